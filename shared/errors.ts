@@ -1,0 +1,132 @@
+/**
+ * One error class, one closed table. The code says what went wrong, whose fault it is, whether asking again can help,
+ * and the HTTP status at the edge; `details` never holds a secret. Only `us` is logged at error level.
+ */
+
+export type Fault = 'caller' | 'device' | 'provider' | 'destination' | 'us';
+
+interface ErrorKind {
+  /** Says what happened and what to do next; shown to people. */
+  sentence: string;
+  fault: Fault;
+  retryable: boolean;
+  http: number;
+}
+
+const caller = (http: number, sentence: string): ErrorKind => ({ sentence, fault: 'caller', retryable: false, http });
+const device = (sentence: string, retryable = true): ErrorKind => ({ sentence, fault: 'device', retryable, http: 409 });
+const provider = (sentence: string, retryable: boolean): ErrorKind => ({
+  sentence,
+  fault: 'provider',
+  retryable,
+  http: 502,
+});
+const destination = (sentence: string, retryable: boolean): ErrorKind => ({
+  sentence,
+  fault: 'destination',
+  retryable,
+  http: 502,
+});
+
+export const errorKinds = {
+  // asked wrongly
+  MALFORMED_MESSAGE: caller(400, 'The message is not valid; see the named field'),
+  UNKNOWN_MESSAGE_TYPE: caller(400, 'This message type is not known here'),
+  INVALID_CONFIG: caller(400, 'The configuration is not valid; see the named key'),
+  INVALID_TOKEN: caller(401, 'Invalid core token'),
+  MISSING_TOKEN: caller(401, 'No core token provided'),
+  ADMIN_TOKEN_REQUIRED: caller(401, 'The operator API needs the admin token as a Bearer token'),
+  INVALID_API_KEY: caller(401, 'The API key does not belong to this app'),
+  PERMISSION_DENIED: caller(403, 'The app lacks the CAMERA permission'),
+  PACKAGE_NOT_FOUND: caller(404, 'No app with this package name is registered'),
+  SESSION_NOT_FOUND: caller(404, 'No session with this id; start the app through the relay first'),
+  APP_NOT_STARTED: caller(409, 'The app was not started for this user; start it through the relay first'),
+  STREAM_NOT_FOUND: caller(404, 'No such stream'),
+  LIVE_INPUT_NOT_FOUND: caller(404, 'No such live input'),
+  ROUTE_NOT_FOUND: caller(404, 'No such address; see the API table in the README'),
+  RATE_LIMITED: { sentence: 'Too many requests; slow down', fault: 'caller', retryable: true, http: 429 },
+  APP_UNREACHABLE: destination("The app's webhook did not lead to a connection; is the app running?", true),
+  // the glasses
+  GLASSES_NOT_CONNECTED: device('Glasses are not connected'),
+  GLASSES_SILENT: device('The glasses stopped answering; check their network'),
+  START_TIMEOUT: device('The stream did not become playable in time; check the glasses and their uplink'),
+  DEVICE_REPORTED: device('The glasses reported an error'),
+  INVALID_PUBLISH_URL: { ...device('The publish URL is not a valid rtmp:// or rtmps:// address', false), http: 400 },
+  CAMERA_NOT_FOUND: device('The camera was not found; plug it in or name another one'),
+  CAMERA_BUSY: device('The camera is used by another program'),
+  MICROPHONE_NOT_FOUND: device('The microphone was not found; plug it in or name another one'),
+  CAPTURE_FILE_UNREADABLE: device('The capture file cannot be read', false),
+  FFMPEG_MISSING: device('No working ffmpeg was found; install ffmpeg or set FFMPEG_PATH', false),
+  ENCODER_FAILED: device('The encoder stopped unexpectedly'),
+  ENCODER_STALLED: device('The encoder produced nothing for too long'),
+  LEASE_EXPIRED: device('Stream timed out - no keep-alive from cloud'),
+  // where RTMP goes
+  INGEST_UNREACHABLE: destination('The ingest cannot be reached', true),
+  INGEST_REFUSED_KEY: destination('The ingest refused the stream key', false),
+  INGEST_TLS_FAILED: destination("The ingest's certificate is not trusted", false),
+  INGEST_DROPPED: destination('The ingest closed the connection', true),
+  INGEST_SILENT: destination('The ingest stopped answering', true),
+  INGEST_PROTOCOL: destination('The ingest broke the RTMP protocol', true),
+  // the provider's API
+  PROVIDER_UNREACHABLE: provider('The streaming provider cannot be reached', true),
+  PROVIDER_UNAUTHORIZED: provider('The streaming provider refused the API token', false),
+  PROVIDER_RATE_LIMITED: provider('The streaming provider is limiting requests', true),
+  PROVIDER_REJECTED: provider('The streaming provider rejected the request', false),
+  PROVIDER_CONFLICT: provider('The streaming provider cannot do this yet', true),
+  PROVIDER_FAILED: provider('The streaming provider failed', true),
+  PROVIDER_ECHO_MISMATCH: provider('The streaming provider ignored a setting that was asked for', false),
+  PROVIDER_STORAGE_FULL: provider('The streaming provider has no storage left; delete recordings', false),
+  // ours
+  PORT_IN_USE: { sentence: 'The port is in use; choose another one', fault: 'us', retryable: false, http: 500 },
+  CHILD_START_FAILED: { sentence: 'A child process could not be started', fault: 'us', retryable: true, http: 500 },
+  ILLEGAL_TRANSITION: { sentence: 'A state change that the table refuses', fault: 'us', retryable: false, http: 500 },
+  SHUTTING_DOWN: { sentence: 'The program is shutting down', fault: 'us', retryable: true, http: 503 },
+  INTERNAL: { sentence: 'Something went wrong on our side', fault: 'us', retryable: false, http: 500 },
+} as const satisfies Record<string, ErrorKind>;
+
+export type ErrorCode = keyof typeof errorKinds;
+
+export class GlasscastError extends Error {
+  override readonly name = 'GlasscastError';
+  readonly code: ErrorCode;
+  readonly details: Readonly<Record<string, unknown>>;
+
+  /** @param reason what exactly, appended to the table's sentence; must hold no secret. */
+  constructor(
+    code: ErrorCode,
+    {
+      reason,
+      cause,
+      details = {},
+    }: { reason?: string | undefined; cause?: unknown; details?: Record<string, unknown> } = {},
+  ) {
+    const { sentence } = errorKinds[code];
+    super(reason ? `${sentence}: ${reason}` : sentence, cause === undefined ? {} : { cause });
+    this.code = code;
+    this.details = details;
+  }
+
+  get fault(): Fault {
+    return errorKinds[this.code].fault;
+  }
+  get retryable(): boolean {
+    return errorKinds[this.code].retryable;
+  }
+  get http(): number {
+    return errorKinds[this.code].http;
+  }
+}
+
+export function isGlasscastError(error: unknown): error is GlasscastError {
+  return error instanceof GlasscastError;
+}
+
+/** Anything thrown, as one of ours: unknown errors become INTERNAL and keep their cause. */
+export function asGlasscastError(error: unknown): GlasscastError {
+  return isGlasscastError(error) ? error : new GlasscastError('INTERNAL', { reason: errorText(error), cause: error });
+}
+
+/** A short text of anything thrown. */
+export function errorText(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
