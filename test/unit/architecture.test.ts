@@ -1,0 +1,99 @@
+/** The rules of the house, as tests: who may import whom, sizes, and where time, processes and the environment are touched. */
+import { readdirSync, readFileSync } from 'node:fs';
+import { join, relative, resolve } from 'node:path';
+import { describe, expect, it } from 'vitest';
+
+const root = resolve(import.meta.dirname, '../..');
+
+function sources(folder: string): string[] {
+  return readdirSync(join(root, folder), { withFileTypes: true, recursive: true })
+    .filter((entry) => entry.isFile() && entry.name.endsWith('.ts') && !entry.name.endsWith('.d.ts'))
+    .map((entry) => relative(root, join(entry.parentPath, entry.name)));
+}
+const textOf = (file: string) => readFileSync(join(root, file), 'utf8');
+
+function importsOf(file: string): string[] {
+  const found = [...textOf(file).matchAll(/(?:from|import)\s*\(?\s*'([^']+)'/g)].map(([, name = '']) => name);
+  return found.map((name) => (name.startsWith('.') ? relative(root, resolve(root, file, '..', name)) : name));
+}
+
+const machines = ['shared', 'cloud', 'device'];
+const files = machines.flatMap(sources);
+const modules = files.map((file) => ({ file, imports: importsOf(file), text: textOf(file) }));
+const under = (folder: string) => modules.filter(({ file }) => file.startsWith(`${folder}/`));
+const offenders = (folder: string, isForbidden: (name: string) => boolean) =>
+  under(folder).flatMap(({ file, imports }) => imports.filter(isForbidden).map((name) => `${file} → ${name}`));
+
+describe('imports', () => {
+  it('shared knows neither machine', () => {
+    expect(offenders('shared', (name) => /^(cloud|device|scripts|test)\//.test(name))).toEqual([]);
+  });
+  it('cloud and device never see each other, nor tests, nor scripts', () => {
+    expect(offenders('cloud', (name) => /^(device|scripts|test)\//.test(name))).toEqual([]);
+    expect(offenders('device', (name) => /^(cloud|scripts|test)\//.test(name))).toEqual([]);
+  });
+  it('the relay reaches the local Stream by HTTP, not by import', () => {
+    const relay = under('cloud').filter(({ file }) => !file.startsWith('cloud/local-stream/'));
+    expect(relay.flatMap(({ imports }) => imports.filter((name) => name.startsWith('cloud/local-stream/')))).toEqual(
+      [],
+    );
+    expect(offenders('cloud/local-stream', (name) => /^cloud\/(?!local-stream)/.test(name))).toEqual([]);
+  });
+  it.each([
+    ['node-media-server', /^cloud\/local-stream\/ingest/],
+    ['fluent-ffmpeg', /^device\/encoder/],
+    ['node:child_process', /^shared\/(child-process|ffmpeg-binary)\.ts$/],
+    ['libsql', /^cloud\/(store\/sqlite-store|local-stream\/)/],
+    ['jose', /^cloud\/credentials/],
+  ])('%s has one importer', (name, allowed) => {
+    const importers = modules.filter(({ imports }) =>
+      imports.some((got) => got === name || got.startsWith(`${name}/`)),
+    );
+    expect(importers.map(({ file }) => file).filter((file) => !allowed.test(file))).toEqual([]);
+  });
+  it('a managed stream knows no socket, no HTTP and no provider', () => {
+    const stream = modules.find(({ file }) => file === 'cloud/managed-stream.ts');
+    expect(stream?.imports.filter((name) => /socket|http|fastify|^ws$|live-inputs|local-stream/.test(name))).toEqual(
+      [],
+    );
+    expect(stream?.text).not.toMatch(/cloudflare/i);
+  });
+});
+
+describe('seams', () => {
+  const touching = (pattern: RegExp, allowed: RegExp) =>
+    modules.filter(({ file, text }) => !allowed.test(file) && pattern.test(text)).map(({ file }) => file);
+
+  it('time lives in shared/clock.ts', () => {
+    const time = /\bDate\.now\(|\bnew Date\(\)|\bset(Timeout|Interval)\(|\bperformance\.now\(/;
+    expect(touching(time, /^shared\/clock\.ts$|^cloud\/console\//)).toEqual([]);
+  });
+  it('the environment is read by config and main only', () => {
+    expect(
+      touching(/process\.env\b/, /(^|\/)(config|main)\.ts$|^shared\/(child-process|log|ffmpeg-binary)\.ts$/),
+    ).toEqual([]);
+  });
+  it('no module keeps mutable state', () => {
+    expect(touching(/^(export )?let /m, /^cloud\/console\//)).toEqual([]);
+  });
+  it('no any, no non-null shortcut, no silenced compiler', () => {
+    expect(touching(/@ts-ignore|@ts-nocheck|\bas any\b|: any\b/, /^$/)).toEqual([]);
+  });
+});
+
+describe('sizes and names', () => {
+  it.each(files)('%s has at most 400 lines', (file) => {
+    expect(textOf(file).split('\n').length).toBeLessThanOrEqual(401);
+  });
+  it('files are kebab-case nouns', () => {
+    const bad = /manager|service|helper|handler|utils|(^|\/)index\.ts$|(^|\/)types\.ts$/;
+    expect(files.filter((file) => bad.test(file) || !/^[a-z0-9/.-]+$/.test(file))).toEqual([]);
+  });
+  it('each file opens with what it owns', () => {
+    expect(
+      modules
+        .filter(({ file, text }) => !file.startsWith('cloud/console/') && !text.startsWith('/**'))
+        .map(({ file }) => file),
+    ).toEqual([]);
+  });
+});

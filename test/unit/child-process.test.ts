@@ -1,0 +1,106 @@
+import { once } from 'node:events';
+import { afterEach, describe, expect, it } from 'vitest';
+import { type ChildSpec, createChildSpawner } from '../../shared/child-process.ts';
+import { createSystemClock } from '../../shared/clock.ts';
+import { silentLog } from '../../shared/log.ts';
+import { createRedactor } from '../../shared/secrets.ts';
+import { isRunning } from '../support/processes.ts';
+
+const clock = createSystemClock();
+const redactor = createRedactor();
+const spawner = createChildSpawner({ clock, log: silentLog(), redactor });
+
+/** Node itself, running one line of misbehaviour. */
+function node(script: string, spec: Partial<ChildSpec> = {}) {
+  return spawner.spawn({ name: 'misbehaving', file: process.execPath, args: ['-e', script], ...spec });
+}
+afterEach(async () => {
+  await spawner.close();
+  expect(spawner.running()).toEqual([]);
+  expect(clock.pending()).toEqual([]);
+});
+
+describe('child process', () => {
+  it('tells an exit by itself with code and last words, secrets masked', async () => {
+    redactor.add('verysecret');
+    const child = node('console.error("first"); console.error("key verysecret"); process.exitCode = 3');
+    expect(await child.exited).toMatchObject({ end: 'exited', code: 3, lastLines: ['first', 'key ***'] });
+  });
+
+  it('splits lines at \\n and \\r', async () => {
+    const lines: string[] = [];
+    await node('process.stdout.write("a\\rb\\nc")', { stdout: 'lines', onStdoutLine: (line) => lines.push(line) })
+      .exited;
+    expect(lines).toEqual(['a', 'b', 'c']);
+  });
+
+  it('says when the file cannot be run', async () => {
+    const child = spawner.spawn({ name: 'missing', file: '/does/not/exist', args: [] });
+    expect(await child.exited).toMatchObject({ end: 'not-started' });
+  });
+
+  it('stops politely', async () => {
+    const child = node(
+      'process.on("SIGINT", () => process.exit(0)); console.log("ready"); setInterval(() => {}, 1e6)',
+      {
+        stdout: 'raw',
+      },
+    );
+    if (child.stdout) await once(child.stdout, 'data');
+    expect(await child.stop()).toMatchObject({ end: 'stopped', code: 0 });
+    expect(await child.stop()).toMatchObject({ end: 'stopped' });
+  });
+
+  it('kills what ignores the polite signal', async () => {
+    const child = node('process.on("SIGINT", () => {}); console.log("ready"); setInterval(() => {}, 1e6)', {
+      stdout: 'raw',
+      stopTimeoutMs: 50,
+    });
+    if (child.stdout) await once(child.stdout, 'data');
+    expect(await child.stop()).toMatchObject({ end: 'stopped', signal: 'SIGKILL' });
+  });
+
+  it('ends a child that talks but makes no progress', async () => {
+    const child = node('setInterval(() => console.error("busy"), 5)', { stallTimeoutMs: 150 });
+    expect(await child.exited).toMatchObject({ end: 'stalled' });
+  });
+
+  it('gives extra pipes and a message channel', async () => {
+    const child = node(
+      'require("fs").writeSync(3, "progress"); process.send({ ready: true }, () => process.disconnect())',
+      {
+        extraPipes: 1,
+        ipc: true,
+        onMessage: (message) => messages.push(message),
+      },
+    );
+    const messages: unknown[] = [];
+    const [data] = await once(child.pipes[0] ?? process.stdin, 'data');
+    expect(String(data)).toBe('progress');
+    await child.exited;
+    expect(messages).toEqual([{ ready: true }]);
+  });
+
+  it.runIf(process.platform === 'linux')('takes its children along when it is killed', async () => {
+    const script = `
+      import { createChildSpawner } from './shared/child-process.ts';
+      import { createSystemClock } from './shared/clock.ts';
+      import { silentLog } from './shared/log.ts';
+      import { createRedactor } from './shared/secrets.ts';
+      const spawner = createChildSpawner({ clock: createSystemClock(), log: silentLog(), redactor: createRedactor() });
+      const grandchild = spawner.spawn({ name: 'g', file: process.execPath, args: ['-e', 'console.log(1);setInterval(()=>{},1e6)'], stdout: 'lines',
+        onStdoutLine: () => console.log(grandchild.pid) });`;
+    const parent = spawner.spawn({
+      name: 'parent',
+      file: process.execPath,
+      args: ['--import', 'tsx', '--input-type=module', '-e', script],
+      stdout: 'raw',
+      stopSignal: 'SIGKILL',
+    });
+    const [line] = parent.stdout ? await once(parent.stdout, 'data') : [];
+    const pid = Number(String(line));
+    expect(isRunning(pid)).toBe(true);
+    await parent.stop();
+    await expect.poll(() => isRunning(pid)).toBe(false);
+  });
+});

@@ -1,0 +1,61 @@
+import { inspect } from 'node:util';
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { createLog } from '../../shared/log.ts';
+import { createRedactor, redactUrl, Secret } from '../../shared/secrets.ts';
+
+describe('Secret', () => {
+  it('prints as *** however it is printed', () => {
+    const secret = new Secret('hunter22');
+    expect(`${secret} ${JSON.stringify({ secret })} ${inspect(secret)} ${inspect({ deep: [secret] })}`).not.toContain(
+      'hunter22',
+    );
+    expect(secret.reveal()).toBe('hunter22');
+  });
+});
+
+describe('redactUrl', () => {
+  it.each([
+    ['rtmp://127.0.0.1:1935/live/abc123', 'rtmp://127.0.0.1:1935/live/***'],
+    ['rtmps://user:pw@live.example:443/live/abc?sig=1', 'rtmps://live.example:443/live/***'],
+    ['https://host/app?token=1', 'https://host/app/***'],
+    ['nonsense', '***'],
+  ])('%s → %s', (url, printable) => {
+    expect(redactUrl(url)).toBe(printable);
+  });
+
+  it('never lets a stream key through', () => {
+    fc.assert(
+      fc.property(fc.stringMatching(/^[a-z0-9]{16,64}$/), (key) => {
+        expect(redactUrl(`rtmp://host/live/${key}`)).not.toContain(key);
+      }),
+    );
+  });
+});
+
+describe('redactor', () => {
+  it('masks known secrets, publish URLs and user info in any text', () => {
+    const redactor = createRedactor();
+    redactor.add(new Secret('s3cr3tkey'));
+    const text = "x s3cr3tkey y Error opening 'rtmp://h/live/other' http://u:p@h/x";
+    expect(redactor.redact(text)).toBe("x *** y Error opening 'rtmp://h/live/***' http://***@h/x");
+    redactor.forget('s3cr3tkey');
+    expect(redactor.redact('s3cr3tkey')).toBe('s3cr3tkey');
+  });
+
+  it('stands between every log line and its sink', () => {
+    const lines: string[] = [];
+    const redactor = createRedactor();
+    redactor.add('topsecret');
+    const log = createLog({
+      program: 'test',
+      level: 'debug',
+      redactor,
+      destination: { write: (line) => lines.push(line) },
+    });
+    log.child({ key: new Secret('topsecret') }).info({ url: 'rtmp://h/live/abcdef', text: 'is topsecret' }, 'event');
+    expect(lines).toHaveLength(1);
+    expect(lines[0]).not.toMatch(/topsecret|abcdef/);
+    expect(JSON.parse(lines[0] ?? '')).toMatchObject({ program: 'test', msg: 'event', url: 'rtmp://h/live/***' });
+  });
+});
