@@ -60,6 +60,7 @@ export const errorKinds = {
   ENCODER_FAILED: device('The encoder stopped unexpectedly'),
   ENCODER_STALLED: device('The encoder produced nothing for too long'),
   LEASE_EXPIRED: device('Stream timed out - no keep-alive from cloud'),
+  MALFORMED_FLV: device("The encoder's output is not valid FLV"),
   // where RTMP goes
   INGEST_UNREACHABLE: destination('The ingest cannot be reached', true),
   INGEST_REFUSED_KEY: destination('The ingest refused the stream key', false),
