@@ -1,0 +1,58 @@
+/**
+ * Serves the console: the page in console/, bundled in memory by esbuild at the first request, so that no build step
+ * stands between a change and its look. The page holds no secret; what it shows it fetches with the admin token.
+ */
+import { readFile } from 'node:fs/promises';
+import { fileURLToPath } from 'node:url';
+import { build } from 'esbuild';
+import type { FastifyInstance } from 'fastify';
+
+const folder = new URL('./console/', import.meta.url);
+
+/** Playback comes from the provider's host, so media and fetches may go anywhere; scripts and styles only from here. */
+const PAGE_HEADERS = {
+  'content-security-policy': [
+    "default-src 'self'",
+    'connect-src * blob:',
+    'media-src * blob:',
+    'img-src * data:',
+    'worker-src blob:',
+    "frame-ancestors 'none'",
+    "base-uri 'none'",
+  ].join('; '),
+  'x-content-type-options': 'nosniff',
+  'referrer-policy': 'no-referrer',
+  'cache-control': 'no-cache',
+};
+
+async function bundle(): Promise<string> {
+  const { outputFiles } = await build({
+    entryPoints: [fileURLToPath(new URL('console.ts', folder))],
+    bundle: true,
+    write: false,
+    format: 'esm',
+    target: 'es2022',
+    minify: true,
+    logLevel: 'silent',
+  });
+  return outputFiles[0]?.text ?? '';
+}
+
+/** Adds `/`, `/console.js` and `/console.css`. */
+export function registerConsolePage(server: FastifyInstance): void {
+  const files: Record<string, { type: string; load: () => Promise<string> }> = {
+    '/': { type: 'text/html', load: () => readFile(new URL('index.html', folder), 'utf8') },
+    '/console.css': { type: 'text/css', load: () => readFile(new URL('console.css', folder), 'utf8') },
+    '/console.js': { type: 'text/javascript', load: bundle },
+  };
+  for (const [path, { type, load }] of Object.entries(files)) {
+    let loaded: Promise<string> | undefined;
+    server.get(path, async (_request, reply) => {
+      loaded ??= load();
+      return reply
+        .headers(PAGE_HEADERS)
+        .type(`${type}; charset=utf-8`)
+        .send(await loaded);
+    });
+  }
+}
