@@ -77,7 +77,7 @@ function takeStream(stream: StreamView): void {
   if (before?.streamId === stream.streamId && before.state === stream.state && before.message === stream.message)
     return;
   const live =
-    stream.state === 'active' && stream.timeToLiveMs ? ` after ${(stream.timeToLiveMs / 1000).toFixed(1)} s` : '';
+    stream.state === 'active' && stream.liveMs ? ` after ${(stream.liveMs / 1000).toFixed(1)} s` : '';
   const why = stream.message ? `: ${stream.message}` : '';
   note(`${stream.userId}: ${stream.state}${live}${why}`, stream.state === 'failed');
 }
@@ -136,7 +136,7 @@ function render(): void {
   button.classList.toggle('stop', running);
   button.disabled = busy || !selected || (!running && !sessions.get(selected)?.connected);
   const watchable = running && (state === 'active' || state === 'interrupted');
-  picture.show(watchable ? stream?.playback?.hlsUrl : undefined);
+  picture.show(watchable ? stream?.urls?.hlsUrl : undefined);
   element('placeholder').textContent = watchable ? '' : placeholder(stream, running);
   renderFigures(running ? stream : undefined);
   renderUrls(watchable ? stream : undefined);
@@ -192,7 +192,7 @@ function renderFigures(stream: StreamView | undefined): void {
 }
 
 function renderUrls(stream: StreamView | undefined): void {
-  const { hlsUrl, dashUrl, thumbnailUrl } = stream?.playback ?? {};
+  const { hlsUrl, dashUrl, thumbnailUrl } = stream?.urls ?? {};
   const details = element<HTMLDetailsElement>('urls');
   details.hidden = !hlsUrl;
   const key = `${hlsUrl}`;

@@ -16,7 +16,7 @@ export interface StreamView {
   state: string;
   message?: string;
   viewers?: string[];
-  playback?: { hlsUrl: string; dashUrl: string; thumbnailUrl?: string; previewUrl?: string };
+  urls?: { hlsUrl: string; dashUrl: string; thumbnailUrl?: string; previewUrl?: string };
   stats?: {
     bitrate?: number;
     fps?: number;
@@ -25,7 +25,7 @@ export interface StreamView {
     width?: number;
     height?: number;
   };
-  timeToLiveMs?: number;
+  liveMs?: number;
 }
 
 export type RelayEvent =
