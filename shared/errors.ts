@@ -50,6 +50,7 @@ export const errorKinds = {
   GLASSES_NOT_CONNECTED: device('Glasses are not connected'),
   GLASSES_SILENT: device('The glasses stopped answering; check their network'),
   START_TIMEOUT: device('The stream did not become playable in time; check the glasses and their uplink'),
+  STREAM_INTERRUPTED: device('The picture did not come back in time; check the glasses and their uplink'),
   DEVICE_REPORTED: device('The glasses reported an error'),
   INVALID_PUBLISH_URL: { ...device('The publish URL is not a valid rtmp:// or rtmps:// address', false), http: 400 },
   CAMERA_NOT_FOUND: device('The camera was not found; plug it in or name another one'),

@@ -1,0 +1,133 @@
+/**
+ * The apps that may connect: from a JSON file, from the operator's REST, and the built-in console.
+ * Owns their validation; never keeps an API key, only its hash.
+ */
+import { z } from 'zod';
+import { GlasscastError } from '../shared/errors.ts';
+import { hashApiKey } from './credentials.ts';
+import type { RegisteredApp, Store } from './store/store.ts';
+
+/** The operator's own page and REST calls act as this app; it has no webhook and no socket. */
+export const CONSOLE_APP = 'glasscast.console';
+
+export const permissionTypes = [
+  'MICROPHONE',
+  'LOCATION',
+  'BACKGROUND_LOCATION',
+  'CALENDAR',
+  'CAMERA',
+  'NOTIFICATIONS',
+  'READ_NOTIFICATIONS',
+  'POST_NOTIFICATIONS',
+  'ALL',
+] as const;
+
+const httpUrl = z
+  .url({ protocol: /^https?$/ })
+  .max(2000)
+  .transform((url) => url.replace(/\/+$/, ''));
+
+/** An app as an operator writes it. Give `apiKey` or `hashedApiKey`. */
+export const appRegistration = z
+  .strictObject({
+    publicUrl: httpUrl,
+    apiKey: z.string().min(1).max(500).optional(),
+    hashedApiKey: z
+      .string()
+      .regex(/^[0-9a-f]{64}$/i, 'expected hex SHA-256')
+      .optional(),
+    permissions: z
+      .array(z.strictObject({ type: z.enum(permissionTypes), description: z.string().max(500).optional() }))
+      .default([{ type: 'CAMERA' }]),
+    // Background, so that a second app can join a stream: of standard apps only one runs per user.
+    appType: z.enum(['standard', 'background', 'system_dashboard']).default('background'),
+    settings: z.array(z.record(z.string(), z.unknown())).default([]),
+  })
+  .refine(({ apiKey, hashedApiKey }) => Boolean(apiKey) !== Boolean(hashedApiKey), {
+    message: 'give either apiKey or hashedApiKey',
+    path: ['apiKey'],
+  });
+export type AppRegistration = z.input<typeof appRegistration>;
+
+/** `com.example.cam`; also one path segment of our routes. */
+export const packageName = z
+  .string()
+  .max(200)
+  .regex(/^[a-zA-Z0-9_-]+(\.[a-zA-Z0-9_-]+)*$/, 'expected a name such as com.example.cam');
+
+/** The file that GLASSCAST_APPS_FILE names: packageName → registration. */
+const appsFile = z.record(packageName, appRegistration);
+
+export interface AppCatalog {
+  list(): Promise<RegisteredApp[]>;
+  /** PACKAGE_NOT_FOUND otherwise. */
+  get(name: string): Promise<RegisteredApp>;
+  /** MALFORMED_MESSAGE names the bad field. */
+  put(name: string, registration: unknown): Promise<RegisteredApp>;
+  delete(name: string): Promise<void>;
+  /** Takes in the text of an apps file; INVALID_CONFIG names the bad field. */
+  load(text: string): Promise<number>;
+}
+
+export function createAppCatalog({
+  store,
+}: {
+  store: Pick<Store, 'apps' | 'app' | 'putApp' | 'deleteApp'>;
+}): AppCatalog {
+  async function save(name: string, registration: z.output<typeof appRegistration>): Promise<RegisteredApp> {
+    const { apiKey, hashedApiKey, ...rest } = registration;
+    const app = { ...rest, packageName: name, hashedApiKey: hashedApiKey?.toLowerCase() ?? hashApiKey(apiKey ?? '') };
+    await store.putApp(app);
+    return app;
+  }
+
+  return {
+    list: () => store.apps(),
+    async get(name) {
+      const app = await store.app(name);
+      if (!app) throw new GlasscastError('PACKAGE_NOT_FOUND', { details: { packageName: name } });
+      return app;
+    },
+    async put(name, registration) {
+      const known = packageName.safeParse(name);
+      const body = appRegistration.safeParse(registration);
+      const issue = known.error?.issues[0] ?? body.error?.issues[0];
+      if (!known.success || !body.success || name === CONSOLE_APP) {
+        const where = known.success ? (issue?.path.join('.') ?? '') : 'packageName';
+        const why = name === CONSOLE_APP ? 'this app is built in' : (issue?.message ?? 'not valid');
+        throw new GlasscastError('MALFORMED_MESSAGE', { reason: `${where || 'app'}: ${why}` });
+      }
+      return save(name, body.data);
+    },
+    async delete(name) {
+      if (!(await store.deleteApp(name))) {
+        throw new GlasscastError('PACKAGE_NOT_FOUND', { details: { packageName: name } });
+      }
+    },
+    async load(text) {
+      const apps = readAppsFile(text);
+      for (const [name, registration] of Object.entries(apps)) await save(name, registration);
+      return Object.keys(apps).length;
+    },
+  };
+}
+
+/** CAMERA, or everything. */
+export function maySeeCamera(app: Pick<RegisteredApp, 'permissions'>): boolean {
+  return app.permissions.some(({ type }) => type === 'CAMERA' || type === 'ALL');
+}
+
+function readAppsFile(text: string): z.output<typeof appsFile> {
+  let content: unknown;
+  try {
+    content = JSON.parse(text);
+  } catch (cause) {
+    throw new GlasscastError('INVALID_CONFIG', { reason: 'the apps file is not JSON', cause });
+  }
+  const read = appsFile.safeParse(content);
+  if (read.success) return read.data;
+  const [issue] = read.error.issues;
+  throw new GlasscastError('INVALID_CONFIG', {
+    reason: `apps file, ${issue?.path.join('.') || 'top level'}: ${issue?.message ?? 'not valid'}`,
+  });
+}

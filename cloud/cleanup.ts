@@ -1,0 +1,191 @@
+/**
+ * The ledger of live inputs: written before one is created, struck out when nothing of it is left at the provider.
+ * Owns the order and the repetition of deletion; never decides that a stream has ended.
+ */
+import { type BackoffPolicy, backoffMs, type Clock, type Timer } from '../shared/clock.ts';
+import { asGlasscastError, isGlasscastError } from '../shared/errors.ts';
+import type { Log } from '../shared/log.ts';
+import type { LiveInputOutput, LiveInputSummary, Video } from './live-inputs.ts';
+import type { LedgerEntry, Store } from './store/store.ts';
+
+/** The part of the provider that deletion needs. */
+export interface DeletableInputs {
+  setEnabled(uid: string, enabled: boolean): Promise<void>;
+  delete(uid: string): Promise<void>;
+  list(): Promise<LiveInputSummary[]>;
+  outputs(uid: string): Promise<LiveInputOutput[]>;
+  deleteOutput(uid: string, outputUid: string): Promise<void>;
+  videos(uid: string): Promise<Video[]>;
+  deleteVideo(videoUid: string): Promise<void>;
+}
+
+export interface CleanupOptions {
+  inputs: DeletableInputs;
+  store: Pick<Store, 'ledger' | 'putLedgerEntry' | 'deleteLedgerEntry'>;
+  clock: Clock;
+  log: Log;
+  /** Recordings stay when their stream ends. */
+  keepRecordings: boolean;
+  random?: () => number;
+}
+
+export interface Cleanup {
+  /** Takes over what an earlier process left behind: all of it has to go. */
+  start(): Promise<void>;
+  /** Before the creation: a crash from here on leaves a trace. */
+  intend(streamId: string): Promise<void>;
+  /** The creation has an outcome; without a uid it failed, and may have left an input all the same. */
+  created(streamId: string, liveInputUid: string | undefined): Promise<void>;
+  /** The provider refused outright: there is nothing to look for. */
+  refused(streamId: string): Promise<void>;
+  /** Nothing of this stream is wanted any more. Repeated until it is gone. */
+  discard(streamId: string): void;
+  /** Streams whose traces are still at the provider. */
+  pending(): string[];
+  /** Lets running deletions come to an end, at most `patienceMs`; the rest stays in the ledger for the next start. */
+  close(patienceMs?: number): Promise<void>;
+}
+
+/** A recording that is still live can be deleted once the provider has let go of it, after its hold window at worst. */
+const RETRY: BackoffPolicy = { firstMs: 300, factor: 2, maxMs: 60_000, jitter: 0.2 };
+
+interface Tracked {
+  entry: LedgerEntry;
+  /** The create call is under way: its outcome decides what there is to delete. */
+  creating: boolean;
+  attempt: number;
+  running: Promise<void> | undefined;
+  timer: Timer | undefined;
+}
+
+export function createCleanup(options: CleanupOptions): Cleanup {
+  return new Ledger(options);
+}
+
+class Ledger implements Cleanup {
+  readonly #options: CleanupOptions;
+  readonly #tracked = new Map<string, Tracked>();
+  #closed = false;
+
+  constructor(options: CleanupOptions) {
+    this.#options = options;
+  }
+
+  async start(): Promise<void> {
+    for (const entry of await this.#options.store.ledger()) {
+      const { streamId } = entry;
+      if (this.#tracked.has(streamId)) continue;
+      this.#tracked.set(streamId, newTracked({ ...entry, doomed: true }, false));
+      this.#options.log.info({ streamId }, 'cleanup-left-over-found');
+      this.#attempt(streamId);
+    }
+  }
+
+  async intend(streamId: string): Promise<void> {
+    const { clock, keepRecordings, store } = this.#options;
+    const entry = { streamId, doomed: false, keepRecordings, createdAtMs: clock.now() };
+    this.#tracked.set(streamId, newTracked(entry, true));
+    await store.putLedgerEntry(entry);
+  }
+
+  async created(streamId: string, liveInputUid: string | undefined): Promise<void> {
+    const tracked = this.#tracked.get(streamId);
+    if (!tracked) return;
+    tracked.creating = false;
+    tracked.entry = { ...tracked.entry, liveInputUid };
+    await this.#options.store.putLedgerEntry(tracked.entry);
+    if (tracked.entry.doomed) this.#attempt(streamId);
+  }
+
+  async refused(streamId: string): Promise<void> {
+    this.#tracked.delete(streamId);
+    await this.#options.store.deleteLedgerEntry(streamId);
+  }
+
+  discard(streamId: string): void {
+    const tracked = this.#tracked.get(streamId);
+    if (!tracked || tracked.entry.doomed) return;
+    tracked.entry = { ...tracked.entry, doomed: true };
+    this.#attempt(streamId);
+  }
+
+  pending(): string[] {
+    return [...this.#tracked.keys()];
+  }
+
+  async close(patienceMs = 3_000): Promise<void> {
+    this.#closed = true;
+    for (const { timer } of this.#tracked.values()) timer?.cancel();
+    const running = [...this.#tracked.values()].flatMap((tracked) => tracked.running ?? []);
+    if (running.length === 0) return;
+    let timer: Timer | undefined;
+    const patience = new Promise<void>((resolve) => {
+      timer = this.#options.clock.after('cleanup-close', patienceMs, resolve);
+    });
+    await Promise.race([Promise.all(running), patience]);
+    timer?.cancel();
+  }
+
+  #attempt(streamId: string): void {
+    const tracked = this.#tracked.get(streamId);
+    if (!tracked || tracked.creating || tracked.running || this.#closed) return;
+    const { clock, log, store, random } = this.#options;
+    tracked.running = this.#remove(tracked.entry).then(
+      async () => {
+        tracked.running = undefined;
+        this.#tracked.delete(streamId);
+        await store.deleteLedgerEntry(streamId);
+        log.info({ streamId, attempts: tracked.attempt + 1 }, 'cleanup-done');
+      },
+      (thrown: unknown) => {
+        const error = asGlasscastError(thrown);
+        tracked.running = undefined;
+        const waitMs = backoffMs(RETRY, tracked.attempt, random);
+        tracked.attempt += 1;
+        const isExpected = error.code === 'PROVIDER_CONFLICT';
+        log[isExpected ? 'debug' : 'warn']({ streamId, code: error.code, waitMs }, 'cleanup-postponed');
+        if (this.#closed) return;
+        tracked.timer = clock.after('cleanup-retry', waitMs, () => this.#attempt(streamId));
+      },
+    );
+  }
+
+  /** Broadcast ended → recordings → outputs → input. What is gone already is done. */
+  async #remove(entry: LedgerEntry): Promise<void> {
+    const { inputs, store } = this.#options;
+    await store.putLedgerEntry(entry);
+    for (const uid of await this.#uidsOf(entry)) {
+      await goneIsDone(() => inputs.setEnabled(uid, false));
+      if (!entry.keepRecordings) {
+        // Deleting an input leaves its recordings, billed and hard to find: they go first.
+        for (const video of (await goneIsDone(() => inputs.videos(uid))) ?? []) {
+          await goneIsDone(() => inputs.deleteVideo(video.uid));
+        }
+      }
+      for (const output of (await goneIsDone(() => inputs.outputs(uid))) ?? []) {
+        await goneIsDone(() => inputs.deleteOutput(uid, output.uid));
+      }
+      await goneIsDone(() => inputs.delete(uid));
+    }
+  }
+
+  /** An input whose creation was never answered is known only by the mark it carries. */
+  async #uidsOf({ streamId, liveInputUid }: LedgerEntry): Promise<string[]> {
+    if (liveInputUid) return [liveInputUid];
+    const listed = await this.#options.inputs.list();
+    return listed.filter((input) => input.streamId === streamId).map(({ uid }) => uid);
+  }
+}
+
+function newTracked(entry: LedgerEntry, creating: boolean): Tracked {
+  return { entry, creating, attempt: 0, running: undefined, timer: undefined };
+}
+
+async function goneIsDone<T>(work: () => Promise<T>): Promise<T | undefined> {
+  try {
+    return await work();
+  } catch (error) {
+    if (isGlasscastError(error) && error.code === 'LIVE_INPUT_NOT_FOUND') return undefined;
+    throw error;
+  }
+}

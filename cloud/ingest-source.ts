@@ -1,0 +1,74 @@
+/**
+ * Where streams get their ingest from: a live input made at the provider, noted in the ledger before and after.
+ * Joins the provider's client and the clean-up; knows no stream state.
+ */
+import { GlasscastError, isGlasscastError } from '../shared/errors.ts';
+import type { PlaybackUrls } from '../shared/protocol/app-messages.ts';
+import type { Redactor, Secret } from '../shared/secrets.ts';
+import type { Cleanup } from './cleanup.ts';
+import type { LiveInputs } from './live-inputs.ts';
+
+/** Where the glasses push to and viewers look. */
+export interface IngestPoint {
+  publishUrl: Secret;
+  urls: PlaybackUrls;
+  keyFrameIntervalMs: number;
+}
+
+export interface IngestSource {
+  provision(streamId: string): Promise<IngestPoint>;
+  /** Nothing of it is wanted any more, whether or not its provision has come to an end. */
+  discard(streamId: string): void;
+}
+
+export interface IngestSourceOptions {
+  inputs: Pick<LiveInputs, 'create'>;
+  cleanup: Pick<Cleanup, 'intend' | 'created' | 'refused' | 'discard'>;
+  redactor: Redactor;
+  keyFrameIntervalMs: number;
+  holdSeconds: number;
+  /** Undefined keeps recordings. */
+  deleteRecordingAfterDays: number | undefined;
+}
+
+export function createIngestSource(options: IngestSourceOptions): IngestSource {
+  const { inputs, cleanup, redactor, keyFrameIntervalMs, holdSeconds, deleteRecordingAfterDays } = options;
+  /** Key → kept masked until the stream is over. */
+  const masked = new Map<string, string>();
+
+  return {
+    async provision(streamId): Promise<IngestPoint> {
+      await cleanup.intend(streamId);
+      try {
+        const input = await inputs.create({
+          streamId,
+          idempotencyKey: `glasscast-${streamId}`,
+          holdSeconds,
+          deleteRecordingAfterDays,
+        });
+        const url = input.publishUrl.reveal();
+        const key = url.slice(url.lastIndexOf('/') + 1);
+        redactor.add(key);
+        masked.set(streamId, key);
+        await cleanup.created(streamId, input.uid);
+        return { publishUrl: input.publishUrl, urls: input.urls, keyFrameIntervalMs };
+      } catch (thrown) {
+        const error = isGlasscastError(thrown) ? thrown : new GlasscastError('PROVIDER_FAILED', { cause: thrown });
+        if (isRefusal(error)) await cleanup.refused(streamId);
+        else await cleanup.created(streamId, undefined);
+        throw error;
+      }
+    },
+    discard(streamId) {
+      cleanup.discard(streamId);
+      const key = masked.get(streamId);
+      if (key) redactor.forget(key);
+      masked.delete(streamId);
+    },
+  };
+}
+
+/** Nothing was made; after any other failure an input may exist that nobody told us of. */
+function isRefusal({ code }: GlasscastError): boolean {
+  return code === 'PROVIDER_REJECTED' || code === 'PROVIDER_UNAUTHORIZED' || code === 'PROVIDER_RATE_LIMITED';
+}

@@ -1,0 +1,149 @@
+/**
+ * Whether a stream lives: keep-alives to the glasses, and what viewers can really see. Three unanswered keep-alives
+ * mean nothing while media flows; a word of the glasses means nothing until a picture is proven. Decides no state.
+ */
+import type { Clock } from '../shared/clock.ts';
+import { createKeepAliveSender, createWatchdog, type KeepAliveSender, type Watchdog } from '../shared/keep-alive.ts';
+import { newAckId } from '../shared/stream.ts';
+import type { Playback, PlaybackTarget, PlaybackWatch } from './playback.ts';
+
+export interface LivenessEvents {
+  /** A picture is proven, the first time or again. */
+  live(): void;
+  /** No newer picture for too long. */
+  stalled(): void;
+  /** No answer and no media: nobody is there. */
+  lost(): void;
+}
+
+export interface LivenessOptions {
+  clock: Clock;
+  playback: Playback;
+  events: LivenessEvents;
+  keepAliveIntervalMs: number;
+  stallMs: number;
+  /** While the glasses say that they reconnect, what the ingest still had in hand is no sign of life. */
+  settleMs: number;
+  sendKeepAlive: (ackId: string) => boolean;
+}
+
+export interface Liveness {
+  /** START is wanted: from now on glasses that cannot be asked have missed the question. */
+  begin(target: PlaybackTarget): void;
+  /** Any word of the glasses about this stream. */
+  heard(): void;
+  /** True when the glasses have said anything since. @param sinceMs monotonic. */
+  heardSince(sinceMs: number): boolean;
+  askNow(): void;
+  devicePublishes(): void;
+  deviceRetries(): void;
+  /** The picture is gone: prove it anew. */
+  proveAgain(): void;
+  close(): void;
+}
+
+export function createLiveness(options: LivenessOptions): Liveness {
+  return new StreamLiveness(options);
+}
+
+class StreamLiveness implements Liveness {
+  readonly #options: LivenessOptions;
+  readonly #keepAlive: KeepAliveSender;
+  readonly #stall: Watchdog;
+  #target: PlaybackTarget | undefined;
+  #watch: PlaybackWatch | undefined;
+  #isPublishing = false;
+  #retryingSinceMs: number | undefined;
+  #advancedMs = Number.NEGATIVE_INFINITY;
+  #heardMs = Number.NEGATIVE_INFINITY;
+
+  constructor(options: LivenessOptions) {
+    const { clock, events, keepAliveIntervalMs: intervalMs, sendKeepAlive: send, stallMs } = options;
+    this.#options = options;
+    this.#keepAlive = createKeepAliveSender({ clock, intervalMs, newAckId, send, onLost: () => this.#onSilence() });
+    this.#stall = createWatchdog({
+      clock,
+      name: 'playback-stall',
+      timeoutMs: stallMs,
+      onExpired: () => events.stalled(),
+    });
+  }
+
+  begin(target: PlaybackTarget): void {
+    this.#target = target;
+    this.#keepAlive.start();
+    this.#look();
+  }
+
+  heard(): void {
+    this.#heardMs = this.#nowMs();
+    this.#keepAlive.signOfLife();
+  }
+
+  heardSince(sinceMs: number): boolean {
+    return this.#heardMs >= sinceMs;
+  }
+
+  askNow(): void {
+    this.#keepAlive.askNow();
+  }
+
+  devicePublishes(): void {
+    this.#isPublishing = true;
+    this.#retryingSinceMs = undefined;
+    this.#watch?.hurry();
+  }
+
+  deviceRetries(): void {
+    this.#retryingSinceMs = this.#nowMs();
+  }
+
+  proveAgain(): void {
+    this.#stall.close();
+    this.#look();
+  }
+
+  close(): void {
+    this.#keepAlive.close();
+    this.#stall.close();
+    this.#watch?.close();
+    this.#watch = undefined;
+    this.#target = undefined;
+  }
+
+  #look(): void {
+    this.#watch?.close();
+    if (!this.#target) return;
+    this.#watch = this.#options.playback.watch(this.#target, {
+      live: () => this.#onLive(),
+      advanced: () => this.#onAdvanced(),
+    });
+    if (this.#isPublishing) this.#watch.hurry();
+  }
+
+  #onLive(): void {
+    const retryingMs = this.#retryingSinceMs === undefined ? undefined : this.#nowMs() - this.#retryingSinceMs;
+    if (retryingMs !== undefined && retryingMs < this.#options.settleMs) {
+      this.#look();
+      return;
+    }
+    this.#onAdvanced();
+    this.#options.events.live();
+  }
+
+  #onAdvanced(): void {
+    this.#advancedMs = this.#nowMs();
+    this.#stall.touch();
+    // Media at the ingest is life, whatever the control link says.
+    this.#keepAlive.signOfLife();
+  }
+
+  #onSilence(): void {
+    if (this.#nowMs() - this.#advancedMs < this.#options.stallMs) this.#keepAlive.start();
+    else this.#options.events.lost();
+  }
+
+  #nowMs(): number {
+    return this.#options.clock.monotonicMs();
+  }
+}

@@ -1,0 +1,25 @@
+/** The patience of a stream, in one place; each value with the reason it has. Behaviour stands in `managed-stream.ts`. */
+
+export interface StreamTimings {
+  /** For the first picture, from each viewer's request. The SDK gives up at 30 s. Default 25000. */
+  startDeadlineMs: number;
+  /** Longer than the 113 s an old firmware retries. Default 120000. */
+  interruptedDeadlineMs: number;
+  /** For the device's own word that it has stopped. Default 5000. */
+  stopTimeoutMs: number;
+  /** No newer segment for this long is an interruption. Default 8000. */
+  stallMs: number;
+  /** Default 15000. */
+  keepAliveIntervalMs: number;
+  /** For a sign of the stream after the glasses came back, before START is sent again. Default 3000. */
+  reconcileMs: number;
+}
+
+export const defaultStreamTimings: StreamTimings = {
+  startDeadlineMs: 25_000,
+  interruptedDeadlineMs: 120_000,
+  stopTimeoutMs: 5_000,
+  stallMs: 8_000,
+  keepAliveIntervalMs: 15_000,
+  reconcileMs: 3_000,
+};
