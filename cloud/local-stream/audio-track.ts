@@ -1,0 +1,109 @@
+/**
+ * Audio between its arrival and its segment: waits unplaced until the video's next key frame decides which period it belongs to,
+ * then takes its place on a clock that counts samples, since FLV's whole milliseconds would make every frame's length wobble.
+ */
+import type { AudioConfig } from './codec-config.ts';
+import type { Sample } from './fmp4.ts';
+
+export interface WaitingAudio {
+  /** On the publisher's timeline. */
+  rawMs: number;
+  config: AudioConfig;
+  data: Buffer;
+}
+
+export interface AudioTrack {
+  add(audio: WaitingAudio): void;
+  /** Sound with another configuration than this one is waiting. */
+  hasOther(config: AudioConfig | undefined): boolean;
+  hasWaiting(): boolean;
+  /** A new period: publisher time `originMs` is `startMs` on the video's timeline. */
+  begin(period: { originMs: number; startMs: number; config: AudioConfig | undefined }): void;
+  /** Chooses what belongs before `endMs` (publisher's timeline). `isLast`: the period ends there. */
+  place(config: AudioConfig, endMs: number, isLast: boolean): readonly Sample[];
+  /** Hands the placed samples over as one segment; does nothing when there are none. */
+  emitPlaced(): void;
+  /** Where the sound ends on the video's timeline. */
+  endMs(): number;
+}
+
+/** Deviation from the sample clock that is rounding, not a gap. */
+const JITTER_MS = 30;
+/** Sound this far from its picture belongs to another timeline. */
+const MAX_SKEW_MS = 5000;
+const MAX_WAITING = 6000;
+
+export function createAudioTrack(options: {
+  emit(samples: Sample[], startTicks: number, timescale: number): void;
+}): AudioTrack {
+  let waiting: WaitingAudio[] = [];
+  let placed: Sample[] = [];
+  let placedStartTicks = 0;
+  let timescale = 0;
+  let nextTicks = 0;
+  let isFirst = true;
+  let originMs = 0;
+  let startMs = 0;
+  /** Where the last cut was, on the publisher's timeline. */
+  let cutMs = 0;
+
+  function take({ rawMs, data, config }: WaitingAudio): void {
+    const exactTicks = Math.round(((rawMs - originMs + startMs) * config.sampleRate) / 1000);
+    if (isFirst) nextTicks = exactTicks;
+    const deviationTicks = exactTicks - nextTicks;
+    const jitterTicks = (JITTER_MS * config.sampleRate) / 1000;
+    // Before the period's first picture, or said already: two frames cannot share one place.
+    if (rawMs < originMs || deviationTicks < -jitterTicks) return;
+    isFirst = false;
+    if (deviationTicks > jitterTicks) {
+      const before = placed.at(-1);
+      if (before) before.durationTicks += deviationTicks;
+      nextTicks = exactTicks;
+    }
+    if (placed.length === 0) placedStartTicks = nextTicks;
+    placed.push({ data, durationTicks: config.samplesPerFrame, offsetTicks: 0, isKey: true });
+    nextTicks += config.samplesPerFrame;
+  }
+
+  return {
+    add(audio) {
+      waiting.push(audio);
+      if (waiting.length > MAX_WAITING) waiting.shift();
+    },
+    hasOther: (config) => waiting.some((audio) => audio.config !== config),
+    hasWaiting: () => waiting.length > 0,
+    begin(period) {
+      ({ originMs, startMs } = period);
+      cutMs = originMs;
+      isFirst = true;
+      timescale = 0;
+      waiting = waiting.filter(({ rawMs, config }) => {
+        return config === period.config && Math.abs(rawMs - originMs) <= MAX_SKEW_MS;
+      });
+    },
+    place(config, endMs, isLast) {
+      timescale = config.sampleRate;
+      const limitMs = isLast ? endMs + JITTER_MS : endMs;
+      const isOurs = ({ rawMs, config: its }: WaitingAudio) =>
+        its === config && rawMs >= cutMs - MAX_SKEW_MS && rawMs < limitMs;
+      // At a period's end only the run up to the first stranger is ours: a new timeline may use the same times again.
+      const strangerAt = isLast ? waiting.findIndex((audio) => !isOurs(audio)) : -1;
+      const candidates = strangerAt < 0 ? waiting : waiting.slice(0, strangerAt);
+      const rest = strangerAt < 0 ? [] : waiting.slice(strangerAt);
+      for (const audio of candidates) {
+        if (isOurs(audio)) take(audio);
+        else if (audio.rawMs >= limitMs) rest.push(audio);
+      }
+      waiting = rest;
+      cutMs = endMs;
+      return placed;
+    },
+    emitPlaced() {
+      if (placed.length === 0) return;
+      const samples = placed;
+      placed = [];
+      options.emit(samples, placedStartTicks, timescale);
+    },
+    endMs: () => (timescale ? (nextTicks * 1000) / timescale : 0),
+  };
+}
