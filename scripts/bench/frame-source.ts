@@ -1,0 +1,121 @@
+/**
+ * A camera made of arithmetic: 1280x720 yuv420p frames at 30 a second by the wall clock, each stamped with a barcode at the
+ * instant of exposure. Owns the pace; like a real camera it drops a frame that nobody takes. Never spawns, never encodes.
+ */
+import type { Writable } from 'node:stream';
+import type { Clock, Timer } from '../../shared/clock.ts';
+import { barcodeSize, stampBarcode } from './barcode.ts';
+
+export const frameShape = { width: 1280, height: 720, framesPerSecond: 30, pixelFormat: 'yuv420p' } as const;
+
+const PERIOD_MS = 1000 / frameShape.framesPerSecond;
+const LUMA_BYTES = frameShape.width * frameShape.height;
+const FRAME_BYTES = (LUMA_BYTES * 3) / 2;
+/** The camera driver's queue: half a second, so that a slow start loses no picture (ffmpeg asks V4L2 for up to 256 buffers). */
+const POOL_FRAMES = 15;
+/** The moving part, so that the encoder has something to do: a box in a band of lines. */
+const BAND = { firstLine: 300, lines: 160, boxPx: 160, stepPx: 12 } as const;
+
+export interface FrameSource {
+  /** From now on frames go here; replaces the sink before. `undefined`: the camera runs and nobody looks. */
+  attach(sink: Writable | undefined): void;
+  start(): void;
+  stats(): { exposed: number; dropped: number };
+  /** Number of the newest frame exposed; -1 before the first. */
+  lastFrame(): number;
+  close(): void;
+}
+
+export function createFrameSource({ clock }: { clock: Clock }): FrameSource {
+  const background = paintBackground();
+  const free = Array.from({ length: POOL_FRAMES }, () => Buffer.from(background));
+  let sink: Writable | undefined;
+  let timer: Timer | undefined;
+  let isRunning = false;
+  let exposed = 0;
+  let dropped = 0;
+  let slot = 0;
+
+  function expose(): void {
+    const frame = exposed;
+    exposed += 1;
+    const buffer = sink?.writable ? free.pop() : undefined;
+    if (!buffer || !sink) {
+      dropped += 1;
+      return;
+    }
+    moveBox(buffer, background, frame);
+    stampBarcode(buffer, { clockMs: clock.now() % 2 ** 32, frame: frame % 2 ** 24 });
+    // The callback comes also when the sink breaks, so no buffer is ever lost.
+    sink.write(buffer, () => void free.push(buffer));
+  }
+  function tick(): void {
+    if (!isRunning) return;
+    expose();
+    arm();
+  }
+  function arm(): void {
+    // Exposures sit on a grid of the wall clock: a late one does not delay the next, and a timer that fires
+    // a little early does not expose the same slot twice.
+    const nowMs = clock.now();
+    slot = Math.max(slot + 1, Math.ceil(nowMs / PERIOD_MS));
+    timer = clock.after('exposure', slot * PERIOD_MS - nowMs, tick);
+  }
+
+  return {
+    attach(next) {
+      sink = next;
+      next?.on('error', () => {
+        if (sink === next) sink = undefined;
+      });
+    },
+    start() {
+      if (isRunning) return;
+      isRunning = true;
+      arm();
+    },
+    stats: () => ({ exposed, dropped }),
+    lastFrame: () => exposed - 1,
+    close() {
+      isRunning = false;
+      timer?.cancel();
+    },
+  };
+}
+
+/** Gradient with a coarse texture: neither free nor impossible to encode. */
+function paintBackground(): Buffer {
+  const frame = Buffer.alloc(FRAME_BYTES, 128);
+  for (let y = 0; y < frameShape.height; y += 1) {
+    for (let x = 0; x < frameShape.width; x += 1) {
+      const texture = (((x >> 3) * 2654435761 + (y >> 3) * 40503) >>> 7) % 40;
+      frame[y * frameShape.width + x] = 40 + Math.round((x / frameShape.width) * 120) + texture;
+    }
+  }
+  return frame;
+}
+
+function moveBox(frame: Buffer, background: Buffer, number: number): void {
+  const { width } = frameShape;
+  const first = BAND.firstLine * width;
+  background.copy(frame, first, first, first + BAND.lines * width);
+  const left = (number * BAND.stepPx) % (width - BAND.boxPx);
+  for (let line = 0; line < BAND.lines; line += 1) {
+    const from = first + line * width + left;
+    frame.fill(220, from, from + BAND.boxPx);
+  }
+}
+
+/** ffmpeg's input arguments for these frames on standard input. */
+export const rawVideoInput: readonly string[] = [
+  ...['-f', 'rawvideo', '-pix_fmt', frameShape.pixelFormat],
+  ...['-s', `${frameShape.width}x${frameShape.height}`, '-r', String(frameShape.framesPerSecond)],
+  ...['-i', 'pipe:0'],
+];
+
+/** Filter that leaves of each frame one gray pixel per block of the barcode. */
+export const barcodeFilter = [
+  `crop=${barcodeSize.widthPx}:${barcodeSize.heightPx}:0:0`,
+  `scale=${barcodeSize.columns}:${barcodeSize.rows}:flags=area`,
+  'format=gray',
+].join(',');

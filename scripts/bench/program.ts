@@ -1,0 +1,156 @@
+/**
+ * The frame of every benchmark: options, progress on standard error, one JSON document on standard output, and nothing
+ * left behind, also on Ctrl-C. Owns the temporary folder and the list of what to close; measures nothing.
+ */
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { type ChildSpawner, createChildSpawner, type SpawnChild } from '../../shared/child-process.ts';
+import { type Clock, createSystemClock } from '../../shared/clock.ts';
+import { asGlasscastError } from '../../shared/errors.ts';
+import { type FfmpegBinary, findFfmpeg } from '../../shared/ffmpeg-binary.ts';
+import { createLog, type Log } from '../../shared/log.ts';
+import { createRedactor, type Redactor } from '../../shared/secrets.ts';
+import { describeMachine, type Goal } from './measuring.ts';
+
+export interface Bench {
+  clock: Clock;
+  log: Log;
+  redactor: Redactor;
+  spawn: SpawnChild;
+  ffmpeg: FfmpegBinary;
+  /** Empty at the start, removed at the end. */
+  folder: string;
+  runs: number;
+  /** `--seconds`: length of one measurement. */
+  seconds: number;
+  /** Aborted by Ctrl-C. */
+  signal: AbortSignal;
+  /** A line for the person who waits. */
+  progress(text: string): void;
+  /** Called at the end, the last one first. */
+  defer(close: () => unknown): void;
+}
+
+export interface BenchReport {
+  goals: Goal[];
+  /** One sentence per number: from where to where, with which clock. */
+  method: Record<string, string>;
+  [section: string]: unknown;
+}
+
+export interface BenchDescription {
+  /** `bench:start` */
+  name: string;
+  /** What it measures, for --help. */
+  about: string;
+  defaultRuns: number;
+  defaultSeconds: number;
+  measure(bench: Bench): Promise<BenchReport>;
+}
+
+const usage = ({ name, about, defaultRuns, defaultSeconds }: BenchDescription) => `npm run ${name} -- [options]
+
+${about}
+
+  --runs N        how often each is measured (default ${defaultRuns})
+  --seconds N     length of one measurement (default ${defaultSeconds})
+  --ffmpeg PATH   this ffmpeg instead of the one that is found
+  --verbose       the log of all parts on standard error
+  --help          this text
+
+Progress goes to standard error, one JSON document to standard output.
+`;
+
+/** Runs the benchmark as this process's program; sets the exit code. */
+export async function runBench(description: BenchDescription): Promise<void> {
+  const { values } = parseArgs({
+    options: {
+      runs: { type: 'string', default: String(description.defaultRuns) },
+      seconds: { type: 'string', default: String(description.defaultSeconds) },
+      ffmpeg: { type: 'string' },
+      verbose: { type: 'boolean', default: false },
+      help: { type: 'boolean', default: false },
+    },
+  });
+  if (values.help) {
+    process.stdout.write(usage(description));
+    return;
+  }
+  const runs = positive('--runs', values.runs);
+  const seconds = positive('--seconds', values.seconds);
+  const clock = createSystemClock();
+  const redactor = createRedactor();
+  const log = createLog({ program: 'bench', level: values.verbose ? 'debug' : 'silent', redactor });
+  const spawner = createChildSpawner({ clock, log, redactor });
+  const abort = new AbortController();
+  const stop = () => abort.abort(new Error('interrupted'));
+  process.once('SIGINT', stop);
+  process.once('SIGTERM', stop);
+  const closers: (() => unknown)[] = [];
+  const folder = await mkdtemp(join(tmpdir(), 'glasscast-bench-'));
+  try {
+    const ffmpeg = await findFfmpeg({
+      spawn: spawner.spawn,
+      clock,
+      explicitFile: values.ffmpeg ?? process.env.FFMPEG_PATH,
+    });
+    const bench: Bench = {
+      clock,
+      log,
+      redactor,
+      spawn: spawner.spawn,
+      ffmpeg,
+      folder,
+      runs,
+      seconds,
+      signal: abort.signal,
+      progress: (text) => void process.stderr.write(`${description.name}: ${redactor.redact(text)}\n`),
+      defer: (close) => void closers.push(close),
+    };
+    const report = await orInterrupted(abort.signal, description.measure(bench));
+    process.stdout.write(`${document(description, bench, report)}\n`);
+  } catch (error) {
+    process.exitCode = abort.signal.aborted ? 130 : 1;
+    process.stderr.write(`${description.name}: ${redactor.redact(asGlasscastError(error).message)}\n`);
+  } finally {
+    await tidy(closers, spawner, folder);
+    process.removeListener('SIGINT', stop);
+    process.removeListener('SIGTERM', stop);
+  }
+}
+
+function document({ name, about }: BenchDescription, { ffmpeg, runs }: Bench, report: BenchReport): string {
+  const { goals, method, ...sections } = report;
+  const head = { benchmark: name, about, at: new Date().toISOString(), machine: describeMachine(), runs };
+  const binary = { file: ffmpeg.file, version: ffmpeg.version, origin: ffmpeg.origin };
+  return JSON.stringify({ ...head, ffmpeg: binary, goals, ...sections, method }, null, 2);
+}
+
+function positive(name: string, text: string): number {
+  const value = Number(text);
+  if (Number.isFinite(value) && value > 0) return value;
+  process.stderr.write(`${name} must be a number above 0, not "${text}"\n`);
+  return process.exit(2);
+}
+
+async function orInterrupted<T>(signal: AbortSignal, work: Promise<T>): Promise<T> {
+  const interrupted = new Promise<never>((_, reject) => {
+    signal.addEventListener('abort', () => reject(signal.reason), { once: true });
+  });
+  return Promise.race([work, interrupted]);
+}
+
+/** Closes what is left in reverse order; one that fails must not keep the others open. */
+async function tidy(closers: (() => unknown)[], spawner: ChildSpawner, folder: string): Promise<void> {
+  for (const close of closers.reverse()) {
+    try {
+      await close();
+    } catch (error) {
+      process.stderr.write(`${asGlasscastError(error).message}\n`);
+    }
+  }
+  await spawner.close();
+  await rm(folder, { recursive: true, force: true });
+}
