@@ -1,0 +1,107 @@
+/**
+ * What must outlive the process: live inputs with their keys, videos, idempotency keys. One SQLite file with mode 0600,
+ * written before a call answers. Holds no rule; media files are the recordings' business.
+ */
+import { chmodSync, closeSync, mkdirSync, openSync } from 'node:fs';
+import { join } from 'node:path';
+import Database from 'libsql';
+import { Secret } from '../../shared/secrets.ts';
+import type { LiveInput, Output } from './live-input.ts';
+import type { Video } from './video.ts';
+
+export interface Catalogue {
+  liveInputs(): LiveInput[];
+  saveLiveInput(input: LiveInput): void;
+  removeLiveInput(uid: string): void;
+  videos(): Video[];
+  saveVideo(video: Video): void;
+  removeVideo(uid: string): void;
+  /** The input that was created with this key at or after `sinceMs`. */
+  inputOfKey(idempotencyKey: string, sinceMs: number): string | undefined;
+  saveKey(idempotencyKey: string, inputUid: string, createdMs: number): void;
+  close(): void;
+}
+
+const SCHEMA = `
+  CREATE TABLE IF NOT EXISTS live_inputs (uid TEXT PRIMARY KEY, created_ms INTEGER NOT NULL, document TEXT NOT NULL);
+  CREATE TABLE IF NOT EXISTS videos (uid TEXT PRIMARY KEY, created_ms INTEGER NOT NULL, document TEXT NOT NULL);
+  CREATE TABLE IF NOT EXISTS idempotency_keys (key TEXT PRIMARY KEY, input_uid TEXT NOT NULL, created_ms INTEGER NOT NULL);
+`;
+
+type StoredOutput = Omit<Output, 'streamKey'> & { streamKey: string };
+type StoredInput = Omit<LiveInput, 'publishKey' | 'playbackKey' | 'webRtcKey' | 'outputs'> & {
+  publishKey: string;
+  playbackKey: string;
+  webRtcKey: string;
+  outputs: StoredOutput[];
+};
+
+/** Opens or makes the file in `dataDir`, which is made when missing (mode 0700). */
+export function openCatalogue({ dataDir }: { dataDir: string }): Catalogue {
+  mkdirSync(dataDir, { recursive: true, mode: 0o700 });
+  const file = join(dataDir, 'catalogue.db');
+  // SQLite gives its journal the mode of the main file, so the mode has to be right before the first write.
+  closeSync(openSync(file, 'a', 0o600));
+  chmodSync(file, 0o600);
+  const database = new Database(file);
+  database.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;');
+  database.exec(SCHEMA);
+  const sql = (text: string) => database.prepare<unknown[]>(text);
+  const inputs = {
+    all: sql('SELECT document FROM live_inputs ORDER BY created_ms'),
+    save: sql('INSERT OR REPLACE INTO live_inputs (uid, created_ms, document) VALUES (?, ?, ?)'),
+    remove: sql('DELETE FROM live_inputs WHERE uid = ?'),
+  };
+  const videos = {
+    all: sql('SELECT document FROM videos ORDER BY created_ms'),
+    save: sql('INSERT OR REPLACE INTO videos (uid, created_ms, document) VALUES (?, ?, ?)'),
+    remove: sql('DELETE FROM videos WHERE uid = ?'),
+  };
+  const keys = {
+    find: sql('SELECT input_uid FROM idempotency_keys WHERE key = ? AND created_ms >= ?'),
+    save: sql('INSERT OR REPLACE INTO idempotency_keys (key, input_uid, created_ms) VALUES (?, ?, ?)'),
+    forget: sql('DELETE FROM idempotency_keys WHERE created_ms < ?'),
+  };
+  let isOpen = true;
+  return {
+    liveInputs: () => inputs.all.all().map((row) => fromStored(documentOf<StoredInput>(row))),
+    saveLiveInput: (input) => void inputs.save.run(input.uid, input.createdMs, JSON.stringify(toStored(input))),
+    removeLiveInput: (uid) => void inputs.remove.run(uid),
+    videos: () => videos.all.all().map((row) => documentOf<Video>(row)),
+    saveVideo: (video) => void videos.save.run(video.uid, video.createdMs, JSON.stringify(video)),
+    removeVideo: (uid) => void videos.remove.run(uid),
+    inputOfKey(key, sinceMs) {
+      keys.forget.run(sinceMs);
+      return (keys.find.get(key, sinceMs) as { input_uid: string } | undefined)?.input_uid;
+    },
+    saveKey: (key, inputUid, createdMs) => void keys.save.run(key, inputUid, createdMs),
+    close() {
+      if (isOpen) database.close();
+      isOpen = false;
+    },
+  };
+}
+
+function documentOf<T>(row: unknown): T {
+  return JSON.parse((row as { document: string }).document) as T;
+}
+
+function toStored({ publishKey, playbackKey, webRtcKey, outputs, ...rest }: LiveInput): StoredInput {
+  return {
+    ...rest,
+    publishKey: publishKey.reveal(),
+    playbackKey: playbackKey.reveal(),
+    webRtcKey: webRtcKey.reveal(),
+    outputs: outputs.map((output) => ({ ...output, streamKey: output.streamKey.reveal() })),
+  };
+}
+
+function fromStored({ publishKey, playbackKey, webRtcKey, outputs, ...rest }: StoredInput): LiveInput {
+  return {
+    ...rest,
+    publishKey: new Secret(publishKey),
+    playbackKey: new Secret(playbackKey),
+    webRtcKey: new Secret(webRtcKey),
+    outputs: outputs.map((output) => ({ ...output, streamKey: new Secret(output.streamKey) })),
+  };
+}

@@ -1,0 +1,122 @@
+/**
+ * All videos of the account: begins one per broadcast, finishes it into a recording, deletes it. Owns the states
+ * live-inprogress → inprogress → ready | error; the media itself lies with the recordings.
+ */
+import type { Clock, Timer } from '../../shared/clock.ts';
+import type { Log } from '../../shared/log.ts';
+import type { Catalogue } from './catalogue.ts';
+import type { LiveInput } from './live-input.ts';
+import { totalMs } from './presentation.ts';
+import type { Recordings } from './recordings.ts';
+import { deletionMs, newVideo, type Video } from './video.ts';
+
+export interface VideoLibrary {
+  /** Videos that a crash left unfinished become recordings of what was written; starts the sweep of expired ones. */
+  start(): Promise<void>;
+  /** Newest first. */
+  list(): Video[];
+  get(videoUid: string): Video | undefined;
+  /** A broadcast has its first picture. */
+  begin(input: LiveInput, size: { width: number; height: number }): Video;
+  /** The broadcast is over and everything is on disk once `written` settles; `ready` follows after the delay. */
+  end(videoUid: string, written: Promise<void>): Promise<void>;
+  /** Undefined: no such video. False: still live, cannot be deleted. */
+  remove(videoUid: string): Promise<boolean | undefined>;
+  /** Waits for recordings that are being finished; idempotent. */
+  close(): Promise<void>;
+}
+
+export interface VideoLibraryOptions {
+  catalogue: Pick<Catalogue, 'videos' | 'saveVideo' | 'removeVideo'>;
+  recordings: Pick<Recordings, 'read' | 'remove'>;
+  clock: Clock;
+  log: Log;
+  /** From the end of a broadcast to `ready`. */
+  readyDelayMs: number;
+}
+
+const SWEEP_MS = 3_600_000;
+
+export function createVideoLibrary(options: VideoLibraryOptions): VideoLibrary {
+  const { catalogue, recordings, clock, log, readyDelayMs } = options;
+  const videos = new Map<string, Video>();
+  const finishing = new Set<Promise<void>>();
+  const delays = new AbortController();
+  let sweep: Timer | undefined;
+
+  function change(videoUid: string, fields: Partial<Video>): void {
+    const video = videos.get(videoUid);
+    if (!video) return;
+    const changed = { ...video, ...fields, modifiedMs: clock.now() };
+    videos.set(videoUid, changed);
+    catalogue.saveVideo(changed);
+    if (fields.state) log.info({ videoUid, state: fields.state }, 'video-state');
+  }
+
+  /** Reads back what really is on disk, so that the length told is the length that plays. */
+  async function finish(videoUid: string): Promise<void> {
+    const presentation = await recordings.read(videoUid);
+    if (!presentation) {
+      change(videoUid, { state: 'error', errorCode: 'ERR_DURATION_TOO_SHORT', errorText: 'Nothing could be recorded' });
+      return;
+    }
+    const all = [...presentation.segments.video, ...presentation.segments.audio];
+    const bytes = all.reduce((sum, segment) => sum + segment.bytes, 0);
+    change(videoUid, { state: 'ready', readyMs: clock.now(), durationMs: Math.round(totalMs(presentation)), bytes });
+  }
+
+  async function remove(videoUid: string): Promise<boolean | undefined> {
+    const video = videos.get(videoUid);
+    if (!video) return undefined;
+    if (video.state === 'live-inprogress') return false;
+    videos.delete(videoUid);
+    catalogue.removeVideo(videoUid);
+    await recordings.remove(videoUid);
+    log.info({ videoUid }, 'video-removed');
+    return true;
+  }
+
+  async function removeExpired(): Promise<void> {
+    for (const video of [...videos.values()]) {
+      const dueMs = deletionMs(video);
+      if (dueMs !== null && dueMs <= clock.now()) await remove(video.uid);
+    }
+  }
+
+  return {
+    async start() {
+      for (const video of catalogue.videos()) videos.set(video.uid, video);
+      const cutShort = [...videos.values()].filter(
+        ({ state }) => state === 'live-inprogress' || state === 'inprogress',
+      );
+      for (const { uid } of cutShort) await finish(uid);
+      await removeExpired();
+      sweep = clock.every('video-sweep', SWEEP_MS, () => void removeExpired());
+    },
+    list: () => [...videos.values()].sort((a, b) => b.createdMs - a.createdMs),
+    get: (videoUid) => videos.get(videoUid),
+    begin(input, size) {
+      const video = { ...newVideo(input, clock.now()), ...size };
+      videos.set(video.uid, video);
+      catalogue.saveVideo(video);
+      log.info({ videoUid: video.uid, inputUid: input.uid }, 'video-begun');
+      return video;
+    },
+    async end(videoUid, written) {
+      change(videoUid, { state: 'inprogress' });
+      const work = written
+        .then(() => clock.sleep(readyDelayMs, { signal: delays.signal, name: 'video-ready' }))
+        // A closing program does not wait out the delay; the recording is whole all the same.
+        .catch(() => undefined)
+        .then(() => finish(videoUid));
+      finishing.add(work);
+      await work.finally(() => finishing.delete(work));
+    },
+    remove,
+    async close() {
+      sweep?.cancel();
+      delays.abort();
+      await Promise.all(finishing);
+    },
+  };
+}
