@@ -2,11 +2,16 @@
  * One RTMP(S) publication over one connection: connect, handshake, publish, media out, acknowledgements in.
  * Never reconnects and keeps no media: that is `push.ts`. Facts: Adobe RTMP 1.0 specification.
  */
-import type { Clock } from '../clock.ts';
+import { type Clock, withTimeout } from '../clock.ts';
 import { GlasscastError } from '../errors.ts';
 import type { Log } from '../log.ts';
+import { openConnection } from './connection.ts';
+import { createDeliveryGauge, type DeliveryGauge } from './delivery-gauge.ts';
 import type { FlvTag } from './flv.ts';
-import type { PublishUrl } from './publish-url.ts';
+import { createPublication } from './publication.ts';
+import { type PublishUrl, parsePublishUrl } from './publish-url.ts';
+import { createSendQueue, type SendQueue } from './send-queue.ts';
+import { createRtmpSession, RefusedCommand, type RtmpSession, type RtmpStatus } from './session.ts';
 
 export interface PublishRtmpOptions {
   url: PublishUrl;
@@ -22,6 +27,8 @@ export interface PublishRtmpOptions {
   stallTimeoutMs?: number;
   /** Trusted certificates (PEM) instead of the system's, for rtmps. */
   ca?: string | Buffer | undefined;
+  /** Shared by many publications of one process to read the kernel's table once; default: its own. */
+  sendQueue?: SendQueue;
   /** The queue was measured or has room again: a good moment to send more and to forget what has arrived. */
   onProgress?: () => void;
 }
@@ -52,6 +59,201 @@ export interface Publication {
  * @throws GlasscastError INGEST_UNREACHABLE, INGEST_TLS_FAILED, INGEST_REFUSED_KEY, INGEST_SILENT, INGEST_DROPPED,
  * INGEST_PROTOCOL; or the signal's reason.
  */
-export function publishRtmp(options: PublishRtmpOptions): Promise<Publication> {
-  return Promise.reject(new GlasscastError('INTERNAL', { reason: `not written yet: ${options.url.printable}` }));
+export async function publishRtmp(options: PublishRtmpOptions): Promise<Publication> {
+  const startedMs = options.clock.monotonicMs();
+  let { url } = options;
+  let manner: Manner = 'pipelined';
+  for (let redirects = 0; ; ) {
+    const outcome = await attempt({ ...options, url }, manner, startedMs);
+    if ('publication' in outcome) return outcome.publication;
+    if ('redirect' in outcome) {
+      redirects += 1;
+      url = redirected(url, outcome.redirect, redirects);
+    } else {
+      // Some servers read one command at a time; they get a second chance, at the cost of three more round trips.
+      options.log.debug({ url: url.printable, cause: outcome.failure.code }, 'rtmp-pipelining-refused');
+      manner = 'stepwise';
+    }
+  }
+}
+
+/** `pipelined`: all commands leave at once, guessing stream id 1, which every server we know gives; one round trip. */
+type Manner = 'pipelined' | 'stepwise';
+type Outcome = { publication: Publication } | { redirect: string } | { failure: GlasscastError };
+
+const MAX_REDIRECTS = 3;
+/** One chunk for nearly each message. 65536 is the largest that all known servers take. */
+const CHUNK_BYTES = 65_536;
+/** Asked of the server; at 2 Mbit/s an acknowledgement each second. */
+const ACK_WINDOW_BYTES = 250_000;
+const GUESSED_STREAM_ID = 1;
+
+async function attempt(options: PublishRtmpOptions, manner: Manner, startedMs: number): Promise<Outcome> {
+  const { url, clock, log, connectTimeoutMs = 5000, silenceTimeoutMs = 5000 } = options;
+  const signal = options.signal ?? new AbortController().signal;
+  const socket = await openConnection({ url, clock, signal, timeoutMs: connectTimeoutMs, ca: options.ca });
+  const gauge = createDeliveryGauge();
+  const accepted = createStatusInbox(url);
+  const session = createRtmpSession({
+    socket,
+    url,
+    onStatus: (status) => accepted.take(status, session),
+    onAcknowledged: gauge.acknowledgedByIngest,
+  });
+  const onAbort = () => session.end(undefined);
+  signal.addEventListener('abort', onAbort, { once: true });
+  void session.ended.then(() => signal.removeEventListener('abort', onAbort));
+  const answered = <T>(step: string, work: Promise<T>): Promise<T> =>
+    withTimeout(clock, 'rtmp-silence', silenceTimeoutMs, Promise.race([work, endedBefore(session, url, step)]), () =>
+      silence(url, step, silenceTimeoutMs),
+    );
+  const progress: Progress = { step: 'handshake', wasCreated: false };
+  try {
+    const streamId = await negotiate({ url, session, manner, answered, accepted: accepted.start, progress });
+    const connectMs = Math.round(clock.monotonicMs() - startedMs);
+    log.debug({ url: url.printable, ms: connectMs, manner }, 'rtmp-publish-accepted');
+    accepted.publishing();
+    return { publication: startPublication(options, { socket, session, gauge, streamId, connectMs }) };
+  } catch (error) {
+    const failure = negotiationError(error, url, progress);
+    session.end(failure);
+    signal.throwIfAborted();
+    if (error instanceof RefusedCommand && error.status.redirect) return { redirect: error.status.redirect };
+    if (manner === 'pipelined' && session.handshakeDone && mayBePipelining(error, failure)) return { failure };
+    throw failure;
+  }
+}
+
+function startPublication(
+  { clock, onProgress, stallTimeoutMs = 2000, sendQueue = createSendQueue(), url }: PublishRtmpOptions,
+  parts: { socket: Parameters<typeof createPublication>[0]['socket']; session: RtmpSession; gauge: DeliveryGauge } & {
+    streamId: number;
+    connectMs: number;
+  },
+): Publication {
+  return createPublication({ ...parts, url, clock, sendQueue, stallTimeoutMs, onProgress: onProgress ?? (() => {}) });
+}
+
+interface Progress {
+  step: string;
+  /** The server has created a stream for us; what it refuses from here on is the key. */
+  wasCreated: boolean;
+}
+
+interface Negotiation {
+  url: PublishUrl;
+  session: RtmpSession;
+  manner: Manner;
+  answered: <T>(step: string, work: Promise<T>) => Promise<T>;
+  accepted: Promise<void>;
+  progress: Progress;
+}
+
+/** Handshake to Publish.Start; gives the stream's id. */
+async function negotiate({ url, session, manner, answered, accepted, progress }: Negotiation): Promise<number> {
+  const key = url.streamKey.reveal();
+  await answered('handshake', session.handshake());
+  progress.step = 'connect';
+  const connected = session.ask('connect', {
+    app: url.app,
+    type: 'nonprivate',
+    flashVer: 'FMLE/3.0 (compatible; Glasscast)',
+    tcUrl: url.tcUrl,
+  });
+  if (manner === 'stepwise') await answered('connect', connected);
+  session.setChunkSize(CHUNK_BYTES);
+  session.askForAcknowledgements(ACK_WINDOW_BYTES);
+  session.tell('releaseStream', 0, null, key);
+  session.tell('FCPublish', 0, null, key);
+  const created = session.ask('createStream', null);
+  if (manner === 'pipelined') session.tell('publish', GUESSED_STREAM_ID, null, key, 'live');
+  await answered('connect', connected);
+  progress.step = 'createStream';
+  const [, id] = await answered('createStream', created);
+  const streamId = typeof id === 'number' ? id : GUESSED_STREAM_ID;
+  progress.wasCreated = true;
+  progress.step = 'publish';
+  if (manner === 'pipelined' && streamId !== GUESSED_STREAM_ID) throw new WrongGuess();
+  if (manner === 'stepwise') session.tell('publish', streamId, null, key, 'live');
+  await answered('publish', accepted);
+  return streamId;
+}
+
+class WrongGuess extends Error {
+  override readonly name = 'WrongGuess';
+}
+
+/** What `onStatus` means: before the stream is accepted, and while it runs. */
+function createStatusInbox(url: PublishUrl) {
+  let isPublishing = false;
+  let resolve: () => void = () => {};
+  let reject: (error: GlasscastError) => void = () => {};
+  const start = new Promise<void>((onStart, onRefused) => {
+    resolve = onStart;
+    reject = onRefused;
+  });
+  start.catch(() => {});
+  return {
+    start,
+    publishing() {
+      isPublishing = true;
+    },
+    take(status: RtmpStatus, session: RtmpSession): void {
+      if (status.code === 'NetStream.Publish.Start') {
+        resolve();
+      } else if (status.level === 'error' || /BadName|Denied|Reject|Unauth/.test(status.code)) {
+        const error = refused(status, url);
+        if (isPublishing) session.end(error);
+        else reject(error);
+      } else if (isPublishing && /Unpublish|Connect\.Closed/.test(status.code)) {
+        session.end(new GlasscastError('INGEST_DROPPED', { reason: `${status.code} from ${url.printable}` }));
+      }
+    },
+  };
+}
+
+function refused({ code, description }: RtmpStatus, url: PublishUrl): GlasscastError {
+  const said = `${code} ${description}`.trim() || 'no reason given';
+  return new GlasscastError('INGEST_REFUSED_KEY', { reason: `${said}, from ${url.printable}` });
+}
+
+function silence(url: PublishUrl, step: string, ms: number): GlasscastError {
+  return new GlasscastError('INGEST_SILENT', { reason: `no answer to ${step} in ${ms} ms from ${url.printable}` });
+}
+
+async function endedBefore(session: RtmpSession, url: PublishUrl, step: string): Promise<never> {
+  const cause = await session.ended;
+  throw cause ?? new GlasscastError('INGEST_DROPPED', { reason: `during ${step}, ${url.printable}` });
+}
+
+/** What stopped the negotiation, as one of ours. */
+function negotiationError(error: unknown, url: PublishUrl, progress: Progress): GlasscastError {
+  if (error instanceof RefusedCommand) return refused(error.status, url);
+  if (error instanceof WrongGuess) return new GlasscastError('INGEST_PROTOCOL', { reason: 'unexpected stream id' });
+  if (!(error instanceof GlasscastError)) return new GlasscastError('INTERNAL', { cause: error });
+  if (error.code === 'INGEST_DROPPED' && progress.wasCreated) {
+    // nginx-rtmp and others refuse a key without a word.
+    const reason = `it closed the connection after publish, ${url.printable}`;
+    return new GlasscastError('INGEST_REFUSED_KEY', { reason, cause: error });
+  }
+  return error;
+}
+
+/** Whether a server that wants one command at a time could have answered like this. A said refusal is one. */
+function mayBePipelining(error: unknown, { code }: GlasscastError): boolean {
+  if (error instanceof WrongGuess) return true;
+  if (error instanceof RefusedCommand) return false;
+  return code === 'INGEST_DROPPED' || code === 'INGEST_SILENT' || code === 'INGEST_PROTOCOL';
+}
+
+function redirected(from: PublishUrl, to: string, redirects: number): PublishUrl {
+  if (redirects > MAX_REDIRECTS) {
+    throw new GlasscastError('INGEST_PROTOCOL', { reason: `more than ${MAX_REDIRECTS} redirects, ${from.printable}` });
+  }
+  const next = parsePublishUrl(`${to.replace(/\/+$/, '')}/${from.streamKey.reveal()}`);
+  // The key was given for an encrypted connection; no server may talk us out of that.
+  if (from.secure && !next.secure) {
+    throw new GlasscastError('INGEST_PROTOCOL', { reason: `a redirect from rtmps to rtmp, ${from.printable}` });
+  }
+  return next;
 }

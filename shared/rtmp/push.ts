@@ -3,10 +3,14 @@
  * Owns the connection and the backlog; never touches a time stamp and never tells the encoder anything.
  */
 import type { Clock } from '../clock.ts';
-import type { GlasscastError } from '../errors.ts';
+import { asGlasscastError, GlasscastError } from '../errors.ts';
 import type { Log } from '../log.ts';
+import { createBacklog } from './backlog.ts';
+import { type Publication, publishRtmp } from './client.ts';
 import type { FlvTag } from './flv.ts';
 import type { PublishUrl } from './publish-url.ts';
+import { createRetrySchedule } from './retry-schedule.ts';
+import { createSendQueue, type SendQueue } from './send-queue.ts';
 
 /** `backfill`: after an outage everything since then is sent, up to maxAgeMs. `live`: only from the newest key frame. */
 export type PushMode = 'backfill' | 'live';
@@ -37,6 +41,8 @@ export interface RtmpPushOptions {
   stallTimeoutMs?: number;
   /** Trusted certificates (PEM) instead of the system's, for rtmps. */
   ca?: string | Buffer;
+  /** Shared by many pushes of one process to read the kernel's table once; default: its own. */
+  sendQueue?: SendQueue;
 }
 
 export interface RtmpPushStats {
@@ -70,6 +76,165 @@ export interface RtmpPush {
   close(): Promise<void>;
 }
 
+/** More than this in Node's own queue only takes it out of the backlog's rule. */
+const MAX_UNWRITTEN_BYTES = 262_144;
+const EAGER_CONNECT_TIMEOUT_MS = 2_000;
+/** The queue is full for longer than one burst takes, a key frame for instance. */
+const NARROW_MS = 400;
+const SAME_CAUSE_MS = 1_000;
+
 export function createRtmpPush(options: RtmpPushOptions): RtmpPush {
-  throw new Error(`not written yet: ${options.url.printable}`);
+  const { url, clock, log, mode, onChange, random = Math.random, maxQueuedBytes = 125_000 } = options;
+  const { maxAgeMs = 10_000, maxBytes = 20_000_000, connectTimeoutMs = 5_000, sendQueue = createSendQueue() } = options;
+  const backlog = createBacklog({ mode, maxAgeMs, maxBytes });
+  const schedule = createRetrySchedule({ random });
+  const stopping = new AbortController();
+  let state: RtmpPushStats['state'] = 'idle';
+  let publication: Publication | undefined;
+  let attempt = 0;
+  let connections = 0;
+  let pastBytesSent = 0;
+  let connectMs: number | undefined;
+  let narrowSinceMs: number | undefined;
+  let lastReport: { code: string; atMs: number } | undefined;
+  let running: Promise<void> = Promise.resolve();
+  let closing: Promise<void> | undefined;
+
+  function pump(room = MAX_UNWRITTEN_BYTES): void {
+    if (!publication) return;
+    if (isNarrow(publication)) {
+      backlog.skip();
+      return;
+    }
+    while (publication.unwrittenBytes() < room) {
+      const tag = backlog.next();
+      if (!tag) return;
+      publication.send(tag);
+      backlog.sentUpTo(publication.bytesSent);
+    }
+  }
+  /** Mode `live` only: with `backfill` the age bound decides what is too old. */
+  function isNarrow({ queuedBytes }: Publication): boolean {
+    if (mode !== 'live' || queuedBytes() <= maxQueuedBytes) {
+      narrowSinceMs = undefined;
+      return false;
+    }
+    narrowSinceMs ??= clock.monotonicMs();
+    return clock.monotonicMs() - narrowSinceMs >= NARROW_MS;
+  }
+  function onProgress(): void {
+    if (publication) backlog.arrivedUpTo(publication.certainBytes);
+    pump();
+  }
+
+  async function run(): Promise<void> {
+    change({ state: 'connecting', attempt });
+    for (;;) {
+      const cause = await connectAndPublish();
+      if (closing) return;
+      attempt += 1;
+      const delayMs = schedule.failed(cause.code, clock.monotonicMs());
+      report(cause);
+      log.debug({ url: url.printable, attempt, code: cause.code, delayMs }, 'rtmp-retry');
+      await clock.sleep(delayMs, { signal: stopping.signal, name: 'rtmp-retry' }).catch(() => {});
+      if (closing) return;
+    }
+  }
+  /** One attempt, and all of the publication if it comes to one. Gives why it ended. */
+  async function connectAndPublish(): Promise<GlasscastError> {
+    const { silenceTimeoutMs, stallTimeoutMs, ca } = options;
+    const isEager = schedule.isEager(clock.monotonicMs());
+    let opened: Publication;
+    try {
+      opened = await publishRtmp({
+        url,
+        clock,
+        log,
+        signal: stopping.signal,
+        sendQueue,
+        onProgress,
+        // A lost SYN is repeated by the kernel after 1, 3 and 7 s; beginning anew finds a network that is back sooner.
+        connectTimeoutMs: isEager ? Math.min(connectTimeoutMs, EAGER_CONNECT_TIMEOUT_MS) : connectTimeoutMs,
+        ...(silenceTimeoutMs === undefined ? {} : { silenceTimeoutMs }),
+        ...(stallTimeoutMs === undefined ? {} : { stallTimeoutMs }),
+        ...(ca === undefined ? {} : { ca }),
+      });
+    } catch (error) {
+      return asGlasscastError(error);
+    }
+    if (closing) return new GlasscastError('SHUTTING_DOWN');
+    publication = opened;
+    connections += 1;
+    connectMs = opened.connectMs;
+    const sinceMs = clock.monotonicMs();
+    pump();
+    log.info({ url: url.printable, ms: connectMs, attempt }, 'rtmp-publishing');
+    change({ state: 'publishing', attempt });
+    attempt = 0;
+    lastReport = undefined;
+    const cause = await opened.closed;
+    schedule.lived(clock.monotonicMs() - sinceMs);
+    afterPublication(opened);
+    return cause ?? new GlasscastError('INGEST_DROPPED', { reason: url.printable });
+  }
+  function afterPublication({ certainBytes, bytesSent }: Publication): void {
+    backlog.arrivedUpTo(certainBytes);
+    backlog.rewind();
+    pastBytesSent += bytesSent;
+    narrowSinceMs = undefined;
+    publication = undefined;
+  }
+  function change(next: RtmpPushChange): void {
+    state = next.state;
+    onChange(next);
+  }
+  function report(cause: GlasscastError): void {
+    const atMs = clock.monotonicMs();
+    const isRepeated = lastReport?.code === cause.code && atMs - lastReport.atMs < SAME_CAUSE_MS;
+    if (isRepeated) return;
+    if (!lastReport) log.warn({ url: url.printable, code: cause.code, reason: cause.message }, 'rtmp-lost');
+    lastReport = { code: cause.code, atMs };
+    change({ state: 'retrying', attempt, cause });
+  }
+  async function finish(): Promise<void> {
+    const last = publication;
+    if (last) {
+      pump(Number.POSITIVE_INFINITY);
+      await last.close();
+    }
+    stopping.abort();
+    await running;
+    state = 'closed';
+  }
+
+  return {
+    start() {
+      if (state !== 'idle' || closing) return;
+      running = run();
+    },
+    write(tag) {
+      if (closing) return;
+      backlog.add(tag, clock.monotonicMs());
+      pump();
+    },
+    stats() {
+      const { waitingBytes, waitingMs, tagsDropped, framesDropped, tagsResent } = backlog.stats(clock.monotonicMs());
+      return {
+        state,
+        bytesSent: pastBytesSent + (publication?.bytesSent ?? 0),
+        queuedBytes: publication?.queuedBytes() ?? 0,
+        backlogBytes: waitingBytes,
+        backlogMs: waitingMs,
+        tagsDropped,
+        framesDropped,
+        tagsResent,
+        reconnects: Math.max(0, connections - 1),
+        connectMs,
+      };
+    },
+    close() {
+      closing ??= finish();
+      return closing;
+    },
+  };
 }

@@ -1,0 +1,92 @@
+/**
+ * Opens the TCP or TLS connection to an ingest and says in our words why it could not, or why it ended.
+ * Certificates are always checked; there is no switch to turn that off.
+ */
+import { connect as connectTcp, type Socket } from 'node:net';
+import { connect as connectTls } from 'node:tls';
+import type { Clock } from '../clock.ts';
+import { GlasscastError } from '../errors.ts';
+import type { PublishUrl } from './publish-url.ts';
+
+export interface ConnectionOptions {
+  url: PublishUrl;
+  clock: Clock;
+  signal: AbortSignal;
+  /** For DNS, TCP and TLS together. */
+  timeoutMs: number;
+  ca?: string | Buffer | undefined;
+}
+
+/**
+ * A connected socket with Nagle off; with rtmps the certificate has been checked.
+ * @throws GlasscastError INGEST_UNREACHABLE, INGEST_TLS_FAILED, INGEST_DROPPED, INGEST_SILENT; or the signal's reason.
+ */
+export function openConnection({ url, clock, signal, timeoutMs, ca }: ConnectionOptions): Promise<Socket> {
+  return new Promise((resolve, reject) => {
+    if (signal.aborted) {
+      reject(signal.reason);
+      return;
+    }
+    let isTcpConnected = false;
+    // The name goes out as SNI and is what the certificate must be for; node:tls leaves SNI out for an IP literal.
+    const socket = url.secure
+      ? connectTls({ host: url.host, port: url.port, ...(ca === undefined ? {} : { ca }) })
+      : connectTcp({ host: url.host, port: url.port });
+    socket.setNoDelay(true);
+
+    const timer = clock.after('rtmp-connect', timeoutMs, () => {
+      const reason = `no answer in ${timeoutMs} ms from ${url.printable}`;
+      giveUp(new GlasscastError(isTcpConnected ? 'INGEST_SILENT' : 'INGEST_UNREACHABLE', { reason }));
+    });
+    const onAbort = () => giveUp(signal.reason);
+    const onError = (error: Error) => giveUp(connectError(error, url, isTcpConnected));
+    function settle(): void {
+      timer.cancel();
+      signal.removeEventListener('abort', onAbort);
+      socket.removeListener('error', onError);
+    }
+    function giveUp(reason: unknown): void {
+      settle();
+      // Destroying while connecting can still report an error, which nobody waits for any more.
+      socket.on('error', () => {});
+      socket.destroy();
+      reject(reason);
+    }
+    signal.addEventListener('abort', onAbort, { once: true });
+    socket.on('error', onError);
+    socket.once('connect', () => {
+      isTcpConnected = true;
+    });
+    socket.once(url.secure ? 'secureConnect' : 'connect', () => {
+      settle();
+      resolve(socket);
+    });
+  });
+}
+
+const CERTIFICATE_CODES = /CERT|SELF_SIGNED|UNABLE_TO|^ERR_(TLS|SSL)|^EPROTO$/;
+
+function connectError(error: Error, url: PublishUrl, isTcpConnected: boolean): GlasscastError {
+  const errno = errnoOf(error);
+  const details = { errno, url: url.printable };
+  const reason = `${errno ?? error.message} at ${url.printable}`;
+  if (!isTcpConnected) return new GlasscastError('INGEST_UNREACHABLE', { reason, cause: error, details });
+  const code = errno && CERTIFICATE_CODES.test(errno) ? 'INGEST_TLS_FAILED' : 'INGEST_DROPPED';
+  return new GlasscastError(code, { reason, cause: error, details });
+}
+
+/** Why an established connection ended. */
+export function dropError(url: PublishUrl, error?: Error): GlasscastError {
+  const errno = error && errnoOf(error);
+  const reason = error ? `${errno ?? error.message} at ${url.printable}` : url.printable;
+  return new GlasscastError('INGEST_DROPPED', { reason, cause: error, details: { errno, url: url.printable } });
+}
+
+/** ECONNREFUSED and the like; of several addresses tried, the last one's. */
+function errnoOf(error: Error): string | undefined {
+  if (error instanceof AggregateError) {
+    const last: unknown = error.errors.at(-1);
+    if (last instanceof Error) return errnoOf(last);
+  }
+  return 'code' in error && typeof error.code === 'string' ? error.code : undefined;
+}

@@ -1,0 +1,116 @@
+/**
+ * Media on an accepted RTMP session: tags out, the send queue measured, a stall noticed, a farewell at the end.
+ * Keeps no media and never reconnects.
+ */
+import type { Socket } from 'node:net';
+import type { Clock } from '../clock.ts';
+import { GlasscastError } from '../errors.ts';
+import { messageTypes } from './chunk-stream.ts';
+import type { Publication } from './client.ts';
+import type { DeliveryGauge } from './delivery-gauge.ts';
+import { type FlvTag, startsWithAmfString, tagTypes } from './flv.ts';
+import type { PublishUrl } from './publish-url.ts';
+import type { SendQueue, TcpEnds } from './send-queue.ts';
+import type { RtmpSession } from './session.ts';
+
+export interface PublicationOptions {
+  socket: Socket;
+  session: RtmpSession;
+  gauge: DeliveryGauge;
+  url: PublishUrl;
+  clock: Clock;
+  sendQueue: SendQueue;
+  streamId: number;
+  connectMs: number;
+  stallTimeoutMs: number;
+  onProgress: () => void;
+}
+
+const SAMPLE_MS = 250;
+const FAREWELL_MS = 1_000;
+/** Chunk streams of their own, so that a large picture could be cut by sound; the numbers are custom. */
+const CHUNK_STREAM = { audio: 4, video: 6, script: 5, command: 3 } as const;
+/** AMF0 string "@setDataFrame": RTMP's wrapping of onMetaData, which an FLV file does not have. */
+const SET_DATA_FRAME = Buffer.concat([Buffer.from([2, 0, 13]), Buffer.from('@setDataFrame', 'latin1')]);
+
+export function createPublication(options: PublicationOptions): Publication {
+  const { socket, session, gauge, url, clock, sendQueue, streamId, stallTimeoutMs, onProgress } = options;
+  const ends = tcpEnds(socket);
+  let kernelQueuedBytes = 0;
+  let isSampling = false;
+  let farewell: Promise<void> | undefined;
+
+  async function sample(): Promise<void> {
+    if (isSampling) return;
+    isSampling = true;
+    // Taken before the reading: what the kernel got in between then counts as not acknowledged, never the other way.
+    const acceptedBytes = session.bytesSent - socket.writableLength;
+    const measured = ends && (await sendQueue.queuedBytes(ends));
+    isSampling = false;
+    kernelQueuedBytes = measured ?? 0;
+    gauge.sample({
+      atMs: clock.monotonicMs(),
+      acceptedBytes,
+      kernelQueuedBytes,
+      unwrittenBytes: socket.writableLength,
+    });
+    if (gauge.stalledMs >= stallTimeoutMs) {
+      const reason = `nothing taken for ${Math.round(gauge.stalledMs)} ms by ${url.printable}`;
+      session.end(new GlasscastError('INGEST_SILENT', { reason }));
+    } else if (!socket.destroyed) {
+      onProgress();
+    }
+  }
+  const sampling = clock.every('rtmp-queue-sample', SAMPLE_MS, () => void sample());
+  void session.ended.then(() => sampling.cancel());
+  socket.on('drain', onProgress);
+
+  function sayGoodbye(): Promise<void> {
+    session.tell('FCUnpublish', 0, null, url.streamKey.reveal());
+    session.tell('deleteStream', 0, null, streamId);
+    // Everything queued leaves before the FIN, and we wait for the ingest's own: closing with its last words unread
+    // would reset the connection and take away what it has not read. One that does not answer is cut off.
+    const timer = clock.after('rtmp-farewell', FAREWELL_MS, () => session.end(undefined));
+    socket.end();
+    return session.ended.then(() => timer.cancel());
+  }
+
+  return {
+    send(tag) {
+      if (farewell) return;
+      session.send(CHUNK_STREAM[tag.kind], {
+        type: tag.kind === 'script' ? messageTypes.data : tagTypes[tag.kind],
+        streamId,
+        timestampMs: tag.timestampMs % 0x1_0000_0000,
+        payload: payloadOf(tag),
+      });
+    },
+    queuedBytes: () => kernelQueuedBytes + socket.writableLength,
+    unwrittenBytes: () => socket.writableLength,
+    get bytesSent() {
+      return session.bytesSent;
+    },
+    get acknowledgedBytes() {
+      return gauge.acknowledgedBytes;
+    },
+    get certainBytes() {
+      return gauge.certainBytes;
+    },
+    connectMs: options.connectMs,
+    closed: session.ended.then((cause) => (farewell ? undefined : cause)),
+    close() {
+      farewell ??= sayGoodbye();
+      return farewell;
+    },
+  };
+}
+
+function payloadOf(tag: FlvTag): Buffer {
+  const isBare = tag.kind === 'script' && startsWithAmfString(tag.body, 'onMetaData');
+  return isBare ? Buffer.concat([SET_DATA_FRAME, tag.body]) : tag.body;
+}
+
+function tcpEnds({ localAddress, localPort, remoteAddress, remotePort }: Socket): TcpEnds | undefined {
+  if (!localAddress || !localPort || !remoteAddress || !remotePort) return undefined;
+  return { localAddress, localPort, remoteAddress, remotePort };
+}
