@@ -1,89 +1,40 @@
 /**
- * Stands at the ingest's door: a TCP proxy that passes every byte on at once and reads what a publisher sends on the way.
- * Tells when a publisher connected, its first byte, and each media message; changes nothing that passes.
+ * Stands at the ingest's door and reads what a publisher sends: tells when it connected, its first byte, and each media
+ * message when its last byte has passed. Knows RTMP one way only; the answers pass unread.
  */
-import { connect, createServer, type Server, type Socket } from 'node:net';
 import { createChunkReader, messageTypes, type RtmpMessage } from '../../shared/rtmp/chunk-stream.ts';
 import type { FlvTag } from '../../shared/rtmp/flv.ts';
+import { createTcpTap, type TcpTap } from './tcp-tap.ts';
 
 export interface RtmpTapOptions {
   /** Where the ingest listens, asked at each connection. */
   target: () => { host: string; port: number };
   onConnected?: (connection: number) => void;
   onFirstByte?: (connection: number) => void;
-  /** The last byte of this message has passed; the body is the message's own copy. */
   onTag?: (tag: FlvTag, connection: number) => void;
   onClosed?: (connection: number) => void;
 }
 
-export interface RtmpTap {
-  /** @param port default: a free one. */
-  listen(port?: number): Promise<number>;
-  /** What the kernel does when the server behind is killed: no listener, every connection reset. `listen` opens again. */
-  drop(): Promise<void>;
-  close(): Promise<void>;
-}
-
-/** C0, C1 and C2, or their answers: 1 + 1536 + 1536 bytes before the first chunk. */
+/** C0, C1 and C2: 1 + 1536 + 1536 bytes before the first chunk. */
 const HANDSHAKE_BYTES = 3073;
 
-export function createRtmpTap(options: RtmpTapOptions): RtmpTap {
-  const sockets = new Set<Socket>();
-  let server: Server | undefined;
-  let connections = 0;
-
-  function keep(socket: Socket): void {
-    sockets.add(socket);
-    socket.setNoDelay(true);
-    socket.on('error', () => socket.destroy());
-    socket.on('close', () => sockets.delete(socket));
-  }
-  function accept(publisher: Socket): void {
-    const connection = connections;
-    connections += 1;
-    options.onConnected?.(connection);
-    const ingest = connect(options.target());
-    keep(publisher);
-    keep(ingest);
-    const read = createReader((tag) => options.onTag?.(tag, connection));
-    let seen = false;
-    publisher.on('data', (bytes) => {
-      ingest.write(bytes);
-      if (!seen) options.onFirstByte?.(connection);
-      seen = true;
-      read(bytes);
-    });
-    publisher.on('end', () => ingest.end());
-    publisher.on('close', () => {
-      ingest.destroy();
-      options.onClosed?.(connection);
-    });
-    ingest.on('data', (bytes) => publisher.write(bytes));
-    ingest.on('end', () => publisher.end());
-    ingest.on('close', () => publisher.destroy());
-  }
-  async function drop(): Promise<void> {
-    const closing = server;
-    server = undefined;
-    for (const socket of sockets) socket.resetAndDestroy();
-    if (closing) await new Promise<void>((resolve) => closing.close(() => resolve()));
-  }
-
-  return {
-    listen(port = 0) {
-      return new Promise((resolve, reject) => {
-        const opening = createServer(accept);
-        server = opening;
-        opening.once('error', reject);
-        opening.listen(port, '127.0.0.1', () => {
-          const address = opening.address();
-          resolve(typeof address === 'object' && address ? address.port : port);
-        });
-      });
+export function createRtmpTap(options: RtmpTapOptions): TcpTap {
+  return createTcpTap({
+    target: options.target,
+    observe(connection) {
+      options.onConnected?.(connection);
+      const read = createReader((tag) => options.onTag?.(tag, connection));
+      let isFirst = true;
+      return {
+        up(bytes) {
+          if (isFirst) options.onFirstByte?.(connection);
+          isFirst = false;
+          read(bytes);
+        },
+        closed: () => options.onClosed?.(connection),
+      };
     },
-    drop,
-    close: drop,
-  };
+  });
 }
 
 /** Reads one publisher's bytes, handshake first; gives up silently on what is no RTMP. */
