@@ -1,0 +1,254 @@
+/**
+ * Where picture and sound come from: test pattern, file, camera and microphone, or raw frames from this program.
+ * Turns a source into ffmpeg inputs and filters on one common timeline; never spawns, never encodes.
+ */
+import { access, constants, open } from 'node:fs/promises';
+import { resolve } from 'node:path';
+import type { Writable } from 'node:stream';
+import { GlasscastError } from '../shared/errors.ts';
+import type { FfmpegBinary } from '../shared/ffmpeg-binary.ts';
+import type { EncoderSettings } from '../shared/stream.ts';
+import { burnedClock, secondMark } from './burned-clock.ts';
+
+/** `beep`: 100 ms at each second of the wall clock. `silence`: a track all the same, some players wait for ever for one. */
+export type Microphone = { kind: 'beep' } | { kind: 'silence' } | { kind: 'alsa' | 'pulse'; name: string };
+
+export type CaptureSource =
+  | { kind: 'test-pattern'; microphone: Microphone }
+  | { kind: 'file'; path: string }
+  | { kind: 'camera'; device: string; microphone: Microphone }
+  | {
+      kind: 'rawvideo';
+      /** Of the frames, packed yuv420p. */
+      widthPx: number;
+      heightPx: number;
+      frameRate: number;
+      microphone: Microphone;
+      /** From now on frames go here; `undefined`: nobody looks. */
+      attach(sink: Writable | undefined): void;
+    };
+
+export interface CaptureGraph {
+  inputs: { options: string[]; url: string }[];
+  video: { map: string; filters: string[] };
+  audio: { map: string; filters: string[] };
+}
+
+export interface CaptureGraphOptions {
+  source: CaptureSource;
+  /** Of a file; the others always have a track. */
+  hasAudio: boolean;
+  settings: EncoderSettings;
+  /** Wall clock at time stamp 0, kept for the life of a stream: a restarted encoder continues the same timeline. */
+  epochMs: number;
+  nowMs: number;
+}
+
+/**
+ * `test-pattern`, `file:PATH`, `v4l2:DEVICE`; microphone `beep`, `silence`, `alsa:NAME`, `pulse:NAME`.
+ * @throws GlasscastError INVALID_CONFIG
+ */
+export function parseCaptureSource(source: string, microphone?: string): CaptureSource {
+  const { kind, rest } = split(source);
+  if (kind === 'test-pattern' && !rest) return { kind, microphone: parseMicrophone(microphone ?? 'beep') };
+  if (kind === 'file' && rest) {
+    if (microphone) throw invalid('a file brings its own sound: leave the microphone out');
+    return { kind, path: resolve(rest) };
+  }
+  if (kind === 'v4l2' && rest) {
+    return { kind: 'camera', device: rest, microphone: parseMicrophone(microphone ?? 'silence') };
+  }
+  throw invalid(`source "${source}": expected test-pattern, file:PATH or v4l2:/dev/videoN`);
+}
+
+function parseMicrophone(text: string): Microphone {
+  const { kind, rest } = split(text);
+  if ((kind === 'beep' || kind === 'silence') && !rest) return { kind };
+  if ((kind === 'alsa' || kind === 'pulse') && rest) return { kind, name: rest };
+  throw invalid(`microphone "${text}": expected beep, silence, alsa:NAME or pulse:NAME`);
+}
+
+function split(text: string): { kind: string; rest: string } {
+  const colon = text.indexOf(':');
+  return colon < 0 ? { kind: text, rest: '' } : { kind: text.slice(0, colon), rest: text.slice(colon + 1) };
+}
+
+function invalid(reason: string): GlasscastError {
+  return new GlasscastError('INVALID_CONFIG', { reason });
+}
+
+/**
+ * What can be known without starting an encoder, in a few milliseconds.
+ * @throws GlasscastError CAMERA_NOT_FOUND, CAPTURE_FORBIDDEN, MICROPHONE_NOT_FOUND, CAPTURE_FILE_UNREADABLE
+ */
+export async function checkCaptureSource(source: CaptureSource, binary: FfmpegBinary): Promise<void> {
+  if (source.kind === 'file') await checkFile(source.path);
+  if (source.kind === 'camera') await checkCamera(source.device, binary);
+  if ('microphone' in source) checkMicrophone(source.microphone, binary);
+}
+
+async function checkFile(path: string): Promise<void> {
+  try {
+    const handle = await open(path, 'r');
+    const facts = await handle.stat().finally(() => handle.close());
+    if (!facts.isDirectory()) return;
+  } catch (cause) {
+    throw new GlasscastError('CAPTURE_FILE_UNREADABLE', { reason: `${path} (${codeOf(cause)})`, cause });
+  }
+  throw new GlasscastError('CAPTURE_FILE_UNREADABLE', { reason: `${path} is a folder` });
+}
+
+async function checkCamera(device: string, binary: FfmpegBinary): Promise<void> {
+  try {
+    await access(device, constants.R_OK | constants.W_OK);
+  } catch (cause) {
+    const code = codeOf(cause) === 'EACCES' ? 'CAPTURE_FORBIDDEN' : 'CAMERA_NOT_FOUND';
+    throw new GlasscastError(code, { reason: device, cause });
+  }
+  if (!binary.inputs.has('v4l2')) throw new GlasscastError('CAMERA_NOT_FOUND', { reason: lacks(binary, 'v4l2') });
+}
+
+function checkMicrophone(microphone: Microphone, binary: FfmpegBinary): void {
+  if (microphone.kind !== 'alsa' && microphone.kind !== 'pulse') return;
+  if (binary.inputs.has(microphone.kind)) return;
+  throw new GlasscastError('MICROPHONE_NOT_FOUND', { reason: lacks(binary, microphone.kind) });
+}
+
+const lacks = ({ file, version }: FfmpegBinary, input: string) => `${file} (${version}) cannot record from ${input}`;
+const codeOf = (error: unknown) => String((error as { code?: unknown } | undefined)?.code ?? error);
+
+/** Inputs and filters of one encoder run. The first input is the picture's. */
+export function captureGraph(options: CaptureGraphOptions): CaptureGraph {
+  const { source, settings, epochMs } = options;
+  const pattern = source.kind === 'test-pattern' ? burnedClock({ ...settings, epochMs }) : [];
+  const video = { map: '0:v:0', filters: [...pictureFilters(options), ...pattern, 'format=yuv420p'] };
+  if (source.kind === 'file') {
+    const own = options.hasAudio;
+    return {
+      inputs: [videoInput(source, settings), ...(own ? [] : [audioInput({ kind: 'silence' }, settings)])],
+      video,
+      audio: own
+        ? { map: '0:a:0', filters: [`asetpts=PTS+${sinceEpochS(options)}/TB`] }
+        : { map: '1:a:0', filters: soundFilters({ kind: 'silence' }, epochMs) },
+    };
+  }
+  return {
+    inputs: [videoInput(source, settings), audioInput(source.microphone, settings)],
+    video,
+    audio: { map: '1:a:0', filters: soundFilters(source.microphone, epochMs) },
+  };
+}
+
+/** Nothing to find out about these inputs: reading ahead would only delay the first frame. */
+const NO_PROBING = ['-probesize', '32', '-analyzeduration', '0'];
+
+function videoInput(source: CaptureSource, settings: EncoderSettings): CaptureGraph['inputs'][number] {
+  const size = `${settings.widthPx}x${settings.heightPx}`;
+  switch (source.kind) {
+    case 'test-pattern':
+      return {
+        options: [...NO_PROBING, '-re', '-f', 'lavfi'],
+        url: `testsrc2=size=${size}:rate=${settings.frameRate}`,
+      };
+    case 'file':
+      // `file:` so that no name can be taken for a protocol or an option.
+      return { options: ['-re', '-stream_loop', '-1', '-fflags', '+genpts'], url: `file:${source.path}` };
+    case 'camera':
+      return {
+        options: [...NO_PROBING, '-f', 'v4l2', '-framerate', String(settings.frameRate), '-video_size', size],
+        url: source.device,
+      };
+    case 'rawvideo': {
+      const shape = ['-pixel_format', 'yuv420p', '-video_size', `${source.widthPx}x${source.heightPx}`];
+      return {
+        options: [...NO_PROBING, '-f', 'rawvideo', ...shape, '-framerate', String(source.frameRate)],
+        url: 'pipe:0',
+      };
+    }
+    default:
+      return source satisfies never;
+  }
+}
+
+function audioInput(microphone: Microphone, { sampleRateHz }: EncoderSettings): CaptureGraph['inputs'][number] {
+  const generated = [...NO_PROBING, '-re', '-f', 'lavfi'];
+  switch (microphone.kind) {
+    case 'beep':
+      return { options: generated, url: `sine=frequency=1000:sample_rate=${sampleRateHz}` };
+    case 'silence':
+      return { options: generated, url: `anullsrc=channel_layout=mono:sample_rate=${sampleRateHz}` };
+    case 'alsa':
+      return { options: [...NO_PROBING, '-thread_queue_size', '64', '-f', 'alsa'], url: microphone.name };
+    case 'pulse':
+      return {
+        // 20 ms packets instead of 42: less waiting in the recorder.
+        options: [...NO_PROBING, '-f', 'pulse', '-sample_rate', '48000', '-channels', '1', '-fragment_size', '1920'],
+        url: microphone.name,
+      };
+    default:
+      return microphone satisfies never;
+  }
+}
+
+function pictureFilters(options: CaptureGraphOptions): string[] {
+  const { source, settings, epochMs } = options;
+  const { widthPx, heightPx, frameRate } = settings;
+  const fit = [
+    `scale=${widthPx}:${heightPx}:force_original_aspect_ratio=decrease`,
+    `pad=${widthPx}:${heightPx}:(ow-iw)/2:(oh-ih)/2`,
+    'setsar=1',
+  ];
+  const sinceEpochMs = `(RTCTIME-${epochMs}000)/1000`;
+  const atArrival = ['settb=1/1000', `setpts='max(PREV_OUTPTS+1,${sinceEpochMs})'`];
+  switch (source.kind) {
+    case 'test-pattern':
+      return ['settb=1/1000', `setpts='${steady(sinceEpochMs, `${1000 / frameRate}`, 100)}'`];
+    case 'file':
+      return [`fps=${frameRate}`, ...fit, 'settb=1/1000', `setpts=PTS+${sinceEpochS(options)}/TB`];
+    case 'camera':
+      // Cameras take the nearest rate they know; without waiting for the next frame, what comes too soon is left out.
+      return [...atArrival, `select='isnan(prev_selected_t)+gte(t-prev_selected_t,${0.8 / frameRate})'`, ...fit];
+    case 'rawvideo':
+      return [...atArrival, ...(source.widthPx === widthPx && source.heightPx === heightPx ? [] : fit)];
+    default:
+      return source satisfies never;
+  }
+}
+
+function soundFilters(microphone: Microphone, epochMs: number): string[] {
+  const sinceEpoch = `(RTCTIME-${epochMs}000)/1000000/TB`;
+  const chunk = 'NB_SAMPLES/SR/TB';
+  switch (microphone.kind) {
+    case 'beep':
+      return [`asetpts='${steady(sinceEpoch, chunk, 1000)}'`, `volume=volume=0:enable='not(${secondMark(epochMs)})'`];
+    case 'silence':
+      return [`asetpts='${steady(sinceEpoch, chunk, 1000)}'`];
+    case 'alsa':
+    case 'pulse':
+      // A recorder hands over what it heard before, so a chunk began one chunk ago.
+      return [`asetpts='${recorded(`${sinceEpoch}-${chunk}`, chunk)}'`, 'aformat=channel_layouts=mono'];
+    default:
+      return microphone satisfies never;
+  }
+}
+
+/**
+ * Time stamps of a generated source: steps of its own length, drawn towards the wall clock by 1/`softness` of the
+ * difference each time. So they are even, and yet never drift away. Variable 0 holds the last time stamp.
+ */
+function steady(wallClock: string, step: string, softness: number): string {
+  return `if(eq(N,0),st(0,${wallClock}),st(0,ld(0)+${step}+(${wallClock}-ld(0)-${step})/${softness}))`;
+}
+
+/**
+ * The same for a recorder, whose chunks vary in length and whose clock drifts (50 ppm are 180 ms an hour). After a gap of
+ * more than 300 ms the time stamps jump forward at once. Variables: 0 last time stamp, 1 last length, 2 wall clock, 3 expected.
+ */
+function recorded(wallClock: string, length: string): string {
+  const look = `st(2,${wallClock})*0+st(3,ld(0)+ld(1))*0+st(1,${length})*0`;
+  return `${look}+st(0,if(eq(N,0)+gt(ld(2)-ld(3),0.3/TB),ld(2),ld(3)+(ld(2)-ld(3))/1000))`;
+}
+
+function sinceEpochS({ epochMs, nowMs }: CaptureGraphOptions): string {
+  return (Math.max(0, nowMs - epochMs) / 1000).toFixed(3);
+}
