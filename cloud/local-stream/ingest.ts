@@ -2,10 +2,20 @@
  * Where RTMP arrives: one listener, publishers by stream key, players by playback key, media handed on as FLV tags.
  * Owns connections, takeover and fan-out to RTMP players; never decides who may publish and keeps nothing on disk.
  */
+import { randomUUID } from 'node:crypto';
+import { createServer, type Server, type Socket } from 'node:net';
 import type { Clock } from '../../shared/clock.ts';
-import { GlasscastError } from '../../shared/errors.ts';
+import { errorText, GlasscastError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import type { FlvTag } from '../../shared/rtmp/flv.ts';
+import {
+  type ConnectionEnd,
+  createIngestConnection,
+  defaultIngestLimits,
+  type IngestConnection,
+  type IngestLimits,
+} from './ingest-connection.ts';
+import { createInputs, type Input } from './ingest-inputs.ts';
 
 /** Why a publication ended. `taken-over`: a newer connection with the same key won; `cut`: `Ingest.cut`. */
 export type UnpublishReason = 'closed' | 'idle' | 'taken-over' | 'cut' | 'protocol-error' | 'closing';
@@ -17,36 +27,30 @@ export interface IngestHost {
   /** RTMP play with the playback key of an input. */
   authorisePlay(playbackKey: string): { inputUid: string } | { refused: string };
   published(publication: { inputUid: string; publicationId: string; remoteAddress: string }): void;
+  /**
+   * In the order of the publisher's timeline; nothing twice (see ingest-timeline.ts). Metadata and sequence headers come
+   * again with each publication. `onMetaData` comes without RTMP's `@setDataFrame`. The body is the receiver's to keep.
+   */
   tag(inputUid: string, publicationId: string, tag: FlvTag): void;
-  /** At most one publication per input at a time: after a takeover this comes before the newcomer's `published`. */
+  /** One publication per input at a time: after a takeover this comes before the newcomer's `published`. */
   unpublished(publication: { inputUid: string; publicationId: string }, reason: UnpublishReason): void;
-}
-
-export interface IngestLimits {
-  handshakeTimeoutMs: number;
-  /** A publisher that sends nothing for this long is ended; also the time from handshake to publish or play. */
-  idleTimeoutMs: number;
-  maxConnections: number;
-  /** Largest message a publisher may send, and so the largest claim of one chunk stream. */
-  maxMessageBytes: number;
-  /** A player whose unsent bytes exceed this is dropped. */
-  maxViewerQueueBytes: number;
 }
 
 export interface Publication {
   inputUid: string;
   publicationId: string;
+  /** `address:port` */
   remoteAddress: string;
   receivedBytes: number;
 }
 
 export interface Ingest {
-  /** Listens. Errors: PORT_IN_USE. */
+  /** Listens. Errors: PORT_IN_USE. After `close` it may be called again. */
   start(): Promise<{ port: number }>;
-  /** Disconnects the publisher and the players of an input. */
-  cut(inputUid: string, reason?: string): void;
+  /** Disconnects the publisher and the players of an input; `sentence` tells them why. */
+  cut(inputUid: string, sentence?: string): void;
   publications(): Publication[];
-  /** Ends every connection and the listener; idempotent. */
+  /** Ends every connection and the listener, and forgets every input; idempotent. */
   close(): Promise<void>;
 }
 
@@ -54,15 +58,220 @@ export interface IngestOptions {
   host: IngestHost;
   clock: Clock;
   log: Log;
+  /** Port 0: a free one. */
   listen: { host: string; port: number };
   limits?: Partial<IngestLimits>;
 }
 
-export function createIngest(_options: IngestOptions): Ingest {
+const FLOOD_WINDOW_MS = 1000;
+
+/** Lets RTMP in. The host decides about keys; the newest connection with a valid key wins. */
+export function createIngest({ host, clock, log, listen, limits: wanted = {} }: IngestOptions): Ingest {
+  const limits: IngestLimits = { ...defaultIngestLimits, ...wanted };
+  const connections = new Map<IngestConnection, Promise<void>>();
+  const inputs = createInputs({ clock, maxCacheBytes: limits.maxQueuedBytes / 2 });
+  const flood = createFloodLog(clock, log);
+  let server: Server | undefined;
+  let starting: Promise<{ port: number }> | undefined;
+
+  /** The host's mistakes are ours, not the peer's. */
+  function ask<T>(call: () => T): T | undefined {
+    try {
+      return call();
+    } catch (error) {
+      log.error({ reason: errorText(error) }, 'ingest-host-failed');
+      return undefined;
+    }
+  }
+
+  function unpublish(input: Input, reason: UnpublishReason): void {
+    const { publication } = input;
+    if (!publication) return;
+    input.publication = undefined;
+    input.fanOut.reset();
+    const { id: publicationId, connection, sinceMs } = publication;
+    const fields = { inputUid: input.uid, publicationId, reason, bytes: connection.receivedBytes };
+    log.info({ ...fields, ms: Math.round(clock.monotonicMs() - sinceMs) }, 'ingest-unpublished');
+    ask(() => host.unpublished({ inputUid: input.uid, publicationId }, reason));
+    inputs.keepOrRelease(input);
+  }
+
+  function publish(connection: IngestConnection, streamKey: string): Input | undefined {
+    const { remoteAddress } = connection;
+    const verdict = ask(() => host.authorisePublish(streamKey));
+    if (!verdict || 'refused' in verdict) {
+      flood('ingest-publish-refused', { remoteAddress });
+      if (verdict) connection.end('error', 'NetStream.Publish.Denied', verdict.refused);
+      else connection.end('error', 'NetStream.Failed', 'The ingest could not check the key; try again');
+      return undefined;
+    }
+    const input = inputs.of(verdict.inputUid);
+    const former = input.publication?.connection;
+    if (former) {
+      // N3, N6: the newest connection wins, at once and alone; the former may be stalled and never say so.
+      unpublish(input, 'taken-over');
+      former.end('error', 'NetStream.Publish.BadName', 'Another connection publishes with this key now');
+    }
+    const publicationId = randomUUID();
+    input.publication = { id: publicationId, connection, sinceMs: clock.monotonicMs() };
+    input.timeline.begin();
+    input.fanOut.reset();
+    inputs.keepOrRelease(input);
+    log.info({ inputUid: input.uid, publicationId, remoteAddress }, 'ingest-published');
+    ask(() => host.published({ inputUid: input.uid, publicationId, remoteAddress }));
+    // The host may have cut it meanwhile.
+    if (input.publication?.connection === connection) connection.accept('publisher');
+    return input;
+  }
+
+  function play(connection: IngestConnection, playbackKey: string): (() => void) | undefined {
+    const verdict = ask(() => host.authorisePlay(playbackKey));
+    if (!verdict || 'refused' in verdict) {
+      flood('ingest-play-refused', { remoteAddress: connection.remoteAddress });
+      const sentence = verdict?.refused ?? 'The ingest could not check the key; try again';
+      connection.end('error', 'NetStream.Play.StreamNotFound', sentence);
+      return undefined;
+    }
+    const input = inputs.of(verdict.inputUid);
+    input.players.add(connection);
+    inputs.keepOrRelease(input);
+    connection.accept('player');
+    const leave = input.fanOut.join(randomUUID(), (bytes) => connection.send(bytes));
+    log.debug({ inputUid: input.uid, remoteAddress: connection.remoteAddress }, 'ingest-player-joined');
+    return () => {
+      leave();
+      input.players.delete(connection);
+      inputs.keepOrRelease(input);
+    };
+  }
+
+  function takeTag(input: Input, connection: IngestConnection, tag: FlvTag): void {
+    if (input.publication?.connection !== connection) return;
+    const verdict = input.timeline.judge(tag);
+    if (verdict === 'drop') return;
+    if (verdict === 'restart') input.fanOut.breakPictures();
+    const { id } = input.publication;
+    input.fanOut.send(tag);
+    ask(() => host.tag(input.uid, id, tag));
+  }
+
+  function admit(socket: Socket): void {
+    let input: Input | undefined;
+    let leave: (() => void) | undefined;
+    let isOver = false;
+    let markClosed: () => void = () => undefined;
+    const closed = new Promise<void>((resolve) => {
+      markClosed = resolve;
+    });
+    function over(end: ConnectionEnd, detail: string | undefined): void {
+      isOver = true;
+      const { remoteAddress } = connection;
+      if (end !== 'closed') flood('ingest-connection-ended', { remoteAddress, reason: end, detail });
+      leave?.();
+      if (input?.publication?.connection === connection) unpublish(input, end === 'too-slow' ? 'closed' : end);
+    }
+    const connection = createIngestConnection({
+      socket,
+      clock,
+      limits,
+      events: {
+        publish: (streamKey) => {
+          input = publish(connection, streamKey);
+        },
+        play: (playbackKey) => {
+          leave = play(connection, playbackKey);
+          // The first burst may have been more than the player could take.
+          if (isOver) leave?.();
+        },
+        media: (tag) => input && takeTag(input, connection, tag),
+        over,
+        closed: () => {
+          connections.delete(connection);
+          markClosed();
+        },
+      },
+    });
+    connections.set(connection, closed);
+  }
+
+  function open(): Promise<{ port: number }> {
+    const opened = createServer({ noDelay: true, keepAlive: true, keepAliveInitialDelay: 30_000 }, admit);
+    server = opened;
+    opened.maxConnections = limits.maxConnections;
+    opened.on('drop', (peer) => flood('ingest-full', { remoteAddress: `${peer?.remoteAddress}:${peer?.remotePort}` }));
+    return new Promise((resolve, reject) => {
+      opened.once('error', (error: NodeJS.ErrnoException) => {
+        server = undefined;
+        starting = undefined;
+        reject(listenError(error, listen));
+      });
+      opened.listen(listen.port, listen.host, () => {
+        opened.removeAllListeners('error');
+        opened.on('error', (error) => log.error({ reason: errorText(error) }, 'ingest-listener-failed'));
+        const address = opened.address();
+        const port = typeof address === 'object' && address ? address.port : listen.port;
+        log.info({ host: listen.host, port }, 'ingest-listening');
+        resolve({ port });
+      });
+    });
+  }
+
   return {
-    start: () => Promise.reject(new GlasscastError('INTERNAL', { reason: 'the ingest is being built' })),
-    cut: () => undefined,
-    publications: () => [],
-    close: () => Promise.resolve(),
+    start() {
+      starting ??= open();
+      return starting;
+    },
+    cut(inputUid, sentence = 'The live input was closed') {
+      const input = inputs.find(inputUid);
+      if (!input) return;
+      const publisher = input.publication?.connection;
+      unpublish(input, 'cut');
+      publisher?.end('error', 'NetConnection.Connect.Closed', sentence);
+      for (const player of [...input.players]) player.end('status', 'NetStream.Play.UnpublishNotify', sentence);
+    },
+    publications: () =>
+      inputs.all().flatMap(({ uid: inputUid, publication }) => {
+        if (!publication) return [];
+        const { remoteAddress, receivedBytes } = publication.connection;
+        return [{ inputUid, publicationId: publication.id, remoteAddress, receivedBytes }];
+      }),
+    async close() {
+      await starting?.catch(() => undefined);
+      const closing = server;
+      server = undefined;
+      starting = undefined;
+      const listenerClosed = new Promise<void>((resolve) => (closing ? closing.close(() => resolve()) : resolve()));
+      for (const input of inputs.all()) unpublish(input, 'closing');
+      const ended = [...connections.values()];
+      for (const connection of [...connections.keys()]) connection.destroy();
+      await Promise.all([...ended, listenerClosed]);
+      inputs.clear();
+    },
   };
+}
+
+/** At most one line a second of each event: strangers must not fill the disk. */
+function createFloodLog(clock: Clock, log: Log): (event: string, fields: Record<string, unknown>) => void {
+  const lines = new Map<string, { atMs: number; suppressed: number }>();
+  return (event, fields) => {
+    const last = lines.get(event);
+    const nowMs = clock.monotonicMs();
+    if (last && nowMs - last.atMs < FLOOD_WINDOW_MS) {
+      last.suppressed += 1;
+      return;
+    }
+    log.warn({ ...fields, ...(last?.suppressed ? { suppressed: last.suppressed } : {}) }, event);
+    lines.set(event, { atMs: nowMs, suppressed: 0 });
+  };
+}
+
+function listenError(error: NodeJS.ErrnoException, { host, port }: { host: string; port: number }): GlasscastError {
+  const where = `${host}:${port}`;
+  if (error.code === 'EADDRINUSE') {
+    return new GlasscastError('PORT_IN_USE', { reason: `RTMP on ${where}`, cause: error, details: { host, port } });
+  }
+  return new GlasscastError('INVALID_CONFIG', {
+    reason: `RTMP cannot listen on ${where} (${error.code})`,
+    cause: error,
+  });
 }
