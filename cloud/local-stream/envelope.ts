@@ -1,0 +1,40 @@
+/** The API's envelope and its failures, with the codes of the real one. Pure. */
+import type { FastifyReply } from 'fastify';
+import type { z } from 'zod';
+
+export const failures = {
+  badBody: { http: 400, code: 10005, message: 'Bad request body' },
+  badRecordingDays: { http: 400, code: 10060, message: 'deleteRecordingAfterDays must be between 30 and 1096 days' },
+  tooManyOutputs: { http: 400, code: 10004, message: 'A live input can have at most 50 outputs' },
+  unauthorized: { http: 401, code: 10000, message: 'Authentication error' },
+  noRoute: {
+    http: 404,
+    code: 7003,
+    message: 'Could not route to this path, perhaps your object identifier is invalid?',
+  },
+  notFound: { http: 404, code: 10003, message: 'Not Found' },
+  stillLive: { http: 409, code: 10046, message: 'Not Implemented: Feature not supported' },
+  keySpent: {
+    http: 409,
+    code: 10005,
+    message: 'The Idempotency-Key was used for a live input that has been deleted since',
+  },
+  internal: { http: 500, code: 10001, message: 'Internal error' },
+} as const;
+
+export type Failure = (typeof failures)[keyof typeof failures];
+
+export function succeed(result: unknown, more: Record<string, unknown> = {}): object {
+  return { success: true, errors: [], messages: [], result, ...more };
+}
+
+/** @param detail what exactly, appended to the message; must hold no secret. */
+export function fail(reply: FastifyReply, { http, code, message }: Failure, detail?: string): FastifyReply {
+  const errors = [{ code, message: detail ? `${message}: ${detail}` : message }];
+  return reply.code(http).send({ success: false, errors, messages: [], result: null });
+}
+
+/** Names the fields that are wrong, never their values. */
+export function wrongFields(error: z.ZodError): string {
+  return error.issues.map(({ path, message }) => `${path.join('.') || 'body'}: ${message}`).join('; ');
+}

@@ -1,0 +1,107 @@
+/**
+ * A picture of a video: one key frame, decoded by an ffmpeg child that gets it on a pipe. One child at a time and at most one
+ * picture per video in two seconds; everybody else gets the last one.
+ */
+import type { SpawnChild } from '../../shared/child-process.ts';
+import { type Clock, withTimeout } from '../../shared/clock.ts';
+import { errorText, GlasscastError } from '../../shared/errors.ts';
+import type { Log } from '../../shared/log.ts';
+
+export interface Thumbnails {
+  /**
+   * JPEG; undefined when none can be made.
+   * @param source init segment and media segment that starts with the wanted picture; asked only when needed.
+   */
+  jpeg(
+    want: { videoUid: string; heightPx: number; moment: string },
+    source: () => Promise<Buffer | undefined>,
+  ): Promise<Buffer | undefined>;
+  close(): Promise<void>;
+}
+
+export interface ThumbnailsOptions {
+  /** Undefined: no thumbnails. */
+  ffmpegPath: string | undefined;
+  spawn: SpawnChild;
+  clock: Clock;
+  log: Log;
+}
+
+interface Cached {
+  jpeg: Buffer;
+  moment: string;
+  madeMs: number;
+}
+
+const REFRESH_MS = 2000;
+const DECODE_TIMEOUT_MS = 8000;
+const MAX_CACHED = 32;
+const MAX_JPEG_BYTES = 16 * 1024 * 1024;
+
+export function createThumbnails({ ffmpegPath, spawn, clock, log }: ThumbnailsOptions): Thumbnails {
+  const cache = new Map<string, Cached>();
+  let busy: Promise<unknown> = Promise.resolve();
+  let isClosed = false;
+
+  async function decode(file: string, media: Buffer, heightPx: number): Promise<Buffer | undefined> {
+    const child = spawn({
+      name: 'thumbnail',
+      file,
+      args: [
+        ...['-hide_banner', '-loglevel', 'error', '-f', 'mp4', '-i', 'pipe:0', '-frames:v', '1'],
+        ...['-vf', `scale=-2:${heightPx}`, '-c:v', 'mjpeg', '-q:v', '4', '-f', 'mjpeg', 'pipe:1'],
+      ],
+      stdin: 'pipe',
+      stdout: 'raw',
+    });
+    const pieces: Buffer[] = [];
+    let bytes = 0;
+    child.stdout?.on('data', (piece: Buffer) => {
+      bytes += piece.length;
+      if (bytes <= MAX_JPEG_BYTES) pieces.push(piece);
+    });
+    child.stdin?.end(media);
+    try {
+      const late = () => new GlasscastError('ENCODER_STALLED');
+      const { code } = await withTimeout(clock, 'thumbnail', DECODE_TIMEOUT_MS, child.exited, late);
+      return code === 0 && bytes > 0 && bytes <= MAX_JPEG_BYTES ? Buffer.concat(pieces) : undefined;
+    } catch (error) {
+      log.warn({ cause: errorText(error) }, 'thumbnail-failed');
+      await child.stop();
+      return undefined;
+    }
+  }
+
+  function remember(key: string, made: Cached): void {
+    cache.delete(key);
+    cache.set(key, made);
+    for (const oldest of cache.keys()) {
+      if (cache.size <= MAX_CACHED) break;
+      cache.delete(oldest);
+    }
+  }
+
+  return {
+    async jpeg({ videoUid, heightPx, moment }, source) {
+      if (!ffmpegPath) return undefined;
+      const key = `${videoUid} ${heightPx}`;
+      const isFresh = (cached: Cached | undefined) =>
+        cached !== undefined && (cached.moment === moment || clock.monotonicMs() - cached.madeMs < REFRESH_MS);
+      const work = busy.then(async () => {
+        // While waiting for its turn somebody else may have made it.
+        const cached = cache.get(key);
+        if (isFresh(cached) || isClosed) return cached?.jpeg;
+        const media = await source();
+        const jpeg = media && (await decode(ffmpegPath, media, heightPx));
+        if (jpeg) remember(key, { jpeg, moment, madeMs: clock.monotonicMs() });
+        return jpeg ?? cached?.jpeg;
+      });
+      busy = work.catch(() => undefined);
+      return work;
+    },
+    async close() {
+      isClosed = true;
+      await busy;
+    },
+  };
+}
