@@ -114,16 +114,13 @@ class Ledger implements Cleanup {
   }
 
   async close(patienceMs = 3_000): Promise<void> {
+    const doomed = () => [...this.#tracked.values()].filter(({ entry, creating }) => entry.doomed && !creating);
+    const untilMs = this.#options.clock.monotonicMs() + patienceMs;
+    while (doomed().length > 0 && this.#options.clock.monotonicMs() < untilMs) {
+      await this.#options.clock.sleep(50, { name: 'cleanup-close' });
+    }
     this.#closed = true;
     for (const { timer } of this.#tracked.values()) timer?.cancel();
-    const running = [...this.#tracked.values()].flatMap((tracked) => tracked.running ?? []);
-    if (running.length === 0) return;
-    let timer: Timer | undefined;
-    const patience = new Promise<void>((resolve) => {
-      timer = this.#options.clock.after('cleanup-close', patienceMs, resolve);
-    });
-    await Promise.race([Promise.all(running), patience]);
-    timer?.cancel();
   }
 
   #attempt(streamId: string): void {

@@ -24,6 +24,8 @@ export interface IngestSource {
 export interface IngestSourceOptions {
   inputs: Pick<LiveInputs, 'create'>;
   cleanup: Pick<Cleanup, 'intend' | 'created' | 'refused' | 'discard'>;
+  /** Throws when the provider would take no new broadcast. */
+  admit: () => void;
   redactor: Redactor;
   keyFrameIntervalMs: number;
   holdSeconds: number;
@@ -38,6 +40,7 @@ export function createIngestSource(options: IngestSourceOptions): IngestSource {
 
   return {
     async provision(streamId): Promise<IngestPoint> {
+      options.admit();
       await cleanup.intend(streamId);
       try {
         const input = await inputs.create({

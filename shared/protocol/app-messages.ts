@@ -89,6 +89,8 @@ export const appConnectionAck = z.object({
   /** Must be an array: the SDK's handshake breaks on an object. */
   settings: z.array(z.record(z.string(), z.unknown())),
   mentraosSettings: z.record(z.string(), z.unknown()),
+  /** The older name of the same. */
+  augmentosSettings: z.record(z.string(), z.unknown()).optional(),
   capabilities: z.record(z.string(), z.unknown()).nullable(),
 });
 export const appConnectionError = z.object({

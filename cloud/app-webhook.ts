@@ -1,0 +1,88 @@
+/**
+ * The relay's calls to an app's own server: start and stop. Says how a call ended; never decides what that means, and
+ * never follows a redirect.
+ */
+import { type Clock, withTimeout } from '../shared/clock.ts';
+import { errorText } from '../shared/errors.ts';
+
+/** `refused`: nobody listens there, so nothing can have happened. `unclear`: it may have been received. */
+export type WebhookOutcome =
+  | { kind: 'accepted' }
+  | { kind: 'refused'; reason: string }
+  | { kind: 'rejected'; status: number }
+  | { kind: 'unclear'; reason: string };
+
+export interface SessionRequest {
+  sessionId: string;
+  userId: string;
+  /** Absolute, ending in `/app-ws`. */
+  appSocketUrl: string;
+}
+
+export interface AppWebhook {
+  /** @param publicUrl the app's base address. */
+  start(publicUrl: string, request: SessionRequest, signal: AbortSignal): Promise<WebhookOutcome>;
+  stop(
+    publicUrl: string,
+    request: Omit<SessionRequest, 'appSocketUrl'> & { reason: string },
+    signal: AbortSignal,
+  ): Promise<WebhookOutcome>;
+}
+
+export interface AppWebhookOptions {
+  clock: Clock;
+  fetch?: typeof fetch;
+  /** The SDK answers after the app's `onSession`, which may await a whole stream start. Default 90000. */
+  startTimeoutMs?: number;
+  /** Default 10000. */
+  stopTimeoutMs?: number;
+}
+
+const REFUSALS = ['ECONNREFUSED', 'ENOTFOUND', 'EHOSTUNREACH', 'ENETUNREACH', 'EAI_AGAIN'];
+
+export function createAppWebhook(options: AppWebhookOptions): AppWebhook {
+  const { clock, startTimeoutMs = 90_000, stopTimeoutMs = 10_000 } = options;
+
+  async function post(
+    publicUrl: string,
+    body: object,
+    timeoutMs: number,
+    signal: AbortSignal,
+  ): Promise<WebhookOutcome> {
+    const timeout = new AbortController();
+    try {
+      const call = (options.fetch ?? fetch)(`${publicUrl}/webhook`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify({ ...body, timestamp: new Date(clock.now()).toISOString() }),
+        redirect: 'error',
+        signal: AbortSignal.any([timeout.signal, signal]),
+      });
+      const response = await withTimeout(clock, 'app-webhook', timeoutMs, call, () => {
+        return new Error(`no answer within ${timeoutMs} ms`);
+      });
+      await response.body?.cancel();
+      return response.ok ? { kind: 'accepted' } : { kind: 'rejected', status: response.status };
+    } catch (error) {
+      const cause = error instanceof Error ? error.cause : undefined;
+      const code = cause instanceof Error && 'code' in cause ? String(cause.code) : undefined;
+      const reason = code ?? errorText(error);
+      return { kind: REFUSALS.includes(reason) ? 'refused' : 'unclear', reason };
+    } finally {
+      timeout.abort();
+    }
+  }
+
+  return {
+    start(publicUrl, { sessionId, userId, appSocketUrl }, signal) {
+      // Three names for one address: each SDK reads another one.
+      const urls = {
+        websocketUrl: appSocketUrl,
+        mentraOSWebsocketUrl: appSocketUrl,
+        augmentOSWebsocketUrl: appSocketUrl,
+      };
+      return post(publicUrl, { type: 'session_request', sessionId, userId, ...urls }, startTimeoutMs, signal);
+    },
+    stop: (publicUrl, request, signal) => post(publicUrl, { type: 'stop_request', ...request }, stopTimeoutMs, signal),
+  };
+}

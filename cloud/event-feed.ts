@@ -1,0 +1,39 @@
+/** News for operators: sessions and streams as they change, to any number of listeners. Keeps nothing. */
+import type { StreamSnapshot } from './managed-status.ts';
+
+/** A user's session as operators see it. */
+export interface SessionView {
+  userId: string;
+  /** The glasses are there. */
+  connected: boolean;
+  modelName?: string;
+  wifiConnected?: boolean;
+  wifiSsid?: string;
+  batteryLevel?: number;
+  charging?: boolean;
+  apps: { packageName: string; connected: boolean }[];
+}
+
+export type RelayEvent =
+  | { type: 'session'; session: SessionView }
+  | { type: 'session-ended'; userId: string }
+  | { type: 'stream'; stream: StreamSnapshot };
+
+export interface EventFeed {
+  publish(event: RelayEvent): void;
+  /** Returns the way to stop listening. */
+  listen(take: (event: RelayEvent) => void): () => void;
+}
+
+export function createEventFeed(): EventFeed {
+  const listeners = new Set<(event: RelayEvent) => void>();
+  return {
+    publish(event) {
+      for (const take of listeners) take(event);
+    },
+    listen(take) {
+      listeners.add(take);
+      return () => void listeners.delete(take);
+    },
+  };
+}

@@ -1,0 +1,276 @@
+/**
+ * Composition root of the relay: builds the parts bottom-up, wires them, and closes them in reverse. Holds no rule of
+ * its own. Control only: no media passes through here.
+ */
+import { join } from 'node:path';
+import type { FastifyInstance } from 'fastify';
+import type { Clock } from '../shared/clock.ts';
+import { GlasscastError } from '../shared/errors.ts';
+import type { Log } from '../shared/log.ts';
+import { type Redactor, Secret } from '../shared/secrets.ts';
+import { CONSOLE_APP, createAppCatalog } from './app-catalog.ts';
+import { type AppLifecycle, createAppLifecycle } from './app-lifecycle.ts';
+import { createAppWebhook } from './app-webhook.ts';
+import { type Cleanup, createCleanup } from './cleanup.ts';
+import { createCredentials, newSecret } from './credentials.ts';
+import { createEventFeed, type EventFeed, type SessionView } from './event-feed.ts';
+import { createHttp, type HttpOptions } from './http.ts';
+import { createIngestSource } from './ingest-source.ts';
+import { createLiveInputs, providerProfiles } from './live-inputs.ts';
+import { createPlayback } from './playback.ts';
+import { createProviderHealth, type ProviderHealth } from './provider-health.ts';
+import { createSessionRegistry, type SessionRegistry } from './session-registry.ts';
+import type { SocketLimits } from './socket.ts';
+import { createSqliteStore } from './store/sqlite-store.ts';
+import type { Store } from './store/store.ts';
+import { createStreamApi } from './stream-api.ts';
+import { createStreamRegistry, type StreamRegistry } from './stream-registry.ts';
+import type { StreamTimings } from './stream-timings.ts';
+import { createUpgrades } from './upgrades.ts';
+import type { Viewer } from './viewers.ts';
+
+export interface RelayProvider {
+  kind: keyof typeof providerProfiles;
+  /** Up to and including `/client/v4`. */
+  apiBaseUrl: string;
+  accountId: string;
+  apiToken: Secret;
+}
+
+export interface RelayOptions {
+  /** Default 127.0.0.1. */
+  host?: string;
+  /** Default 0: a free one. */
+  port?: number;
+  /** Where apps reach us, e.g. `wss://relay.example`. Default: `ws://` and the address we listen on. */
+  publicUrl?: string | undefined;
+  /** Holds the database; `:memory:` keeps nothing. */
+  dataDir: string;
+  adminToken: Secret;
+  /** Signs core tokens. Default: made once and kept in the store. */
+  coreTokenSecret?: Secret | undefined;
+  provider: RelayProvider;
+  keepRecordings?: boolean;
+  /** How long the provider holds a broadcast whose publisher is lost. Default 120. */
+  holdSeconds?: number;
+  /** The provider's own last line of clean-up. Default 30. */
+  deleteRecordingAfterDays?: number;
+  /** Text of the apps file. */
+  appsFile?: string | undefined;
+  timings?: Partial<StreamTimings>;
+  socketLimits?: Partial<SocketLimits>;
+  sessionGraceMs?: number;
+  appGraceMs?: number;
+  /** Adds the console's pages to the server. */
+  pages?: (server: FastifyInstance) => void;
+  clock: Clock;
+  log: Log;
+  redactor: Redactor;
+  fetch?: typeof fetch;
+  onDefect?: (error: GlasscastError) => void;
+}
+
+export interface RelayAddress {
+  port: number;
+  /** `http://HOST:PORT`: the operator's REST and the console. */
+  url: string;
+}
+
+export interface Relay {
+  /** Errors: PORT_IN_USE, INVALID_CONFIG. */
+  start(): Promise<RelayAddress>;
+  /** Stops every stream, cleans up at the provider as far as it answers, and tells peers to come back. Idempotent. */
+  close(): Promise<void>;
+}
+
+export function createRelay(options: RelayOptions): Relay {
+  const closers: (() => Promise<void> | void)[] = [];
+  let closing: Promise<void> | undefined;
+
+  async function closeAll(): Promise<void> {
+    for (const close of closers.splice(0).reverse()) await close();
+  }
+  return {
+    async start() {
+      try {
+        return await startRelay(options, closers);
+      } catch (error) {
+        await closeAll();
+        throw error;
+      }
+    },
+    close() {
+      closing ??= closeAll();
+      return closing;
+    },
+  };
+}
+
+async function startRelay(options: RelayOptions, closers: (() => Promise<void> | void)[]): Promise<RelayAddress> {
+  const { adminToken, clock, host = '127.0.0.1', log, port = 0, redactor } = options;
+  const store = createSqliteStore({
+    file: options.dataDir === ':memory:' ? ':memory:' : join(options.dataDir, 'relay.db'),
+  });
+  closers.push(() => store.close());
+  const coreTokenSecret = options.coreTokenSecret ?? (await keptSecret(store, 'core-token-secret'));
+  for (const secret of [adminToken, coreTokenSecret, options.provider.apiToken]) redactor.add(secret);
+  const credentials = createCredentials({ clock, coreTokenSecret, adminToken });
+  const catalog = createAppCatalog({ store });
+  if (options.appsFile !== undefined) await catalog.load(options.appsFile);
+
+  const events = createEventFeed();
+  const { cleanup, health, streams } = composeStreams(options, store, events);
+  const address = { url: '' };
+  const appSocketUrl = () => `${(options.publicUrl ?? address.url).replace(/^http/, 'ws').replace(/\/+$/, '')}/app-ws`;
+  const { apps, sessions } = composeSessions(options, { catalog, streams, events, appSocketUrl });
+
+  const upgrades = createUpgrades({
+    credentials,
+    glassesSession: (userId) => sessions.open(userId),
+    apps,
+    clock,
+    log,
+    ...(options.socketLimits ? { limits: options.socketLimits } : {}),
+  });
+  const http = createHttp({
+    host,
+    port,
+    credentials,
+    catalog,
+    apps,
+    events,
+    clock,
+    log,
+    pages: options.pages,
+    operatorStream: operatorStream(sessions, streams),
+    sessions: () => sessions.all().map(({ userId }) => sessionView(userId, sessions, apps)),
+    streams: () => streams.snapshots(),
+    health: () => ({ provider: health.state(), sessions: sessions.all().length, streams: streams.snapshots().length }),
+    onUpgrade: upgrades.accept,
+  });
+  closers.push(
+    () => http.close(),
+    () => upgrades.close(),
+    () => health.close(),
+    () => sessions.close(),
+    () => apps.close(),
+    () => cleanup.close(),
+    () => streams.close(),
+  );
+  const listening = await http.start();
+  address.url = `http://${host.includes(':') ? `[${host}]` : host}:${listening.port}`;
+  await cleanup.start();
+  health.start();
+  log.info({ port: listening.port, provider: options.provider.kind }, 'relay-listening');
+  return { port: listening.port, url: address.url };
+}
+
+function composeStreams(
+  options: RelayOptions,
+  store: Store,
+  events: EventFeed,
+): { cleanup: Cleanup; health: ProviderHealth; streams: StreamRegistry } {
+  const { clock, keepRecordings = false, log, provider, redactor, timings, onDefect } = options;
+  const profile = providerProfiles[provider.kind];
+  const withFetch = options.fetch ? { fetch: options.fetch } : {};
+  const { maxRequestsPerSecond, provingPollMs, watchingPollMs, stallMs, keyFrameIntervalMs } = profile;
+  const api = createStreamApi({ ...provider, clock, log, maxRequestsPerSecond, ...withFetch });
+  const inputs = createLiveInputs({ api, profile });
+  const health = createProviderHealth({ inputs, clock, log });
+  const cleanup = createCleanup({ inputs, store, clock, log, keepRecordings });
+  const source = createIngestSource({
+    inputs,
+    cleanup,
+    redactor,
+    admit: health.admit,
+    keyFrameIntervalMs,
+    holdSeconds: options.holdSeconds ?? 120,
+    deleteRecordingAfterDays: keepRecordings ? undefined : (options.deleteRecordingAfterDays ?? 30),
+  });
+  const streams = createStreamRegistry({
+    source,
+    playback: createPlayback({ clock, log, provingPollMs, watchingPollMs, ...withFetch }),
+    clock,
+    log,
+    timings: { stallMs, ...timings },
+    onChange: (stream) => events.publish({ type: 'stream', stream }),
+    ...(onDefect ? { onDefect } : {}),
+  });
+  return { cleanup, health, streams };
+}
+
+function composeSessions(
+  options: RelayOptions,
+  parts: {
+    catalog: ReturnType<typeof createAppCatalog>;
+    streams: StreamRegistry;
+    events: EventFeed;
+    appSocketUrl: () => string;
+  },
+): { apps: AppLifecycle; sessions: SessionRegistry } {
+  const { clock, log } = options;
+  const { catalog, streams, events, appSocketUrl } = parts;
+  const publish = (userId: string) => {
+    if (sessions.get(userId)) events.publish({ type: 'session', session: sessionView(userId, sessions, apps) });
+  };
+  const sessions: SessionRegistry = createSessionRegistry({
+    clock,
+    log,
+    streams,
+    ...(options.sessionGraceMs === undefined ? {} : { graceMs: options.sessionGraceMs }),
+    onDeviceState(userId, state) {
+      apps.deviceState(userId, state);
+      publish(userId);
+    },
+    onApp(verb, userId, packageName) {
+      if (verb === 'stop') apps.stop(userId, packageName);
+      else
+        apps.start(userId, packageName).catch(({ code }) => log.warn({ userId, packageName, code }, 'app-not-started'));
+    },
+    onEnded(userId) {
+      apps.endUser(userId);
+      events.publish({ type: 'session-ended', userId });
+    },
+  });
+  const apps: AppLifecycle = createAppLifecycle({
+    catalog,
+    webhook: createAppWebhook({ clock, ...(options.fetch ? { fetch: options.fetch } : {}) }),
+    streams,
+    glasses: (userId) => sessions.open(userId),
+    appSocketUrl,
+    clock,
+    log,
+    ...(options.appGraceMs === undefined ? {} : { graceMs: options.appGraceMs }),
+    onChange: publish,
+  });
+  return { apps, sessions };
+}
+
+/** The operator's page watches like any app; what it hears, it hears through the events. */
+function operatorStream(sessions: SessionRegistry, streams: StreamRegistry): HttpOptions['operatorStream'] {
+  const viewer: Viewer = { id: CONSOLE_APP, deliver() {} };
+  return {
+    start(userId, request) {
+      const session = sessions.get(userId);
+      if (!session?.isKnown()) throw new GlasscastError('GLASSES_NOT_CONNECTED');
+      streams.request(userId, viewer, request, session);
+      const snapshot = streams.snapshots().find((stream) => stream.userId === userId);
+      if (!snapshot) throw new GlasscastError('STREAM_NOT_FOUND');
+      return snapshot;
+    },
+    stop: (userId) => streams.leave(userId, viewer),
+  };
+}
+
+function sessionView(userId: string, sessions: SessionRegistry, apps: AppLifecycle): SessionView {
+  const state = sessions.get(userId)?.deviceState() ?? { connected: false };
+  return { userId, ...state, apps: apps.running(userId) };
+}
+
+async function keptSecret(store: Store, name: string): Promise<Secret> {
+  const kept = await store.value(name);
+  if (kept !== undefined) return new Secret(kept);
+  const made = newSecret();
+  await store.putValue(name, made.reveal());
+  return made;
+}

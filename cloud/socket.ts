@@ -1,0 +1,178 @@
+/**
+ * One WebSocket connection: frames to messages and back, size and rate bounds, pings. A slow peer loses statistics but
+ * never a state. Knows no message by meaning; a bad frame is answered on the open socket.
+ */
+import type { WebSocket } from 'ws';
+import type { Clock, Timer } from '../shared/clock.ts';
+import { asGlasscastError, type GlasscastError } from '../shared/errors.ts';
+import type { Log } from '../shared/log.ts';
+import type { Decoded, Dialect } from '../shared/protocol/dialects.ts';
+import type { Importance } from './viewers.ts';
+
+export interface SocketLimits {
+  /** Default 10000, as proxies drop idle connections. */
+  pingIntervalMs: number;
+  /** Without any answer the peer is gone. Default 30000. */
+  silenceMs: number;
+  /** Statistics are left out above this many waiting bytes. Default 64 KiB. */
+  statsBufferBytes: number;
+  /** Above this the peer does not read at all: it is cut and comes back to a fresh state. Default 1 MiB. */
+  maxBufferBytes: number;
+  /** Bad frames that are answered each 10 s; more go unanswered. Default 10. */
+  answeredErrors: number;
+  /** Bad frames each 10 s that end the connection (1008). Default 500. */
+  maxErrors: number;
+}
+
+export const defaultSocketLimits: SocketLimits = {
+  pingIntervalMs: 10_000,
+  silenceMs: 30_000,
+  statsBufferBytes: 64 * 1024,
+  maxBufferBytes: 1024 * 1024,
+  answeredErrors: 10,
+  maxErrors: 500,
+};
+const ERROR_WINDOW_MS = 10_000;
+
+/** Close codes and what the SDK makes of them: reconnects after 1012 and 4000; takes 1000 as the end. */
+export const closeCodes = { done: 1000, policy: 1008, restart: 1012, replaced: 4001 } as const;
+
+export interface Socket<Out> {
+  readonly isOpen: boolean;
+  /** False when the message did not go out. */
+  send(message: Out, importance?: Importance): boolean;
+  close(code: number, reason: string): void;
+}
+
+export interface SocketOptions<In, Out> {
+  ws: WebSocket;
+  decode: (frame: string) => Decoded<In>;
+  encode: (message: Out, dialect: Dialect, nowMs: number) => string;
+  /** The answer to a frame that cannot be used. */
+  complaint: (error: GlasscastError) => Out;
+  clock: Clock;
+  log: Log;
+  limits?: Partial<SocketLimits>;
+  onMessage: (message: In) => void;
+  /** Once, also when the peer vanished (1006). */
+  onClose: (code: number, reason: string) => void;
+}
+
+export function createSocket<In extends { type: string }, Out extends { type: string }>(
+  options: SocketOptions<In, Out>,
+): Socket<Out> {
+  return new Connection(options);
+}
+
+class Connection<In extends { type: string }, Out extends { type: string }> implements Socket<Out> {
+  readonly #options: SocketOptions<In, Out>;
+  readonly #limits: SocketLimits;
+  readonly #pings: Timer;
+  /** The peer's last word decides how it is answered. */
+  #dialect: Dialect = 'rtmp';
+  #heardMs: number;
+  #errors = 0;
+  #errorsSinceMs = 0;
+  #isClosed = false;
+
+  constructor(options: SocketOptions<In, Out>) {
+    const { ws, clock } = options;
+    this.#options = options;
+    this.#limits = { ...defaultSocketLimits, ...options.limits };
+    this.#heardMs = clock.monotonicMs();
+    ws.on('message', (data, isBinary) => {
+      this.#heardMs = clock.monotonicMs();
+      // Binary frames are audio, for other services.
+      if (!isBinary) this.#receive(data.toString());
+    });
+    ws.on('pong', () => {
+      this.#heardMs = clock.monotonicMs();
+    });
+    // 'close' follows; without a listener an oversized frame would end the process.
+    ws.on('error', (error) => options.log.debug({ reason: error.message }, 'socket-error'));
+    ws.on('close', (code, reason) => this.#onClose(code, reason.toString()));
+    this.#pings = clock.every('socket-ping', this.#limits.pingIntervalMs, () => this.#ping());
+  }
+
+  get isOpen(): boolean {
+    return !this.#isClosed && this.#options.ws.readyState === 1;
+  }
+
+  send(message: Out, importance: Importance = 'state'): boolean {
+    const { ws, encode, clock, log } = this.#options;
+    if (!this.isOpen) return false;
+    if (importance === 'stats' && ws.bufferedAmount > this.#limits.statsBufferBytes) return false;
+    if (ws.bufferedAmount > this.#limits.maxBufferBytes) {
+      log.warn({ bufferedBytes: ws.bufferedAmount }, 'socket-peer-does-not-read');
+      ws.terminate();
+      return false;
+    }
+    try {
+      ws.send(encode(message, this.#dialect, clock.now()));
+      return true;
+    } catch (thrown) {
+      // An encoder refuses only what we built wrongly.
+      log.error({ type: message.type, reason: asGlasscastError(thrown).message }, 'message-not-encodable');
+      return false;
+    }
+  }
+
+  close(code: number, reason: string): void {
+    const { ws, clock } = this.#options;
+    if (this.#isClosed || ws.readyState >= 2) return;
+    ws.close(code, reason);
+    // A peer that does not answer the close is cut.
+    const cut = clock.after('socket-close', 2_000, () => ws.terminate());
+    ws.once('close', () => cut.cancel());
+  }
+
+  #receive(frame: string): void {
+    let decoded: Decoded<In>;
+    try {
+      decoded = this.#options.decode(frame);
+    } catch (thrown) {
+      this.#complain(asGlasscastError(thrown));
+      return;
+    }
+    if (decoded.dialect) this.#dialect = decoded.dialect;
+    try {
+      this.#options.onMessage(decoded.message);
+    } catch (thrown) {
+      const error = asGlasscastError(thrown);
+      if (error.fault === 'us') {
+        this.#options.log.error({ code: error.code, reason: error.message }, 'message-failed');
+      }
+      this.#complain(error);
+    }
+  }
+
+  #complain(error: GlasscastError): void {
+    const { clock, log, complaint } = this.#options;
+    const nowMs = clock.monotonicMs();
+    if (nowMs - this.#errorsSinceMs >= ERROR_WINDOW_MS) {
+      if (this.#errors > this.#limits.answeredErrors) log.warn({ count: this.#errors }, 'bad-frames-suppressed');
+      this.#errors = 0;
+      this.#errorsSinceMs = nowMs;
+    }
+    this.#errors += 1;
+    if (this.#errors > this.#limits.maxErrors) this.close(closeCodes.policy, 'Too many bad messages');
+    else if (this.#errors <= this.#limits.answeredErrors) this.send(complaint(error));
+  }
+
+  #ping(): void {
+    const { ws, clock, log } = this.#options;
+    if (clock.monotonicMs() - this.#heardMs > this.#limits.silenceMs) {
+      log.info({ silenceMs: this.#limits.silenceMs }, 'socket-peer-silent');
+      ws.terminate();
+    } else if (this.isOpen) {
+      ws.ping();
+    }
+  }
+
+  #onClose(code: number, reason: string): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.#pings.cancel();
+    this.#options.onClose(code, reason);
+  }
+}

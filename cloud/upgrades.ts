@@ -1,0 +1,205 @@
+/**
+ * The door for WebSockets: who may come in by which path. Glasses show a token before the upgrade, apps name themselves
+ * in their first frame. Owns the sockets that are not yet anybody's; hands the others on.
+ */
+import type { IncomingMessage } from 'node:http';
+import type { Duplex } from 'node:stream';
+import { type WebSocket, WebSocketServer } from 'ws';
+import type { Clock } from '../shared/clock.ts';
+import { asGlasscastError, type ErrorCode, GlasscastError } from '../shared/errors.ts';
+import type { Log } from '../shared/log.ts';
+import type { FromApp, ToApp } from '../shared/protocol/app-messages.ts';
+import {
+  decodeFromApp,
+  decodeFromGlasses,
+  encodeToApp,
+  encodeToGlasses,
+  MAX_FRAME_BYTES,
+} from '../shared/protocol/dialects.ts';
+import type { FromGlasses, ToGlasses } from '../shared/protocol/glasses-messages.ts';
+import type { AppClaim } from './app-lifecycle.ts';
+import type { AppSession } from './app-session.ts';
+import { bearerToken } from './credentials.ts';
+import { errorStatus } from './managed-status.ts';
+import { closeCodes, createSocket, type Socket, type SocketLimits } from './socket.ts';
+
+export interface UpgradesOptions {
+  credentials: { verifyCoreToken(token: string | undefined): Promise<string> };
+  /** The session of a user, opened now when there is none. */
+  glassesSession: (userId: string) => {
+    attach(socket: Socket<ToGlasses>): void;
+    detach(socket: Socket<ToGlasses>): void;
+    receive(message: FromGlasses): void;
+  };
+  apps: {
+    admit(claim: AppClaim, socket: Socket<ToApp>): Promise<AppSession>;
+    lost(session: AppSession, socket: Socket<ToApp>, code: number): void;
+  };
+  clock: Clock;
+  log: Log;
+  limits?: Partial<SocketLimits>;
+  /** For the first frame of an app. Default 5000. */
+  initTimeoutMs?: number;
+}
+
+export interface Upgrades {
+  /** For the HTTP server's `upgrade` event. */
+  accept(request: IncomingMessage, socket: Duplex, head: Buffer): void;
+  /** Cuts what is still open after the sessions closed theirs. */
+  close(): Promise<void>;
+}
+
+type ToAppErrorCode = Extract<ToApp, { type: 'tpa_connection_error' }>['code'];
+
+/** Frames an app may send before it is let in. */
+const MAX_EARLY_FRAMES = 50;
+
+export function createUpgrades(options: UpgradesOptions): Upgrades {
+  const server = new WebSocketServer({ noServer: true, maxPayload: MAX_FRAME_BYTES, perMessageDeflate: false });
+  let isClosed = false;
+
+  async function accept(request: IncomingMessage, raw: Duplex, head: Buffer): Promise<void> {
+    const url = new URL(request.url ?? '/', 'ws://relay');
+    const upgraded = (take: (ws: WebSocket) => void) => {
+      if (isClosed) throw new GlasscastError('SHUTTING_DOWN');
+      server.handleUpgrade(request, raw, head, take);
+    };
+    switch (url.pathname) {
+      case '/glasses-ws': {
+        const token = bearerToken(request.headers.authorization) ?? url.searchParams.get('token') ?? undefined;
+        const userId = await options.credentials.verifyCoreToken(token);
+        upgraded((ws) => welcomeGlasses(ws, userId, options));
+        return;
+      }
+      case '/app-ws':
+        upgraded((ws) => welcomeApp(ws, headerText(request, 'x-session-id'), options));
+        return;
+      default:
+        throw new GlasscastError('ROUTE_NOT_FOUND');
+    }
+  }
+
+  return {
+    accept(request, raw, head) {
+      // Without a listener a reset during the check of the token would end the process.
+      raw.on('error', () => {});
+      accept(request, raw, head).catch((thrown: unknown) => refuse(raw, asGlasscastError(thrown), options));
+    },
+    async close() {
+      isClosed = true;
+      const open = [...server.clients];
+      const closed = open.map((ws) => new Promise<void>((resolve) => ws.once('close', () => resolve())));
+      for (const ws of open) if (ws.readyState === 1) ws.close(closeCodes.restart, 'Relay restarting');
+      const cut = options.clock.after('sockets-close', 1_000, () => {
+        for (const ws of open) ws.terminate();
+      });
+      await Promise.all(closed);
+      cut.cancel();
+      server.close();
+    },
+  };
+}
+
+function welcomeGlasses(ws: WebSocket, userId: string, options: UpgradesOptions): void {
+  const session = options.glassesSession(userId);
+  const socket: Socket<ToGlasses> = createSocket<FromGlasses, ToGlasses>({
+    ws,
+    decode: decodeFromGlasses,
+    encode: encodeToGlasses,
+    complaint: ({ code, message }) => ({ type: 'connection_error', code, message }),
+    clock: options.clock,
+    log: options.log,
+    ...(options.limits ? { limits: options.limits } : {}),
+    onMessage: (message) => session.receive(message),
+    onClose: () => session.detach(socket),
+  });
+  session.attach(socket);
+}
+
+/** An app's socket: anonymous until its first frame has been checked, then one app of one user for good. */
+function welcomeApp(ws: WebSocket, sessionIdHeader: string | undefined, options: UpgradesOptions): void {
+  const { apps, clock, log, initTimeoutMs = 5_000 } = options;
+  const early: FromApp[] = [];
+  let session: AppSession | undefined;
+  let isClaimed = false;
+  const patience = clock.after('app-init', initTimeoutMs, () => socket.close(closeCodes.policy, 'No init in time'));
+
+  async function admit(claim: AppClaim): Promise<void> {
+    try {
+      session = await apps.admit(claim, socket);
+      for (const message of early.splice(0)) session.receive(message);
+    } catch (thrown) {
+      const { code, message } = asGlasscastError(thrown);
+      log.info({ appId: claim.packageName, code }, 'app-refused');
+      socket.send({ type: 'tpa_connection_error', code: connectionErrorCode(code), message });
+      socket.close(closeCodes.policy, message);
+    }
+  }
+  function receive(message: FromApp): void {
+    if (session) {
+      session.receive(message);
+    } else if (isClaimed) {
+      if (early.length < MAX_EARLY_FRAMES) early.push(message);
+    } else if (message.type === 'tpa_connection_init') {
+      isClaimed = true;
+      patience.cancel();
+      const { sessionId = sessionIdHeader, packageName, apiKey } = message;
+      void admit({ sessionId, packageName, apiKey });
+    } else if (message.type !== 'ping' && message.type !== 'pong') {
+      throw new GlasscastError('MALFORMED_MESSAGE', { reason: 'the first message has to be tpa_connection_init' });
+    }
+  }
+
+  const socket: Socket<ToApp> = createSocket<FromApp, ToApp>({
+    ws,
+    decode: decodeFromApp,
+    encode: encodeToApp,
+    complaint: (error) => appComplaint(error, session !== undefined),
+    clock,
+    log,
+    ...(options.limits ? { limits: options.limits } : {}),
+    onMessage: receive,
+    onClose(code) {
+      patience.cancel();
+      if (session) apps.lost(session, socket, code);
+    },
+  });
+}
+
+/** Once it is in, an app hears of a bad stream request as of any failed stream: its promise settles. */
+function appComplaint(error: GlasscastError, isIn: boolean): ToApp {
+  if (!isIn) return { type: 'tpa_connection_error', code: connectionErrorCode(error.code), message: error.message };
+  if (error.details.type === 'managed_stream_request') return errorStatus(error);
+  return { type: 'message_error', code: error.code, message: error.message };
+}
+
+function connectionErrorCode(code: ErrorCode): ToAppErrorCode {
+  switch (code) {
+    case 'PACKAGE_NOT_FOUND':
+    case 'INVALID_API_KEY':
+    case 'SESSION_NOT_FOUND':
+    case 'APP_NOT_STARTED':
+    case 'MALFORMED_MESSAGE':
+    case 'PERMISSION_DENIED':
+      return code;
+    default:
+      return 'INTERNAL_ERROR';
+  }
+}
+
+function headerText(request: IncomingMessage, name: string): string | undefined {
+  const value = request.headers[name];
+  return typeof value === 'string' ? value : undefined;
+}
+
+/** An answer before the upgrade: plain HTTP with JSON. */
+function refuse(raw: Duplex, error: GlasscastError, { clock, log }: UpgradesOptions): void {
+  log.info({ code: error.code }, 'upgrade-refused');
+  const timestamp = new Date(clock.now()).toISOString();
+  const body = JSON.stringify({ type: 'connection_error', code: error.code, message: error.message, timestamp });
+  raw.end(
+    `HTTP/1.1 ${error.http} Refused\r\ncontent-type: application/json\r\n` +
+      `content-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
+    () => raw.destroy(),
+  );
+}
