@@ -9,6 +9,7 @@ import Fastify, { type FastifyInstance } from 'fastify';
 import type { SpawnChild } from '../../shared/child-process.ts';
 import type { Clock } from '../../shared/clock.ts';
 import { errorText, GlasscastError } from '../../shared/errors.ts';
+import { findFfmpeg } from '../../shared/ffmpeg-binary.ts';
 import type { Log } from '../../shared/log.ts';
 import { type Redactor, Secret } from '../../shared/secrets.ts';
 import { apiPrefix, createApi } from './api.ts';
@@ -50,7 +51,7 @@ export interface LocalStreamOptions {
   readyDelayMs?: number;
   /** What `storage-usage` tells as the limit. Default 1000. */
   storageLimitMinutes?: number;
-  /** For thumbnails. Default: none are made and the address answers 404. */
+  /** For thumbnails. Default: the one on PATH, else the bundled one; with none the address answers 404. */
   ffmpegPath?: string;
 }
 
@@ -153,7 +154,13 @@ function build(options: LocalStreamOptions, identity: Identity): Parts {
   });
   const listenAt = { host: options.listenHost ?? '127.0.0.1', port: options.rtmpPort ?? 0 };
   const ingest = createIngest({ host: ingestHost(registry, broadcasts), clock, log, listen: listenAt });
-  const thumbnails = createThumbnails({ ffmpegPath: options.ffmpegPath, spawn, clock, log });
+  const thumbnails = createThumbnails({
+    ffmpeg: async () =>
+      (await findFfmpeg({ spawn, clock, explicitFile: options.ffmpegPath, needsEncoders: ['mjpeg'] })).file,
+    spawn,
+    clock,
+    log,
+  });
   const http = Fastify({
     forceCloseConnections: true,
     bodyLimit: MAX_BODY_BYTES,

@@ -20,8 +20,8 @@ export interface Thumbnails {
 }
 
 export interface ThumbnailsOptions {
-  /** Undefined: no thumbnails. */
-  ffmpegPath: string | undefined;
+  /** Asked at the first thumbnail, once. */
+  ffmpeg: () => Promise<string>;
   spawn: SpawnChild;
   clock: Clock;
   log: Log;
@@ -38,10 +38,20 @@ const DECODE_TIMEOUT_MS = 8000;
 const MAX_CACHED = 32;
 const MAX_JPEG_BYTES = 16 * 1024 * 1024;
 
-export function createThumbnails({ ffmpegPath, spawn, clock, log }: ThumbnailsOptions): Thumbnails {
+export function createThumbnails({ ffmpeg, spawn, clock, log }: ThumbnailsOptions): Thumbnails {
   const cache = new Map<string, Cached>();
   let busy: Promise<unknown> = Promise.resolve();
   let isClosed = false;
+  let found: Promise<string | undefined> | undefined;
+
+  /** A machine without ffmpeg has no thumbnails; that is said once. */
+  function ffmpegFile(): Promise<string | undefined> {
+    found ??= ffmpeg().catch((error: unknown) => {
+      log.warn({ cause: errorText(error) }, 'thumbnails-off');
+      return undefined;
+    });
+    return found;
+  }
 
   async function decode(file: string, media: Buffer, heightPx: number): Promise<Buffer | undefined> {
     const child = spawn({
@@ -83,7 +93,8 @@ export function createThumbnails({ ffmpegPath, spawn, clock, log }: ThumbnailsOp
 
   return {
     async jpeg({ videoUid, heightPx, moment }, source) {
-      if (!ffmpegPath) return undefined;
+      const file = await ffmpegFile();
+      if (!file) return undefined;
       const key = `${videoUid} ${heightPx}`;
       const isFresh = (cached: Cached | undefined) =>
         cached !== undefined && (cached.moment === moment || clock.monotonicMs() - cached.madeMs < REFRESH_MS);
@@ -92,7 +103,7 @@ export function createThumbnails({ ffmpegPath, spawn, clock, log }: ThumbnailsOp
         const cached = cache.get(key);
         if (isFresh(cached) || isClosed) return cached?.jpeg;
         const media = await source();
-        const jpeg = media && (await decode(ffmpegPath, media, heightPx));
+        const jpeg = media && (await decode(file, media, heightPx));
         if (jpeg) remember(key, { jpeg, moment, madeMs: clock.monotonicMs() });
         return jpeg ?? cached?.jpeg;
       });

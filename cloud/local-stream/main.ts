@@ -1,0 +1,91 @@
+/**
+ * The local Stream as a program: reads its configuration, runs the server until a signal or until the parent that started it with
+ * a message channel goes away. Exit code 0 after a clean end, 1 when it could not start.
+ */
+import { createChildSpawner } from '../../shared/child-process.ts';
+import { type Clock, createSystemClock } from '../../shared/clock.ts';
+import { asGlasscastError } from '../../shared/errors.ts';
+import { createLog } from '../../shared/log.ts';
+import { createRedactor } from '../../shared/secrets.ts';
+import { helpText, type LocalStreamConfig, readConfig } from './config.ts';
+import { createLocalStream } from './server.ts';
+
+/** Said over the message channel, when there is one, as soon as both ports listen. */
+export interface LocalStreamReady {
+  type: 'ready';
+  apiBaseUrl: string;
+  accountId: string;
+  apiToken: string;
+  httpPort: number;
+  rtmpPort: number;
+}
+
+async function main(): Promise<void> {
+  const config = readConfig(process.argv.slice(2), process.env);
+  if (config === 'help') {
+    process.stdout.write(helpText());
+    return;
+  }
+  await run(config);
+}
+
+async function run({ logLevel, holdSeconds, ...config }: LocalStreamConfig): Promise<void> {
+  const clock = createSystemClock();
+  const redactor = createRedactor();
+  const log = createLog({ program: 'local-stream', level: logLevel, redactor, pretty: Boolean(process.stderr.isTTY) });
+  const children = createChildSpawner({ clock, log, redactor });
+  const { apiToken, ffmpegPath, ...rest } = config;
+  const stream = createLocalStream({
+    ...{ clock, log, redactor, spawn: children.spawn, defaultHoldSeconds: holdSeconds, ...rest },
+    ...(apiToken ? { apiToken } : {}),
+    ...(ffmpegPath ? { ffmpegPath } : {}),
+  });
+  const ended = untilEnd(clock, async () => {
+    await stream.close();
+    await children.close();
+  });
+  try {
+    const { apiToken: token, ...address } = await stream.start();
+    const ready: LocalStreamReady = { type: 'ready', ...address, apiToken: token.reveal() };
+    if (process.send) process.send(ready);
+    else process.stdout.write(readyLine(ready, rest.dataDir, apiToken === undefined));
+  } catch (error) {
+    await children.close();
+    throw error;
+  }
+  await ended;
+}
+
+/** The first signal, or the parent's end, closes everything. A later signal from a person who lost patience does not wait. */
+function untilEnd(clock: Clock, close: () => Promise<void>): Promise<void> {
+  return new Promise((resolve) => {
+    let endingSinceMs: number | undefined;
+    const end = () => {
+      if (endingSinceMs === undefined) {
+        endingSinceMs = clock.monotonicMs();
+        void close().finally(resolve);
+        return;
+      }
+      // Ctrl-C reaches us twice within moments: from the terminal and from whoever started us.
+      if (clock.monotonicMs() - endingSinceMs > IMPATIENT_MS) process.exit(1);
+    };
+    process.on('SIGINT', end);
+    process.on('SIGTERM', end);
+    process.once('disconnect', end);
+  });
+}
+const IMPATIENT_MS = 1000;
+
+function readyLine({ apiBaseUrl, rtmpPort }: LocalStreamReady, dataDir: string, isTokenKept: boolean): string {
+  const where = isTokenKept ? `; API token in ${dataDir}/api-token` : '';
+  return `Local Stream ready: ${apiBaseUrl}, RTMP on port ${rtmpPort}${where}\n`;
+}
+
+try {
+  await main();
+  // Signal listeners and a keep-alive socket in its last moments must not hold the process.
+  process.exit(0);
+} catch (error) {
+  process.stderr.write(`${asGlasscastError(error).message}\n`);
+  process.exit(1);
+}
