@@ -73,7 +73,9 @@ function take(event: RelayEvent): void {
 
 function takeStream(stream: StreamView): void {
   const before = streams.get(stream.userId);
-  streams.set(stream.userId, stream);
+  // While interrupted the relay names no address, because nothing new is there; the player keeps the last picture.
+  const kept = stream.state === 'interrupted' && before?.streamId === stream.streamId ? before.urls : undefined;
+  streams.set(stream.userId, kept ? { ...stream, urls: kept } : stream);
   if (before?.streamId === stream.streamId && before.state === stream.state && before.message === stream.message)
     return;
   const live =
