@@ -75,6 +75,10 @@ export function createBacklog({ mode, maxAgeMs = 10_000, maxBytes = 20_000_000 }
   let isGap = true;
   let lastVideoMs: number | undefined;
   const lastTimestamp = new Map<FlvTag['kind'], number>();
+  /** Of all kinds. */
+  let latestMs: number | undefined;
+  /** On this connection. */
+  const sentTimestamp = new Map<FlvTag['kind'], number>();
   let tagsDropped = 0;
   let framesDropped = 0;
   let tagsResent = 0;
@@ -84,8 +88,10 @@ export function createBacklog({ mode, maxAgeMs = 10_000, maxBytes = 20_000_000 }
     newestMs = nowMs;
     const slot = slotOf(tag);
     if (tag.kind === 'video') lastVideoMs = nowMs;
-    const placed = slot ? restamped(tag, lastTimestamp.get(tag.kind)) : tag;
+    // A description has no neighbours of its kind: it comes after all that is here.
+    const placed = slot ? restamped(tag, slot === 'metadata' ? latestMs : lastTimestamp.get(tag.kind)) : tag;
     lastTimestamp.set(tag.kind, placed.timestampMs);
+    latestMs = restamped(placed, latestMs).timestampMs;
     entries.push({ tag: placed, atMs: nowMs, slot, isKey: isKeyFrame(tag), timesSent: 0, endsAtByte: undefined });
     heldBytes += tag.body.length;
     waitingBytes += tag.body.length;
@@ -152,13 +158,20 @@ export function createBacklog({ mode, maxAgeMs = 10_000, maxBytes = 20_000_000 }
       mode === 'live' ? entries.findLastIndex(canStart) : entries.findIndex((e, at) => at >= cursor && canStart(e));
     return index >= cursor ? index : undefined;
   }
-  /** A header sent (again) out of its place: at the time of its kind around the cursor, so that time never goes back. */
+  /** A header sent (again) out of its place: at the time of what surrounds it here, so that time never goes back. */
   function stampedFor(header: FlvTag): FlvTag {
     const { kind } = header;
-    const before = entries.slice(0, cursor).findLast(({ tag }) => tag.kind === kind);
-    const after = entries.slice(cursor).find(({ tag }) => tag.kind === kind);
-    const near = (before ?? after)?.tag.timestampMs ?? lastTimestamp.get(kind);
-    return { ...header, timestampMs: near ?? header.timestampMs };
+    const first = entries[cursor];
+    const after = entries.slice(cursor).find(({ tag, slot }) => tag.kind === kind && !slot);
+    const near = kind === 'script' ? first : after;
+    const at = sentTimestamp.get(kind) ?? near?.tag.timestampMs ?? lastTimestamp.get(kind);
+    return { ...header, timestampMs: at ?? header.timestampMs };
+  }
+  function give(tag: FlvTag, slot: HeaderSlot | undefined): FlvTag {
+    const given = slot ? restamped(tag, sentTimestamp.get(tag.kind)) : tag;
+    if (slot) told[slot] = tag;
+    sentTimestamp.set(tag.kind, given.timestampMs);
+    return given;
   }
 
   return {
@@ -166,19 +179,14 @@ export function createBacklog({ mode, maxAgeMs = 10_000, maxBytes = 20_000_000 }
     next() {
       if (cursor >= entries.length || (isGap && !begin())) return undefined;
       const header = ahead.shift();
-      if (header) {
-        const slot = slotOf(header);
-        if (slot) told[slot] = header;
-        return header;
-      }
+      if (header) return give(header, slotOf(header));
       const entry = entries[cursor];
       if (!entry) return undefined;
       cursor += 1;
       waitingBytes -= entry.tag.body.length;
-      if (entry.slot) told[entry.slot] = entry.tag;
       if (entry.timesSent > 0) tagsResent += 1;
       entry.timesSent += 1;
-      return entry.tag;
+      return give(entry.tag, entry.slot);
     },
     sentUpTo(connectionBytes) {
       const last = entries[cursor - 1];
@@ -200,6 +208,7 @@ export function createBacklog({ mode, maxAgeMs = 10_000, maxBytes = 20_000_000 }
       waitingBytes = heldBytes;
       for (const entry of entries) entry.endsAtByte = undefined;
       told = {};
+      sentTimestamp.clear();
       ahead = [];
       isGap = true;
     },

@@ -1,0 +1,63 @@
+import { describe, expect, it } from 'vitest';
+import { createDeliveryGauge } from '../../shared/rtmp/delivery-gauge.ts';
+
+function samples(
+  gauge: ReturnType<typeof createDeliveryGauge>,
+  rows: [atMs: number, accepted: number, queued: number][],
+) {
+  for (const [atMs, acceptedBytes, kernelQueuedBytes] of rows) {
+    gauge.sample({ atMs, acceptedBytes, kernelQueuedBytes, unwrittenBytes: 0 });
+  }
+}
+
+describe('delivery gauge', () => {
+  it('is certain of what TCP acknowledged two seconds of flow ago', () => {
+    const gauge = createDeliveryGauge();
+    samples(gauge, [
+      [0, 1000, 0],
+      [1000, 2000, 100],
+      [1900, 3000, 0],
+    ]);
+    expect([gauge.acknowledgedBytes, gauge.certainBytes]).toEqual([3000, 0]);
+    samples(gauge, [[2000, 3000, 0]]);
+    expect(gauge.certainBytes).toBe(1000);
+    samples(gauge, [[3000, 3000, 0]]);
+    expect(gauge.certainBytes).toBe(1900);
+  });
+  it('becomes no more certain while nothing moves, and says for how long', () => {
+    const gauge = createDeliveryGauge();
+    samples(gauge, [
+      [0, 1000, 0],
+      [1500, 5000, 2000],
+      [2000, 6000, 3000],
+      [3400, 9000, 6000],
+    ]);
+    expect(gauge.stalledMs).toBe(1900);
+    expect(gauge.certainBytes).toBe(0);
+    samples(gauge, [[3500, 9000, 5999]]);
+    expect(gauge.stalledMs).toBe(0);
+    expect(gauge.certainBytes).toBe(3000);
+  });
+  it('counts an empty queue as flow and waiting in Node as waiting', () => {
+    const gauge = createDeliveryGauge();
+    samples(gauge, [
+      [0, 0, 0],
+      [9000, 0, 0],
+    ]);
+    expect(gauge.stalledMs).toBe(0);
+    gauge.sample({ atMs: 9500, acceptedBytes: 0, kernelQueuedBytes: 0, unwrittenBytes: 10 });
+    gauge.sample({ atMs: 11_500, acceptedBytes: 0, kernelQueuedBytes: 0, unwrittenBytes: 10 });
+    expect(gauge.stalledMs).toBe(2500);
+  });
+  it("trusts the ingest's own acknowledgements over TCP's", () => {
+    const gauge = createDeliveryGauge();
+    samples(gauge, [
+      [0, 5000, 0],
+      [5000, 9000, 0],
+    ]);
+    expect(gauge.certainBytes).toBe(5000);
+    gauge.acknowledgedByIngest(7000);
+    gauge.acknowledgedByIngest(6000);
+    expect(gauge.certainBytes).toBe(7000);
+  });
+});
