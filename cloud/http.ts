@@ -58,7 +58,12 @@ const streamRequest = z.strictObject({ video: videoSettings.optional(), audio: a
 const MAX_EVENT_BACKLOG_BYTES = 1024 * 1024;
 
 export function createHttp(options: HttpOptions): Http {
-  const server = fastify({ logger: false, bodyLimit: 256 * 1024, forceCloseConnections: true });
+  const server = fastify({
+    logger: false,
+    bodyLimit: 256 * 1024,
+    forceCloseConnections: true,
+    routerOptions: { maxParamLength: 400 },
+  });
   server.setErrorHandler((thrown, request, reply) => answerError(thrown, request, reply, options.log));
   server.setNotFoundHandler((request, reply) =>
     answerError(new GlasscastError('ROUTE_NOT_FOUND'), request, reply, options.log),

@@ -1,0 +1,114 @@
+/**
+ * The relay as a program: reads its settings, starts the local Stream when no Cloudflare account is configured, runs
+ * until a signal. Exit code 0 after a clean end, 1 when it could not start.
+ */
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type ChildSpawner, createChildSpawner } from '../shared/child-process.ts';
+import { type Clock, createSystemClock } from '../shared/clock.ts';
+import { asGlasscastError, errorText, GlasscastError } from '../shared/errors.ts';
+import { createLog, type Log } from '../shared/log.ts';
+import { createRedactor } from '../shared/secrets.ts';
+import { helpText, type RelayConfig, readConfig } from './config.ts';
+import { registerConsolePage } from './console-page.ts';
+import { newSecret } from './credentials.ts';
+import { createLocalStreamChild } from './local-stream-child.ts';
+import { createRelay, type RelayProvider } from './relay.ts';
+
+async function main(): Promise<void> {
+  const config = readConfig(process.argv.slice(2), process.env);
+  if (config === 'help') process.stdout.write(helpText());
+  else await run(config);
+}
+
+async function run(config: RelayConfig): Promise<void> {
+  const clock = createSystemClock();
+  const redactor = createRedactor();
+  const log = createLog({
+    program: 'relay',
+    level: config.logLevel,
+    redactor,
+    pretty: Boolean(process.stderr.isTTY),
+  });
+  const children = createChildSpawner({ clock, log, redactor });
+  const closers: (() => Promise<void>)[] = [children.close];
+  const closeAll = async () => {
+    for (const close of closers.splice(0).reverse()) await close();
+  };
+  const ended = untilSignal(closeAll);
+  try {
+    const appsFile = config.appsFile === undefined ? undefined : await readAppsFile(config.appsFile);
+    const provider = await startProvider(config, { children, clock, log, closers });
+    const adminToken = config.adminToken ?? newSecret();
+    const { startDeadlineMs, adminToken: given, logLevel: _, appsFile: __, ...settings } = config;
+    const relay = createRelay({
+      ...settings,
+      adminToken,
+      appsFile,
+      provider,
+      timings: { startDeadlineMs },
+      pages: registerConsolePage,
+      ...{ clock, log, redactor },
+    });
+    closers.push(relay.close);
+    const { url } = await relay.start();
+    // Once, on standard output, and never in the log.
+    process.stdout.write(`Relay ready: ${url}\n${given ? '' : `Admin token: ${adminToken.reveal()}\n`}`);
+  } catch (error) {
+    await closeAll();
+    throw error;
+  }
+  await ended;
+}
+
+async function startProvider(
+  config: RelayConfig,
+  parts: { children: ChildSpawner; clock: Clock; log: Log; closers: (() => Promise<void>)[] },
+): Promise<RelayProvider> {
+  const { cloudflareAccountId: accountId, cloudflareApiToken: apiToken, cloudflareApiBaseUrl: apiBaseUrl } = config;
+  if (accountId !== undefined && apiToken !== undefined) return { kind: 'cloudflare', apiBaseUrl, accountId, apiToken };
+  const { children, clock, log, closers } = parts;
+  const localStream = createLocalStreamChild({
+    spawn: children.spawn,
+    clock,
+    log,
+    env: process.env,
+    // The flags carry the loader that runs TypeScript.
+    node: { file: process.execPath, flags: process.execArgv },
+    dataDir: join(config.dataDir, 'local-stream'),
+    logLevel: config.logLevel,
+  });
+  closers.push(localStream.close);
+  return localStream.start();
+}
+
+async function readAppsFile(file: string): Promise<string> {
+  try {
+    return await readFile(file, 'utf8');
+  } catch (error) {
+    throw new GlasscastError('INVALID_CONFIG', { reason: `apps file: ${errorText(error)}` });
+  }
+}
+
+/** The first signal closes everything; a second one does not wait. */
+function untilSignal(close: () => Promise<void>): Promise<void> {
+  return new Promise((resolve) => {
+    let isEnding = false;
+    const end = () => {
+      if (isEnding) process.exit(1);
+      isEnding = true;
+      void close().finally(resolve);
+    };
+    process.on('SIGINT', end);
+    process.on('SIGTERM', end);
+  });
+}
+
+try {
+  await main();
+  // Signal listeners and idle keep-alive connections must not hold the process.
+  process.exit(0);
+} catch (error) {
+  process.stderr.write(`${asGlasscastError(error).message}\n`);
+  process.exit(1);
+}
