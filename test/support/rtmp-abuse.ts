@@ -20,6 +20,11 @@ async function published(peer: RtmpTestPeer, key: string): Promise<void> {
   await peer.publish(key);
 }
 
+/** Harmless in itself; an empty message is read only when something follows it. */
+function acknowledge(peer: RtmpTestPeer): void {
+  peer.message(3, Buffer.alloc(4), { chunkStream: 2 });
+}
+
 /** A chunk header that claims a message of `bytes` on a chunk stream of its own, and nothing of the message. */
 function claim(chunkStream: number, bytes: number): Buffer {
   const header = chunked(9, Buffer.alloc(0), { chunkStream: 2 }).subarray(1, 12);
@@ -109,6 +114,7 @@ export const rtmpAbuse: readonly Abuse[] = [
     run: async (peer) => {
       await peer.handshake();
       peer.message(1, Buffer.alloc(0), { chunkStream: 2 });
+      acknowledge(peer);
     },
   },
   {
@@ -125,6 +131,7 @@ export const rtmpAbuse: readonly Abuse[] = [
     run: async (peer) => {
       await peer.handshake();
       peer.message(COMMAND, Buffer.alloc(0));
+      acknowledge(peer);
     },
   },
   {
@@ -153,6 +160,7 @@ export const rtmpAbuse: readonly Abuse[] = [
       peer.message(8, Buffer.alloc(0), { chunkStream: 4, stream: 1 });
       peer.message(9, Buffer.from([0x17]), { chunkStream: 5, stream: 1 });
       peer.message(18, Buffer.alloc(0), { chunkStream: 6, stream: 1 });
+      acknowledge(peer);
     },
   },
   {
