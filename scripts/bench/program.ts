@@ -10,7 +10,7 @@ import { type ChildSpawner, createChildSpawner, type SpawnChild } from '../../sh
 import { type Clock, createSystemClock } from '../../shared/clock.ts';
 import { asGlasscastError } from '../../shared/errors.ts';
 import { type FfmpegBinary, findFfmpeg } from '../../shared/ffmpeg-binary.ts';
-import { createLog, type Log } from '../../shared/log.ts';
+import { createLog, type Log, type LogLevel } from '../../shared/log.ts';
 import { createRedactor, type Redactor } from '../../shared/secrets.ts';
 import { describeMachine, type Goal } from './measuring.ts';
 
@@ -27,6 +27,10 @@ export interface Bench {
   seconds: number;
   /** Aborted by Ctrl-C. */
   signal: AbortSignal;
+  /** For the programs under test. */
+  logLevel: LogLevel;
+  /** A line that one of them wrote; shown with --verbose. */
+  note(line: string): void;
   /** A line for the person who waits. */
   progress(text: string): void;
   /** Called at the end, the last one first. */
@@ -106,6 +110,8 @@ export async function runBench(description: BenchDescription): Promise<void> {
       runs,
       seconds,
       signal: abort.signal,
+      logLevel: values.verbose ? 'debug' : 'warn',
+      note: (line) => void (values.verbose && process.stderr.write(`${redactor.redact(line)}\n`)),
       progress: (text) => void process.stderr.write(`${description.name}: ${redactor.redact(text)}\n`),
       defer: (close) => void closers.push(close),
     };

@@ -1,0 +1,116 @@
+/**
+ * The app of the benchmarks: a webhook, one socket on /app-ws, and the requests of `@mentra/sdk` as they go over the wire.
+ * Tells each status with its time of arrival; decides nothing.
+ */
+import { createServer, type Server } from 'node:http';
+import { WebSocket } from 'ws';
+import type { Clock } from '../../shared/clock.ts';
+import { withTimeout } from '../../shared/clock.ts';
+import { GlasscastError } from '../../shared/errors.ts';
+
+export interface ManagedStatus {
+  status: string;
+  hlsUrl?: string;
+  errorCode?: string;
+  message?: string;
+  /** `Clock.monotonicMs` when it arrived. */
+  atMs: number;
+}
+
+export interface CameraApp {
+  readonly packageName: string;
+  readonly apiKey: string;
+  /** Base address for the registration; the webhook is below it. */
+  listen(): Promise<string>;
+  /** Settles when the relay has called the webhook and accepted the socket. */
+  readonly connected: Promise<void>;
+  /** Asks for a managed stream and gives the moment of asking. */
+  request(settings: object): number;
+  stop(): void;
+  /** The next status with one of these words that comes after `sinceMs`; an error status rejects unless asked for. */
+  status(words: readonly string[], sinceMs: number, timeoutMs?: number): Promise<ManagedStatus>;
+  close(): Promise<void>;
+}
+
+const STATUS_TIMEOUT_MS = 30_000;
+
+export function createCameraApp({ clock }: { clock: Clock }): CameraApp {
+  const packageName = 'com.glasscast.bench';
+  const apiKey = crypto.randomUUID();
+  const seen: ManagedStatus[] = [];
+  const waiting = new Set<() => void>();
+  let server: Server | undefined;
+  let socket: WebSocket | undefined;
+  let onConnected: () => void = () => {};
+  const connected = new Promise<void>((resolve) => {
+    onConnected = resolve;
+  });
+
+  function open(webhook: { type?: string; sessionId?: string; websocketUrl?: string }): void {
+    if (webhook.type !== 'session_request' || !webhook.websocketUrl) return;
+    const opening = new WebSocket(webhook.websocketUrl, { perMessageDeflate: false });
+    socket = opening;
+    opening.on('error', () => {});
+    opening.on('open', () => send({ type: 'tpa_connection_init', sessionId: webhook.sessionId, packageName, apiKey }));
+    opening.on('message', (data) => take(JSON.parse(String(data))));
+  }
+  function take(message: { type?: string; status?: string }): void {
+    if (message.type === 'tpa_connection_ack') onConnected();
+    if (message.type !== 'managed_stream_status' || !message.status) return;
+    seen.push({ ...message, status: message.status, atMs: clock.monotonicMs() });
+    for (const look of [...waiting]) look();
+  }
+  function send(message: object): void {
+    socket?.send(JSON.stringify({ ...message, timestamp: new Date(clock.now()).toISOString() }));
+  }
+
+  return {
+    packageName,
+    apiKey,
+    connected,
+    async listen() {
+      const listening = createServer((request, response) => {
+        let body = '';
+        request.on('data', (text) => {
+          body += text;
+        });
+        request.on('end', () => {
+          response.setHeader('content-type', 'application/json');
+          response.end('{"status":"success"}');
+          open(JSON.parse(body || '{}'));
+        });
+      });
+      server = listening;
+      await new Promise<void>((resolve) => listening.listen(0, '127.0.0.1', resolve));
+      const address = listening.address();
+      return `http://127.0.0.1:${typeof address === 'object' && address ? address.port : 0}`;
+    },
+    request(settings) {
+      const askedMs = clock.monotonicMs();
+      send({ type: 'managed_stream_request', packageName, ...settings });
+      return askedMs;
+    },
+    stop: () => send({ type: 'managed_stream_stop', packageName }),
+    status(words, sinceMs, timeoutMs = STATUS_TIMEOUT_MS) {
+      let look = () => {};
+      const found = new Promise<ManagedStatus>((resolve, reject) => {
+        look = () => {
+          const match = seen.find(({ status, atMs }) => atMs >= sinceMs && words.includes(status));
+          const failed = seen.find(({ status, atMs }) => atMs >= sinceMs && status === 'error');
+          if (match) resolve(match);
+          else if (failed) reject(new GlasscastError('INTERNAL', { reason: failed.message ?? 'the stream failed' }));
+        };
+        waiting.add(look);
+        look();
+      });
+      const late = () => new GlasscastError('START_TIMEOUT', { reason: `no status ${words.join(' or ')}` });
+      return withTimeout(clock, 'app-status', timeoutMs, found, late).finally(() => waiting.delete(look));
+    },
+    async close() {
+      socket?.terminate();
+      const closing = server;
+      closing?.closeAllConnections();
+      if (closing) await new Promise<void>((resolve) => closing.close(() => resolve()));
+    },
+  };
+}

@@ -1,0 +1,135 @@
+/**
+ * The local Stream as the process that production runs, started and killed at will, and the few calls of its API that a
+ * bench needs for its peers. Keys stay Secrets until they stand in a URL for ffmpeg.
+ */
+import { fileURLToPath } from 'node:url';
+import { withTimeout } from '../../shared/clock.ts';
+import { GlasscastError } from '../../shared/errors.ts';
+import { Secret } from '../../shared/secrets.ts';
+import type { Bench } from './program.ts';
+
+export interface StreamProcess {
+  apiBaseUrl: string;
+  accountId: string;
+  apiToken: Secret;
+  httpPort: number;
+  rtmpPort: number;
+  /** As the kernel or a power cut does it: SIGKILL. Resolves when the process is gone. */
+  kill(): Promise<void>;
+  stop(): Promise<void>;
+}
+
+export interface StreamProcessOptions {
+  dataDir: string;
+  /** Default: free ones. The ports of a process before, to come back in its place. */
+  ports?: { httpPort: number; rtmpPort: number };
+}
+
+interface Ready {
+  type: 'ready';
+  apiBaseUrl: string;
+  accountId: string;
+  apiToken: string;
+  httpPort: number;
+  rtmpPort: number;
+}
+
+const START_TIMEOUT_MS = 20_000;
+
+/** Arguments that run one of our programs by the same loader as this one. */
+export function nodeArgs(program: string, ...args: string[]): string[] {
+  return [...process.execArgv, fileURLToPath(new URL(`../../${program}`, import.meta.url)), ...args];
+}
+
+/** This process's environment without our own settings: a bench measures the defaults. */
+export function plainEnv(extra: Record<string, string> = {}): NodeJS.ProcessEnv {
+  const kept = Object.entries(process.env).filter(([name]) => !name.startsWith('GLASSCAST_'));
+  return { ...Object.fromEntries(kept), ...extra };
+}
+
+export async function startStreamProcess(bench: Bench, options: StreamProcessOptions): Promise<StreamProcess> {
+  const { httpPort = 0, rtmpPort = 0 } = options.ports ?? {};
+  let onReady: (ready: Ready) => void = () => {};
+  const ready = new Promise<Ready>((resolve) => {
+    onReady = resolve;
+  });
+  const flags = ['--data-dir', options.dataDir, '--http-port', String(httpPort), '--rtmp-port', String(rtmpPort)];
+  const child = bench.spawn({
+    name: 'local-stream',
+    file: process.execPath,
+    args: nodeArgs('cloud/local-stream/main.ts', ...flags, '--log-level', bench.logLevel),
+    env: plainEnv({ FFMPEG_PATH: bench.ffmpeg.file }),
+    ipc: true,
+    onMessage: (message) => onReady(message as Ready),
+    onStderrLine: bench.note,
+  });
+  const failed = child.exited.then(({ lastLines }) => {
+    throw new GlasscastError('CHILD_START_FAILED', {
+      reason: `local Stream: ${lastLines.at(-1) ?? 'it said nothing'}`,
+    });
+  });
+  failed.catch(() => {});
+  const address = await withTimeout(
+    bench.clock,
+    'local-stream-ready',
+    START_TIMEOUT_MS,
+    Promise.race([ready, failed]),
+    () => new GlasscastError('CHILD_START_FAILED', { reason: 'the local Stream did not become ready' }),
+  );
+  bench.redactor.add(address.apiToken);
+  return {
+    ...address,
+    apiToken: new Secret(address.apiToken),
+    async kill() {
+      if (child.pid !== undefined) process.kill(child.pid, 'SIGKILL');
+      await child.exited;
+    },
+    async stop() {
+      await child.stop();
+    },
+  };
+}
+
+export interface LiveInput {
+  uid: string;
+  publishKey: Secret;
+  playbackKey: Secret;
+  hlsUrl: string;
+}
+
+type LiveInputJson = {
+  uid: string;
+  rtmps: { streamKey: string };
+  rtmpsPlayback: { streamKey: string };
+  playback: { hls: string };
+};
+
+export async function createLiveInput(stream: StreamProcess): Promise<LiveInput> {
+  return liveInput(await call(stream, 'POST', '', { recording: { mode: 'automatic', timeoutSeconds: 0 } }));
+}
+
+/** The one behind a manifest's address `http://HOST/UID/manifest/…`. */
+export async function liveInputOf(stream: StreamProcess, hlsUrl: string): Promise<LiveInput> {
+  return liveInput(await call(stream, 'GET', `/${new URL(hlsUrl).pathname.split('/')[1]}`));
+}
+
+export async function deleteLiveInput(stream: StreamProcess, uid: string): Promise<void> {
+  await call(stream, 'DELETE', `/${uid}`);
+}
+
+function liveInput({ uid, rtmps, rtmpsPlayback, playback }: LiveInputJson): LiveInput {
+  const publishKey = new Secret(rtmps.streamKey);
+  return { uid, publishKey, playbackKey: new Secret(rtmpsPlayback.streamKey), hlsUrl: playback.hls };
+}
+
+async function call(stream: StreamProcess, method: string, path: string, body?: object): Promise<LiveInputJson> {
+  const response = await fetch(`${stream.apiBaseUrl}/accounts/${stream.accountId}/stream/live_inputs${path}`, {
+    method,
+    headers: { authorization: `Bearer ${stream.apiToken.reveal()}`, 'content-type': 'application/json' },
+    ...(body ? { body: JSON.stringify(body) } : {}),
+  });
+  const answer = (await response.json()) as { success: boolean; result: LiveInputJson };
+  if (!answer.success)
+    throw new GlasscastError('PROVIDER_FAILED', { reason: `${method} live input: ${response.status}` });
+  return answer.result;
+}
