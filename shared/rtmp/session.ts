@@ -83,6 +83,8 @@ export function createRtmpSession({ socket, url, onStatus, onAcknowledged }: Rtm
   let handshakeLeft: Buffer[] | undefined = [];
   let onHandshake: Waiting | undefined;
   let isEnded = false;
+  /** What whoever waits is told. */
+  let endReason: GlasscastError = dropError(url);
   let settleEnded: (cause: GlasscastError | undefined) => void = () => {};
   const ended = new Promise<GlasscastError | undefined>((resolve) => {
     settleEnded = resolve;
@@ -91,8 +93,8 @@ export function createRtmpSession({ socket, url, onStatus, onAcknowledged }: Rtm
   function end(cause: GlasscastError | undefined): void {
     if (isEnded) return;
     isEnded = true;
-    const reason = cause ?? dropError(url);
-    for (const waiting of [...answers.values(), ...(onHandshake ? [onHandshake] : [])]) waiting.reject(reason);
+    endReason = cause ?? endReason;
+    for (const waiting of [...answers.values(), ...(onHandshake ? [onHandshake] : [])]) waiting.reject(endReason);
     answers.clear();
     socket.destroy();
     settleEnded(cause);
@@ -181,7 +183,7 @@ export function createRtmpSession({ socket, url, onStatus, onAcknowledged }: Rtm
 
   return {
     handshake() {
-      if (isEnded) return Promise.reject(dropError(url));
+      if (isEnded) return Promise.reject(endReason);
       const done = new Promise<AmfValue[]>((resolve, reject) => {
         onHandshake = { resolve, reject };
       });
@@ -195,10 +197,12 @@ export function createRtmpSession({ socket, url, onStatus, onAcknowledged }: Rtm
       command(streamId, [name, lastTransaction, ...values]);
     },
     ask(name, ...values) {
-      if (isEnded) return Promise.reject(dropError(url));
       lastTransaction += 1;
       const transaction = lastTransaction;
-      const answer = new Promise<AmfValue[]>((resolve, reject) => answers.set(transaction, { resolve, reject }));
+      const answer = new Promise<AmfValue[]>((resolve, reject) => {
+        if (isEnded) reject(endReason);
+        else answers.set(transaction, { resolve, reject });
+      });
       // Asked ahead, awaited later: until then a refusal must not count as unhandled.
       answer.catch(() => {});
       command(0, [name, transaction, ...values]);
