@@ -9,7 +9,9 @@
  *   - not newer, but the very tag (kind, time, fingerprint) was seen in the last `overlapMs` of the timeline: a resend;
  *     each track's tags are dropped until they pass its newest.
  *   - not newer and never seen: another encoder with another zero, so a new timeline; everything passes.
- * A time difference alone could not tell a resend from a broadcast that ended after 3 s and began again at 0.
+ * A time difference alone could not tell a resend from a broadcast that ended after 3 s and began again at 0. The same
+ * file sent from its start again looks like a resend, too; but it comes at the pace of life, and a resend as fast as the
+ * network takes it. So what has not caught up after a second, and is not about to, is a new timeline as well.
  */
 import type { Clock } from '../../shared/clock.ts';
 import { type FlvTag, isSequenceHeader, timestampDiffMs } from '../../shared/rtmp/flv.ts';
@@ -23,21 +25,26 @@ export interface Timeline {
 
 export interface TimelineOptions {
   clock: Clock;
-  /** How far back a resend may reach; more than the 2 s of our publisher. Default 5000. */
+  /** How far back a resend may reach. Default 10000: 2 s of sending can hold more than 2 s of media, after an outage. */
   overlapMs?: number;
   /** After so long without media nothing counts as a resend. Default 60000: longer than any backfill. */
   forgetMs?: number;
 }
 
 const MAX_REMEMBERED = 4096;
+/** A resend is judged by its pace after this time; it has to be so much faster than life. */
+const PACE_AFTER_MS = 1000;
+const RESEND_PACE = 1.5;
 
-export function createTimeline({ clock, overlapMs = 5000, forgetMs = 60_000 }: TimelineOptions): Timeline {
+export function createTimeline({ clock, overlapMs = 10_000, forgetMs = 60_000 }: TimelineOptions): Timeline {
   /** Newest time stamp that went on, per track. */
   const newest = new Map<FlvTag['kind'], number>();
   /** Fingerprints of the last `overlapMs`, oldest first. */
   const seen = new Map<number, number>();
   let mode: 'judging' | 'resuming' | 'open' = 'open';
   let lastMediaMs = clock.monotonicMs();
+  /** Where and when the resend began. */
+  let resumed = { timestampMs: 0, atMs: 0 };
 
   function remember(tag: FlvTag): void {
     newest.set(tag.kind, tag.timestampMs);
@@ -61,6 +68,10 @@ export function createTimeline({ clock, overlapMs = 5000, forgetMs = 60_000 }: T
     const newestMs = newest.get(kind);
     return newestMs === undefined ? 1 : timestampDiffMs(timestampMs, newestMs);
   }
+  function isLive({ timestampMs }: FlvTag): boolean {
+    const elapsedMs = clock.monotonicMs() - resumed.atMs;
+    return elapsedMs >= PACE_AFTER_MS && timestampDiffMs(timestampMs, resumed.timestampMs) < RESEND_PACE * elapsedMs;
+  }
 
   return {
     begin() {
@@ -74,10 +85,11 @@ export function createTimeline({ clock, overlapMs = 5000, forgetMs = 60_000 }: T
         const isNew = aheadMs(tag) > 0;
         if (!isNew && seen.get(identity(tag)) !== fingerprint(tag.body)) return restart(tag);
         mode = isNew ? 'open' : 'resuming';
+        resumed = { timestampMs: tag.timestampMs, atMs: clock.monotonicMs() };
       }
       if (mode === 'resuming') {
         const ahead = aheadMs(tag);
-        if (ahead < -overlapMs) return restart(tag);
+        if (ahead < -overlapMs || (ahead <= 0 && isLive(tag))) return restart(tag);
         if (ahead <= 0) return 'drop';
       }
       remember(tag);

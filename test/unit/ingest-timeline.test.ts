@@ -109,6 +109,36 @@ describe('a new broadcast', () => {
   });
 });
 
+describe('the same file from its start again', () => {
+  const clock = createTestClock();
+  const file = Array.from({ length: 200 }, (_, index) => picture(index * 40));
+
+  it('is taken after a second, since it comes at the pace of life', async () => {
+    const timeline = createTimeline({ clock });
+    timeline.begin();
+    for (const tag of file) timeline.judge(tag);
+    timeline.begin();
+    const verdicts: string[] = [];
+    for (const tag of file) {
+      verdicts.push(timeline.judge(tag));
+      await clock.advance(40);
+    }
+    expect(verdicts.indexOf('restart')).toBe(25);
+    expect(verdicts.slice(26).every((verdict) => verdict === 'pass')).toBe(true);
+  });
+
+  it('as a resend over a network only twice as fast as life is dropped all the same', async () => {
+    const timeline = createTimeline({ clock });
+    timeline.begin();
+    for (const tag of file) timeline.judge(tag);
+    timeline.begin();
+    for (const tag of file) {
+      expect(timeline.judge(tag)).toBe('drop');
+      await clock.advance(20);
+    }
+  });
+});
+
 describe('any number of cuts', () => {
   it('what went in once comes out once, in order', () => {
     const steps = fc.array(fc.tuple(fc.boolean(), fc.integer({ min: 1, max: 60 })), { minLength: 1, maxLength: 120 });
