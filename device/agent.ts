@@ -1,0 +1,249 @@
+/**
+ * The agent's composition root and its commands: what the relay says becomes one publisher at a time. The simulator is this
+ * same agent with another capture source. Closes in the order publisher, line to the relay, children.
+ */
+import { createChildSpawner } from '../shared/child-process.ts';
+import type { Clock } from '../shared/clock.ts';
+import { asGlasscastError, GlasscastError } from '../shared/errors.ts';
+import { type FfmpegBinary, findFfmpeg } from '../shared/ffmpeg-binary.ts';
+import type { Log } from '../shared/log.ts';
+import type { FromGlasses, StartStream, StopStream, ToGlasses } from '../shared/protocol/glasses-messages.ts';
+import type { FlvTag } from '../shared/rtmp/flv.ts';
+import { type PublishUrl, parsePublishUrl } from '../shared/rtmp/publish-url.ts';
+import { createRtmpPush, type PushMode } from '../shared/rtmp/push.ts';
+import type { Redactor, Secret } from '../shared/secrets.ts';
+import { type EncoderSettings, type PublisherState, resolveSettings } from '../shared/stream.ts';
+import { type CaptureSource, checkCaptureSource } from './capture-source.ts';
+import { createCloudConnection } from './cloud-connection.ts';
+import { createEncoder, type Encoder } from './encoder.ts';
+import { lookIntoFile } from './media-file.ts';
+import { createPublisher, type Publisher, type PublisherStatus } from './publisher.ts';
+
+export interface AgentOptions {
+  clock: Clock;
+  log: Log;
+  redactor: Redactor;
+  /** ws(s)://host:port/glasses-ws */
+  relayUrl: string;
+  coreToken: Secret;
+  source: CaptureSource;
+  /** What the relay and apps read as the glasses' model. */
+  modelName?: string;
+  /** This ffmpeg or none; default: PATH, then the bundled one. */
+  ffmpegPath?: string | undefined;
+  /** After an outage: send what was missed, or go on with the present. Default `backfill`. */
+  pushMode?: PushMode;
+  /** How much media waits for the ingest during an outage. Default 10000. */
+  maxBacklogMs?: number;
+  /** Trusted certificates (PEM) for rtmps instead of the system's. */
+  ca?: string | undefined;
+  leaseMs?: number;
+  statsEveryMs?: number;
+}
+
+export interface AgentStatus {
+  connected: boolean;
+  /** Why the relay is not reached. */
+  cause: string | undefined;
+  ffmpeg: { file: string; version: string; reason: string } | undefined;
+  /** The running stream, or the last one until another begins. */
+  stream: { streamId: string; state: PublisherState; encoderPid: number | undefined } | undefined;
+}
+
+export interface Agent {
+  /** Finds ffmpeg, then begins to connect; does not wait for the relay. @throws GlasscastError FFMPEG_MISSING */
+  start(): Promise<void>;
+  status(): AgentStatus;
+  /** Stops the stream, tells the relay, ends all children. Idempotent. */
+  close(): Promise<void>;
+}
+
+export function createAgent(options: AgentOptions): Agent {
+  const { clock, log, redactor } = options;
+  const children = createChildSpawner({ clock, log, redactor });
+  let binary: FfmpegBinary | undefined;
+  let publisher: Publisher | undefined;
+  let closing: Promise<void> | undefined;
+  // Commands are carried out one after the other; a start waits until the stream before it is down.
+  let commands: Promise<void> = Promise.resolve();
+
+  const connection = createCloudConnection({
+    clock,
+    log,
+    url: options.relayUrl,
+    coreToken: options.coreToken,
+    hello: () => [
+      {
+        type: 'glasses_connection_state',
+        status: 'CONNECTED',
+        modelName: options.modelName ?? 'Glasscast',
+        // Apps that ask for Wi-Fi before streaming mean: is there a network. This line is the proof.
+        wifi: { connected: true },
+      },
+    ],
+    present: () => (publisher && isRunning(publisher) ? [statusMessage(publisher.status())] : []),
+    onMessage,
+  });
+
+  function onMessage(message: ToGlasses): void {
+    switch (message.type) {
+      case 'start_stream':
+        enqueue(() => startStream(message));
+        return;
+      case 'stop_stream':
+        enqueue(() => stopStream(message));
+        return;
+      case 'keep_stream_alive':
+        keepAlive(message.streamId, message.ackId);
+        return;
+      case 'get_stream_status':
+        say(publisher?.status() ?? { status: 'stopped', kind: 'snapshot' });
+        return;
+      case 'ping':
+        connection.send({ type: 'pong' });
+        return;
+      case 'connection_error':
+        log.warn({ code: message.code, reason: message.message }, 'relay-refused');
+        return;
+      case 'connection_ack':
+      case 'pong':
+      case 'unknown':
+        return;
+      default:
+        message satisfies never;
+    }
+  }
+  function enqueue(command: () => Promise<void>): void {
+    commands = commands.then(command).catch((error: unknown) => {
+      const { code, message } = asGlasscastError(error);
+      log.error({ code, reason: message }, 'command-failed');
+    });
+  }
+  /** The lease is renewed and the ack given at once, whatever commands wait. */
+  function keepAlive(streamId: string, ackId: string): void {
+    if (!publisher || publisher.streamId !== streamId || !isRunning(publisher)) return;
+    publisher.renewLease();
+    connection.send({ type: 'keep_alive_ack', streamId, ackId });
+  }
+  async function startStream(message: StartStream): Promise<void> {
+    if (closing) return;
+    const { streamId, publishUrl, video, audio } = message;
+    if (publisher?.streamId === streamId && isRunning(publisher)) {
+      publisher.renewLease();
+      say(publisher.status());
+      return;
+    }
+    let url: PublishUrl;
+    try {
+      url = parsePublishUrl(publishUrl);
+    } catch (error) {
+      const { code, message: text } = asGlasscastError(error);
+      // Of a missing address the firmware's own words are known.
+      sayError(streamId, code, publishUrl === '' ? 'missing_rtmp_url' : text);
+      return;
+    }
+    await publisher?.close();
+    if (closing) return;
+    redactor.add(url.streamKey);
+    publisher = openPublisher(streamId, url, resolveSettings(video, audio));
+    log.info({ streamId, ingest: url.printable }, 'stream-start');
+    publisher.start();
+  }
+  async function stopStream({ streamId }: StopStream): Promise<void> {
+    const running = publisher && isRunning(publisher) ? publisher : undefined;
+    if (running && (streamId === '' || streamId === running.streamId)) {
+      log.info({ streamId: running.streamId }, 'stream-stop');
+      await running.close();
+      return;
+    }
+    // A late stop for another stream stops nothing here, and is answered all the same: that stream does not run.
+    say({ status: 'stopped', kind: 'lifecycle', ...(streamId ? { streamId } : {}) });
+  }
+  function openPublisher(streamId: string, url: PublishUrl, settings: EncoderSettings): Publisher {
+    const { leaseMs, statsEveryMs, maxBacklogMs, ca, pushMode = 'backfill' } = options;
+    // One zero of time for the whole stream: a restarted encoder continues where the one before it would be.
+    const epochMs = clock.now();
+    const opened: Publisher = createPublisher({
+      clock,
+      log,
+      streamId,
+      settings,
+      openEncoder: (onTag) => openEncoder(settings, epochMs, onTag),
+      openPush: (onChange) =>
+        createRtmpPush({
+          url,
+          clock,
+          log,
+          mode: pushMode,
+          onChange,
+          ...(maxBacklogMs === undefined ? {} : { maxAgeMs: maxBacklogMs }),
+          ...(ca === undefined ? {} : { ca }),
+        }),
+      onStatus(status) {
+        say(status);
+        if (status.status === 'stopped' || status.status === 'error') redactor.forget(url.streamKey);
+      },
+      ...(leaseMs === undefined ? {} : { leaseMs }),
+      ...(statsEveryMs === undefined ? {} : { statsEveryMs }),
+    });
+    return opened;
+  }
+  async function openEncoder(
+    settings: EncoderSettings,
+    epochMs: number,
+    onTag: (tag: FlvTag) => void,
+  ): Promise<Encoder> {
+    const { source } = options;
+    if (!binary) throw new GlasscastError('FFMPEG_MISSING');
+    await checkCaptureSource(source, binary);
+    const { hasAudio } =
+      source.kind === 'file'
+        ? await lookIntoFile(source.path, { spawn: children.spawn, clock, binary })
+        : { hasAudio: true };
+    return createEncoder({ clock, log, spawn: children.spawn, binary, source, hasAudio, settings, epochMs, onTag });
+  }
+  function say(status: PublisherStatus): void {
+    connection.send(statusMessage(status));
+  }
+  function sayError(streamId: string, errorCode: string, errorDetails: string): void {
+    say({ status: 'error', kind: 'lifecycle', ...(streamId ? { streamId } : {}), errorCode, errorDetails });
+  }
+  async function shutDown(): Promise<void> {
+    // A command under way sees `closing` and ends; one that stops a stream finishes.
+    await commands;
+    await publisher?.close();
+    await connection.close();
+    await children.close();
+  }
+
+  return {
+    async start() {
+      redactor.add(options.coreToken);
+      binary = await findFfmpeg({ spawn: children.spawn, clock, explicitFile: options.ffmpegPath });
+      log.info({ file: binary.file, version: binary.version, reason: binary.reason }, 'ffmpeg-found');
+      if (!closing) connection.start();
+    },
+    status: () => ({
+      connected: connection.connected,
+      cause: connection.cause?.message,
+      ffmpeg: binary && { file: binary.file, version: binary.version, reason: binary.reason },
+      stream: publisher && {
+        streamId: publisher.streamId,
+        state: publisher.state,
+        encoderPid: publisher.encoderPid,
+      },
+    }),
+    async close() {
+      closing ??= shutDown();
+      await closing;
+    },
+  };
+}
+
+function isRunning({ state }: Publisher): boolean {
+  return state !== 'stopped' && state !== 'failed';
+}
+
+function statusMessage(status: PublisherStatus): FromGlasses {
+  return { type: 'stream_status', ...status };
+}

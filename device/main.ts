@@ -1,0 +1,72 @@
+/**
+ * The agent as a program: reads its settings, runs until a signal. Exit code 0 after a clean end, 1 when it could not start
+ * (one line says why). A relay that is away is no reason to end.
+ */
+import { readFile } from 'node:fs/promises';
+import { createSystemClock } from '../shared/clock.ts';
+import { asGlasscastError, errorText, GlasscastError } from '../shared/errors.ts';
+import { createLog } from '../shared/log.ts';
+import { createRedactor } from '../shared/secrets.ts';
+import { createAgent } from './agent.ts';
+import { parseCaptureSource } from './capture-source.ts';
+import { type AgentConfig, helpText, readConfig } from './config.ts';
+
+async function main(): Promise<void> {
+  const config = readConfig(process.argv.slice(2), process.env);
+  if (config === 'help') process.stdout.write(helpText());
+  else await run(config);
+}
+
+async function run(config: AgentConfig): Promise<void> {
+  const { source: sourceText, microphone, caFile, logLevel, modelName, ...settings } = config;
+  const source = parseCaptureSource(sourceText, microphone);
+  const ca = caFile === undefined ? undefined : await readCaFile(caFile);
+  const clock = createSystemClock();
+  const redactor = createRedactor();
+  const log = createLog({ program: 'agent', level: logLevel, redactor, pretty: Boolean(process.stderr.isTTY) });
+  const agent = createAgent({
+    ...settings,
+    modelName: modelName ?? (source.kind === 'camera' ? 'Glasscast' : 'Glasscast Simulator'),
+    ...{ source, ca, clock, log, redactor },
+  });
+  const ended = untilSignal(agent.close);
+  try {
+    await agent.start();
+    process.stdout.write(`Agent ready: ${sourceText} for ${config.relayUrl}\n`);
+  } catch (error) {
+    await agent.close();
+    throw error;
+  }
+  await ended;
+}
+
+async function readCaFile(file: string): Promise<string> {
+  try {
+    return await readFile(file, 'utf8');
+  } catch (error) {
+    throw new GlasscastError('INVALID_CONFIG', { reason: `--ca-file: ${errorText(error)}` });
+  }
+}
+
+/** The first signal closes everything; a second one does not wait. */
+function untilSignal(close: () => Promise<void>): Promise<void> {
+  return new Promise((resolve) => {
+    let isEnding = false;
+    const end = () => {
+      if (isEnding) process.exit(1);
+      isEnding = true;
+      void close().finally(resolve);
+    };
+    process.on('SIGINT', end);
+    process.on('SIGTERM', end);
+  });
+}
+
+try {
+  await main();
+  // Signal listeners must not hold the process.
+  process.exit(0);
+} catch (error) {
+  process.stderr.write(`${asGlasscastError(error).message}\n`);
+  process.exit(1);
+}
