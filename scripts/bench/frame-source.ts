@@ -20,9 +20,8 @@ export interface FrameSource {
   /** From now on frames go here; replaces the sink before. `undefined`: the camera runs and nobody looks. */
   attach(sink: Writable | undefined): void;
   start(): void;
-  stats(): { exposed: number; dropped: number };
-  /** Number of the newest frame exposed; -1 before the first. */
-  lastFrame(): number;
+  /** Frames exposed so far, and the numbers of those that nobody took while somebody was attached. */
+  stats(): { exposed: number; dropped: number[] };
   close(): void;
 }
 
@@ -33,15 +32,16 @@ export function createFrameSource({ clock }: { clock: Clock }): FrameSource {
   let timer: Timer | undefined;
   let isRunning = false;
   let exposed = 0;
-  let dropped = 0;
+  const dropped: number[] = [];
   let slot = 0;
 
   function expose(): void {
     const frame = exposed;
     exposed += 1;
-    const buffer = sink?.writable ? free.pop() : undefined;
-    if (!buffer || !sink) {
-      dropped += 1;
+    if (!sink?.writable) return;
+    const buffer = free.pop();
+    if (!buffer) {
+      dropped.push(frame);
       return;
     }
     moveBox(buffer, background, frame);
@@ -74,8 +74,7 @@ export function createFrameSource({ clock }: { clock: Clock }): FrameSource {
       isRunning = true;
       arm();
     },
-    stats: () => ({ exposed, dropped }),
-    lastFrame: () => exposed - 1,
+    stats: () => ({ exposed, dropped: [...dropped] }),
     close() {
       isRunning = false;
       timer?.cancel();

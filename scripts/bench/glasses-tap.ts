@@ -10,8 +10,6 @@ export interface GlassesTapOptions {
   relayUrl: () => string;
   /** Where the publisher is sent instead: the port of the RTMP tap on 127.0.0.1. */
   publishPort: () => number;
-  /** The real port of the ingest, as the first START named it. */
-  onIngest: (address: { host: string; port: number }) => void;
   /** A START has been handed to the agent's socket. */
   onStart?: () => void;
   /** The word of a status that the agent sent. */
@@ -60,11 +58,8 @@ export function createGlassesTap(options: GlassesTapOptions): GlassesTap {
       agent.send(text);
       return;
     }
-    const redirected = text.replace(/"(rtmpUrl|streamUrl)":"rtmp:\/\/([^":/]+):(\d+)\//, (_all, field, host, port) => {
-      options.onIngest({ host, port: Number(port) });
-      return `"${field}":"rtmp://127.0.0.1:${options.publishPort()}/`;
-    });
-    agent.send(redirected);
+    const here = `rtmp://127.0.0.1:${options.publishPort()}/`;
+    agent.send(text.replace(/("(?:rtmpUrl|streamUrl)":")rtmp:\/\/[^"/]+\//, (_all, field) => `${field}${here}`));
     options.onStart?.();
   }
   function noteStatus(text: string): void {
