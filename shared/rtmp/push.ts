@@ -179,7 +179,7 @@ export function createRtmpPush(options: RtmpPushOptions): RtmpPush {
   }
   function afterPublication({ certainBytes, bytesSent }: Publication): void {
     backlog.arrivedUpTo(certainBytes);
-    backlog.rewind();
+    if (!closing) backlog.rewind();
     pastBytesSent += bytesSent;
     narrowSinceMs = undefined;
     publication = undefined;

@@ -82,6 +82,7 @@ export function createRtmpSession({ socket, url, onStatus, onAcknowledged }: Rtm
   let serverWindowBytes: number | undefined;
   let handshakeLeft: Buffer[] | undefined = [];
   let onHandshake: Waiting | undefined;
+  let hasStatus = false;
   let isEnded = false;
   /** What whoever waits is told. */
   let endReason: GlasscastError = dropError(url);
@@ -141,7 +142,10 @@ export function createRtmpSession({ socket, url, onStatus, onAcknowledged }: Rtm
     bytesReceived += chunk.length;
     const rest = handshakeLeft ? takeHandshake(chunk) : chunk;
     if (rest.length > 0) reader.push(rest);
-    if (serverWindowBytes !== undefined && bytesReceived - acknowledgedToServer >= serverWindowBytes) {
+    if (serverWindowBytes === undefined) return;
+    // While commands go back and forth each piece is acknowledged: a server with Nagle on (node-media-server) holds the
+    // rest of its answer back until our TCP says something, which by itself takes 40 ms a time.
+    if (!hasStatus || bytesReceived - acknowledgedToServer >= serverWindowBytes) {
       acknowledgedToServer = bytesReceived;
       control(messageTypes.acknowledgement, uint32(bytesReceived % 0x1_0000_0000));
     }
@@ -159,6 +163,7 @@ export function createRtmpSession({ socket, url, onStatus, onAcknowledged }: Rtm
   }
   function onCommand([name, transaction, first, info]: AmfValue[]): void {
     if (name === 'onStatus') {
+      hasStatus = true;
       onStatus(statusOf(info, url));
       return;
     }

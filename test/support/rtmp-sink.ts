@@ -128,6 +128,7 @@ export async function startRtmpSink(options: RtmpSinkBehaviour & { secure?: bool
 
   function accept(socket: Socket): void {
     sink.connections += 1;
+    socket.setNoDelay(true);
     sockets.add(socket);
     socket.on('error', () => {});
     socket.on('close', () => {
