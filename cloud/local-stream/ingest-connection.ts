@@ -109,7 +109,8 @@ export function createIngestConnection({ socket, clock, limits, events }: Ingest
   function expire(): void {
     const wasPublishing = phase === 'publishing';
     over('idle', `nothing useful in phase ${phase}`);
-    if (wasPublishing) end('error', 'NetStream.Publish.Idle', 'Nothing was received for too long');
+    // Not an error of its key: a publisher that comes to life again is to come back.
+    if (wasPublishing) end('status', 'NetConnection.Connect.Closed', 'Nothing was received for too long');
     else destroy();
   }
   function send(bytes: Buffer): void {

@@ -47,8 +47,8 @@ const MAX_DATA_BYTES = 64 * 1024;
 const MAX_CHUNK_BYTES = 0xffffff;
 const MAX_NAME_CHARS = 512;
 const MIN_ACK_WINDOW_BYTES = 16 * 1024;
-/** Without a wish of the peer: about one a second at 2 Mbit/s. */
-const ACK_WINDOW_BYTES = 256 * 1024;
+/** Unless the peer wants them more often: four a second at 2 Mbit/s. What is not acknowledged is sent again. */
+const ACK_WINDOW_BYTES = 64 * 1024;
 const OFFERED_WINDOW_BYTES = 5_000_000;
 
 const ABORT = 2;
@@ -65,6 +65,7 @@ class GuardedRtmp extends Rtmp implements RtmpPeer {
   #muted = false;
   #chunkBytes = 0;
   #acknowledgedBytes = 0;
+  #ackWindowBytes = ACK_WINDOW_BYTES;
 
   constructor(events: RtmpPeerEvents, maxMessageBytes: number) {
     super();
@@ -102,7 +103,8 @@ class GuardedRtmp extends Rtmp implements RtmpPeer {
   #acknowledge(bytes: number): void {
     this.#chunkBytes += bytes;
     const wish = Math.max(MIN_ACK_WINDOW_BYTES, this.ackSize || ACK_WINDOW_BYTES);
-    if (this.#chunkBytes - this.#acknowledgedBytes < Math.min(wish, ACK_WINDOW_BYTES)) return;
+    this.#ackWindowBytes = Math.min(this.#ackWindowBytes, wish);
+    if (this.#chunkBytes - this.#acknowledgedBytes < this.#ackWindowBytes) return;
     this.#acknowledgedBytes = this.#chunkBytes;
     if (this.#role === 'publisher' && !this.#muted) this.sendACK(this.#chunkBytes % 2 ** 32);
   }

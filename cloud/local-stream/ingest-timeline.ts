@@ -10,8 +10,8 @@
  *     each track's tags are dropped until they pass its newest.
  *   - not newer and never seen: another encoder with another zero, so a new timeline; everything passes.
  * A time difference alone could not tell a resend from a broadcast that ended after 3 s and began again at 0. The same
- * file sent from its start again looks like a resend, too; but it comes at the pace of life, and a resend as fast as the
- * network takes it. So what has not caught up after a second, and is not about to, is a new timeline as well.
+ * file sent again looks like a resend, too. But it begins with the very first tag and comes at the pace of life, a resend
+ * as fast as the network takes it: what begins so and after 2 s is not catching up is a new timeline as well.
  */
 import type { Clock } from '../../shared/clock.ts';
 import { type FlvTag, isSequenceHeader, timestampDiffMs } from '../../shared/rtmp/flv.ts';
@@ -25,28 +25,31 @@ export interface Timeline {
 
 export interface TimelineOptions {
   clock: Clock;
-  /** How far back a resend may reach. Default 10000: 2 s of sending can hold more than 2 s of media, after an outage. */
+  /** How far back a resend may reach. Default 30000: 2 s of sending hold more than 2 s of media after an outage. */
   overlapMs?: number;
   /** After so long without media nothing counts as a resend. Default 60000: longer than any backfill. */
   forgetMs?: number;
 }
 
 const MAX_REMEMBERED = 4096;
-/** A resend is judged by its pace after this time; it has to be so much faster than life. */
-const PACE_AFTER_MS = 1000;
-const RESEND_PACE = 1.5;
+/** What may be a file sent again is judged by its pace after this time; a resend is so much faster than life. */
+const PACE_AFTER_MS = 2000;
+const RESEND_PACE = 1.25;
 
-export function createTimeline({ clock, overlapMs = 10_000, forgetMs = 60_000 }: TimelineOptions): Timeline {
+export function createTimeline({ clock, overlapMs = 30_000, forgetMs = 60_000 }: TimelineOptions): Timeline {
   /** Newest time stamp that went on, per track. */
   const newest = new Map<FlvTag['kind'], number>();
   /** Fingerprints of the last `overlapMs`, oldest first. */
   const seen = new Map<number, number>();
   let mode: 'judging' | 'resuming' | 'open' = 'open';
   let lastMediaMs = clock.monotonicMs();
+  /** The first tag of the timeline. */
+  let origin: number | undefined;
   /** Where and when the resend began. */
-  let resumed = { timestampMs: 0, atMs: 0 };
+  let resumed = { isOrigin: false, timestampMs: 0, atMs: 0 };
 
   function remember(tag: FlvTag): void {
+    origin ??= identity(tag);
     newest.set(tag.kind, tag.timestampMs);
     seen.set(identity(tag), fingerprint(tag.body));
     lastMediaMs = clock.monotonicMs();
@@ -59,6 +62,7 @@ export function createTimeline({ clock, overlapMs = 10_000, forgetMs = 60_000 }:
   function restart(tag: FlvTag): 'restart' {
     newest.clear();
     seen.clear();
+    origin = undefined;
     mode = 'open';
     remember(tag);
     return 'restart';
@@ -68,9 +72,10 @@ export function createTimeline({ clock, overlapMs = 10_000, forgetMs = 60_000 }:
     const newestMs = newest.get(kind);
     return newestMs === undefined ? 1 : timestampDiffMs(timestampMs, newestMs);
   }
-  function isLive({ timestampMs }: FlvTag): boolean {
+  function isReplay({ timestampMs }: FlvTag): boolean {
     const elapsedMs = clock.monotonicMs() - resumed.atMs;
-    return elapsedMs >= PACE_AFTER_MS && timestampDiffMs(timestampMs, resumed.timestampMs) < RESEND_PACE * elapsedMs;
+    if (!resumed.isOrigin || elapsedMs < PACE_AFTER_MS) return false;
+    return timestampDiffMs(timestampMs, resumed.timestampMs) < RESEND_PACE * elapsedMs;
   }
 
   return {
@@ -85,11 +90,12 @@ export function createTimeline({ clock, overlapMs = 10_000, forgetMs = 60_000 }:
         const isNew = aheadMs(tag) > 0;
         if (!isNew && seen.get(identity(tag)) !== fingerprint(tag.body)) return restart(tag);
         mode = isNew ? 'open' : 'resuming';
-        resumed = { timestampMs: tag.timestampMs, atMs: clock.monotonicMs() };
+        const isOrigin = identity(tag) === origin;
+        resumed = { isOrigin, timestampMs: tag.timestampMs, atMs: clock.monotonicMs() };
       }
       if (mode === 'resuming') {
         const ahead = aheadMs(tag);
-        if (ahead < -overlapMs || (ahead <= 0 && isLive(tag))) return restart(tag);
+        if (ahead < -overlapMs || (ahead <= 0 && isReplay(tag))) return restart(tag);
         if (ahead <= 0) return 'drop';
       }
       remember(tag);

@@ -226,7 +226,7 @@ export function createIngest({ host, clock, log, listen, limits: wanted = {} }: 
       if (!input) return;
       const publisher = input.publication?.connection;
       unpublish(input, 'cut');
-      publisher?.end('error', 'NetConnection.Connect.Closed', sentence);
+      publisher?.end('status', 'NetConnection.Connect.Closed', sentence);
       for (const player of [...input.players]) player.end('status', 'NetStream.Play.UnpublishNotify', sentence);
     },
     publications: () =>

@@ -113,7 +113,7 @@ describe('the same file from its start again', () => {
   const clock = createTestClock();
   const file = Array.from({ length: 200 }, (_, index) => picture(index * 40));
 
-  it('is taken after a second, since it comes at the pace of life', async () => {
+  it('is taken after 2 s, since it comes at the pace of life', async () => {
     const timeline = createTimeline({ clock });
     timeline.begin();
     for (const tag of file) timeline.judge(tag);
@@ -123,8 +123,19 @@ describe('the same file from its start again', () => {
       verdicts.push(timeline.judge(tag));
       await clock.advance(40);
     }
-    expect(verdicts.indexOf('restart')).toBe(25);
-    expect(verdicts.slice(26).every((verdict) => verdict === 'pass')).toBe(true);
+    expect(verdicts.indexOf('restart')).toBe(50);
+    expect(verdicts.slice(51).every((verdict) => verdict === 'pass')).toBe(true);
+  });
+
+  it('unlike a resend from later on, however slow the network is', async () => {
+    const timeline = createTimeline({ clock });
+    timeline.begin();
+    for (const tag of file) timeline.judge(tag);
+    timeline.begin();
+    for (const tag of file.slice(60)) {
+      expect(timeline.judge(tag)).toBe('drop');
+      await clock.advance(60);
+    }
   });
 
   it('as a resend over a network only twice as fast as life is dropped all the same', async () => {
