@@ -8,6 +8,7 @@ import { type ChildSpawner, createChildSpawner } from '../shared/child-process.t
 import { type Clock, createSystemClock } from '../shared/clock.ts';
 import { asGlasscastError, errorText, GlasscastError } from '../shared/errors.ts';
 import { createLog, type Log } from '../shared/log.ts';
+import { untilSignal } from '../shared/program.ts';
 import { createRedactor } from '../shared/secrets.ts';
 import { helpText, type RelayConfig, readConfig } from './config.ts';
 import { registerConsolePage } from './console-page.ts';
@@ -35,7 +36,7 @@ async function run(config: RelayConfig): Promise<void> {
   const closeAll = async () => {
     for (const close of closers.splice(0).reverse()) await close();
   };
-  const ended = untilSignal(closeAll);
+  const { ended } = untilSignal(clock, closeAll);
   try {
     const appsFile = config.appsFile === undefined ? undefined : await readAppsFile(config.appsFile);
     const provider = await startProvider(config, { children, clock, log, closers });
@@ -88,20 +89,6 @@ async function readAppsFile(file: string): Promise<string> {
   } catch (error) {
     throw new GlasscastError('INVALID_CONFIG', { reason: `apps file: ${errorText(error)}` });
   }
-}
-
-/** The first signal closes everything; a second one does not wait. */
-function untilSignal(close: () => Promise<void>): Promise<void> {
-  return new Promise((resolve) => {
-    let isEnding = false;
-    const end = () => {
-      if (isEnding) process.exit(1);
-      isEnding = true;
-      void close().finally(resolve);
-    };
-    process.on('SIGINT', end);
-    process.on('SIGTERM', end);
-  });
 }
 
 try {

@@ -6,6 +6,7 @@ import { readFile } from 'node:fs/promises';
 import { createSystemClock } from '../shared/clock.ts';
 import { asGlasscastError, errorText, GlasscastError } from '../shared/errors.ts';
 import { createLog } from '../shared/log.ts';
+import { untilSignal } from '../shared/program.ts';
 import { createRedactor } from '../shared/secrets.ts';
 import { createAgent } from './agent.ts';
 import { parseCaptureSource } from './capture-source.ts';
@@ -29,7 +30,7 @@ async function run(config: AgentConfig): Promise<void> {
     modelName: modelName ?? (source.kind === 'camera' ? 'Glasscast' : 'Glasscast Simulator'),
     ...{ source, ca, clock, log, redactor },
   });
-  const ended = untilSignal(agent.close);
+  const { ended } = untilSignal(clock, agent.close);
   try {
     await agent.start();
     process.stdout.write(`Agent ready: ${sourceText} for ${config.relayUrl}\n`);
@@ -46,20 +47,6 @@ async function readCaFile(file: string): Promise<string> {
   } catch (error) {
     throw new GlasscastError('INVALID_CONFIG', { reason: `--ca-file: ${errorText(error)}` });
   }
-}
-
-/** The first signal closes everything; a second one does not wait. */
-function untilSignal(close: () => Promise<void>): Promise<void> {
-  return new Promise((resolve) => {
-    let isEnding = false;
-    const end = () => {
-      if (isEnding) process.exit(1);
-      isEnding = true;
-      void close().finally(resolve);
-    };
-    process.on('SIGINT', end);
-    process.on('SIGTERM', end);
-  });
 }
 
 try {

@@ -131,6 +131,8 @@ function startChild(spec: ChildSpec, { clock, log, redactor }: SpawnerDeps, deat
   const proc = spawn(file, args, {
     cwd: spec.cwd,
     env: spec.env ?? process.env,
+    // A process group of its own: Ctrl-C in the terminal reaches us alone, and we end our children in our order.
+    detached: true,
     stdio: [
       spec.stdin ?? 'ignore',
       spec.stdout === undefined || spec.stdout === 'ignore' ? 'ignore' : 'pipe',

@@ -6,6 +6,7 @@ import { createChildSpawner } from '../../shared/child-process.ts';
 import { type Clock, createSystemClock } from '../../shared/clock.ts';
 import { asGlasscastError } from '../../shared/errors.ts';
 import { createLog } from '../../shared/log.ts';
+import { untilSignal } from '../../shared/program.ts';
 import { createRedactor } from '../../shared/secrets.ts';
 import { helpText, type LocalStreamConfig, readConfig } from './config.ts';
 import { createLocalStream } from './server.ts';
@@ -56,25 +57,16 @@ async function run({ logLevel, holdSeconds, ...config }: LocalStreamConfig): Pro
   await ended;
 }
 
-/** The first signal, or the parent's end, closes everything. A later signal from a person who lost patience does not wait. */
+/** A signal, or the parent's end, closes everything. */
 function untilEnd(clock: Clock, close: () => Promise<void>): Promise<void> {
-  return new Promise((resolve) => {
-    let endingSinceMs: number | undefined;
-    const end = () => {
-      if (endingSinceMs === undefined) {
-        endingSinceMs = clock.monotonicMs();
-        void close().finally(resolve);
-        return;
-      }
-      // Ctrl-C reaches us twice within moments: from the terminal and from whoever started us.
-      if (clock.monotonicMs() - endingSinceMs > IMPATIENT_MS) process.exit(1);
-    };
-    process.on('SIGINT', end);
-    process.on('SIGTERM', end);
-    process.once('disconnect', end);
+  const { ended, end } = untilSignal(clock, async () => {
+    await close();
+    process.removeListener('disconnect', end);
+    if (process.connected) process.disconnect();
   });
+  process.once('disconnect', end);
+  return ended;
 }
-const IMPATIENT_MS = 1000;
 
 function readyLine({ apiBaseUrl, rtmpPort }: LocalStreamReady, dataDir: string, isTokenKept: boolean): string {
   const where = isTokenKept ? `; API token in ${dataDir}/api-token` : '';
