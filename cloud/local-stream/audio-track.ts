@@ -42,14 +42,20 @@ export function createAudioTrack(options: {
   let timescale = 0;
   let nextTicks = 0;
   let isFirst = true;
+  /** Where the sound of the periods before ended, on the video's timeline. */
+  let floorMs = 0;
   let originMs = 0;
   let startMs = 0;
   /** Where the last cut was, on the publisher's timeline. */
   let cutMs = 0;
 
+  function soundEndMs(): number {
+    return timescale ? (nextTicks * 1000) / timescale : floorMs;
+  }
   function take({ rawMs, data, config }: WaitingAudio): void {
     const exactTicks = Math.round(((rawMs - originMs + startMs) * config.sampleRate) / 1000);
-    if (isFirst) nextTicks = exactTicks;
+    // A frame that straddles the end of the last period keeps its place; the first one here comes after it.
+    if (isFirst) nextTicks = Math.max(exactTicks, Math.ceil((floorMs * config.sampleRate) / 1000));
     const deviationTicks = exactTicks - nextTicks;
     const jitterTicks = (JITTER_MS * config.sampleRate) / 1000;
     // Before the period's first picture, or said already: two frames cannot share one place.
@@ -73,6 +79,7 @@ export function createAudioTrack(options: {
     hasOther: (config) => waiting.some((audio) => audio.config !== config),
     hasWaiting: () => waiting.length > 0,
     begin(period) {
+      floorMs = soundEndMs();
       ({ originMs, startMs } = period);
       cutMs = originMs;
       isFirst = true;
@@ -104,6 +111,6 @@ export function createAudioTrack(options: {
       placed = [];
       options.emit(samples, placedStartTicks, timescale);
     },
-    endMs: () => (timescale ? (nextTicks * 1000) / timescale : 0),
+    endMs: soundEndMs,
   };
 }

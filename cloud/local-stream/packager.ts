@@ -174,8 +174,9 @@ export function createPackager({ sink, nowMs, log, segmentTargetMs = 1000 }: Pac
     const originMs = picture.dtsMs + picture.ctsMs;
     let startMs = 0;
     if (before) {
-      const lastEndMs = Math.max(endOfVideoMs, audioTrack.endMs());
-      startMs = continues ? Math.max(before.startMs + originMs - before.originMs, lastEndMs) : Math.ceil(lastEndMs);
+      startMs = continues
+        ? Math.max(before.startMs + originMs - before.originMs, endOfVideoMs)
+        : Math.ceil(Math.max(endOfVideoMs, audioTrack.endMs()));
     }
     current = { video: videoConfig, firstDtsMs: picture.dtsMs, originMs, startMs, wallMs: nowMs() };
     if (audioConfig) current.audio = audioConfig;
