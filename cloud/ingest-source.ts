@@ -37,10 +37,13 @@ export function createIngestSource(options: IngestSourceOptions): IngestSource {
   const { inputs, cleanup, redactor, keyFrameIntervalMs, holdSeconds, deleteRecordingAfterDays } = options;
   /** Key → kept masked until the stream is over. */
   const masked = new Map<string, string>();
+  /** Removed by a discard that comes before the provision has ended. */
+  const provisioning = new Set<string>();
 
   return {
     async provision(streamId): Promise<IngestPoint> {
       options.admit();
+      provisioning.add(streamId);
       await cleanup.intend(streamId);
       try {
         const input = await inputs.create({
@@ -51,8 +54,10 @@ export function createIngestSource(options: IngestSourceOptions): IngestSource {
         });
         const url = input.publishUrl.reveal();
         const key = url.slice(url.lastIndexOf('/') + 1);
-        redactor.add(key);
-        masked.set(streamId, key);
+        if (provisioning.has(streamId)) {
+          redactor.add(key);
+          masked.set(streamId, key);
+        }
         await cleanup.created(streamId, input.uid);
         return { publishUrl: input.publishUrl, urls: input.urls, keyFrameIntervalMs };
       } catch (thrown) {
@@ -60,10 +65,13 @@ export function createIngestSource(options: IngestSourceOptions): IngestSource {
         if (isRefusal(error)) await cleanup.refused(streamId);
         else await cleanup.created(streamId, undefined);
         throw error;
+      } finally {
+        provisioning.delete(streamId);
       }
     },
     discard(streamId) {
       cleanup.discard(streamId);
+      provisioning.delete(streamId);
       const key = masked.get(streamId);
       if (key) redactor.forget(key);
       masked.delete(streamId);

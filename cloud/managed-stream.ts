@@ -13,14 +13,7 @@ import type {
   StreamStats,
   ToGlasses,
 } from '../shared/protocol/glasses-messages.ts';
-import {
-  deviceStatusMeaning,
-  qualitySettings,
-  type StreamEvent,
-  type StreamState,
-  streamTable,
-  transition,
-} from '../shared/stream.ts';
+import { deviceStatusMeaning, type StreamEvent, type StreamState, streamTable, transition } from '../shared/stream.ts';
 import type { IngestPoint, IngestSource } from './ingest-source.ts';
 import { createLiveness, type Liveness } from './liveness.ts';
 import {
@@ -33,6 +26,7 @@ import {
 } from './managed-status.ts';
 import type { Playback } from './playback.ts';
 import { createSerialInbox, type SerialInbox } from './serial-inbox.ts';
+import { startOrder, stopOrder } from './stream-orders.ts';
 import { defaultStreamTimings, type StreamTimings } from './stream-timings.ts';
 import { createViewers, type Viewer, type Viewers } from './viewers.ts';
 
@@ -241,21 +235,8 @@ class Stream implements ManagedStream {
   }
 
   #sendStart(): void {
-    const { glasses, log, request, userId } = this.#options;
-    if (!this.#ingest) return;
-    const { keyFrameIntervalMs, publishUrl } = this.#ingest;
-    const video = request.video ?? (request.quality ? qualitySettings[request.quality] : {});
-    const isSent = glasses.send({
-      type: 'start_stream',
-      streamId: this.streamId,
-      publishUrl: publishUrl.reveal(),
-      appId: 'MANAGED_STREAM',
-      sessionId: userId,
-      video: { keyFrameIntervalMs, ...video },
-      audio: request.audio ?? {},
-      stream: request.stream ?? {},
-    });
-    if (!isSent) return;
+    const { glasses, log, request } = this.#options;
+    if (!this.#ingest || !glasses.send(startOrder(this.#options, this.#ingest, request))) return;
     this.#startDelivered = true;
     this.#measured.startSentMs ??= this.#sinceRequestMs();
     log.info({ streamId: this.streamId, ms: this.#sinceRequestMs() }, 'stream-start-sent');
@@ -278,8 +259,9 @@ class Stream implements ManagedStream {
       case 'publishing':
         this.#measured.publishingMs ??= this.#sinceRequestMs();
         this.#liveness.devicePublishes();
-        if (this.#state === 'active' && status.stats)
+        if (this.#state === 'active' && status.stats) {
           this.#viewers.tellAll(statusOf(this.#situation(), this.#stats), 'stats');
+        }
         this.#options.onChange();
         return;
       case 'retrying':
@@ -366,9 +348,7 @@ class Stream implements ManagedStream {
     this.#inbox.supersede();
     this.#liveness.close();
     this.#options.onChange();
-    const { glasses, userId } = this.#options;
-    const stop = { type: 'stop_stream', streamId: this.streamId, appId: 'MANAGED_STREAM', sessionId: userId } as const;
-    if (device === 'device-idle' || !this.#startDelivered || !glasses.send(stop)) {
+    if (device === 'device-idle' || !this.#startDelivered || !this.#options.glasses.send(stopOrder(this.#options))) {
       this.#end();
       return;
     }

@@ -13,6 +13,7 @@ import type { IngestSource } from './ingest-source.ts';
 import { type StreamSnapshot, stoppedStatus } from './managed-status.ts';
 import { createManagedStream, type GlassesLink, type ManagedStream } from './managed-stream.ts';
 import type { Playback } from './playback.ts';
+import { stopOrder } from './stream-orders.ts';
 import type { StreamTimings } from './stream-timings.ts';
 import type { Viewer } from './viewers.ts';
 
@@ -143,7 +144,7 @@ class Registry implements StreamRegistry {
     if (user.stream?.snapshot().startSentMs !== undefined || nowMs < user.strayStopMs + STRAY_STOP_GAP_MS) return;
     user.strayStopMs = nowMs;
     this.#options.log.info({ userId, streamId }, 'stray-stream-stopped');
-    glasses.send({ type: 'stop_stream', streamId, appId: 'MANAGED_STREAM', sessionId: userId });
+    glasses.send(stopOrder({ streamId, userId }));
   }
 
   keepAliveAck(userId: string, ack: { streamId: string; ackId: string }): void {
