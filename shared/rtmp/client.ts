@@ -36,7 +36,7 @@ export interface PublishRtmpOptions {
 export interface Publication {
   /** Queues one tag; never blocks, never throws; ignored once closed. */
   send(tag: FlvTag): void;
-  /** Bytes not yet acknowledged by the peer's TCP: in Node and in the kernel, as last measured (each 250 ms). */
+  /** Bytes not yet acknowledged by the peer's TCP: in Node and in the kernel, as last measured (each 250 ms while much waits, else each second). */
   queuedBytes(): number;
   /** Of these, what the kernel has not even taken: not 0 means that sending more only fills our memory. */
   unwrittenBytes(): number;

@@ -3,7 +3,7 @@
  * Keeps no media and never reconnects.
  */
 import type { Socket } from 'node:net';
-import type { Clock } from '../clock.ts';
+import type { Clock, Timer } from '../clock.ts';
 import { GlasscastError } from '../errors.ts';
 import { messageTypes } from './chunk-stream.ts';
 import type { Publication } from './client.ts';
@@ -26,7 +26,11 @@ export interface PublicationOptions {
   onProgress: () => void;
 }
 
-const SAMPLE_MS = 250;
+/** While something waits, and else: one reading scans the kernel's whole table, up to 6 ms on a machine with much memory. */
+const BUSY_SAMPLE_MS = 250;
+const CALM_SAMPLE_MS = 1_000;
+/** More than what is on its way in a healthy connection at a few Mbit/s. */
+const BUSY_BYTES = 32_768;
 const FAREWELL_MS = 1_000;
 /** Chunk streams of their own, so that a large picture could be cut by sound; the numbers are custom. */
 const CHUNK_STREAM = { audio: 4, video: 6, script: 5, command: 3 } as const;
@@ -37,32 +41,34 @@ export function createPublication(options: PublicationOptions): Publication {
   const { socket, session, gauge, url, clock, sendQueue, streamId, stallTimeoutMs, onProgress } = options;
   const ends = tcpEnds(socket);
   let kernelQueuedBytes = 0;
-  let isSampling = false;
+  let isGone = false;
   let farewell: Promise<void> | undefined;
 
   async function sample(): Promise<void> {
-    if (isSampling) return;
-    isSampling = true;
     // Taken before the reading: what the kernel got in between then counts as not acknowledged, never the other way.
     const acceptedBytes = session.bytesSent - socket.writableLength;
     const measured = ends && (await sendQueue.queuedBytes(ends));
-    isSampling = false;
+    if (isGone) return;
     kernelQueuedBytes = measured ?? 0;
-    gauge.sample({
-      atMs: clock.monotonicMs(),
-      acceptedBytes,
-      kernelQueuedBytes,
-      unwrittenBytes: socket.writableLength,
-    });
+    const unwrittenBytes = socket.writableLength;
+    gauge.sample({ atMs: clock.monotonicMs(), acceptedBytes, kernelQueuedBytes, unwrittenBytes });
     if (gauge.stalledMs >= stallTimeoutMs) {
       const reason = `nothing taken for ${Math.round(gauge.stalledMs)} ms by ${url.printable}`;
       session.end(new GlasscastError('INGEST_SILENT', { reason }));
-    } else if (!socket.destroyed) {
-      onProgress();
+      return;
     }
+    sampleAfter(kernelQueuedBytes + unwrittenBytes > BUSY_BYTES ? BUSY_SAMPLE_MS : CALM_SAMPLE_MS);
+    onProgress();
   }
-  const sampling = clock.every('rtmp-queue-sample', SAMPLE_MS, () => void sample());
-  void session.ended.then(() => sampling.cancel());
+  function sampleAfter(ms: number): void {
+    sampling = clock.after('rtmp-queue-sample', ms, () => void sample());
+  }
+  let sampling: Timer | undefined;
+  sampleAfter(BUSY_SAMPLE_MS);
+  void session.ended.then(() => {
+    isGone = true;
+    sampling?.cancel();
+  });
   socket.on('drain', onProgress);
 
   function sayGoodbye(): Promise<void> {

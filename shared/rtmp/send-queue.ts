@@ -22,7 +22,7 @@ export interface SendQueueOptions {
   readTable?: (name: 'tcp' | 'tcp6') => Promise<string>;
 }
 
-/** Reads made at the same time share one pass over the table, so many publications cost one reading each 250 ms. */
+/** Readings asked for at the same time share one pass over the table: a pass can take the kernel milliseconds. */
 export function createSendQueue(options: SendQueueOptions = {}): SendQueue {
   const { readTable = (name) => readFile(`/proc/net/${name}`, 'latin1') } = options;
   const reading = new Map<string, Promise<string>>();
