@@ -150,12 +150,12 @@ export function createAgent(options: AgentOptions): Agent {
     publisher.start();
   }
   async function stopStream({ streamId }: StopStream): Promise<void> {
-    const running = publisher && isRunning(publisher) ? publisher : undefined;
-    if (running && (streamId === '' || streamId === running.streamId)) {
-      log.info({ streamId: running.streamId }, 'stream-stop');
-      await running.close();
-      return;
-    }
+    const meant = publisher && (streamId === '' || streamId === publisher.streamId) ? publisher : undefined;
+    const wasRunning = meant && isRunning(meant);
+    if (meant && wasRunning) log.info({ streamId: meant.streamId }, 'stream-stop');
+    // Of a stream that failed this waits until all of it is down.
+    await meant?.close();
+    if (wasRunning) return;
     // A late stop for another stream stops nothing here, and is answered all the same: that stream does not run.
     say({ status: 'stopped', kind: 'lifecycle', ...(streamId ? { streamId } : {}) });
   }
