@@ -1,0 +1,323 @@
+/** The API as a client meets it: paths, envelope, codes and traps, without ports. */
+import Fastify, { type InjectOptions } from 'fastify';
+import { afterEach, describe, expect, it } from 'vitest';
+import { apiPrefix, createApi } from '../../cloud/local-stream/api.ts';
+import { type Catalogue, openCatalogue } from '../../cloud/local-stream/catalogue.ts';
+import { createLiveInputRegistry } from '../../cloud/local-stream/live-input-registry.ts';
+import { newVideo, type Video } from '../../cloud/local-stream/video.ts';
+import { silentLog } from '../../shared/log.ts';
+import { createRedactor, Secret } from '../../shared/secrets.ts';
+import { temporaryFolder } from '../support/local-stream-world.ts';
+import { createTestClock } from '../support/test-clock.ts';
+
+const token = 'token-of-the-test';
+const account = 'a1'.repeat(16);
+const opened: Catalogue[] = [];
+afterEach(() => {
+  for (const catalogue of opened.splice(0)) catalogue.close();
+});
+
+interface InputJson {
+  uid: string;
+  rtmps: { url: string; streamKey: string };
+  [field: string]: unknown;
+}
+
+function createWorld({ dataDir = temporaryFolder(), clock = createTestClock() } = {}) {
+  const catalogue = openCatalogue({ dataDir });
+  opened.push(catalogue);
+  const changed: string[] = [];
+  const videos = new Map<string, Video>();
+  const redactor = createRedactor();
+  const registry = createLiveInputRegistry({ catalogue, clock, redactor, onChanged: (uid) => void changed.push(uid) });
+  registry.start();
+  const app = Fastify();
+  const library = {
+    list: () => [...videos.values()].sort((a, b) => b.createdMs - a.createdMs),
+    get: (uid: string) => videos.get(uid),
+    async remove(uid: string) {
+      const video = videos.get(uid);
+      if (!video) return undefined;
+      return video.state !== 'live-inprogress' && videos.delete(uid);
+    },
+  };
+  const addresses = () => ({ httpOrigin: 'http://127.0.0.1:1', rtmpUrl: 'rtmp://127.0.0.1:2/live/' });
+  app.register(
+    createApi({
+      ...{ registry, library, addresses },
+      apiToken: new Secret(token),
+      accountId: account,
+      log: silentLog(),
+      storageLimitMinutes: 1000,
+    }),
+    { prefix: apiPrefix },
+  );
+  async function raw(options: InjectOptions) {
+    const response = await app.inject(options);
+    return { http: response.statusCode, body: response.json() };
+  }
+  async function call(
+    method: InjectOptions['method'] & string,
+    path: string,
+    payload?: object,
+    headers: Record<string, string> = {},
+  ) {
+    const url = `${apiPrefix}/accounts/${account}/stream${path}`;
+    const sent = { authorization: `Bearer ${token}`, 'content-type': 'application/json', ...headers };
+    return raw({ method: method as 'GET', url, headers: sent, ...(payload ? { payload } : {}) });
+  }
+  const create = async (body: object = {}, headers: Record<string, string> = {}) =>
+    (await call('POST', '/live_inputs', body, headers)).body.result as InputJson;
+  return { dataDir, clock, raw, call, create, changed, videos, registry, redactor };
+}
+
+const failure = (code: number) => ({ success: false, errors: [{ code }], messages: [], result: null });
+
+describe('the door', () => {
+  it.each([undefined, 'Bearer wrong', token, `bearer ${token}`])('refuses %s', async (authorization) => {
+    const { raw } = createWorld();
+    const url = `${apiPrefix}/accounts/${account}/stream/live_inputs`;
+    const { http, body } = await raw({ url, headers: authorization ? { authorization } : {} });
+    expect(http).toBe(401);
+    expect(body).toEqual({ ...failure(10000), errors: [{ code: 10000, message: 'Authentication error' }] });
+  });
+  it('knows its account and its routes', async () => {
+    const { raw, call } = createWorld();
+    const headers = { authorization: `Bearer ${token}` };
+    const stranger = await raw({ url: `${apiPrefix}/accounts/${'b2'.repeat(16)}/stream/live_inputs`, headers });
+    expect(stranger).toMatchObject({ http: 404, body: failure(7003) });
+    expect(await call('PATCH', '/live_inputs')).toMatchObject({ http: 404, body: failure(7003) });
+  });
+  it('refuses what is not JSON', async () => {
+    const { raw } = createWorld();
+    const headers = { authorization: `Bearer ${token}`, 'content-type': 'application/json' };
+    const url = `${apiPrefix}/accounts/${account}/stream/live_inputs`;
+    expect(await raw({ method: 'POST', url, headers, payload: '{"meta":' })).toMatchObject({
+      http: 400,
+      body: failure(10005),
+    });
+    expect(await raw({ method: 'POST', url, headers, payload: '[]' })).toMatchObject({
+      http: 400,
+      body: failure(10005),
+    });
+  });
+});
+
+describe('live inputs', () => {
+  it('are created with the defaults of the real API', async () => {
+    const { create } = createWorld();
+    const { uid, rtmps, ...rest } = await create();
+    expect(uid).toMatch(/^[0-9a-f]{32}$/);
+    expect(rtmps).toEqual({
+      url: 'rtmp://127.0.0.1:2/live/',
+      streamKey: expect.stringMatching(`^[0-9a-f]{32}k${uid}$`),
+    });
+    expect(rest).toMatchObject({
+      enabled: true,
+      meta: {},
+      status: null,
+      deleteRecordingAfterDays: null,
+      recording: {
+        mode: 'off',
+        requireSignedURLs: false,
+        allowedOrigins: null,
+        hideLiveViewerCount: false,
+        timeoutSeconds: null,
+      },
+      playback: {
+        hls: `http://127.0.0.1:1/${uid}/manifest/video.m3u8`,
+        dash: `http://127.0.0.1:1/${uid}/manifest/video.mpd`,
+      },
+      webRTCPlayback: { url: `http://127.0.0.1:1/${uid}/webRTC/play` },
+      created: expect.stringMatching(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$/),
+    });
+    expect(rest).not.toHaveProperty('preferLowLatency');
+    expect(rest).not.toHaveProperty('keysRotatedAt');
+  });
+  it('silent traps: 200, and the echo tells', async () => {
+    const { create } = createWorld();
+    const recording = { mode: 'automatic', timeoutSeconds: 0, deleteRecordingAfterDays: 40 };
+    const input = await create({ recording, timeoutSeconds: 30, nonsense: true });
+    expect(input.recording).toEqual({
+      mode: 'automatic',
+      requireSignedURLs: false,
+      allowedOrigins: null,
+      hideLiveViewerCount: false,
+      timeoutSeconds: null,
+    });
+    expect(input.deleteRecordingAfterDays).toBeNull();
+    expect(input).not.toHaveProperty('nonsense');
+  });
+  it.each([
+    [{ deleteRecordingAfterDays: 29 }, 10060],
+    [{ deleteRecordingAfterDays: 1097 }, 10060],
+    [{ recording: { mode: 'bogus' } }, 10005],
+    [{ recording: { timeoutSeconds: -1 } }, 10005],
+    [{ enabled: 'yes' }, 10005],
+  ])('refuses %j', async (body, code) => {
+    const { call } = createWorld();
+    expect(await call('POST', '/live_inputs', body)).toMatchObject({ http: 400, body: failure(code) });
+  });
+  it('an update merges at the top and replaces recording as a whole', async () => {
+    const { create, call, changed } = createWorld();
+    const { uid, rtmps } = await create({ meta: { a: 1 }, recording: { mode: 'automatic', timeoutSeconds: 60 } });
+    const off = await call('PUT', `/live_inputs/${uid}`, { enabled: false });
+    expect(off.body.result).toMatchObject({ enabled: false, meta: { a: 1 }, rtmps, recording: { timeoutSeconds: 60 } });
+    const replaced = await call('PUT', `/live_inputs/${uid}`, { recording: { mode: 'automatic' } });
+    expect(replaced.body.result.recording.timeoutSeconds).toBeNull();
+    expect(changed).toEqual([uid, uid]);
+  });
+  it('the list is bare and tells no credentials', async () => {
+    const { create, call } = createWorld();
+    const { uid } = await create({ meta: { name: 'one' } });
+    const { body } = await call('GET', '/live_inputs');
+    expect(body.result).toHaveLength(1);
+    expect(Object.keys(body.result[0]).sort()).toEqual([
+      'created',
+      'deleteRecordingAfterDays',
+      'enabled',
+      'meta',
+      'modified',
+      'uid',
+    ]);
+    expect(body.result[0].uid).toBe(uid);
+  });
+  it('deleted once, unknown afterwards; a DELETE may come with a content type and no body', async () => {
+    const { create, call, registry } = createWorld();
+    const { uid, rtmps } = await create();
+    expect(registry.byPublishKey(rtmps.streamKey)?.uid).toBe(uid);
+    expect(await call('DELETE', `/live_inputs/${uid}`)).toMatchObject({
+      http: 200,
+      body: { success: true, result: {} },
+    });
+    for (const [method, path] of [
+      ['GET', ''],
+      ['PUT', ''],
+      ['DELETE', ''],
+      ['GET', '/outputs'],
+      ['GET', '/videos'],
+    ] as const) {
+      expect(await call(method, `/live_inputs/${uid}${path}`)).toMatchObject({ http: 404, body: failure(10003) });
+    }
+    expect(registry.byPublishKey(rtmps.streamKey)).toBeUndefined();
+  });
+  it('one idempotency key, one input, for six hours', async () => {
+    const { create, call, clock } = createWorld();
+    const key = { 'idempotency-key': 'intent-1' };
+    const first = await create({}, key);
+    expect((await create({}, key)).uid).toBe(first.uid);
+    expect((await create({}, { 'idempotency-key': 'intent-2' })).uid).not.toBe(first.uid);
+    await call('DELETE', `/live_inputs/${first.uid}`);
+    expect((await call('POST', '/live_inputs', {}, key)).http).toBe(409);
+    await clock.advance(6 * 3_600_000 + 1);
+    expect((await create({}, key)).uid).not.toBe(first.uid);
+    expect((await call('POST', '/live_inputs', {}, { 'idempotency-key': 'x'.repeat(256) })).http).toBe(400);
+  });
+  it('keys work only whole, and each only for its own use', async () => {
+    const { create, registry } = createWorld();
+    const { uid, rtmps, rtmpsPlayback } = await create();
+    const { streamKey } = rtmpsPlayback as { streamKey: string };
+    expect(registry.byPlaybackKey(streamKey)?.uid).toBe(uid);
+    for (const wrong of [streamKey, uid, rtmps.streamKey.slice(1), `0${rtmps.streamKey}`, '']) {
+      expect(registry.byPublishKey(wrong)).toBeUndefined();
+    }
+  });
+  it('survive a restart, with keys, outputs and idempotency; a broken connection is told as such', async () => {
+    const before = createWorld();
+    const input = await before.create({ meta: { a: 1 } }, { 'idempotency-key': 'k' });
+    await before.call('POST', `/live_inputs/${input.uid}/outputs`, {
+      url: 'rtmp://example.org/app',
+      streamKey: 'destination-key',
+    });
+    before.registry.connectionChanged(input.uid, 'connected');
+    for (const catalogue of opened.splice(0)) catalogue.close();
+    const after = createWorld({ dataDir: before.dataDir, clock: before.clock });
+    const { body } = await after.call('GET', `/live_inputs/${input.uid}`);
+    expect(body.result).toMatchObject({
+      rtmps: input.rtmps,
+      meta: { a: 1 },
+      status: { current: { state: 'disconnected' } },
+    });
+    expect((await after.create({}, { 'idempotency-key': 'k' })).uid).toBe(input.uid);
+    expect(after.redactor.redact(`sent to destination-key and ${input.rtmps.streamKey}`)).toBe('sent to *** and ***');
+  });
+});
+
+describe('outputs', () => {
+  const destination = { url: 'rtmp://127.0.0.1:9/app', streamKey: 'their-key' };
+  it('are added, listed, switched and removed; their destination never changes', async () => {
+    const { create, call } = createWorld();
+    const { uid } = await create();
+    const path = `/live_inputs/${uid}/outputs`;
+    const { body } = await call('POST', path, destination);
+    expect(body.result).toEqual({ uid: expect.stringMatching(/^[0-9a-f]{32}$/), ...destination, enabled: true });
+    const changed = await call('PUT', `${path}/${body.result.uid}`, {
+      enabled: false,
+      url: 'rtmp://other/app',
+      streamKey: 'x',
+    });
+    expect(changed.body.result).toEqual({ ...body.result, enabled: false });
+    expect((await call('GET', path)).body.result).toEqual([changed.body.result]);
+    expect((await call('DELETE', `${path}/${body.result.uid}`)).body).toMatchObject({ success: true, result: {} });
+    expect((await call('DELETE', `${path}/${body.result.uid}`)).body).toMatchObject(failure(10003));
+    expect((await call('PUT', `${path}/${body.result.uid}`, { enabled: true })).body).toMatchObject(failure(10003));
+  });
+  it('fifty of them, not one more; and none without a destination', async () => {
+    const { create, call } = createWorld();
+    const { uid } = await create();
+    for (let i = 0; i < 50; i += 1) await call('POST', `/live_inputs/${uid}/outputs`, destination);
+    expect(await call('POST', `/live_inputs/${uid}/outputs`, destination)).toMatchObject({ http: 400 });
+    expect((await call('GET', `/live_inputs/${uid}/outputs`)).body.result).toHaveLength(50);
+    expect(await call('POST', `/live_inputs/${uid}/outputs`, { url: 'rtmp://x/y' })).toMatchObject({
+      http: 400,
+      body: failure(10005),
+    });
+  });
+});
+
+describe('videos', () => {
+  it('are listed by input, state and time, told in full, and deleted only when they are over', async () => {
+    const { create, call, videos, clock, registry } = createWorld();
+    const { uid } = await create({ meta: { name: 'cam' }, defaultCreator: 'me', deleteRecordingAfterDays: 30 });
+    const input = registry.get(uid);
+    if (!input) throw new Error('the input is gone');
+    const live = newVideo(input, clock.now());
+    const ready: Video = {
+      ...newVideo(input, clock.now() - 5000),
+      state: 'ready',
+      readyMs: clock.now(),
+      durationMs: 61_500,
+      bytes: 9,
+    };
+    const other = { ...ready, uid: 'f'.repeat(32), liveInputUid: 'other', createdMs: clock.now() - 9000 };
+    for (const video of [live, ready, other]) videos.set(video.uid, video);
+    const uids = async (query: string) =>
+      ((await call('GET', query)).body.result as { uid: string }[]).map((video) => video.uid);
+    expect(await uids('')).toEqual([live.uid, ready.uid, other.uid]);
+    expect(await uids(`?live_input_id=${uid}&asc=true`)).toEqual([ready.uid, live.uid]);
+    expect(await uids(`?status=ready&limit=1`)).toEqual([ready.uid]);
+    expect(await uids(`?before=${new Date(clock.now() - 8000).toISOString()}`)).toEqual([other.uid]);
+    expect(await uids(`/live_inputs/${uid}/videos`)).toEqual([live.uid, ready.uid]);
+    expect((await call('GET', '?include_counts=true&limit=2')).body).toMatchObject({ range: 2, total: 3 });
+
+    expect((await call('GET', `/${live.uid}`)).body.result).toMatchObject({
+      duration: -1,
+      liveInput: uid,
+      creator: 'me',
+    });
+    expect((await call('GET', `/${ready.uid}`)).body.result).toMatchObject({
+      duration: 61.5,
+      readyToStream: true,
+      status: { state: 'ready', pctComplete: '100.000000' },
+      scheduledDeletion: expect.stringMatching(/^20/),
+    });
+    expect((await call('GET', '/storage-usage')).body.result).toEqual({
+      totalStorageMinutes: 3,
+      totalStorageMinutesLimit: 1000,
+      videoCount: 2,
+    });
+    expect(await call('DELETE', `/${live.uid}`)).toMatchObject({ http: 409, body: failure(10046) });
+    expect(await call('DELETE', `/${ready.uid}`)).toMatchObject({ http: 200 });
+    expect(await call('DELETE', `/${ready.uid}`)).toMatchObject({ http: 404, body: failure(10003) });
+  });
+});
