@@ -154,9 +154,33 @@ describe('a publisher', () => {
     peer.receive(command('deleteStream', 5, null, 1));
     expect(asked).toContain('stopped');
   });
+
+  it('may send messages too short to hold media: they are passed over', () => {
+    const { peer, tags } = createPeer();
+    peer.receive(stream);
+    for (const [type, bytes] of [
+      [9, 0],
+      [9, 1],
+      [9, 4],
+      [8, 0],
+      [8, 1],
+      [18, 0],
+    ] as const) {
+      expect(peer.receive(chunked(type, Buffer.alloc(bytes, 0x17), { stream: 1 }))).toBeUndefined();
+    }
+    expect(peer.receive(chunked(8, Buffer.from([0xaf, 1]), { stream: 1 }))).toBeUndefined();
+    expect(tags.slice(sent.length).map(({ kind }) => kind)).toEqual(['audio']);
+  });
 });
 
 describe('a stranger', () => {
+  it('has no media: it counts from a publisher that was let in only', () => {
+    const { peer, tags } = createPeer();
+    peer.receive(Buffer.concat([HANDSHAKE, CONNECT]));
+    expect(peer.receive(chunked(9, media.key(40).body, { timestampMs: 40, stream: 1 }))).toBeUndefined();
+    expect(tags).toEqual([]);
+  });
+
   it('may claim 64 kB at most', () => {
     const { peer } = createPeer();
     peer.receive(HANDSHAKE);
