@@ -82,6 +82,8 @@ const EAGER_CONNECT_TIMEOUT_MS = 2_000;
 /** The queue is full for longer than one burst takes, a key frame for instance. */
 const NARROW_MS = 400;
 const SAME_CAUSE_MS = 1_000;
+const SHORT_LIFE_MS = 1_000;
+const REFUSAL_LIVES = 3;
 
 export function createRtmpPush(options: RtmpPushOptions): RtmpPush {
   const { url, clock, log, mode, onChange, random = Math.random, maxQueuedBytes = 125_000 } = options;
@@ -96,6 +98,7 @@ export function createRtmpPush(options: RtmpPushOptions): RtmpPush {
   let pastBytesSent = 0;
   let connectMs: number | undefined;
   let narrowSinceMs: number | undefined;
+  let shortLives = 0;
   let lastReport: { code: string; atMs: number } | undefined;
   let running: Promise<void> = Promise.resolve();
   let closing: Promise<void> | undefined;
@@ -172,10 +175,18 @@ export function createRtmpPush(options: RtmpPushOptions): RtmpPush {
     change({ state: 'publishing', attempt });
     attempt = 0;
     lastReport = undefined;
-    const cause = await opened.closed;
-    schedule.lived(clock.monotonicMs() - sinceMs);
+    const cause = (await opened.closed) ?? new GlasscastError('INGEST_DROPPED', { reason: url.printable });
+    const livedMs = clock.monotonicMs() - sinceMs;
+    schedule.lived(livedMs);
     afterPublication(opened);
-    return cause ?? new GlasscastError('INGEST_DROPPED', { reason: url.printable });
+    return judged(cause, livedMs);
+  }
+  /** nginx-rtmp and node-media-server say "publish" to any key and then close: nothing else tells a refusal from a drop. */
+  function judged(cause: GlasscastError, livedMs: number): GlasscastError {
+    shortLives = livedMs < SHORT_LIFE_MS && cause.code === 'INGEST_DROPPED' ? shortLives + 1 : 0;
+    if (shortLives < REFUSAL_LIVES) return cause;
+    const reason = `${url.printable} accepts the stream and closes at once, ${shortLives} times in a row`;
+    return new GlasscastError('INGEST_REFUSED_KEY', { reason, cause });
   }
   function afterPublication({ certainBytes, bytesSent }: Publication): void {
     backlog.arrivedUpTo(certainBytes);

@@ -19,7 +19,7 @@ export interface RtmpSinkBehaviour {
   /** Accepts the connection and never says a word. */
   silentAt?: 'handshake' | 'connect' | 'publish';
   /** Ends the connection at this step. */
-  dropAt?: 'accept' | 'connect' | 'publish';
+  dropAt?: 'accept' | 'connect' | 'publish' | 'started';
   /** Answers publish with this code at level error. */
   refuseCode?: string;
   /** Answers connect with a redirect to this address. */
@@ -197,6 +197,7 @@ function serve(
     if (dropAt === 'publish') socket.end();
     else if (refuseCode) send(statusMessage(refuseCode, 'error'));
     else send(statusMessage('NetStream.Publish.Start', 'status'));
+    if (dropAt === 'started') socket.end();
   }
 
   socket.on('data', (chunk: Buffer) => {

@@ -153,6 +153,13 @@ describe('createRtmpPush', () => {
     await changed(({ state }) => state === 'publishing');
     expect(sink.connections).toBe(2);
   });
+  it('takes an ingest that accepts and closes at once, again and again, for one that refuses the key', async () => {
+    const { sink, push, changed } = await worldWith({ dropAt: 'started' });
+    push.start();
+    const { cause } = await changed(({ cause }) => cause?.code === 'INGEST_REFUSED_KEY');
+    expect(cause?.message).toMatch(/accepts the stream and closes at once, 3 times/);
+    expect(sink.connections).toBe(3);
+  });
   it('hands on new headers in the middle, and the right ones after a loss', async () => {
     const { sink, push, film, seen, changed } = await worldWith();
     push.start();
