@@ -1,0 +1,52 @@
+import { expect, test } from 'vitest';
+import { parseCaptureSource } from '../../device/capture-source.ts';
+import { encoderArguments } from '../../device/encoder-arguments.ts';
+import { resolveSettings, type VideoSettings } from '../../shared/stream.ts';
+
+const epochMs = 1_700_000_000_000;
+function argsOf(source: string, video: VideoSettings = {}, hasFpsMode = false): string[] {
+  const options = { hasAudio: true, settings: resolveSettings(video, { bitrate: 96_000, sampleRate: 44_100 }) };
+  return encoderArguments({
+    ...options,
+    source: parseCaptureSource(source),
+    epochMs,
+    nowMs: epochMs + 2_000,
+    binary: { hasFpsMode },
+  });
+}
+const after = (args: string[], flag: string) => args[args.indexOf(flag) + 1];
+
+test('the whole command for a file, word by word', () => {
+  expect(argsOf('file:/my films/a b.mp4', { width: 640, height: 360, bitrate: 800_000, frameRate: 25 })).toEqual([
+    ...['-hide_banner', '-nostdin', '-nostats', '-loglevel', 'level+warning', '-progress', 'pipe:3'],
+    ...['-re', '-stream_loop', '-1', '-fflags', '+genpts', '-i', 'file:/my films/a b.mp4'],
+    '-filter:v',
+    'fps=25,scale=640:360:force_original_aspect_ratio=decrease,pad=640:360:(ow-iw)/2:(oh-ih)/2,setsar=1,settb=1/1000,setpts=PTS+2.000/TB,format=yuv420p',
+    ...['-map', '0:v:0', '-vsync', 'passthrough', '-enc_time_base', '1:1000'],
+    ...['-c:v', 'libx264', '-preset', 'ultrafast', '-tune', 'zerolatency', '-profile:v', 'baseline', '-bf', '0'],
+    ...['-x264-params', 'fps=25', '-b:v', '800000', '-maxrate', '800000', '-bufsize', '400000'],
+    ...['-g', '100', '-sc_threshold', '0'],
+    ...['-force_key_frames', 'expr:if(isnan(prev_forced_t),1,gte(t,prev_forced_t+2-0.01))'],
+    ...['-flvflags', 'no_duration_filesize+no_sequence_end', '-flush_packets', '1', '-f', 'flv', 'pipe:1'],
+    ...['-filter:a', 'asetpts=PTS+2.000/TB', '-map', '0:a:0'],
+    ...['-c:a', 'aac', '-b:a', '96000', '-ar', '44100', '-ac', '1'],
+    ...['-flvflags', 'no_duration_filesize+no_sequence_end', '-flush_packets', '1', '-f', 'flv', 'pipe:4'],
+  ]);
+});
+
+test('short key frame intervals begin with two halves', () => {
+  expect(after(argsOf('test-pattern', { keyFrameIntervalMs: 1000 }), '-force_key_frames')).toBe(
+    'expr:if(isnan(prev_forced_t),1,gte(t,prev_forced_t+if(lt(n_forced,3),0.5,1)-0.01))',
+  );
+});
+
+test('newer versions get -fps_mode', () => {
+  const args = argsOf('test-pattern', {}, true);
+  expect(after(args, '-fps_mode')).toBe('passthrough');
+  expect(args).not.toContain('-vsync');
+});
+
+test('a device name with spaces stays one word', () => {
+  const args = argsOf('v4l2:/dev/my camera');
+  expect(args).toContain('/dev/my camera');
+});

@@ -1,0 +1,77 @@
+import { expect, test } from 'vitest';
+import { type CaptureSource, parseCaptureSource } from '../../device/capture-source.ts';
+import { causeOf } from '../../device/ffmpeg-causes.ts';
+
+const camera = parseCaptureSource('v4l2:/dev/video9', 'alsa:hw:9');
+const file = parseCaptureSource('file:/tmp/film.mp4');
+const pulse = parseCaptureSource('test-pattern', 'pulse:nope');
+const pattern = parseCaptureSource('test-pattern');
+
+/** What ffmpeg 4.1 and 5.1 really said. Lines of one run are divided by |. */
+const recorded: [string, CaptureSource, string, string][] = [
+  [
+    '[video4linux2,v4l2 @ 0x561197ca2880] [error] Cannot open video device /dev/video9: No such file or directory|[error] /dev/video9: No such file or directory',
+    camera,
+    'CAMERA_NOT_FOUND',
+    '/dev/video9',
+  ],
+  ['[error] /dev/video9: Device or resource busy', camera, 'CAMERA_BUSY', '/dev/video9'],
+  [
+    '[video4linux2,v4l2 @ 0x3d] [error] ioctl(VIDIOC_STREAMON): Device or resource busy|[error] /dev/video9: Device or resource busy',
+    camera,
+    'CAMERA_BUSY',
+    '/dev/video9',
+  ],
+  [
+    '[video4linux2,v4l2 @ 0x3d] [error] Cannot open video device /dev/video9: Permission denied',
+    camera,
+    'CAPTURE_FORBIDDEN',
+    'Permission denied',
+  ],
+  [
+    '[video4linux2,v4l2 @ 0x563c41f35880] [error] ioctl(VIDIOC_QUERYCAP): Inappropriate ioctl for device|[error] /etc/passwd: Inappropriate ioctl for device',
+    camera,
+    'CAMERA_NOT_FOUND',
+    '/dev/video9',
+  ],
+  [
+    'ALSA lib confmisc.c:165:(snd_config_get_card) Cannot get card index for 9|[alsa @ 0x55d454cb5880] [error] cannot open audio device hw:9 (No such file or directory)|[error] hw:9: Input/output error',
+    camera,
+    'MICROPHONE_NOT_FOUND',
+    'alsa:hw:9',
+  ],
+  [
+    '[alsa @ 0x55d4] [error] cannot open audio device hw:9 (Device or resource busy)',
+    camera,
+    'MICROPHONE_BUSY',
+    'alsa:hw:9',
+  ],
+  ['[error] nope: No such process', pulse, 'MICROPHONE_NOT_FOUND', 'nope'],
+  ["[fatal] Unknown input format: 'pulse'", pulse, 'MICROPHONE_NOT_FOUND', 'pulse:nope'],
+  [
+    '[error] file:/tmp/film.mp4: Invalid data found when processing input',
+    file,
+    'CAPTURE_FILE_UNREADABLE',
+    '/tmp/film.mp4',
+  ],
+  ['[error] file:/tmp/film.mp4: No such file or directory', file, 'CAPTURE_FILE_UNREADABLE', '/tmp/film.mp4'],
+  ["[fatal] Stream map '0:v:0' matches no streams.", file, 'CAPTURE_FILE_UNREADABLE', '/tmp/film.mp4'],
+  ["[fatal] Unknown encoder 'libx264'", pattern, 'FFMPEG_MISSING', "Unknown encoder 'libx264'"],
+  [
+    '[libx264 @ 0x1] [error] malloc of size 5 failed|Conversion failed!',
+    pattern,
+    'ENCODER_FAILED',
+    'malloc of size 5 failed',
+  ],
+  ['something else', pattern, 'ENCODER_FAILED', 'something else'],
+];
+
+test.each(recorded)('%s', (lines, source, code, text) => {
+  const cause = causeOf(lines.split('|'), source);
+  expect(cause.code).toBe(code);
+  expect(cause.message).toContain(text);
+});
+
+test('an end without words is a failed encoder', () => {
+  expect(causeOf([], pattern)).toMatchObject({ code: 'ENCODER_FAILED' });
+});
