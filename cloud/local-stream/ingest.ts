@@ -29,7 +29,8 @@ export interface IngestHost {
   published(publication: { inputUid: string; publicationId: string; remoteAddress: string }): void;
   /**
    * In the order of the publisher's timeline; nothing twice (see ingest-timeline.ts). Metadata and sequence headers come
-   * again with each publication. `onMetaData` comes without RTMP's `@setDataFrame`. The body is the receiver's to keep.
+   * again with each publication, whose first picture need not be a key frame: it may go on where the former stopped.
+   * `onMetaData` comes without RTMP's `@setDataFrame`. The body is the receiver's to keep.
    */
   tag(inputUid: string, publicationId: string, tag: FlvTag): void;
   /** One publication per input at a time: after a takeover this comes before the newcomer's `published`. */

@@ -225,8 +225,11 @@ export const rtmpAbuse: readonly Abuse[] = [
     run: async (peer) => {
       await peer.handshake();
       let seed = 1;
-      const noise = Buffer.from(Array.from({ length: 20_000 }, () => (seed = (seed * 48_271) % 0x7fffffff) & 0xff));
-      peer.raw(noise);
+      const noise = () => {
+        seed = (seed * 48_271) % 0x7fffffff;
+        return seed & 0xff;
+      };
+      peer.raw(Buffer.from(Array.from({ length: 20_000 }, noise)));
       peer.socket.end();
     },
   },
@@ -237,7 +240,10 @@ export const httpAbuse: readonly { name: string; request: string }[] = [
   { name: 'GET of its API', request: 'GET /api/v1/streams HTTP/1.1\r\nHost: x\r\n\r\n' },
   { name: 'HTTP-FLV of a stream', request: 'GET /live/abc.flv HTTP/1.1\r\nHost: x\r\n\r\n' },
   { name: 'HTTP-FLV of an impossible name', request: 'GET /live/%24%24.flv HTTP/1.1\r\nHost: x\r\n\r\n' },
-  { name: 'HTTP-FLV publish', request: 'POST /live/abc.flv HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nFLV\x01\x05' },
+  {
+    name: 'HTTP-FLV publish',
+    request: 'POST /live/abc.flv HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nFLV\x01\x05',
+  },
   { name: 'WebSocket to /', request: webSocket('/') },
   { name: 'WebSocket to an impossible name', request: webSocket('/live/%24.flv') },
 ];
