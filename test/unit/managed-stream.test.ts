@@ -1,0 +1,440 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { createManagedStream } from '../../cloud/managed-stream.ts';
+import { GlasscastError } from '../../shared/errors.ts';
+import { silentLog } from '../../shared/log.ts';
+import type { DeviceStreamStatus } from '../../shared/protocol/glasses-messages.ts';
+import { deviceStatusWords } from '../../shared/stream.ts';
+import { fakeGlasses, fakePlayback, fakeSource, fakeViewer } from '../support/stream-fakes.ts';
+import { createTestClock, settle } from '../support/test-clock.ts';
+
+const STREAM = 'm1234567890';
+
+function world(request = {}) {
+  const clock = createTestClock();
+  const glasses = fakeGlasses();
+  const source = fakeSource();
+  const playback = fakePlayback();
+  const defects: GlasscastError[] = [];
+  const ends: number[] = [];
+  const stream = createManagedStream({
+    streamId: STREAM,
+    userId: 'ada@example.com',
+    request,
+    ...{ glasses, source, playback, clock },
+    log: silentLog(),
+    onChange() {},
+    onEnded: () => void ends.push(clock.now()),
+    onDefect: (error) => void defects.push(error),
+  });
+  const say = (status: DeviceStreamStatus['status'], rest: Partial<DeviceStreamStatus> = {}) =>
+    stream.deviceStatus({ type: 'stream_status', status, streamId: STREAM, ...rest });
+  const first = fakeViewer('com.first');
+  async function begin() {
+    stream.join(first);
+    stream.begin();
+    await source.provide();
+    await settle();
+  }
+  async function goLive() {
+    await begin();
+    say('streaming');
+    playback.prove();
+  }
+  return { ...{ clock, glasses, source, playback, defects, ends, stream, say, first }, begin, goLive };
+}
+
+describe('starting', () => {
+  it('says initializing without addresses, sends START, and says active only once a picture is proven [3, 4, 20]', async () => {
+    const { stream, first, glasses, source, say, playback, begin, clock } = world({ quality: '1080p' });
+    await begin();
+    expect(first.heard).toEqual([
+      {
+        type: 'managed_stream_status',
+        status: 'initializing',
+        streamId: STREAM,
+        message: 'Waiting for stream to start...',
+      },
+    ]);
+    expect(glasses.sent[0]).toEqual({
+      type: 'start_stream',
+      streamId: STREAM,
+      publishUrl: `rtmp://127.0.0.1/live/key-of-${STREAM}`,
+      appId: 'MANAGED_STREAM',
+      sessionId: 'ada@example.com',
+      video: { keyFrameIntervalMs: 1000, width: 1920, height: 1080 },
+      audio: {},
+      stream: {},
+    });
+    // The order: START, then the first keep-alive.
+    expect(glasses.sent.map(({ type }) => type)).toEqual(['start_stream', 'keep_stream_alive']);
+    await clock.advance(700);
+    say('streaming');
+    expect(playback.open()[0]?.hurried).toBe(true);
+    expect(first.words()).toEqual(['initializing']);
+    playback.prove();
+    expect(first.last()).toEqual({
+      type: 'managed_stream_status',
+      status: 'active',
+      streamId: STREAM,
+      message: 'Stream is now live',
+      hlsUrl: `http://x/${STREAM}.m3u8`,
+      dashUrl: `http://x/${STREAM}.mpd`,
+      thumbnailUrl: 'http://x/t.jpg',
+      timeToLiveMs: 700,
+    });
+    expect(stream.snapshot()).toMatchObject({ state: 'active', startSentMs: 0, publishingMs: 700, liveMs: 700 });
+    expect(source.discarded).toEqual([]);
+  });
+
+  it('asked values win over quality, and over the key frames of the provider', async () => {
+    const { glasses, begin } = world({ quality: '720p', video: { width: 640, keyFrameIntervalMs: 500 } });
+    await begin();
+    expect(glasses.sent[0]).toMatchObject({ video: { width: 640, keyFrameIntervalMs: 500 } });
+  });
+
+  it('lets others join: initializing while it starts, active at once when live [2]', async () => {
+    const { stream, begin, playback, say } = world();
+    await begin();
+    const early = fakeViewer('com.early');
+    stream.join(early);
+    expect(early.last()).toMatchObject({ status: 'initializing', streamId: STREAM });
+    expect(early.last()?.hlsUrl).toBeUndefined();
+    say('streaming');
+    playback.prove();
+    const late = fakeViewer('com.late');
+    stream.join(late);
+    expect(early.words()).toEqual(['initializing', 'active']);
+    expect(late.words()).toEqual(['active']);
+    expect(late.last()?.hlsUrl).toContain(STREAM);
+  });
+
+  it('gives each viewer 25 s of its own, and stops when none is left [9]', async () => {
+    const { stream, begin, clock, first, ends, say, source } = world();
+    await begin();
+    await clock.advance(10_000);
+    say('initializing');
+    const second = fakeViewer('com.second');
+    stream.join(second);
+    await clock.advance(15_000);
+    expect(first.last()).toMatchObject({ status: 'error', errorCode: 'START_TIMEOUT', streamId: STREAM });
+    expect(second.words()).toEqual(['initializing']);
+    say('initializing');
+    await clock.advance(10_000);
+    expect(second.last()).toMatchObject({ status: 'error' });
+    expect(stream.isOpen()).toBe(false);
+    await clock.advance(5_000);
+    expect([ends.length, source.discarded]).toEqual([1, [STREAM]]);
+    expect(clock.pending()).toEqual([]);
+  });
+
+  it('tells of a failed creation and keeps nothing', async () => {
+    const { stream, first, glasses, source, ends, clock } = world();
+    stream.join(first);
+    stream.begin();
+    source.waiting[0]?.reject(new GlasscastError('PROVIDER_UNREACHABLE', { reason: 'ECONNREFUSED' }));
+    await settle();
+    expect(first.last()).toMatchObject({ status: 'error', errorCode: 'PROVIDER_UNREACHABLE' });
+    expect([glasses.sent, source.discarded, ends.length]).toEqual([[], [STREAM], 1]);
+    expect(clock.pending()).toEqual([]);
+  });
+
+  it('leaves before the input exists: it is discarded when it comes, and no START goes out', async () => {
+    const { stream, first, glasses, source, ends } = world();
+    stream.join(first);
+    stream.begin();
+    expect(stream.leave('com.first')).toBe(true);
+    await source.provide();
+    await settle();
+    expect([first.words(), glasses.sent, source.discarded, ends.length]).toEqual([
+      ['initializing', 'stopped'],
+      [],
+      [STREAM],
+      1,
+    ]);
+  });
+
+  it('passes on what the glasses say is wrong, in their words and with our code [6, 7]', async () => {
+    const idless = world();
+    await idless.begin();
+    idless.stream.deviceStatus({ type: 'stream_status', status: 'error', errorDetails: 'no_wifi_connection' });
+    expect(idless.first.last()).toMatchObject({
+      status: 'error',
+      message: 'no_wifi_connection',
+      errorCode: 'DEVICE_REPORTED',
+    });
+    const coded = world();
+    await coded.begin();
+    coded.say('error', { errorDetails: 'Camera /dev/video9 not found', errorCode: 'CAMERA_NOT_FOUND' });
+    expect(coded.first.last()).toMatchObject({ errorCode: 'CAMERA_NOT_FOUND' });
+    expect(coded.glasses.types()).toEqual(['start_stream']);
+    expect(coded.ends.length).toBe(1);
+  });
+});
+
+describe('while live', () => {
+  it.each(['reconnecting', 'disconnected'] as const)('%s never reads as healthy [5]', async (word) => {
+    const { first, say, goLive, playback } = world();
+    await goLive();
+    say(word);
+    expect(first.last()).toMatchObject({ status: 'preparing' });
+    say('reconnected');
+    playback.prove();
+    expect(first.words()).toEqual(['initializing', 'active', 'preparing', 'active']);
+  });
+
+  it('what the ingest still had in hand does not revive a stream that reconnects', async () => {
+    const { first, say, goLive, playback, clock } = world();
+    await goLive();
+    say('reconnecting');
+    playback.prove();
+    expect(first.last()?.status).toBe('preparing');
+    await clock.advance(5_000);
+    playback.prove();
+    expect(first.last()?.status).toBe('active');
+  });
+
+  it('sees a frozen picture itself, and gives up after two minutes', async () => {
+    const { first, goLive, clock, say, ends } = world();
+    await goLive();
+    await clock.advance(8_000);
+    expect(first.last()).toMatchObject({ status: 'preparing', message: 'No new picture arrives' });
+    for (let seconds = 0; seconds < 120; seconds += 10) {
+      say('reconnecting');
+      await clock.advance(10_000);
+    }
+    expect(first.last()).toMatchObject({ status: 'error', errorCode: 'STREAM_INTERRUPTED' });
+    await clock.advance(5_000);
+    expect(ends.length).toBe(1);
+  });
+
+  it('sends statistics with all addresses, as statistics, and says no state twice [8]', async () => {
+    const { first, say, goLive } = world();
+    await goLive();
+    const count = first.heard.length;
+    say('streaming');
+    expect(first.heard.length).toBe(count);
+    say('streaming', { stats: { bitrate: 1, fps: 30 }, resolvedConfig: { video: { fps: 30 } } });
+    expect(first.last()).toMatchObject({
+      status: 'active',
+      hlsUrl: expect.stringContaining(STREAM),
+      stats: { bitrate: 1, fps: 30 },
+      resolvedConfig: { video: { frameRate: 30 } },
+    });
+    expect(first.importances.at(-1)).toBe('stats');
+  });
+
+  it('keeps asking every 15 s; three misses and no media end it, with a word to everybody [12]', async () => {
+    const { first, goLive, clock, glasses, stream } = world();
+    const second = fakeViewer('com.second');
+    await goLive();
+    stream.join(second);
+    await clock.advance(60_000);
+    expect(glasses.keepAlives()).toBeGreaterThanOrEqual(3);
+    for (const viewer of [first, second]) {
+      expect(viewer.last()).toMatchObject({ status: 'error', errorCode: 'GLASSES_SILENT' });
+    }
+    expect(glasses.types().at(-1)).toBe('stop_stream');
+  });
+
+  it('counts what cannot be asked [13]', async () => {
+    const { first, goLive, clock, glasses } = world();
+    await goLive();
+    glasses.isUp = false;
+    await clock.advance(60_000);
+    expect(first.last()).toMatchObject({ status: 'error', errorCode: 'GLASSES_NOT_CONNECTED' });
+    expect(clock.pending()).toEqual([]);
+  });
+
+  it('lives on as long as media flows, silent glasses or not', async () => {
+    const { first, goLive, clock, glasses, playback, stream } = world();
+    await goLive();
+    glasses.isUp = false;
+    for (let seconds = 0; seconds < 180; seconds += 2) {
+      await clock.advance(2_000);
+      playback.advance();
+    }
+    expect([stream.snapshot().state, first.words()]).toEqual(['active', ['initializing', 'active']]);
+  });
+
+  it('credits acknowledgements to their own stream only [14]', async () => {
+    const other = world();
+    await other.goLive();
+    for (let seconds = 0; seconds < 60; seconds += 5) {
+      await other.clock.advance(5_000);
+      other.stream.keepAliveAck({ streamId: 'mother', ackId: 'a1' });
+    }
+    expect(other.first.last()?.status).toBe('error');
+    const own = world();
+    await own.goLive();
+    for (let seconds = 0; seconds < 100; seconds += 5) {
+      await own.clock.advance(5_000);
+      own.stream.keepAliveAck({ streamId: STREAM, ackId: 'a1' });
+    }
+    expect(own.stream.isOpen()).toBe(true);
+  });
+
+  it('stops at the duration limit', async () => {
+    const { first, goLive, clock, playback, glasses } = world({ stream: { durationLimit: 30 } });
+    await goLive();
+    for (let seconds = 0; seconds < 30; seconds += 5) {
+      playback.advance();
+      await clock.advance(5_000);
+    }
+    expect(first.last()).toMatchObject({ status: 'stopped', message: 'The duration limit is reached' });
+    expect(glasses.types()).toEqual(['start_stream', 'stop_stream']);
+  });
+});
+
+describe('glasses that come and go', () => {
+  it('START is wanted: sent when they return in time', async () => {
+    const { begin, glasses, stream, clock } = world();
+    glasses.isUp = false;
+    await begin();
+    expect(glasses.sent).toEqual([]);
+    await clock.advance(8_000);
+    glasses.isUp = true;
+    stream.glassesBack();
+    expect(glasses.types()).toEqual(['start_stream']);
+  });
+
+  it('and the deadline says who was missing', async () => {
+    const { begin, glasses, clock, first } = world();
+    glasses.isUp = false;
+    await begin();
+    await clock.advance(25_000);
+    expect(first.last()).toMatchObject({ status: 'error', errorCode: 'GLASSES_NOT_CONNECTED' });
+    expect(clock.pending()).toEqual([]);
+  });
+
+  it('are asked, not told again, while they know the stream; told again when they do not', async () => {
+    const { goLive, glasses, stream, clock, playback } = world();
+    await goLive();
+    stream.glassesBack();
+    stream.keepAliveAck({ streamId: STREAM, ackId: 'a' });
+    await clock.advance(4_000);
+    expect(glasses.types()).toEqual(['start_stream']);
+    playback.advance();
+    stream.glassesBack();
+    await clock.advance(4_000);
+    expect(glasses.types()).toEqual(['start_stream', 'start_stream']);
+  });
+});
+
+describe('stopping', () => {
+  it('says stopped at once and once, stops the device, waits for it, then lets go [11]', async () => {
+    const { goLive, stream, first, glasses, ends, source, clock, playback } = world();
+    await goLive();
+    expect(stream.leave('com.first')).toBe(true);
+    expect(first.last()).toEqual({ type: 'managed_stream_status', status: 'stopped', streamId: STREAM });
+    expect(glasses.types()).toEqual(['start_stream', 'stop_stream']);
+    expect([ends.length, source.discarded]).toEqual([0, []]);
+    // As old firmware does it: no id, and in the wrong order.
+    stream.deviceStatus({ type: 'stream_status', status: 'stopped' });
+    stream.deviceStatus({ type: 'stream_status', status: 'stopping' });
+    expect([ends.length, source.discarded]).toEqual([1, [STREAM]]);
+    expect(first.words().filter((word) => word === 'stopped').length).toBe(1);
+    expect([clock.pending(), playback.open()]).toEqual([[], []]);
+    expect(stream.leave('com.first')).toBe(false);
+  });
+
+  it('takes "not_streaming" for done, and waits 5 s at most', async () => {
+    const idle = world();
+    await idle.goLive();
+    idle.stream.leave('com.first');
+    idle.stream.deviceStatus({ type: 'stream_status', status: 'error', errorDetails: 'not_streaming' });
+    expect(idle.ends.length).toBe(1);
+    const mute = world();
+    await mute.goLive();
+    mute.stream.leave('com.first');
+    await mute.clock.advance(4_999);
+    expect(mute.ends.length).toBe(0);
+    await mute.clock.advance(1);
+    expect(mute.ends.length).toBe(1);
+  });
+
+  it('goes on for those who stay', async () => {
+    const { goLive, stream, glasses, first } = world();
+    await goLive();
+    const second = fakeViewer('com.second');
+    stream.join(second);
+    stream.leave('com.first');
+    expect(glasses.types()).toEqual(['start_stream']);
+    expect([first.last()?.status, second.words()]).toEqual(['stopped', ['active']]);
+  });
+
+  it('ends for all when the glasses stop by themselves, and tells them nothing more', async () => {
+    const { goLive, say, first, glasses, ends } = world();
+    await goLive();
+    say('stopped');
+    expect(first.last()).toMatchObject({ status: 'stopped', message: 'The glasses stopped the stream' });
+    expect([glasses.types(), ends.length]).toEqual([['start_stream'], 1]);
+  });
+
+  it('ignores the words of other streams', async () => {
+    const { goLive, stream } = world();
+    await goLive();
+    expect(stream.deviceStatus({ type: 'stream_status', status: 'stopped', streamId: 'mold' })).toBe(false);
+    expect(stream.isOpen()).toBe(true);
+  });
+});
+
+describe('whatever happens', () => {
+  const step = fc.oneof(
+    fc.record({
+      kind: fc.constant('device' as const),
+      word: fc.constantFrom(...deviceStatusWords),
+      hasId: fc.boolean(),
+    }),
+    fc.record({ kind: fc.constantFrom('join', 'leave', 'repeat'), who: fc.constantFrom('com.first', 'b', 'c') }),
+    fc.record({ kind: fc.constantFrom('prove', 'advance', 'provide', 'refuse', 'back', 'down', 'up', 'fail', 'stop') }),
+    fc.record({ kind: fc.constant('wait' as const), ms: fc.integer({ min: 1, max: 40_000 }) }),
+  );
+  it('no transition is refused, each viewer hears one last word, and nothing is left running', async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.array(step, { maxLength: 40 }), async (steps) => {
+        const { stream, clock, glasses, source, playback, defects, ends, first } = world();
+        const viewers = new Map([['com.first', first]]);
+        stream.join(first);
+        stream.begin();
+        for (const taken of steps) {
+          if (taken.kind === 'device' && 'word' in taken) {
+            const id = taken.hasId ? { streamId: STREAM } : {};
+            stream.deviceStatus({ type: 'stream_status', status: taken.word, ...id });
+          } else if (taken.kind === 'wait' && 'ms' in taken) await clock.advance(taken.ms);
+          else if ('who' in taken) {
+            const { who } = taken;
+            const viewer = viewers.get(who) ?? fakeViewer(who);
+            viewers.set(who, viewer);
+            if (taken.kind === 'leave') stream.leave(who);
+            else if (taken.kind === 'repeat') stream.repeat(who);
+            else if (stream.isOpen()) stream.join(viewer);
+          } else if (taken.kind === 'prove') playback.prove();
+          else if (taken.kind === 'advance') playback.advance();
+          else if (taken.kind === 'provide') await source.provide();
+          else if (taken.kind === 'refuse') source.waiting[0]?.reject(new GlasscastError('PROVIDER_FAILED'));
+          else if (taken.kind === 'back') stream.glassesBack();
+          else if (taken.kind === 'down') glasses.isUp = false;
+          else if (taken.kind === 'up') glasses.isUp = true;
+          else if (taken.kind === 'fail') stream.fail(new GlasscastError('GLASSES_NOT_CONNECTED'));
+          else stream.stop();
+          await settle();
+        }
+        stream.stop();
+        await clock.advance(10_000);
+        expect(defects).toEqual([]);
+        expect(ends.length).toBe(1);
+        expect(source.discarded).toEqual([STREAM]);
+        expect(clock.pending()).toEqual([]);
+        expect(playback.open()).toEqual([]);
+        for (const viewer of viewers.values()) {
+          if (viewer.heard.length > 0) expect(['stopped', 'error']).toContain(viewer.last()?.status);
+          for (const { status, hlsUrl, dashUrl } of viewer.heard) {
+            expect(Boolean(hlsUrl && dashUrl)).toBe(status === 'active');
+          }
+        }
+      }),
+      { numRuns: 60 },
+    );
+  });
+});
