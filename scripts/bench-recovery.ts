@@ -1,0 +1,115 @@
+/**
+ * `npm run bench:recovery`: the ingest is killed under a running stream and listens again after 4 s. How many pictures are
+ * lost and how soon the next one is there; beside it plain ffmpeg, started again by a supervisor. Measures only.
+ */
+import { createFrameSource } from './bench/frame-source.ts';
+import { goal, median, summaries } from './bench/measuring.ts';
+import { killIngest, type OutageResult, recordArrivals } from './bench/outage.ts';
+import { plainBarcode } from './bench/plain-ffmpeg.ts';
+import { type Bench, type BenchReport, runBench } from './bench/program.ts';
+import { stopProduct, testAudio, testVideo } from './bench/start-run.ts';
+import { createLiveInput, deleteLiveInput } from './bench/stream-process.ts';
+import { startWorld, until, type World } from './bench/world.ts';
+
+const method = {
+  fault:
+    'SIGKILL to the local Stream; its RTMP door (a TCP proxy) stops listening and resets all connections in the same moment; after 3 s the process is started again with its data, and after 4 s, or when it is ready, the door listens',
+  pictureMs: 'from the door listening to the last byte of the first key frame through it',
+  framesLost:
+    'barcode numbers between the first and the last decoded picture that passed the door neither before nor after; what passed in the last 100 ms before the kill counts as not arrived',
+  framesNotTaken: 'frames that the camera dropped because the encoder did not take them in time: counted apart',
+  plain:
+    'ffmpeg with frames on stdin and a tone, -f flv; it exits on the loss and is started again after 500 ms, and so on',
+  order: 'interleaved: product, plain ffmpeg, and again',
+};
+
+/** The usual supervisor's pause. */
+const RESPAWN_MS = 500;
+
+async function productOutage(bench: Bench, world: World): Promise<OutageResult> {
+  const arrivals = recordArrivals(bench, world);
+  const askedMs = world.app.request({ video: testVideo, audio: testAudio });
+  await world.app.status(['active'], askedMs);
+  const result = await killIngest(bench, world, {
+    arrivals,
+    beforeMs: bench.seconds * 1000,
+    notTaken: async () => (await world.agent.cameraStats()).dropped,
+  });
+  await stopProduct(bench, world);
+  return result;
+}
+
+async function plainOutage(bench: Bench, world: World): Promise<OutageResult> {
+  const input = await createLiveInput(world.stream);
+  const camera = createFrameSource({ clock: bench.clock });
+  const args = plainBarcode('fast', {
+    publishUrl: world.publishUrl(input.publishKey.reveal()),
+    videoBitrateBps: testVideo.bitrate,
+    audioBitrateBps: testAudio.bitrate,
+  });
+  const held = { isOver: false, stop: async () => {} };
+  async function supervise(): Promise<void> {
+    while (!held.isOver) {
+      const { file } = bench.ffmpeg;
+      const child = bench.spawn({ name: 'plain-ffmpeg', file, args, stdin: 'pipe', onStderrLine: bench.note });
+      held.stop = async () => void (await child.stop());
+      camera.attach(child.stdin);
+      await child.exited;
+      camera.attach(undefined);
+      await bench.clock.sleep(RESPAWN_MS);
+    }
+  }
+  const arrivals = recordArrivals(bench, world);
+  camera.start();
+  const supervision = supervise();
+  try {
+    await until(bench, 'plain ffmpeg sent nothing', () => arrivals.length > 0);
+    return await killIngest(bench, world, {
+      arrivals,
+      beforeMs: bench.seconds * 1000,
+      notTaken: async () => camera.stats().dropped,
+    });
+  } finally {
+    held.isOver = true;
+    camera.close();
+    await held.stop();
+    await supervision;
+    await deleteLiveInput(world.stream, input.uid);
+  }
+}
+
+async function measure(bench: Bench): Promise<BenchReport> {
+  const world = await startWorld(bench, 'barcode');
+  const product: OutageResult[] = [];
+  const plain: OutageResult[] = [];
+  for (let run = 1; run <= bench.runs; run += 1) {
+    for (const [name, results, outage] of [
+      ['product', product, productOutage],
+      ['plain ffmpeg', plain, plainOutage],
+    ] as const) {
+      const result = await outage(bench, world);
+      results.push(result);
+      const picture =
+        result.pictureMs === undefined ? 'no picture' : `picture after ${Math.round(result.pictureMs)} ms`;
+      bench.progress(`run ${run} of ${bench.runs}, ${name}: ${picture}, ${result.framesLost} frames lost`);
+    }
+  }
+  const pictures = product.flatMap(({ pictureMs }) => (pictureMs === undefined ? [] : [pictureMs]));
+  return {
+    goals: [
+      goal('frames lost, worst run', Math.max(...product.map(({ framesLost }) => framesLost)), 0, 'frames'),
+      goal('picture after the ingest listens, median', median(pictures), 150),
+    ],
+    product: summaries(product.map((result) => ({ ...result }))),
+    plain: summaries(plain.map((result) => ({ ...result }))),
+    method,
+  };
+}
+
+await runBench({
+  name: 'bench:recovery',
+  about: 'The ingest is killed under a running stream and listens again after 4 s: what is lost, how soon it is back.',
+  defaultRuns: 3,
+  defaultSeconds: 5,
+  measure,
+});

@@ -1,0 +1,131 @@
+/**
+ * An ingest that is killed under a running publisher and comes back: what was lost and how soon the picture returned.
+ * Records every message at the ingest's door and reads the barcodes out of them afterwards. Knows nothing of goals.
+ */
+import { type FlvTag, flvHeader, flvTagBytes, isKeyFrame, isSequenceHeader } from '../../shared/rtmp/flv.ts';
+import { readBarcode } from './barcode.ts';
+import { missingFrames } from './measuring.ts';
+import type { Bench } from './program.ts';
+import { barcodeReaderArgs, onPictures } from './rtmp-play.ts';
+import type { World } from './world.ts';
+
+export interface OutageResult {
+  /** From the kill to the ingest listening again. */
+  outageMs: number;
+  /** From listening again to a publisher's connection, to the first key frame, complete at the door. */
+  connectedMs: number | undefined;
+  pictureMs: number | undefined;
+  /** Frames exposed between the first and the last one that arrived. */
+  framesExposed: number;
+  framesLost: number;
+  /** Of these, what the camera could not hand to the encoder: no fault of the network's. */
+  framesNotTaken: number;
+  /** Arrived both before and after. */
+  framesTwice: number;
+}
+
+interface Arrival {
+  tag: FlvTag;
+  connection: number;
+  atMs: number;
+}
+
+type Door = Pick<World, 'stream' | 'rtmpTap' | 'rtmpTapPort' | 'listeners' | 'restartStream'>;
+
+/** Everything that passes the ingest's door from now on; begun before the publisher, whose headers come first. */
+export function recordArrivals({ clock }: Bench, { listeners }: Door): readonly Arrival[] {
+  const arrivals: Arrival[] = [];
+  listeners.onTag = (tag, connection) => void arrivals.push({ tag, connection, atMs: clock.monotonicMs() });
+  return arrivals;
+}
+
+/** Passed the door but perhaps not yet read by the ingest when it was killed: counted as not arrived. */
+const UNCERTAIN_MS = 100;
+const SETTLE_MS = 6_000;
+const OUTAGE_MS = 4_000;
+/** The process needs about a second until it listens. */
+const RESTART_AFTER_MS = 3_000;
+
+export interface OutageOptions {
+  arrivals: readonly Arrival[];
+  /** How long it streams before the kill. */
+  beforeMs: number;
+  /** Numbers of frames that the camera could not hand over. */
+  notTaken: () => Promise<number[]>;
+}
+
+/** The publisher streams already. Leaves the ingest running. */
+export async function killIngest(bench: Bench, world: Door, options: OutageOptions): Promise<OutageResult> {
+  const { clock, signal } = bench;
+  const { arrivals, beforeMs, notTaken } = options;
+  await clock.sleep(beforeMs, { signal });
+
+  const killedMs = clock.monotonicMs();
+  await Promise.all([world.stream.kill(), world.rtmpTap.drop()]);
+  await clock.sleep(RESTART_AFTER_MS, { signal });
+  await world.restartStream();
+  await clock.sleep(Math.max(0, killedMs + OUTAGE_MS - clock.monotonicMs()), { signal });
+  let connectedMs: number | undefined;
+  let listeningMs = Number.POSITIVE_INFINITY;
+  world.listeners.onConnected = () => {
+    connectedMs ??= Math.max(0, clock.monotonicMs() - listeningMs);
+  };
+  await world.rtmpTap.listen(world.rtmpTapPort);
+  listeningMs = clock.monotonicMs();
+  await clock.sleep(SETTLE_MS, { signal });
+  world.listeners.onConnected = () => {};
+  world.listeners.onTag = () => {};
+
+  const certain = arrivals.filter(({ atMs }) => atMs < killedMs - UNCERTAIN_MS || atMs >= listeningMs);
+  const before = await framesOf(
+    bench,
+    certain.filter(({ atMs }) => atMs < killedMs),
+    arrivals,
+  );
+  const after = await framesOf(
+    bench,
+    certain.filter(({ atMs }) => atMs >= listeningMs),
+    arrivals,
+  );
+  const all = new Set([...before, ...after]);
+  const first = Math.min(...all);
+  const last = Math.max(...all);
+  const lost = missingFrames(all, first, last);
+  const camera = new Set(await notTaken());
+  const picture = arrivals.find(({ tag, atMs }) => atMs >= listeningMs && isKeyFrame(tag));
+  return {
+    outageMs: listeningMs - killedMs,
+    connectedMs,
+    pictureMs: picture && picture.atMs - listeningMs,
+    framesExposed: last - first + 1,
+    framesLost: lost.filter((frame) => !camera.has(frame)).length,
+    framesNotTaken: lost.filter((frame) => camera.has(frame)).length,
+    framesTwice: [...before].filter((frame) => after.has(frame)).length,
+  };
+}
+
+/** Decodes what arrived, connection by connection, as the ingest would have, and reads the barcodes. */
+async function framesOf(bench: Bench, arrivals: Arrival[], all: readonly Arrival[]): Promise<Set<number>> {
+  const frames = new Set<number>();
+  for (const connection of new Set(arrivals.map((arrival) => arrival.connection))) {
+    // The headers were sent when the connection began, maybe before the part that is looked at.
+    const headers = all.filter((each) => each.connection === connection && isSequenceHeader(each.tag));
+    const media = arrivals.filter((each) => each.connection === connection && !isSequenceHeader(each.tag));
+    const tags = [...headers, ...media].map(({ tag }) => tag).filter(({ kind }) => kind === 'video');
+    const reader = bench.spawn({
+      name: 'barcode-reader',
+      file: bench.ffmpeg.file,
+      args: barcodeReaderArgs(bench.ffmpeg, ['-f', 'flv'], 'pipe:0'),
+      stdin: 'pipe',
+      stdout: 'raw',
+      onStderrLine: bench.note,
+    });
+    onPictures(reader, (levels) => {
+      const code = readBarcode(levels);
+      if (code) frames.add(code.frame);
+    });
+    reader.stdin?.end(Buffer.concat([flvHeader({ audio: false, video: true }), ...tags.map(flvTagBytes)]));
+    await reader.exited;
+  }
+  return frames;
+}
