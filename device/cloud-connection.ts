@@ -83,10 +83,11 @@ export function createCloudConnection(options: CloudConnectionOptions): CloudCon
     });
     opening.on('ping', silence.touch);
     opening.on('pong', silence.touch);
-    opening.on('unexpected-response', (request, response) => {
+    opening.on('unexpected-response', (_request, response) => {
       why = refusal(response.statusCode ?? 0, url);
       response.resume();
-      request.destroy();
+      // With a listener here ws leaves the end to us; only this leads to 'close'.
+      opening.terminate();
     });
     opening.on('error', (error) => {
       why ??= new GlasscastError('RELAY_UNREACHABLE', { reason: `${url} (${codeOf(error)})` });

@@ -31,6 +31,8 @@ export interface FakeRelay {
   untilConnected(count?: number): Promise<void>;
   /** Cuts the line. */
   drop(): void;
+  /** Reads nothing more on this connection, so that no pong goes back either. */
+  freeze(): void;
   ping(): Promise<void>;
   close(): Promise<void>;
 }
@@ -101,6 +103,7 @@ export async function startFakeRelay(): Promise<FakeRelay> {
     until: (fits, from = 0) => untilTrue(() => frames.slice(from).find(fits)),
     untilConnected: async (count = 1) => void (await untilTrue(() => (connections >= count ? true : undefined))),
     drop: () => socket?.terminate(),
+    freeze: () => socket?.pause(),
     ping: () =>
       new Promise((resolve) => {
         socket?.once('pong', () => resolve());
