@@ -33,7 +33,7 @@ function open(token: string): void {
       sessions.clear();
       streams.clear();
       for (const session of allSessions) sessions.set(session.userId, session);
-      for (const stream of allStreams) streams.set(stream.userId, stream);
+      for (const stream of allStreams) takeStream(stream);
       render();
     },
     event: take,
@@ -78,9 +78,8 @@ function takeStream(stream: StreamView): void {
   streams.set(stream.userId, kept ? { ...stream, urls: kept } : stream);
   if (before?.streamId === stream.streamId && before.state === stream.state && before.message === stream.message)
     return;
-  const live =
-    stream.state === 'active' && stream.liveMs ? ` after ${(stream.liveMs / 1000).toFixed(1)} s` : '';
-  const why = stream.message ? `: ${stream.message}` : '';
+  const live = stream.state === 'active' && stream.liveMs ? ` after ${(stream.liveMs / 1000).toFixed(1)} s` : '';
+  const why = stream.message && stream.state !== 'active' ? `: ${stream.message}` : '';
   note(`${stream.userId}: ${stream.state}${live}${why}`, stream.state === 'failed');
 }
 
