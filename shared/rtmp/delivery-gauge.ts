@@ -15,6 +15,8 @@ export interface DeliverySample {
 }
 
 export interface DeliveryGauge {
+  /** So many bytes had been given to the connection at this time. */
+  sent(atMs: number, bytes: number): void;
   sample(sample: DeliverySample): void;
   /** RTMP's own acknowledgement: the ingest's program has read this much. */
   acknowledgedByIngest(bytes: number): void;
@@ -27,6 +29,8 @@ export interface DeliveryGauge {
 
 /** Bytes that TCP acknowledged lie in the peer's kernel, unread, when its program is killed. 2 s of flow cover that. */
 const MARGIN_MS = 2_000;
+/** Sends this close together are one. */
+const MARK_MS = 50;
 
 export function createDeliveryGauge({ marginMs = MARGIN_MS }: { marginMs?: number } = {}): DeliveryGauge {
   const steps: { atMs: number; bytes: number }[] = [];
@@ -34,16 +38,38 @@ export function createDeliveryGauge({ marginMs = MARGIN_MS }: { marginMs?: numbe
   let certainByTcp = 0;
   let certainByIngest: number | undefined;
   let lastProgressMs: number | undefined;
+  let lastSampleMs: number | undefined;
+  /** Something has moved after this sample, or at it nothing waited. */
+  let movedAfterMs = 0;
   let stalledMs = 0;
+  /** When bytes were given, oldest first, from the first unacknowledged one on. */
+  const marks: { atMs: number; bytes: number }[] = [];
+
+  /** Samples may be a second apart, so a stall is dated by when what waits was sent, unless something moved after that. */
+  function stuckSince(): number {
+    while (marks[0] && marks[0].bytes <= acknowledgedBytes) marks.shift();
+    return Math.max(movedAfterMs, marks[0]?.atMs ?? movedAfterMs);
+  }
 
   return {
+    sent(atMs, bytes) {
+      const last = marks.at(-1);
+      if (last && atMs - last.atMs < MARK_MS) last.bytes = bytes;
+      else marks.push({ atMs, bytes });
+    },
     sample({ atMs, acceptedBytes, kernelQueuedBytes, unwrittenBytes }) {
       const bytes = Math.max(acknowledgedBytes, acceptedBytes - kernelQueuedBytes);
       const isIdle = kernelQueuedBytes === 0 && unwrittenBytes === 0;
-      if (bytes > acknowledgedBytes || isIdle || lastProgressMs === undefined) lastProgressMs = atMs;
-      stalledMs = atMs - lastProgressMs;
+      const isMoving = bytes > acknowledgedBytes || isIdle || lastProgressMs === undefined;
       if (bytes > acknowledgedBytes) steps.push({ atMs, bytes });
       acknowledgedBytes = bytes;
+      if (isMoving || lastProgressMs === undefined) {
+        lastProgressMs = atMs;
+        movedAfterMs = isIdle ? atMs : (lastSampleMs ?? atMs);
+      }
+      const stuckMs = atMs - stuckSince();
+      stalledMs = isMoving ? 0 : stuckMs;
+      lastSampleMs = atMs;
       // The margin counts from the last progress: while nothing moves nothing becomes more certain, since a peer that
       // has stopped reading acknowledges only into its own buffer, and that buffer dies with it.
       for (let step = steps[0]; step && step.atMs <= lastProgressMs - marginMs; step = steps[0]) {

@@ -90,6 +90,7 @@ export function createPublication(options: PublicationOptions): Publication {
         timestampMs: tag.timestampMs % 0x1_0000_0000,
         payload: payloadOf(tag),
       });
+      gauge.sent(clock.monotonicMs(), session.bytesSent);
     },
     queuedBytes: () => kernelQueuedBytes + socket.writableLength,
     unwrittenBytes: () => socket.writableLength,

@@ -49,6 +49,26 @@ describe('delivery gauge', () => {
     gauge.sample({ atMs: 11_500, acceptedBytes: 0, kernelQueuedBytes: 0, unwrittenBytes: 10 });
     expect(gauge.stalledMs).toBe(2500);
   });
+  it('counts a stall from when what waits was sent, however far apart the samples are', () => {
+    const gauge = createDeliveryGauge();
+    gauge.sent(0, 1000);
+    gauge.sent(30, 1500);
+    gauge.sent(600, 2000);
+    gauge.sent(900, 3000);
+    samples(gauge, [
+      [500, 1500, 0],
+      [1000, 3000, 1500],
+    ]);
+    expect(gauge.stalledMs).toBe(400);
+    samples(gauge, [[1250, 4000, 2500]]);
+    expect(gauge.stalledMs).toBe(650);
+    // A full but moving uplink: what waits is old, yet something moved after the last sample.
+    samples(gauge, [
+      [1500, 4000, 2400],
+      [1750, 4000, 2400],
+    ]);
+    expect(gauge.stalledMs).toBe(500);
+  });
   it("trusts the ingest's own acknowledgements over TCP's", () => {
     const gauge = createDeliveryGauge();
     samples(gauge, [
