@@ -3,6 +3,8 @@
  * in the catalogue for good; every change is written before it is answered.
  */
 import type { Clock } from '../../shared/clock.ts';
+import { errorText } from '../../shared/errors.ts';
+import type { Log } from '../../shared/log.ts';
 import { type Redactor, Secret } from '../../shared/secrets.ts';
 import type { Catalogue } from './catalogue.ts';
 import {
@@ -38,6 +40,7 @@ export interface LiveInputRegistryOptions {
   catalogue: Pick<Catalogue, 'liveInputs' | 'saveLiveInput' | 'removeLiveInput' | 'inputOfKey' | 'saveKey'>;
   clock: Clock;
   redactor: Redactor;
+  log: Log;
   /** Called after an input was changed or removed. */
   onChanged: (uid: string) => void;
 }
@@ -45,7 +48,7 @@ export interface LiveInputRegistryOptions {
 const KEY_LIFE_MS = 6 * 3_600_000;
 
 export function createLiveInputRegistry(options: LiveInputRegistryOptions): LiveInputRegistry {
-  const { catalogue, clock, redactor, onChanged } = options;
+  const { catalogue, clock, log, redactor, onChanged } = options;
   const inputs = new Map<string, LiveInput>();
 
   /** A key ends in the uid of its input, which saves a table of keys. */
@@ -136,7 +139,15 @@ export function createLiveInputRegistry(options: LiveInputRegistryOptions): Live
     },
     connectionChanged(uid, state) {
       const input = inputs.get(uid);
-      if (input) keep({ ...input, status: nextStatus(input.status, state, isoTime(clock.now())) });
+      if (!input) return;
+      const changed = { ...input, status: nextStatus(input.status, state, isoTime(clock.now())) };
+      inputs.set(uid, changed);
+      try {
+        catalogue.saveLiveInput(changed);
+      } catch (error) {
+        // A publisher is not turned away because the disk is full.
+        log.warn({ inputUid: uid, cause: errorText(error) }, 'status-not-saved');
+      }
     },
   };
 }

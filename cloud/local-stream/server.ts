@@ -137,6 +137,7 @@ function build(options: LocalStreamOptions, identity: Identity): Parts {
     catalogue,
     clock,
     redactor,
+    log,
     onChanged(uid) {
       broadcasts.reconsider(uid);
       if (!registry.get(uid)?.enabled) ingest.cut(uid);

@@ -3,6 +3,7 @@
  * live-inprogress → inprogress → ready | error; the media itself lies with the recordings.
  */
 import type { Clock, Timer } from '../../shared/clock.ts';
+import { errorText } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import type { Catalogue } from './catalogue.ts';
 import type { LiveInput } from './live-input.ts';
@@ -44,12 +45,20 @@ export function createVideoLibrary(options: VideoLibraryOptions): VideoLibrary {
   const delays = new AbortController();
   let sweep: Timer | undefined;
 
+  /** Called from the path of live media: a full disk costs the memory of a restart, not the stream. */
+  function keep(video: Video): void {
+    videos.set(video.uid, video);
+    try {
+      catalogue.saveVideo(video);
+    } catch (error) {
+      log.warn({ videoUid: video.uid, cause: errorText(error) }, 'video-not-saved');
+    }
+  }
+
   function change(videoUid: string, fields: Partial<Video>): void {
     const video = videos.get(videoUid);
     if (!video) return;
-    const changed = { ...video, ...fields, modifiedMs: clock.now() };
-    videos.set(videoUid, changed);
-    catalogue.saveVideo(changed);
+    keep({ ...video, ...fields, modifiedMs: clock.now() });
     if (fields.state) log.info({ videoUid, state: fields.state }, 'video-state');
   }
 
@@ -97,8 +106,7 @@ export function createVideoLibrary(options: VideoLibraryOptions): VideoLibrary {
     get: (videoUid) => videos.get(videoUid),
     begin(input, size) {
       const video = { ...newVideo(input, clock.now()), ...size };
-      videos.set(video.uid, video);
-      catalogue.saveVideo(video);
+      keep(video);
       log.info({ videoUid: video.uid, inputUid: input.uid }, 'video-begun');
       return video;
     },

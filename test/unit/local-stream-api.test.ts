@@ -29,7 +29,13 @@ function createWorld({ dataDir = temporaryFolder(), clock = createTestClock() } 
   const changed: string[] = [];
   const videos = new Map<string, Video>();
   const redactor = createRedactor();
-  const registry = createLiveInputRegistry({ catalogue, clock, redactor, onChanged: (uid) => void changed.push(uid) });
+  const registry = createLiveInputRegistry({
+    catalogue,
+    clock,
+    redactor,
+    log: silentLog(),
+    onChanged: (uid) => void changed.push(uid),
+  });
   registry.start();
   const app = Fastify();
   const library = {

@@ -1,0 +1,261 @@
+/** From a publisher's arrival to the recording: hold window, new and continued videos, crash, full disk. */
+import { appendFileSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, describe, expect, it } from 'vitest';
+import { createBroadcasts } from '../../cloud/local-stream/broadcasts.ts';
+import { type Catalogue, openCatalogue } from '../../cloud/local-stream/catalogue.ts';
+import { type LiveInput, liveInputBody, newLiveInput } from '../../cloud/local-stream/live-input.ts';
+import { createRecordings, readTimeline } from '../../cloud/local-stream/recordings.ts';
+import { createVideoLibrary } from '../../cloud/local-stream/video-library.ts';
+import { createViewers } from '../../cloud/local-stream/viewers.ts';
+import { silentLog } from '../../shared/log.ts';
+import { temporaryFolder } from '../support/local-stream-world.ts';
+import { stretch, tags } from '../support/media-tags.ts';
+import { createTestClock } from '../support/test-clock.ts';
+
+const opened: Catalogue[] = [];
+afterEach(() => {
+  for (const catalogue of opened.splice(0)) catalogue.close();
+});
+
+function createWorld({ dataDir = temporaryFolder(), timeoutSeconds = 10 as number | null } = {}) {
+  const clock = createTestClock();
+  const log = silentLog();
+  const catalogue = openCatalogue({ dataDir });
+  opened.push(catalogue);
+  const folder = join(dataDir, 'videos');
+  const recordings = createRecordings({ folder, log });
+  const library = createVideoLibrary({ catalogue, recordings, clock, log, readyDelayMs: 500 });
+  const body = liveInputBody.parse({ recording: { mode: 'automatic', timeoutSeconds }, deleteRecordingAfterDays: 30 });
+  let input: LiveInput | undefined = newLiveInput(body, clock.now());
+  const { uid } = input;
+  const ends: Promise<void>[] = [];
+  const broadcasts = createBroadcasts({
+    clock,
+    log,
+    input: (asked) => (asked === uid ? input : undefined),
+    beginVideo: library.begin,
+    beginRecording: recordings.begin,
+    endVideo(videoUid, written) {
+      const end = library.end(videoUid, written);
+      ends.push(end);
+      return end;
+    },
+    defaultHoldMs: 60_000,
+    holdMarginMs: 3000,
+  });
+  return {
+    ...{ clock, library, recordings, broadcasts, folder, dataDir, uid },
+    change(changes: Partial<LiveInput> | undefined) {
+      input = input && changes && { ...input, ...changes };
+      broadcasts.reconsider(uid);
+    },
+    recording: (mode: 'off' | 'automatic') => ({ recording: { ...body.recording, mode } as LiveInput['recording'] }),
+    publish: (publicationId: string) => broadcasts.published({ inputUid: uid, publicationId }),
+    leave: (publicationId: string) => broadcasts.unpublished({ inputUid: uid, publicationId }),
+    send(publicationId: string, fromMs: number, untilMs: number, { headers = true } = {}) {
+      const all = [...(headers ? [tags.videoConfig(), tags.audioConfig()] : []), ...stretch({ fromMs, untilMs })];
+      for (const tag of all) broadcasts.tag(uid, publicationId, tag);
+    },
+    listed: () =>
+      broadcasts
+        .onAir(uid)
+        ?.window.presentation()
+        .segments.video.map(({ number }) => number),
+    /** All files are written and every ready delay has passed. */
+    async finished() {
+      // Writes end in their own time; the delay after them needs the clock to move.
+      while (library.list().some(({ state }) => state === 'inprogress')) await clock.advance(100);
+      await Promise.all(ends);
+    },
+  };
+}
+
+describe('one broadcast', () => {
+  it('has a video from its first segment on, and none without pictures', async () => {
+    const { publish, send, leave, broadcasts, library, uid, clock } = createWorld();
+    publish('p1');
+    expect(broadcasts.onAir(uid)).toBeUndefined();
+    leave('p1');
+    await clock.advance(13_000);
+    expect(library.list()).toEqual([]);
+    publish('p2');
+    send('p2', 0, 1100);
+    expect(library.list()).toMatchObject([{ state: 'live-inprogress', width: 640, height: 360 }]);
+    expect(broadcasts.onAir(uid)).toMatchObject({ isLive: true, videoUid: library.list()[0]?.uid });
+    broadcasts.close();
+  });
+  it('is held for its time and three seconds, frozen, and then over', async () => {
+    const { publish, send, leave, broadcasts, library, listed, uid, clock, finished, recordings } = createWorld();
+    publish('p1');
+    send('p1', 0, 3100);
+    leave('p1');
+    expect(broadcasts.onAir(uid)?.isLive).toBe(false);
+    await clock.advance(12_999);
+    expect(listed()).toEqual([0, 1, 2]);
+    await clock.advance(1);
+    expect(broadcasts.onAir(uid)).toBeUndefined();
+    await finished();
+    const [video] = library.list();
+    // The picture that was open when the publisher left is in the recording.
+    expect(video).toMatchObject({ state: 'ready', durationMs: 3120 });
+    expect((await recordings.read(video?.uid ?? ''))?.segments.video).toHaveLength(4);
+    expect(clock.pending()).toEqual([]);
+  });
+  it('is held for the default time when the input names none', async () => {
+    const { publish, send, leave, broadcasts, uid, clock } = createWorld({ timeoutSeconds: null });
+    publish('p1');
+    send('p1', 0, 1100);
+    leave('p1');
+    await clock.advance(62_999);
+    expect(broadcasts.onAir(uid)).toBeDefined();
+    await clock.advance(1);
+    expect(broadcasts.onAir(uid)).toBeUndefined();
+  });
+  it('goes on when the publisher returns in time: same video, no discontinuity on the same timeline', async () => {
+    const { publish, send, leave, broadcasts, library, listed, uid, clock } = createWorld();
+    publish('p1');
+    send('p1', 0, 2100);
+    leave('p1');
+    await clock.advance(5000);
+    publish('p2');
+    send('p2', 2120, 5100);
+    expect(listed()).toEqual([0, 1, 2, 3]);
+    expect(
+      new Set(
+        broadcasts
+          .onAir(uid)
+          ?.window.presentation()
+          .periods.map(({ index }) => index),
+      ),
+    ).toEqual(new Set([0]));
+    await clock.advance(60_000);
+    expect(broadcasts.onAir(uid)?.isLive).toBe(true);
+    expect(library.list()).toHaveLength(1);
+    broadcasts.close();
+  });
+  it('another video when it returns too late', async () => {
+    const { publish, send, leave, library, clock, finished, broadcasts } = createWorld();
+    publish('p1');
+    send('p1', 0, 2100);
+    leave('p1');
+    await clock.advance(13_000);
+    await finished();
+    publish('p2');
+    send('p2', 15_000, 17_100);
+    expect(library.list().map(({ state }) => state)).toEqual(['live-inprogress', 'ready']);
+    broadcasts.close();
+  });
+  it('what comes late from a publisher that was replaced changes nothing', () => {
+    const { publish, send, leave, listed, broadcasts, uid } = createWorld();
+    publish('p1');
+    send('p1', 0, 1100);
+    leave('p1');
+    publish('p2');
+    leave('p1');
+    send('p1', 1120, 4000, { headers: false });
+    expect(broadcasts.onAir(uid)?.isLive).toBe(true);
+    expect(listed()).toEqual([0]);
+    broadcasts.close();
+  });
+});
+
+describe('settings', () => {
+  it('switched off or deleted, it ends at once', async () => {
+    for (const change of [{ enabled: false }, undefined]) {
+      const world = createWorld();
+      world.publish('p1');
+      world.send('p1', 0, 2100);
+      world.change(change);
+      expect(world.broadcasts.onAir(world.uid)).toBeUndefined();
+      await world.finished();
+      expect(world.library.list()).toMatchObject([{ state: 'ready' }]);
+    }
+  });
+  it('not recorded, it does not play; recorded again, it goes on as another video without new headers', async () => {
+    const { publish, send, change, recording, listed, library, broadcasts } = createWorld();
+    publish('p1');
+    send('p1', 0, 2100);
+    change(recording('off'));
+    send('p1', 2120, 4000, { headers: false });
+    expect(listed()).toBeUndefined();
+    change(recording('automatic'));
+    send('p1', 4000, 6100, { headers: false });
+    expect(listed()).toEqual([0, 1]);
+    expect(library.list()).toHaveLength(2);
+    broadcasts.close();
+  });
+});
+
+describe('recordings', () => {
+  it('a killed process leaves what was written whole, and the next one makes it ready', async () => {
+    const before = createWorld();
+    before.publish('p1');
+    before.send('p1', 0, 4100);
+    const [video] = before.library.list();
+    const folder = join(before.folder, video?.uid ?? '');
+    // Writes are in flight: wait for the fourth segment's line, then let the process be gone.
+    const written = async () => (await before.recordings.read(video?.uid ?? ''))?.segments.video.length;
+    while ((await written()) !== 4) await before.clock.advance(1);
+    appendFileSync(join(folder, 'timeline.jsonl'), '{"segment":{"track":"vid');
+    for (const catalogue of opened.splice(0)) catalogue.close();
+
+    const after = createWorld({ dataDir: before.dataDir });
+    await after.library.start();
+    expect(after.library.list()).toMatchObject([{ uid: video?.uid, state: 'ready', durationMs: 4000 }]);
+    await after.clock.advance(30 * 86_400_000);
+    expect(after.library.list()).toEqual([]);
+    while (readdirSync(after.folder).length > 0) await after.clock.advance(1);
+    await after.library.close();
+  });
+  it('a disk that takes nothing ends the recording, not the stream', async () => {
+    const { publish, send, leave, listed, library, folder, finished, clock } = createWorld();
+    mkdirSync(join(folder, '..'), { recursive: true });
+    writeFileSync(folder, 'in the way');
+    publish('p1');
+    send('p1', 0, 2100);
+    expect(listed()).toEqual([0, 1]);
+    await clock.advance(10);
+    send('p1', 2120, 5100, { headers: false });
+    expect(listed()).toHaveLength(4);
+    leave('p1');
+    await clock.advance(13_000);
+    await finished();
+    expect(library.list()).toMatchObject([{ state: 'error', errorCode: 'ERR_DURATION_TOO_SHORT' }]);
+  });
+  it('live lists eight segments and holds some more; the recording has all', async () => {
+    const { publish, send, listed, broadcasts, uid, library, finished, change, recordings } = createWorld();
+    publish('p1');
+    send('p1', 0, 30_100);
+    expect(listed()).toEqual([22, 23, 24, 25, 26, 27, 28, 29]);
+    const window = broadcasts.onAir(uid)?.window;
+    expect(window?.media('video-14.m4s')).toBeDefined();
+    expect(window?.media('video-13.m4s')).toBeUndefined();
+    expect(window?.media('video-init-0.mp4')).toBeDefined();
+    change({ enabled: false });
+    await finished();
+    const [video] = library.list();
+    expect((await recordings.read(video?.uid ?? ''))?.segments.video).toHaveLength(31);
+    expect(await recordings.media(video?.uid ?? '', 'video-13.m4s')).toBeDefined();
+    expect(await recordings.media(video?.uid ?? '', '../../catalogue.db')).toBeUndefined();
+  });
+  it('a timeline without a picture is nothing to play', () => {
+    expect(readTimeline('')).toBeUndefined();
+    expect(readTimeline('{"period":{"index":0,"wallMs":1}}\n')).toBeUndefined();
+  });
+});
+
+describe('viewers', () => {
+  it('are counted while they ask', async () => {
+    const clock = createTestClock();
+    const viewers = createViewers({ clock });
+    viewers.seen('v', 'one');
+    viewers.seen('v', 'one');
+    await clock.advance(10_000);
+    viewers.seen('v', 'two');
+    expect(viewers.count('v')).toBe(2);
+    await clock.advance(6000);
+    expect(viewers.count('v')).toBe(1);
+    expect(viewers.count('other')).toBe(0);
+  });
+});

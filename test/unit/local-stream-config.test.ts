@@ -1,0 +1,65 @@
+/** Flags and environment of the local Stream: defaults, precedence, and a precise error for everything else. */
+import { describe, expect, it } from 'vitest';
+import { helpText, readConfig } from '../../cloud/local-stream/config.ts';
+import { GlasscastError } from '../../shared/errors.ts';
+import { Secret } from '../../shared/secrets.ts';
+
+const reject = (args: string[], env: NodeJS.ProcessEnv = {}): string => {
+  try {
+    readConfig(args, env);
+  } catch (error) {
+    if (error instanceof GlasscastError && error.code === 'INVALID_CONFIG') return error.message;
+  }
+  throw new Error('it was accepted');
+};
+
+describe('the configuration', () => {
+  it('has a default for everything', () => {
+    expect(readConfig([], {})).toEqual({
+      dataDir: '.glasscast/local-stream',
+      listenHost: '127.0.0.1',
+      publicHost: '127.0.0.1',
+      httpPort: 8788,
+      rtmpPort: 1935,
+      accountId: 'a1'.repeat(16),
+      holdSeconds: 60,
+      readyDelayMs: 500,
+      storageLimitMinutes: 1000,
+      logLevel: 'info',
+    });
+  });
+  it('flags win over the environment', () => {
+    const env = {
+      GLASSCAST_LOCAL_STREAM_HTTP_PORT: '1',
+      GLASSCAST_LOCAL_STREAM_RTMP_PORT: '2',
+      FFMPEG_PATH: '/f',
+      PATH: '/bin',
+    };
+    expect(readConfig(['--http-port', '0'], env)).toMatchObject({ httpPort: 0, rtmpPort: 2, ffmpegPath: '/f' });
+  });
+  it('the token comes by environment only, and is a secret', () => {
+    const config = readConfig([], { GLASSCAST_LOCAL_STREAM_API_TOKEN: 'long-enough' });
+    expect(config).toMatchObject({ apiToken: expect.any(Secret) });
+    expect(JSON.stringify(config)).not.toContain('long-enough');
+    expect(reject(['--api-token', 'long-enough'])).toContain('--api-token');
+  });
+  it.each([
+    [['--http-port', '70000'], {}, 'httpPort'],
+    [['--account-id', 'xyz'], {}, 'accountId: must be 32 hex digits'],
+    [['--log-level', 'loud'], {}, 'logLevel'],
+    [['--bogus', '1'], {}, '--bogus'],
+    [['stray'], {}, 'stray'],
+    [[], { GLASSCAST_LOCAL_STREAM_BOGUS: '1' }, 'GLASSCAST_LOCAL_STREAM_BOGUS'],
+  ])('%j %j names %s', (args, env, named) => {
+    expect(reject(args, env)).toContain(named);
+  });
+  it('a wrong token is not repeated', () => {
+    expect(reject([], { GLASSCAST_LOCAL_STREAM_API_TOKEN: 'short' })).not.toContain('short,');
+  });
+  it('help names every setting', () => {
+    expect(readConfig(['--help'], {})).toBe('help');
+    for (const flag of ['--data-dir', '--http-port', 'GLASSCAST_LOCAL_STREAM_API_TOKEN', '--hold-seconds']) {
+      expect(helpText()).toContain(flag);
+    }
+  });
+});
