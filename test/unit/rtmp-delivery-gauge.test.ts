@@ -26,6 +26,8 @@ describe('delivery gauge', () => {
   });
   it('becomes no more certain while nothing moves, and says for how long', () => {
     const gauge = createDeliveryGauge();
+    gauge.sent(0, 1000);
+    gauge.sent(1500, 9000);
     samples(gauge, [
       [0, 1000, 0],
       [1500, 5000, 2000],
