@@ -1,0 +1,164 @@
+import { describe, expect, it } from 'vitest';
+import { createCleanup } from '../../cloud/cleanup.ts';
+import { createSqliteStore } from '../../cloud/store/sqlite-store.ts';
+import { GlasscastError } from '../../shared/errors.ts';
+import { silentLog } from '../../shared/log.ts';
+import { Secret } from '../../shared/secrets.ts';
+import { createTestClock, settle } from '../support/test-clock.ts';
+
+const gone = () => new GlasscastError('LIVE_INPUT_NOT_FOUND');
+
+function world({ keepRecordings = false } = {}) {
+  const clock = createTestClock();
+  const store = createSqliteStore({ file: ':memory:' });
+  const done: string[] = [];
+  const provider = {
+    videos: ['video-1', 'video-2'],
+    outputs: ['output-1'],
+    inputs: [] as { uid: string; streamId: string | undefined }[],
+    fails: undefined as GlasscastError | undefined,
+    liveUntilMs: 0,
+  };
+  const did = async (what: string) => {
+    if (provider.fails) throw provider.fails;
+    done.push(what);
+  };
+  const inputs = {
+    setEnabled: (uid: string, enabled: boolean) => did(`${uid} enabled ${enabled}`),
+    delete: (uid: string) => did(`delete ${uid}`),
+    list: async () => provider.inputs,
+    videos: async () => provider.videos.map((uid) => ({ uid, state: 'ready' })),
+    async deleteVideo(uid: string) {
+      if (clock.monotonicMs() < provider.liveUntilMs) throw new GlasscastError('PROVIDER_CONFLICT');
+      await did(`delete ${uid}`);
+      provider.videos = provider.videos.filter((video) => video !== uid);
+    },
+    outputs: async () =>
+      provider.outputs.map((uid) => ({ uid, url: '', streamKey: new Secret('x'), enabled: true, state: undefined })),
+    deleteOutput: (_uid: string, output: string) => did(`delete ${output}`),
+  };
+  const make = () => createCleanup({ inputs, store, clock, log: silentLog(), keepRecordings, random: () => 0 });
+  return { clock, store, done, provider, inputs, make, cleanup: make() };
+}
+
+describe('deletion', () => {
+  it('goes by the order of the contract, and strikes the entry out at the end [11]', async () => {
+    const { cleanup, store, done, clock } = world();
+    await cleanup.intend('m1');
+    expect(await store.ledger()).toMatchObject([{ streamId: 'm1', doomed: false }]);
+    await cleanup.created('m1', 'uid-1');
+    await settle();
+    expect([done, (await store.ledger())[0]?.liveInputUid]).toEqual([[], 'uid-1']);
+    cleanup.discard('m1');
+    await settle();
+    expect(done).toEqual([
+      'uid-1 enabled false',
+      'delete video-1',
+      'delete video-2',
+      'delete output-1',
+      'delete uid-1',
+    ]);
+    expect([await store.ledger(), cleanup.pending(), clock.pending()]).toEqual([[], [], []]);
+  });
+
+  it('keeps recordings when it is to', async () => {
+    const { cleanup, done } = world({ keepRecordings: true });
+    await cleanup.intend('m1');
+    await cleanup.created('m1', 'uid-1');
+    cleanup.discard('m1');
+    await settle();
+    expect(done.filter((what) => what.includes('video'))).toEqual([]);
+    expect(done.at(-1)).toBe('delete uid-1');
+  });
+
+  it('waits out a recording that is still live, then starts over', async () => {
+    const { cleanup, done, provider, clock, store } = world();
+    provider.liveUntilMs = 20_000;
+    await cleanup.intend('m1');
+    await cleanup.created('m1', 'uid-1');
+    cleanup.discard('m1');
+    await clock.advance(19_000);
+    expect(done.filter((what) => what.startsWith('delete'))).toEqual([]);
+    expect(await store.ledger()).toMatchObject([{ doomed: true }]);
+    await clock.advance(60_000);
+    expect([done.at(-1), await store.ledger()]).toEqual(['delete uid-1', []]);
+  });
+
+  it('repeats until the provider answers, and takes what is gone for done', async () => {
+    const { cleanup, provider, clock, inputs } = world();
+    provider.fails = new GlasscastError('PROVIDER_UNREACHABLE');
+    await cleanup.intend('m1');
+    await cleanup.created('m1', 'uid-1');
+    cleanup.discard('m1');
+    await clock.advance(600_000);
+    expect(cleanup.pending()).toEqual(['m1']);
+    provider.fails = undefined;
+    inputs.delete = () => Promise.reject(gone());
+    inputs.setEnabled = () => Promise.reject(gone());
+    await clock.advance(60_000);
+    expect(cleanup.pending()).toEqual([]);
+  });
+
+  it('waits for a creation that is under way', async () => {
+    const { cleanup, done } = world();
+    await cleanup.intend('m1');
+    cleanup.discard('m1');
+    await settle();
+    expect([done, cleanup.pending()]).toEqual([[], ['m1']]);
+    await cleanup.created('m1', 'uid-1');
+    await settle();
+    expect(done.at(-1)).toBe('delete uid-1');
+  });
+
+  it('finds by its mark an input whose creation was never answered', async () => {
+    const { cleanup, done, provider } = world();
+    provider.inputs = [
+      { uid: 'theirs', streamId: undefined },
+      { uid: 'ours', streamId: 'm1' },
+    ];
+    await cleanup.intend('m1');
+    await cleanup.created('m1', undefined);
+    cleanup.discard('m1');
+    await settle();
+    expect([done.at(0), done.at(-1)]).toEqual(['ours enabled false', 'delete ours']);
+  });
+
+  it('asks for nothing when the provider refused outright', async () => {
+    const { cleanup, done, store } = world();
+    await cleanup.intend('m1');
+    await cleanup.refused('m1');
+    cleanup.discard('m1');
+    await settle();
+    expect([done, await store.ledger()]).toEqual([[], []]);
+  });
+});
+
+describe('another process', () => {
+  it('removes what was left behind, whatever state it was in', async () => {
+    const { cleanup, make, done, provider, clock, store } = world();
+    await cleanup.intend('m1');
+    await cleanup.created('m1', 'uid-1');
+    await cleanup.intend('m2');
+    provider.inputs = [{ uid: 'uid-2', streamId: 'm2' }];
+    const closing = cleanup.close(0);
+    await clock.advance(100);
+    await closing;
+    const next = make();
+    await next.start();
+    await settle();
+    expect(done.filter((what) => what.startsWith('delete uid'))).toEqual(['delete uid-1', 'delete uid-2']);
+    expect(await store.ledger()).toEqual([]);
+  });
+
+  it('gets what could not be deleted before the close', async () => {
+    const { cleanup, provider, clock, store } = world();
+    provider.fails = new GlasscastError('PROVIDER_UNREACHABLE');
+    await cleanup.intend('m1');
+    await cleanup.created('m1', 'uid-1');
+    cleanup.discard('m1');
+    const closing = cleanup.close(1_000);
+    await clock.advance(1_200);
+    await closing;
+    expect([await store.ledger(), clock.pending()]).toMatchObject([[{ streamId: 'm1', doomed: true }], []]);
+  });
+});

@@ -1,0 +1,232 @@
+import { describe, expect, it } from 'vitest';
+import { createLiveInputs, providerProfiles } from '../../cloud/live-inputs.ts';
+import { createStreamApi, type StreamApiOptions } from '../../cloud/stream-api.ts';
+import { silentLog } from '../../shared/log.ts';
+import { Secret } from '../../shared/secrets.ts';
+import { createTestClock, type TestClock } from '../support/test-clock.ts';
+
+const UID = 'a'.repeat(32);
+const KEY = `${'b'.repeat(32)}k${UID}`;
+const ok = (result: unknown) => ({ status: 200, body: { success: true, errors: [], messages: [], result } });
+const refusal = (status: number, code: number, headers: Record<string, string> = {}) => ({
+  status,
+  headers,
+  body: { success: false, errors: [{ code, message: `code ${code}` }], messages: [], result: null },
+});
+const created = (change: object = {}) => ({
+  uid: UID,
+  meta: { app: 'glasscast', stream: 'm1' },
+  recording: { mode: 'automatic', timeoutSeconds: 120 },
+  deleteRecordingAfterDays: 30,
+  rtmps: { url: 'rtmps://live.cloudflare.com:443/live/', streamKey: KEY },
+  webRTC: { url: 'https://customer-x.cloudflarestream.com/SECRET/webRTC/publish' },
+  webRTCPlayback: { url: `https://customer-x.cloudflarestream.com/${UID}/webRTC/play` },
+  status: null,
+  ...change,
+});
+
+type Answer = { status: number; body?: unknown; text?: string; headers?: Record<string, string> } | Error | 'hang';
+interface Call {
+  method: string;
+  url: string;
+  headers: Record<string, string>;
+  body: unknown;
+}
+
+function world(
+  answers: Answer[],
+  options: Partial<StreamApiOptions> = {},
+  kind: 'local' | 'cloudflare' = 'cloudflare',
+) {
+  const clock = createTestClock();
+  const calls: Call[] = [];
+  const fetchFake = ((url: string, init: RequestInit) => {
+    const { method = 'GET', headers, body, signal } = init;
+    calls.push({
+      method,
+      url,
+      headers: headers as Record<string, string>,
+      body: body ? JSON.parse(String(body)) : undefined,
+    });
+    const answer = answers.shift() ?? new Error('no more answers');
+    if (answer instanceof Error) return Promise.reject(new TypeError('fetch failed', { cause: answer }));
+    if (answer === 'hang') {
+      return new Promise((_, reject) => signal?.addEventListener('abort', () => reject(signal.reason)));
+    }
+    const text = answer.text ?? JSON.stringify(answer.body);
+    return Promise.resolve(new Response(text, { status: answer.status, headers: answer.headers ?? {} }));
+  }) as typeof fetch;
+  const api = createStreamApi({
+    apiBaseUrl: 'https://api.example/client/v4/',
+    accountId: 'acc',
+    apiToken: new Secret('the-api-token'),
+    clock,
+    log: silentLog(),
+    fetch: fetchFake,
+    random: () => 0,
+    ...options,
+  });
+  const inputs = createLiveInputs({ api, profile: providerProfiles[kind] });
+  return { clock, calls, inputs };
+}
+const asked = { streamId: 'm1', idempotencyKey: 'key-1', holdSeconds: 120, deleteRecordingAfterDays: 30 };
+
+/** Settles a call that waits on the test clock. */
+async function after<T>(clock: TestClock, ms: number, work: Promise<T>): Promise<T> {
+  const settled = work.catch((error: unknown) => error as never);
+  await clock.advance(ms);
+  return settled;
+}
+
+describe('creation', () => {
+  it('asks for a playable input with a mark and an idempotency key, and gives the addresses to watch [23, 24, 25]', async () => {
+    const { calls, inputs } = world([ok(created())]);
+    const input = await inputs.create(asked);
+    expect(calls).toMatchObject([
+      {
+        method: 'POST',
+        url: 'https://api.example/client/v4/accounts/acc/stream/live_inputs',
+        headers: { authorization: 'Bearer the-api-token', 'idempotency-key': 'key-1' },
+        body: {
+          meta: { name: 'glasscast m1', app: 'glasscast', stream: 'm1' },
+          recording: { mode: 'automatic', timeoutSeconds: 120 },
+          deleteRecordingAfterDays: 30,
+        },
+      },
+    ]);
+    expect(input.publishUrl.reveal()).toBe(`rtmps://live.cloudflare.com:443/live/${KEY}`);
+    expect(JSON.stringify(input)).not.toContain(KEY);
+    expect(input).toMatchObject({
+      uid: UID,
+      ingestState: 'never-connected',
+      urls: {
+        hlsUrl: `https://customer-x.cloudflarestream.com/${UID}/manifest/video.m3u8`,
+        dashUrl: `https://customer-x.cloudflarestream.com/${UID}/manifest/video.mpd`,
+        previewUrl: `https://customer-x.cloudflarestream.com/${UID}/iframe`,
+      },
+    });
+    expect(input.urls.webrtcUrl).toBeUndefined();
+    expect(JSON.stringify(input)).not.toMatch(/SECRET|publish"/);
+  });
+
+  it.each([
+    ['recording.mode', { recording: { mode: 'off', timeoutSeconds: 120 } }],
+    ['recording.timeoutSeconds', { recording: { mode: 'automatic', timeoutSeconds: null } }],
+    ['deleteRecordingAfterDays', { deleteRecordingAfterDays: null }],
+  ])('takes back an input whose %s was ignored', async (setting, change) => {
+    const { calls, inputs } = world([ok(created(change)), { status: 200, text: '' }]);
+    await expect(inputs.create(asked)).rejects.toMatchObject({ code: 'PROVIDER_ECHO_MISMATCH', details: { setting } });
+    expect(calls[1]).toMatchObject({ method: 'DELETE', url: expect.stringContaining(UID) });
+  });
+
+  it('is repeated with its key after a failure, and only with it', async () => {
+    const { clock, calls, inputs } = world([refusal(500, 10001), new Error('reset'), ok(created())]);
+    expect(await after(clock, 5_000, inputs.create(asked))).toMatchObject({ uid: UID });
+    expect(new Set(calls.map(({ headers }) => headers['idempotency-key']))).toEqual(new Set(['key-1']));
+    const output = world([refusal(500, 10001)]);
+    const target = { url: 'rtmp://a.example/live', streamKey: new Secret('k') };
+    const failed = await after(output.clock, 60_000, output.inputs.createOutput(UID, target));
+    expect(failed).toMatchObject({ code: 'PROVIDER_FAILED' });
+    expect(output.calls.length).toBe(1);
+  });
+});
+
+describe('answers', () => {
+  it.each<[string, Answer, string]>([
+    ['a bad token', refusal(401, 10000), 'PROVIDER_UNAUTHORIZED'],
+    ['a forbidden call', refusal(403, 10000), 'PROVIDER_UNAUTHORIZED'],
+    ['no subscription', refusal(403, 10002), 'PROVIDER_REJECTED'],
+    ['a bad body', refusal(400, 10060), 'PROVIDER_REJECTED'],
+    ['an unknown input', refusal(404, 10003), 'LIVE_INPUT_NOT_FOUND'],
+    ['an unknown route', refusal(404, 7003), 'PROVIDER_REJECTED'],
+    ['a conflict', refusal(409, 10046), 'PROVIDER_CONFLICT'],
+  ])('%s is %s, at once', async (_name, answer, code) => {
+    const { calls, inputs } = world([answer]);
+    await expect(inputs.get(UID)).rejects.toMatchObject({ code });
+    expect(calls.length).toBe(1);
+  });
+
+  it.each<[string, Answer, string]>([
+    ['success: false', { status: 200, body: { success: false, result: null } }, 'PROVIDER_FAILED'],
+    ['a web page', { status: 200, text: '<html>' }, 'PROVIDER_FAILED'],
+    ['a refused connection', new Error('x'), 'PROVIDER_UNREACHABLE'],
+    ['silence', 'hang', 'PROVIDER_UNREACHABLE'],
+  ])('%s is a failure after three attempts', async (_name, answer, code) => {
+    const { clock, calls, inputs } = world([answer, answer, answer, answer]);
+    expect(await after(clock, 60_000, inputs.get(UID))).toMatchObject({ code });
+    expect(calls.length).toBe(3);
+    expect(clock.pending()).toEqual([]);
+  });
+
+  it('waits as long as it is told, but not for ever', async () => {
+    const short = world([refusal(429, 10000, { 'retry-after': '7' }), ok(created())]);
+    const got = short.inputs.get(UID);
+    await short.clock.advance(6_999);
+    expect(short.calls.length).toBe(1);
+    await short.clock.advance(1);
+    expect(await got).toMatchObject({ uid: UID });
+    const long = world([refusal(429, 10000, { 'retry-after': '300' })]);
+    await expect(long.inputs.get(UID)).rejects.toMatchObject({ code: 'PROVIDER_RATE_LIMITED' });
+    expect(long.calls.length).toBe(1);
+  });
+
+  it('keeps to its budget', async () => {
+    const { clock, calls, inputs } = world(
+      Array.from({ length: 20 }, () => ok(created())),
+      { maxRequestsPerSecond: 3 },
+    );
+    const all = Promise.all(Array.from({ length: 20 }, () => inputs.get(UID)));
+    await clock.advance(1_000);
+    expect(calls.length).toBeLessThanOrEqual(5 + 3 + 1);
+    await clock.advance(10_000);
+    await all;
+    expect(calls.length).toBe(20);
+  });
+
+  it('reads every shape of lists, states and empty successes', async () => {
+    const items = [
+      { uid: UID, meta: { app: 'glasscast', stream: 'm1' } },
+      { uid: 'other', meta: {} },
+    ];
+    const expected = [
+      { uid: UID, streamId: 'm1' },
+      { uid: 'other', streamId: undefined },
+    ];
+    const usage = { totalStorageMinutes: 1, totalStorageMinutesLimit: 2, videoCount: 3 };
+    const { inputs } = world([
+      ok(items),
+      ok({ liveInputs: items, range: 2, total: 2 }),
+      ok(created({ status: 'connected' })),
+      ok(created({ status: { current: { state: 'disconnected' }, history: [] } })),
+      ok(created({ status: { current: null } })),
+      ok(created({ status: 'something_new' })),
+      { status: 200, text: '' },
+      { status: 200, text: '{}' },
+      ok([{ uid: 'v', status: { state: 'live-inprogress' } }, { uid: 'w' }]),
+      ok([{ uid: 'o', url: 'rtmp://a/live', streamKey: 'key-of-output' }]),
+      ok(usage),
+    ]);
+    expect(await inputs.list()).toEqual(expected);
+    expect(await inputs.list()).toEqual(expected);
+    const states = [];
+    for (let count = 0; count < 4; count += 1) states.push((await inputs.get(UID)).ingestState);
+    expect(states).toEqual(['connected', 'disconnected', 'unknown', 'unknown']);
+    await inputs.delete(UID);
+    await inputs.deleteVideo('v');
+    expect(await inputs.videos(UID)).toEqual([
+      { uid: 'v', state: 'live-inprogress' },
+      { uid: 'w', state: 'unknown' },
+    ]);
+    const outputs = await inputs.outputs(UID);
+    expect(outputs).toMatchObject([{ uid: 'o', enabled: true, state: undefined }]);
+    expect(JSON.stringify(outputs)).not.toContain('key-of-output');
+    expect(await inputs.storageUsage()).toEqual(usage);
+  });
+
+  it('names the field of an answer that it cannot use, and prints no key', async () => {
+    const { inputs } = world([ok({ ...created(), rtmps: { url: 5, streamKey: KEY } })]);
+    const error = (await inputs.get(UID).catch((thrown: unknown) => thrown)) as Error;
+    expect(error.message).toMatch(/rtmps\.url/);
+    expect(error.message).not.toContain(KEY);
+  });
+});
