@@ -3,8 +3,11 @@ import type { TrackKind } from './fmp4.ts';
 import type { Period, Segment, TrackDescription } from './packager.ts';
 import { bandwidthBps, durationMs, type Presentation, totalMs, wallMs } from './presentation.ts';
 
-/** @param segmentBase address of the folder of segments, ending in a slash, as the player will resolve it. */
-export function mpd(presentation: Presentation, segmentBase: string): string {
+/**
+ * @param segmentBase address of the folder of segments, ending in a slash, as the player will resolve it.
+ * @param nowMs our wall clock: a live player that is not told asks a time server somewhere on the internet.
+ */
+export function mpd(presentation: Presentation, segmentBase: string, nowMs: number): string {
   const { isEnded, startedMs, longestMs, segments } = presentation;
   const newest = segments.video.at(-1);
   const publishedMs = newest ? wallMs(newest, presentation.periods) + durationMs(newest) : startedMs;
@@ -19,6 +22,7 @@ export function mpd(presentation: Presentation, segmentBase: string): string {
     `<MPD xmlns="urn:mpeg:dash:schema:mpd:2011" profiles="${profile}" ${timing} minBufferTime="PT1S" maxSegmentDuration="${longest}">`,
     `  <BaseURL>${segmentBase}</BaseURL>`,
     ...periodStarts(presentation).map((placed) => periodElement(presentation, placed)),
+    ...(isEnded ? [] : [`  <UTCTiming schemeIdUri="urn:mpeg:dash:utc:direct:2014" value="${iso(nowMs)}"/>`]),
     '</MPD>',
     '',
   ].join('\n');

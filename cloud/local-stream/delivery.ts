@@ -22,6 +22,8 @@ export interface DeliveryOptions {
   recordings: Pick<Recordings, 'read' | 'media'>;
   thumbnails: Thumbnails;
   viewers: Viewers;
+  /** Wall clock, ms since the epoch. */
+  nowMs: () => number;
 }
 
 type IdRoute = { Params: { id: string } };
@@ -63,7 +65,7 @@ export function createDelivery(options: DeliveryOptions): FastifyPluginCallback 
       return reply.type(MANIFEST_TYPE.hls).send(masterPlaylist(presentation, uri));
     }
     if (name === 'video.mpd') {
-      return reply.type(MANIFEST_TYPE.dash).send(mpd(presentation, `../../${videoUid}/segments/`));
+      return reply.type(MANIFEST_TYPE.dash).send(mpd(presentation, `../../${videoUid}/segments/`, options.nowMs()));
     }
     const [, kind, track] = MEDIA_PLAYLIST.exec(name) ?? [];
     if (!track) return notFound(reply);

@@ -174,7 +174,9 @@ function build(options: LocalStreamOptions, identity: Identity): Parts {
   });
   const viewers = createViewers({ clock });
   const { get: input } = registry;
-  http.register(createDelivery({ input, video: library.get, broadcasts, recordings, thumbnails, viewers }));
+  http.register(
+    createDelivery({ input, video: library.get, broadcasts, recordings, thumbnails, viewers, nowMs: clock.now }),
+  );
   http.get('/healthz', () => ({ status: 'ok', publications: ingest.publications().length }));
   return { catalogue, registry, library, broadcasts, ingest, thumbnails, http };
 }

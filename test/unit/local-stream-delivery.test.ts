@@ -46,6 +46,7 @@ function createWorld({ segments = 12 } = {}) {
       },
       thumbnails: createThumbnails({ ffmpeg: () => Promise.reject(new Error('none here')), spawn, clock, log }),
       viewers: createViewers({ clock }),
+      nowMs: clock.now,
     }),
   );
   const get = async (url: string, method: 'GET' | 'POST' | 'OPTIONS' | 'HEAD' = 'GET') => {

@@ -83,10 +83,11 @@ describe('HLS', () => {
 
 describe('DASH', () => {
   it('live: periods on the wall clock, runs of equal segments as one', () => {
-    const text = mpd(presentation(false), '../segments/');
+    const text = mpd(presentation(false), '../segments/', startedMs + 40_000);
     expect(text).toContain(
       'type="dynamic" availabilityStartTime="2023-11-14T22:13:20.000Z" publishTime="2023-11-14T22:13:53.040Z"',
     );
+    expect(text).toContain('utc:direct:2014" value="2023-11-14T22:14:00.000Z"');
     expect(text).toContain('<Period id="3" start="PT20.000S">');
     expect(text).toContain('<Period id="4" start="PT32.000S">');
     expect(text).toContain('presentationTimeOffset="1800000" startNumber="20" initialization="video-init-3.mp4"');
@@ -96,7 +97,7 @@ describe('DASH', () => {
     expect(text).toContain('codecs="mp4a.40.2" bandwidth="64000" audioSamplingRate="44100"');
   });
   it('ended: static, from zero, without the pause', () => {
-    const text = mpd(presentation(true), '');
+    const text = mpd(presentation(true), '', startedMs);
     expect(text).toContain('type="static" mediaPresentationDuration="PT3.040S"');
     expect(text).toContain('<Period id="3" start="PT0.000S">');
     expect(text).toContain('<Period id="4" start="PT2.000S">');
