@@ -1,0 +1,124 @@
+import { EventEmitter } from 'node:events';
+import { describe, expect, it } from 'vitest';
+import type { WebSocket } from 'ws';
+import { createSocket, type SocketLimits } from '../../cloud/socket.ts';
+import { GlasscastError } from '../../shared/errors.ts';
+import { silentLog } from '../../shared/log.ts';
+import type { FromApp, ToApp } from '../../shared/protocol/app-messages.ts';
+import { decodeFromApp, encodeToApp } from '../../shared/protocol/dialects.ts';
+import { createTestClock } from '../support/test-clock.ts';
+
+function world(limits: Partial<SocketLimits> = {}) {
+  const clock = createTestClock();
+  const ws = Object.assign(new EventEmitter(), {
+    readyState: 1,
+    bufferedAmount: 0,
+    sent: [] as string[],
+    pings: 0,
+    ended: undefined as string | undefined,
+    send: (frame: string) => void ws.sent.push(frame),
+    ping: () => {
+      ws.pings += 1;
+    },
+    close(code: number, reason: string) {
+      ws.readyState = 2;
+      ws.ended = `${code} ${reason}`;
+    },
+    terminate() {
+      ws.readyState = 3;
+      ws.ended = 'terminated';
+      ws.emit('close', 1006, Buffer.alloc(0));
+    },
+  });
+  const got: FromApp[] = [];
+  const closes: number[] = [];
+  const socket = createSocket<FromApp, ToApp>({
+    ws: ws as unknown as WebSocket,
+    decode: decodeFromApp,
+    encode: encodeToApp,
+    complaint: ({ code, message }) => ({ type: 'message_error', code, message }),
+    clock,
+    log: silentLog(),
+    limits,
+    onMessage(message) {
+      if (message.type === 'managed_stream_stop') throw new GlasscastError('APP_NOT_STARTED');
+      got.push(message);
+    },
+    onClose: (code) => void closes.push(code),
+  });
+  const receive = (frame: string, isBinary = false) => ws.emit('message', Buffer.from(frame), isBinary);
+  const last = () => JSON.parse(ws.sent.at(-1) ?? '{}') as Record<string, unknown>;
+  return { clock, ws, got, closes, socket, receive, last };
+}
+const status = { type: 'stream_status', status: 'stopped' } as const;
+
+describe('a socket', () => {
+  it('answers in the dialect it was last spoken to in', () => {
+    const { socket, receive, last } = world();
+    socket.send(status);
+    expect(last().type).toBe('rtmp_stream_status');
+    receive('{"type":"stream_request","streamUrl":"rtmp://x/y/z"}');
+    socket.send(status);
+    expect(last().type).toBe('stream_status');
+  });
+
+  it('answers bad frames with what is wrong, and stays', () => {
+    const { receive, last, got, ws } = world();
+    receive('{');
+    expect(last()).toMatchObject({ type: 'message_error', code: 'MALFORMED_MESSAGE' });
+    receive('{"type":"managed_stream_request","video":5}');
+    expect(last().message).toMatch(/video/);
+    receive('{"type":"managed_stream_stop"}');
+    expect(last()).toMatchObject({ code: 'APP_NOT_STARTED' });
+    receive('audio', true);
+    receive('{"type":"display_event"}');
+    expect([got, ws.ended]).toEqual([[{ type: 'unknown', wireType: 'display_event' }], undefined]);
+  });
+
+  it('does not answer a flood, and ends it', async () => {
+    const { receive, ws, clock } = world({ answeredErrors: 3, maxErrors: 20 });
+    for (let count = 0; count < 10; count += 1) receive('x');
+    expect(ws.sent.length).toBe(3);
+    await clock.advance(10_000);
+    for (let count = 0; count < 10; count += 1) receive('x');
+    expect([ws.sent.length, ws.ended]).toEqual([6, undefined]);
+    for (let count = 0; count < 11; count += 1) receive('x');
+    expect(ws.ended).toBe('1008 Too many bad messages');
+  });
+
+  it('leaves out statistics for a slow peer, never a state', () => {
+    const { socket, ws, closes } = world({ statsBufferBytes: 100, maxBufferBytes: 1_000 });
+    ws.bufferedAmount = 101;
+    expect([socket.send(status, 'stats'), socket.send(status, 'state')]).toEqual([false, true]);
+    ws.bufferedAmount = 1_001;
+    expect([socket.send(status), ws.ended, closes]).toEqual([false, 'terminated', [1006]]);
+    expect(socket.isOpen).toBe(false);
+  });
+
+  it('pings, and gives up on a peer that says nothing', async () => {
+    const { ws, clock, closes } = world();
+    for (let count = 0; count < 6; count += 1) {
+      await clock.advance(10_000);
+      ws.emit('pong');
+    }
+    expect([ws.pings, ws.ended]).toEqual([6, undefined]);
+    await clock.advance(40_000);
+    expect([ws.ended, closes, clock.pending()]).toEqual(['terminated', [1006], []]);
+  });
+
+  it('cuts a peer that does not answer the close; closes once', async () => {
+    const { ws, clock, closes, socket } = world();
+    socket.close(1000, 'App stopped');
+    socket.close(1008, 'again');
+    expect(ws.ended).toBe('1000 App stopped');
+    await clock.advance(2_000);
+    expect([ws.ended, closes, clock.pending()]).toEqual(['terminated', [1006], []]);
+    ws.emit('error', new Error('late'));
+  });
+
+  it('does not die of a message that we built wrongly', () => {
+    const { socket, ws } = world();
+    expect(socket.send({ type: 'managed_stream_status', status: 'active' })).toBe(false);
+    expect(ws.ended).toBeUndefined();
+  });
+});

@@ -1,0 +1,46 @@
+import { mkdtempSync, rmSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { createSqliteStore } from '../../cloud/store/sqlite-store.ts';
+import type { LedgerEntry, RegisteredApp } from '../../cloud/store/store.ts';
+
+const app: RegisteredApp = {
+  packageName: 'com.a',
+  publicUrl: 'http://a',
+  hashedApiKey: 'x',
+  permissions: [{ type: 'CAMERA', description: 'to see' }],
+  appType: 'standard',
+  settings: [{ key: 'k', value: [1] }],
+};
+const entry: LedgerEntry = { streamId: 'm1', doomed: false, keepRecordings: false, createdAtMs: 5 };
+
+let folder = '';
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'glasscast-store-'));
+});
+afterEach(() => rmSync(folder, { recursive: true, force: true }));
+
+describe('the SQLite store', () => {
+  it('keeps everything over a restart, in a file for its owner alone', async () => {
+    const file = join(folder, 'deep', 'relay.db');
+    const first = createSqliteStore({ file });
+    await first.putApp(app);
+    await first.putLedgerEntry(entry);
+    await first.putLedgerEntry({ ...entry, liveInputUid: 'uid', doomed: true });
+    await first.putValue('secret', 'one');
+    await first.putValue('secret', 'two');
+    await first.close();
+    await first.close();
+    expect(statSync(file).mode & 0o777).toBe(0o600);
+    const second = createSqliteStore({ file });
+    expect(await second.app('com.a')).toEqual(app);
+    expect(await second.apps()).toEqual([app]);
+    expect(await second.ledger()).toEqual([{ ...entry, liveInputUid: 'uid', doomed: true }]);
+    expect([await second.value('secret'), await second.value('none')]).toEqual(['two', undefined]);
+    expect([await second.deleteApp('com.a'), await second.deleteApp('com.a')]).toEqual([true, false]);
+    await second.deleteLedgerEntry('m1');
+    expect([await second.ledger(), await second.apps(), await second.app('com.a')]).toEqual([[], [], undefined]);
+    await second.close();
+  });
+});
