@@ -7,6 +7,7 @@ import { parsePublishUrl } from '../../shared/rtmp/publish-url.ts';
 import { createRtmpPush, type RtmpPush, type RtmpPushChange, type RtmpPushOptions } from '../../shared/rtmp/push.ts';
 import { type RtmpSink, type RtmpSinkBehaviour, startRtmpSink } from '../support/rtmp-sink.ts';
 import { startTcpProxy } from '../support/tcp-proxy.ts';
+import { createTestClock } from '../support/test-clock.ts';
 
 const clock = createSystemClock();
 const opened: { close(): Promise<unknown> }[] = [];
@@ -179,6 +180,35 @@ describe('createRtmpPush', () => {
       [1, 2],
       [1, 2],
     ]);
+  });
+  it('mode live: drops up to the next key frame while the uplink is too narrow, and only then', async () => {
+    const time = createTestClock();
+    const kernel = { bytes: 0 };
+    const { sink, push, film, seen, filmed, changed } = await worldWith({
+      mode: 'live',
+      clock: time,
+      stallTimeoutMs: 60_000,
+      sendQueue: { queuedBytes: async () => kernel.bytes },
+    });
+    push.start();
+    await changed(({ state }) => state === 'publishing');
+    film(7);
+    await sink.until(() => seen().length === 7);
+    kernel.bytes = 200_000;
+    await time.advance(300);
+    expect(push.stats().queuedBytes).toBe(200_000);
+    // Full for the length of a burst is not yet narrow.
+    film(1);
+    await sink.until(() => seen().length === 8);
+    await time.advance(500);
+    film(4);
+    kernel.bytes = 0;
+    await time.advance(1000);
+    film(6);
+    await sink.until(() => seen().at(-1) === filmed.at(-1));
+    expect(push.stats().framesDropped).toBe(filmed.length - seen().length);
+    // 10 is a key frame: what came from there on waited until the queue had drained.
+    expect(filmed.filter((ms) => !seen().includes(ms)).map((ms) => ms / 40)).toEqual([8, 9]);
   });
   it('leaves a connection on which nothing drains', async () => {
     const sink = await startRtmpSink();
