@@ -27,7 +27,7 @@ const method = {
 };
 
 async function measure(bench: Bench): Promise<BenchReport> {
-  const world = await startWorld(bench, 'test-pattern');
+  const world = await startWorld(bench, 'tsx');
   const product: StartMoments[] = [];
   const plainDefault: StartMoments[] = [];
   const plainFast: StartMoments[] = [];

@@ -1,27 +1,81 @@
-/** The agent as a process of its own, as the glasses run it. */
+/** The agent as a process of its own: the program that the glasses run, by tsx or bundled, or the one with the barcode camera. */
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { build } from 'esbuild';
+import type { Child } from '../../shared/child-process.ts';
 import { withTimeout } from '../../shared/clock.ts';
 import { GlasscastError } from '../../shared/errors.ts';
 import type { Secret } from '../../shared/secrets.ts';
-import type { AgentProgramAnswer, AgentProgramRequest, AgentProgramSettings } from './agent-program.ts';
+import type { AgentProgramAnswer, AgentProgramRequest } from './agent-program.ts';
 import type { Bench } from './program.ts';
 import { nodeArgs, plainEnv } from './stream-process.ts';
 
-export type AgentKind = AgentProgramSettings['source'];
+/** `tsx` and `bundle`: device/main.ts with its test pattern. `barcode`: the same parts with another camera. */
+export type AgentKind = 'tsx' | 'bundle' | 'barcode';
 
 export interface AgentProcess {
   pid: number;
   /** Of the barcode camera: frames exposed, and the numbers of those that the encoder did not take. */
   cameraStats(): Promise<{ exposed: number; dropped: number[] }>;
+  /** Throws the program's last line when it has ended. */
+  mustRun(): void;
   stop(): Promise<void>;
+}
+
+export interface AgentLink {
+  relayUrl: string;
+  coreToken: Secret;
 }
 
 const ANSWER_TIMEOUT_MS = 20_000;
 
-export async function startAgentProcess(
-  bench: Bench,
-  source: AgentKind,
-  { relayUrl, coreToken }: { relayUrl: string; coreToken: Secret },
-): Promise<AgentProcess> {
+export async function startAgentProcess(bench: Bench, kind: AgentKind, link: AgentLink): Promise<AgentProcess> {
+  return kind === 'barcode' ? startBarcodeAgent(bench, link) : startProgram(bench, kind, link);
+}
+
+async function startProgram(bench: Bench, kind: 'tsx' | 'bundle', link: AgentLink): Promise<AgentProcess> {
+  const child = bench.spawn({
+    name: 'agent',
+    file: process.execPath,
+    args: kind === 'tsx' ? nodeArgs('device/main.ts') : [await bundledAgent(bench)],
+    env: plainEnv({
+      FFMPEG_PATH: bench.ffmpeg.file,
+      GLASSCAST_AGENT_RELAY_URL: link.relayUrl,
+      GLASSCAST_AGENT_CORE_TOKEN: link.coreToken.reveal(),
+      GLASSCAST_AGENT_LOG_LEVEL: bench.logLevel,
+    }),
+    onStderrLine: bench.note,
+  });
+  return { ...processOf(child), cameraStats: async () => ({ exposed: 0, dropped: [] }) };
+}
+
+/** One file of plain JavaScript, as it is flashed; built anew so that it is never an old one. */
+async function bundledAgent({ folder }: Bench): Promise<string> {
+  const outfile = join(folder, 'agent.mjs');
+  await build({
+    entryPoints: [fileURLToPath(new URL('../../device/main.ts', import.meta.url))],
+    outfile,
+    bundle: true,
+    platform: 'node',
+    target: 'node20',
+    format: 'esm',
+    minify: true,
+    logLevel: 'error',
+    // Asked for only when their coverage build is wanted.
+    external: ['./lib-cov/*'],
+    // The CommonJS packages inside ask for Node's own modules by require, and fluent-ffmpeg for its folder.
+    banner: {
+      js: [
+        "import { createRequire as requireFor } from 'node:module';",
+        "import { fileURLToPath as pathOf } from 'node:url';",
+        "const require = requireFor(import.meta.url), __dirname = pathOf(new URL('.', import.meta.url));",
+      ].join('\n'),
+    },
+  });
+  return outfile;
+}
+
+async function startBarcodeAgent(bench: Bench, { relayUrl, coreToken }: AgentLink): Promise<AgentProcess> {
   let take: (answer: AgentProgramAnswer) => void = () => {};
   const child = bench.spawn({
     name: 'agent',
@@ -44,22 +98,30 @@ export async function startAgentProcess(
     return withTimeout(bench.clock, 'agent-answer', ANSWER_TIMEOUT_MS, Promise.race([answer, died]), late);
   }
 
+  const { ffmpeg, logLevel } = bench;
   const answer = await ask({
     type: 'start',
-    settings: {
-      source,
-      relayUrl: `${relayUrl}/glasses-ws`,
-      coreToken: coreToken.reveal(),
-      ffmpegFile: bench.ffmpeg.file,
-      logLevel: bench.logLevel,
-    },
+    settings: { relayUrl, coreToken: coreToken.reveal(), ffmpegFile: ffmpeg.file, logLevel },
   });
   if (answer.type === 'failed') throw new GlasscastError('CHILD_START_FAILED', { reason: `agent: ${answer.reason}` });
   return {
-    pid: child.pid ?? 0,
+    ...processOf(child),
     async cameraStats() {
       const stats = await ask({ type: 'camera-stats' });
       return stats.type === 'camera-stats' ? stats : { exposed: 0, dropped: [] };
+    },
+  };
+}
+
+function processOf(child: Child): Pick<AgentProcess, 'pid' | 'mustRun' | 'stop'> {
+  let lastLine: string | undefined;
+  void child.exited.then(({ lastLines }) => {
+    lastLine = lastLines.at(-1) ?? 'it said nothing';
+  });
+  return {
+    pid: child.pid ?? 0,
+    mustRun() {
+      if (lastLine !== undefined) throw new GlasscastError('CHILD_START_FAILED', { reason: `agent: ${lastLine}` });
     },
     async stop() {
       await child.stop();

@@ -1,6 +1,6 @@
 /**
- * The agent as a process for benchmarks: the composition root of production, with the test pattern or with the barcode
- * camera as its capture source. Settings come over the message channel, where no process list shows the token.
+ * The agent as a process for benchmarks: the composition root of production, with the barcode camera as its capture
+ * source. Settings come over the message channel, where no process list shows the token.
  */
 import { createAgent } from '../../device/agent.ts';
 import type { CaptureSource } from '../../device/capture-source.ts';
@@ -11,7 +11,6 @@ import { createRedactor, Secret } from '../../shared/secrets.ts';
 import { createFrameSource, frameShape } from './frame-source.ts';
 
 export interface AgentProgramSettings {
-  source: 'test-pattern' | 'barcode';
   relayUrl: string;
   coreToken: string;
   ffmpegFile: string;
@@ -30,19 +29,18 @@ const clock = createSystemClock();
 const camera = createFrameSource({ clock });
 const say = (answer: AgentProgramAnswer) => process.send?.(answer);
 
-function captureSource(kind: AgentProgramSettings['source']): CaptureSource {
-  if (kind === 'test-pattern') return { kind, microphone: { kind: 'beep' } };
+function captureSource(): CaptureSource {
   const { width: widthPx, height: heightPx, framesPerSecond: frameRate } = frameShape;
   return { kind: 'rawvideo', widthPx, heightPx, frameRate, microphone: { kind: 'beep' }, attach: camera.attach };
 }
 
-async function start({ source, relayUrl, coreToken, ffmpegFile, logLevel }: AgentProgramSettings): Promise<void> {
+async function start({ relayUrl, coreToken, ffmpegFile, logLevel }: AgentProgramSettings): Promise<void> {
   const redactor = createRedactor();
   const log = createLog({ program: 'agent', level: logLevel, redactor });
   const agent = createAgent({
     ...{ clock, log, redactor, relayUrl },
     coreToken: new Secret(coreToken),
-    source: captureSource(source),
+    source: captureSource(),
     ffmpegPath: ffmpegFile,
   });
   const end = () => {
@@ -51,7 +49,7 @@ async function start({ source, relayUrl, coreToken, ffmpegFile, logLevel }: Agen
   };
   process.once('SIGINT', end);
   process.once('disconnect', end);
-  if (source === 'barcode') camera.start();
+  camera.start();
   await agent.start();
   say({ type: 'ready' });
 }

@@ -27,9 +27,11 @@ export interface WorldListeners {
 }
 
 export interface World {
-  stream: StreamProcess;
+  readonly stream: StreamProcess;
   relay: RelayProcess;
-  agent: AgentProcess;
+  readonly agent: AgentProcess;
+  /** Ends the agent and starts one of this kind in its place. */
+  changeAgent(kind: AgentKind): Promise<void>;
   app: CameraApp;
   /** Everyone who publishes is led through it. */
   rtmpTap: TcpTap;
@@ -45,11 +47,12 @@ export interface World {
 const USER_ID = 'bench@glasscast.example';
 const CONNECT_TIMEOUT_MS = 20_000;
 
-export async function startStreamWorld(
-  bench: Bench,
-): Promise<
-  Pick<World, 'stream' | 'rtmpTap' | 'rtmpTapPort' | 'listeners' | 'restartStream' | 'publishUrl' | 'playUrl'>
-> {
+type MediaWorld = Pick<
+  World,
+  'stream' | 'rtmpTap' | 'rtmpTapPort' | 'listeners' | 'restartStream' | 'publishUrl' | 'playUrl'
+>;
+
+async function startMedia(bench: Bench): Promise<MediaWorld> {
   const listeners: WorldListeners = {};
   const dataDir = join(bench.folder, 'local-stream');
   const held = { stream: await startStreamProcess(bench, { dataDir }) };
@@ -80,7 +83,7 @@ export async function startStreamWorld(
 }
 
 export async function startWorld(bench: Bench, agentKind: AgentKind): Promise<World> {
-  const media = await startStreamWorld(bench);
+  const media = await startMedia(bench);
   const { stream, listeners, rtmpTapPort } = media;
   const apiTap = createApiTap({
     clock: bench.clock,
@@ -102,19 +105,39 @@ export async function startWorld(bench: Bench, agentKind: AgentKind): Promise<Wo
   });
   const glassesPort = await glassesTap.listen();
   bench.defer(glassesTap.close);
-  const agent = await startAgentProcess(bench, agentKind, {
-    relayUrl: `ws://127.0.0.1:${glassesPort}`,
-    coreToken: await relay.coreToken(USER_ID),
-  });
-  bench.defer(agent.stop);
-  await until(bench, 'the agent did not connect', () => relay.hasGlasses(USER_ID));
+  const link = { relayUrl: `ws://127.0.0.1:${glassesPort}/glasses-ws`, coreToken: await relay.coreToken(USER_ID) };
+  const held = { agent: await startAgentProcess(bench, agentKind, link) };
+  bench.defer(() => held.agent.stop());
+  const connected = () => {
+    held.agent.mustRun();
+    return relay.hasGlasses(USER_ID);
+  };
+  await until(bench, 'the agent did not connect', connected);
 
   const app = createCameraApp({ clock: bench.clock });
   bench.defer(app.close);
   const publicUrl = await app.listen();
   await relay.startApp({ packageName: app.packageName, apiKey: app.apiKey, publicUrl }, USER_ID);
   await app.connected;
-  return Object.assign(media, { relay, agent, app });
+  return {
+    ...{ relay, app, rtmpTapPort, listeners },
+    get stream() {
+      return media.stream;
+    },
+    get agent() {
+      return held.agent;
+    },
+    async changeAgent(kind) {
+      await held.agent.stop();
+      await until(bench, 'the agent did not leave', async () => !(await relay.hasGlasses(USER_ID)));
+      held.agent = await startAgentProcess(bench, kind, link);
+      await until(bench, 'the agent did not connect', connected);
+    },
+    rtmpTap: media.rtmpTap,
+    restartStream: media.restartStream,
+    publishUrl: media.publishUrl,
+    playUrl: media.playUrl,
+  };
 }
 
 /** Asks again each 20 ms. */
