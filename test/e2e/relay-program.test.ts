@@ -1,0 +1,120 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { createChildSpawner } from '../../shared/child-process.ts';
+import { createSystemClock } from '../../shared/clock.ts';
+import { silentLog } from '../../shared/log.ts';
+import { createRedactor } from '../../shared/secrets.ts';
+import { descendantsOf } from '../support/processes.ts';
+
+const clock = createSystemClock();
+const children = createChildSpawner({ clock, log: silentLog(), redactor: createRedactor() });
+let folder = '';
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'glasscast-program-'));
+});
+afterEach(async () => {
+  await children.close();
+  await rm(folder, { recursive: true, force: true });
+});
+
+/** The program as a user starts it, with free ports. */
+function startProgram(env: Record<string, string> = {}, args: string[] = []) {
+  const lines: string[] = [];
+  const logged: Record<string, unknown>[] = [];
+  const waiting = new Set<() => void>();
+  const wake = () => {
+    for (const look of [...waiting]) look();
+  };
+  const child = children.spawn({
+    name: 'relay',
+    file: process.execPath,
+    args: ['--import', 'tsx', 'cloud/main.ts', ...args],
+    cwd: new URL('../..', import.meta.url).pathname,
+    env: {
+      PATH: process.env.PATH ?? '',
+      GLASSCAST_PORT: '0',
+      GLASSCAST_DATA_DIR: folder,
+      GLASSCAST_LOCAL_STREAM_HTTP_PORT: '0',
+      GLASSCAST_LOCAL_STREAM_RTMP_PORT: '0',
+      ...env,
+    },
+    stdout: 'lines',
+    stopTimeoutMs: 15_000,
+    onStdoutLine(line) {
+      lines.push(line);
+      wake();
+    },
+    onStderrLine(line) {
+      if (line.startsWith('{')) logged.push(JSON.parse(line) as Record<string, unknown>);
+      wake();
+    },
+  });
+  /** Settles when `find` finds something. */
+  const until = <T>(find: () => T | undefined): Promise<T> =>
+    new Promise((resolve) => {
+      const look = () => {
+        const found = find();
+        if (found === undefined) return;
+        waiting.delete(look);
+        resolve(found);
+      };
+      waiting.add(look);
+      look();
+    });
+  const line = (pattern: RegExp) => until(() => lines.map((text) => pattern.exec(text)?.[1]).find(Boolean));
+  return { child, lines, logged, line, until };
+}
+
+describe('the relay program', () => {
+  it('starts with its own local Stream, brings it back when it dies, and ends clean', async () => {
+    const { child, line, logged, until } = startProgram();
+    const url = await line(/^Relay ready: (\S+)/);
+    const adminToken = await line(/^Admin token: (\S+)/);
+    const health = async () => (await (await fetch(`${url}/healthz`)).json()) as { provider: string };
+    while ((await health()).provider !== 'ok') await clock.sleep(50);
+    expect(await (await fetch(url)).text()).toContain('<html');
+    const apps = await fetch(`${url}/api/apps`, { headers: { authorization: `Bearer ${adminToken}` } });
+    expect(await apps.json()).toEqual({ apps: [] });
+
+    const listening = () => logged.filter(({ msg }) => msg === 'local-stream-listening');
+    const [first] = listening();
+    for (const pid of descendantsOf(child.pid ?? 0)) process.kill(pid, 'SIGKILL');
+    const second = await until(() => listening()[1]);
+    expect([second.httpPort, second.rtmpPort]).toEqual([first?.httpPort, first?.rtmpPort]);
+
+    const exit = await child.stop();
+    expect([exit.end, exit.code]).toEqual(['stopped', 0]);
+    await expect(fetch(`http://127.0.0.1:${first?.httpPort}/healthz`)).rejects.toThrow();
+    expect(JSON.stringify(logged)).not.toContain(adminToken);
+  });
+
+  it('says in one line which port is taken, for itself and for its child', async () => {
+    const server = createServer();
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    const address = server.address();
+    const port = String(typeof address === 'object' ? address?.port : 0);
+    for (const name of ['GLASSCAST_PORT', 'GLASSCAST_LOCAL_STREAM_RTMP_PORT']) {
+      const exit = await startProgram({ [name]: port }).child.exited;
+      expect(exit.code).toBe(1);
+      const said = exit.lastLines.filter((text) => !text.startsWith('{')).at(-1);
+      expect(said).toContain('The port is in use');
+      expect(said).toContain(port);
+    }
+    server.close();
+  });
+
+  it('explains itself, and refuses settings it does not know', async () => {
+    const help = startProgram({}, ['--help']);
+    expect([(await help.child.exited).code, help.lines.join('\n')]).toEqual([
+      0,
+      expect.stringContaining('--apps-file'),
+    ]);
+    const wrong = await startProgram({ GLASSCAST_PROT: '1' }).child.exited;
+    expect([wrong.code, wrong.lastLines.at(-1)]).toEqual([1, expect.stringContaining('unknown GLASSCAST_PROT')]);
+    const noFile = await startProgram({ GLASSCAST_APPS_FILE: '/nowhere.json' }).child.exited;
+    expect([noFile.code, noFile.lastLines.at(-1)]).toEqual([1, expect.stringContaining('apps file')]);
+  });
+});
