@@ -74,6 +74,8 @@ const SHORT_SEGMENTS = 2;
 const MAX_GAP_MS = 2000;
 /** When metadata promises sound, how long the first segment waits for it. */
 const AUDIO_PATIENCE_MS = 1500;
+/** After this long without sound the stream is offered without it: nobody new could start to play otherwise. */
+const LOST_SOUND_MS = 4000;
 /** A publisher that sends no key frames must not fill the memory. */
 const MAX_OPEN_MS = 60_000;
 const MAX_OPEN_BYTES = 48 * 1024 * 1024;
@@ -111,6 +113,8 @@ export function createPackager({ sink, nowMs, log, segmentTargetMs = 1000 }: Pac
   let current: OpenPeriod | undefined;
   let pictures: Picture[] = [];
   let openBytes = 0;
+  /** How long there has been no sound. */
+  let soundlessMs = 0;
   /** Where the video's own timeline has come to. */
   let endOfVideoMs = 0;
   let awaitsKeyFrame = true;
@@ -163,6 +167,7 @@ export function createPackager({ sink, nowMs, log, segmentTargetMs = 1000 }: Pac
       VIDEO_TIMESCALE,
     );
     audioTrack.emitPlaced();
+    soundlessMs = placed.length > 0 ? 0 : soundlessMs + endDtsMs - first.dtsMs;
     endOfVideoMs = endDtsMs - period.firstDtsMs + period.startMs;
     pictures = [];
     openBytes = 0;
@@ -194,8 +199,9 @@ export function createPackager({ sink, nowMs, log, segmentTargetMs = 1000 }: Pac
     const gapMs = picture.dtsMs - last.dtsMs;
     const continues = gapMs >= 0 && gapMs <= MAX_GAP_MS;
     const elapsedMs = picture.dtsMs - first.dtsMs;
-    const isChanged =
-      current.video !== videoConfig || (current.index !== undefined && audioTrack.hasOther(current.audio));
+    const hasLostSound = current.audio !== undefined && soundlessMs >= LOST_SOUND_MS;
+    const hasOtherSound = audioTrack.hasOther(current.audio) || hasLostSound;
+    const isChanged = current.video !== videoConfig || (current.index !== undefined && hasOtherSound);
     if (continues && !isChanged && !isLongEnough(elapsedMs)) return;
     cut(continues ? picture : undefined);
     if (!continues || isChanged) openPeriod(picture, continues);

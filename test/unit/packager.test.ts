@@ -222,6 +222,19 @@ describe('periods', () => {
     never.feed(...stretch({ fromMs: 0, untilMs: 3000, hasSound: false, keyEveryMs: 480 }));
     expect(lengthsMs(never.video)[0]).toBe(1920);
   });
+  it('sound that stops for good ends the period; a publisher may mute for a moment', () => {
+    const out = packaging();
+    out.feed(...headers(), ...stretch({ fromMs: 0, untilMs: 2000 }));
+    out.feed(...stretch({ fromMs: 2000, untilMs: 4000, hasSound: false }), ...stretch({ fromMs: 4000, untilMs: 6000 }));
+    expect(out.periods).toHaveLength(1);
+    out.feed(
+      ...stretch({ fromMs: 6000, untilMs: 13_000, hasSound: false }),
+      ...stretch({ fromMs: 13_000, untilMs: 15_000 }),
+    );
+    out.flush();
+    expect(out.periods.map(({ audio }) => audio?.codec)).toEqual(['mp4a.40.2', undefined, 'mp4a.40.2']);
+    expect(startsMs(out.video)).toEqual(Array.from({ length: 15 }, (_, index) => index * 1000));
+  });
   it('sound of another rate is a new period', () => {
     const out = packaging();
     out.feed(...headers(), ...stretch({ fromMs: 0, untilMs: 2000 }), tags.audioConfig('48000 stereo'));
