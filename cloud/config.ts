@@ -2,11 +2,11 @@
  * Settings of the relay program: flags win over the environment, both over the defaults. One table is the parser's
  * schema and the help text. The only file here that knows the environment's names.
  */
-import { parseArgs } from 'node:util';
 import { z } from 'zod';
 import { GlasscastError } from '../shared/errors.ts';
 import { logLevels } from '../shared/log.ts';
 import { Secret } from '../shared/secrets.ts';
+import { createSettings } from '../shared/settings.ts';
 
 const port = z.coerce.number().int().min(0).max(65_535);
 const secret = (minChars: number) =>
@@ -66,80 +66,24 @@ const schema = z.strictObject({
 
 export type RelayConfig = z.output<typeof schema>;
 
-type Key = keyof typeof schema.shape;
-const keys = Object.keys(schema.shape) as Key[];
-const PREFIX = 'GLASSCAST_';
-/** Settings of the other programs, which may share the environment. */
-const OTHERS = ['GLASSCAST_LOCAL_STREAM_', 'GLASSCAST_AGENT_'];
-/** A secret among the arguments would stand in the process list. */
-const ENV_ONLY: ReadonlySet<Key> = new Set(['adminToken', 'coreTokenSecret', 'cloudflareApiToken']);
+export const relaySettings = createSettings({
+  schema,
+  prefix: 'GLASSCAST_',
+  // They may share the environment.
+  foreignPrefixes: ['GLASSCAST_LOCAL_STREAM_', 'GLASSCAST_AGENT_'],
+  environmentOnly: ['adminToken', 'coreTokenSecret', 'cloudflareApiToken'],
+  about: 'The relay: smart glasses to live video. GLASSCAST_LOCAL_STREAM_* are settings of its local Stream.',
+  usage: 'npm run relay',
+});
 
-const flagOf = (key: Key) => key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
-const envOf = (key: Key) => PREFIX + flagOf(key).replaceAll('-', '_').toUpperCase();
-
-/**
- * @returns `help` when it was asked for.
- * @throws GlasscastError INVALID_CONFIG naming every key that is wrong or unknown, never a value.
- */
-export function readConfig(args: readonly string[], env: Record<string, string | undefined>): RelayConfig | 'help' {
-  const flags = readFlags(args);
-  if (flags.help) return 'help';
-  const known = new Set(keys.map(envOf));
-  const unknown = Object.keys(env).filter(
-    (name) => name.startsWith(PREFIX) && !known.has(name) && !OTHERS.some((other) => name.startsWith(other)),
-  );
-  if (unknown.length > 0) throw new GlasscastError('INVALID_CONFIG', { reason: `unknown ${unknown.join(', ')}` });
-  const given: Record<string, unknown> = {};
-  for (const key of keys) {
-    const value = flags[flagOf(key)] ?? env[envOf(key)];
-    if (value !== undefined && value !== '') given[key] = value;
-  }
-  const parsed = schema.safeParse(given);
-  if (!parsed.success) {
-    const wrong = parsed.error.issues.map(({ path, message }) => `${envName(path[0])}: ${message}`);
-    throw new GlasscastError('INVALID_CONFIG', { reason: wrong.join('; ') });
-  }
-  const { cloudflareAccountId, cloudflareApiToken } = parsed.data;
+/** @throws GlasscastError INVALID_CONFIG */
+export function readConfig(args: readonly string[], environment: NodeJS.ProcessEnv): RelayConfig | 'help' {
+  const config = relaySettings.read(args, environment);
+  if (config === 'help') return config;
+  const { cloudflareAccountId, cloudflareApiToken } = config;
   if ((cloudflareAccountId === undefined) !== (cloudflareApiToken === undefined)) {
-    const reason = `${envOf('cloudflareAccountId')} and ${envOf('cloudflareApiToken')} belong together`;
+    const reason = '--cloudflare-account-id and GLASSCAST_CLOUDFLARE_API_TOKEN belong together';
     throw new GlasscastError('INVALID_CONFIG', { reason });
   }
-  return parsed.data;
-}
-
-function envName(key: PropertyKey | undefined): string {
-  const known = keys.find((name) => name === key);
-  return known ? envOf(known) : String(key);
-}
-
-function readFlags(args: readonly string[]): Record<string, string | boolean | undefined> {
-  const flagKeys = keys.filter((key) => !ENV_ONLY.has(key));
-  const options = Object.fromEntries(flagKeys.map((key) => [flagOf(key), { type: 'string' as const }]));
-  try {
-    const { values } = parseArgs({ args: [...args], options: { ...options, help: { type: 'boolean', short: 'h' } } });
-    return values as Record<string, string | boolean | undefined>;
-  } catch (error) {
-    // Its message quotes the argument's name, which is what is wrong.
-    throw new GlasscastError('INVALID_CONFIG', { reason: error instanceof Error ? error.message : 'bad arguments' });
-  }
-}
-
-/** The text of --help. */
-export function helpText(): string {
-  const lines = keys.map((key) => {
-    const field: z.ZodType = schema.shape[key];
-    const fallback = field instanceof z.ZodDefault ? ` (default ${String(field.def.defaultValue)})` : '';
-    const name = ENV_ONLY.has(key) ? envOf(key) : `--${flagOf(key)}`;
-    return `  ${name.padEnd(34)} ${field.description ?? ''}${fallback}`;
-  });
-  return [
-    'The relay: smart glasses to live video.',
-    '',
-    'Usage: npm run relay -- [flags]',
-    '',
-    ...lines,
-    '',
-    `Each flag may also be set as ${PREFIX}<FLAG_NAME>. Settings of the local Stream: GLASSCAST_LOCAL_STREAM_*.`,
-    '',
-  ].join('\n');
+  return config;
 }

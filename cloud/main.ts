@@ -6,21 +6,15 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type ChildSpawner, createChildSpawner } from '../shared/child-process.ts';
 import { type Clock, createSystemClock } from '../shared/clock.ts';
-import { asGlasscastError, errorText, GlasscastError } from '../shared/errors.ts';
+import { errorText, GlasscastError } from '../shared/errors.ts';
 import { createLog, type Log } from '../shared/log.ts';
-import { untilSignal } from '../shared/program.ts';
+import { runProgram, untilSignal } from '../shared/program.ts';
 import { createRedactor } from '../shared/secrets.ts';
-import { helpText, type RelayConfig, readConfig } from './config.ts';
+import { type RelayConfig, readConfig, relaySettings } from './config.ts';
 import { registerConsolePage } from './console-page.ts';
 import { newSecret } from './credentials.ts';
 import { createLocalStreamChild } from './local-stream-child.ts';
 import { createRelay, type RelayProvider } from './relay.ts';
-
-async function main(): Promise<void> {
-  const config = readConfig(process.argv.slice(2), process.env);
-  if (config === 'help') process.stdout.write(helpText());
-  else await run(config);
-}
 
 async function run(config: RelayConfig): Promise<void> {
   const clock = createSystemClock();
@@ -91,11 +85,4 @@ async function readAppsFile(file: string): Promise<string> {
   }
 }
 
-try {
-  await main();
-  // Signal listeners and idle keep-alive connections must not hold the process.
-  process.exit(0);
-} catch (error) {
-  process.stderr.write(`${asGlasscastError(error).message}\n`);
-  process.exit(1);
-}
+await runProgram({ read: readConfig, help: relaySettings.help }, run);

@@ -4,19 +4,13 @@
  */
 import { readFile } from 'node:fs/promises';
 import { createSystemClock } from '../shared/clock.ts';
-import { asGlasscastError, errorText, GlasscastError } from '../shared/errors.ts';
+import { errorText, GlasscastError } from '../shared/errors.ts';
 import { createLog } from '../shared/log.ts';
-import { untilSignal } from '../shared/program.ts';
+import { runProgram, untilSignal } from '../shared/program.ts';
 import { createRedactor } from '../shared/secrets.ts';
 import { createAgent } from './agent.ts';
 import { parseCaptureSource } from './capture-source.ts';
-import { type AgentConfig, helpText, readConfig } from './config.ts';
-
-async function main(): Promise<void> {
-  const config = readConfig(process.argv.slice(2), process.env);
-  if (config === 'help') process.stdout.write(helpText());
-  else await run(config);
-}
+import { type AgentConfig, agentSettings } from './config.ts';
 
 async function run(config: AgentConfig): Promise<void> {
   const { source: sourceText, microphone, caFile, logLevel, modelName, ...settings } = config;
@@ -49,11 +43,4 @@ async function readCaFile(file: string): Promise<string> {
   }
 }
 
-try {
-  await main();
-  // Signal listeners must not hold the process.
-  process.exit(0);
-} catch (error) {
-  process.stderr.write(`${asGlasscastError(error).message}\n`);
-  process.exit(1);
-}
+await runProgram(agentSettings, run);

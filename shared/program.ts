@@ -1,5 +1,7 @@
-/** What our programs share at their outermost edge: how a signal ends them. */
+/** What our programs share at their outermost edge: how they begin, and how a signal ends them. */
 import type { Clock } from './clock.ts';
+import { asGlasscastError } from './errors.ts';
+import type { Settings } from './settings.ts';
 
 /** One key press can arrive twice: from the terminal, and passed on by npm. */
 const SAME_KEY_PRESS_MS = 1000;
@@ -25,4 +27,21 @@ export function untilSignal(clock: Clock, close: () => Promise<void>): { ended: 
   process.on('SIGINT', end);
   process.on('SIGTERM', end);
   return { ended, end };
+}
+
+/** Reads the settings and runs; `--help` only tells. Exit code 0 after a clean end, 1 with one line on standard error. */
+export async function runProgram<Config>(
+  settings: Pick<Settings<Config>, 'read' | 'help'>,
+  run: (config: Config) => Promise<void>,
+): Promise<never> {
+  try {
+    const config = settings.read(process.argv.slice(2), process.env);
+    if (config === 'help') process.stdout.write(settings.help());
+    else await run(config);
+    // Signal listeners and idle keep-alive connections must not hold the process.
+    process.exit();
+  } catch (error) {
+    process.stderr.write(`${asGlasscastError(error).message}\n`);
+    process.exit(1);
+  }
 }

@@ -4,11 +4,10 @@
  */
 import { createChildSpawner } from '../../shared/child-process.ts';
 import { type Clock, createSystemClock } from '../../shared/clock.ts';
-import { asGlasscastError } from '../../shared/errors.ts';
 import { createLog } from '../../shared/log.ts';
-import { untilSignal } from '../../shared/program.ts';
+import { runProgram, untilSignal } from '../../shared/program.ts';
 import { createRedactor } from '../../shared/secrets.ts';
-import { helpText, type LocalStreamConfig, readConfig } from './config.ts';
+import { type LocalStreamConfig, localStreamSettings } from './config.ts';
 import { createLocalStream } from './server.ts';
 
 /** Said over the message channel, when there is one, as soon as both ports listen. */
@@ -19,15 +18,6 @@ export interface LocalStreamReady {
   apiToken: string;
   httpPort: number;
   rtmpPort: number;
-}
-
-async function main(): Promise<void> {
-  const config = readConfig(process.argv.slice(2), process.env);
-  if (config === 'help') {
-    process.stdout.write(helpText());
-    return;
-  }
-  await run(config);
 }
 
 async function run({ logLevel, holdSeconds, ...config }: LocalStreamConfig): Promise<void> {
@@ -73,11 +63,4 @@ function readyLine({ apiBaseUrl, rtmpPort }: LocalStreamReady, dataDir: string, 
   return `Local Stream ready: ${apiBaseUrl}, RTMP on port ${rtmpPort}${where}\n`;
 }
 
-try {
-  await main();
-  // Signal listeners and a keep-alive socket in its last moments must not hold the process.
-  process.exit(0);
-} catch (error) {
-  process.stderr.write(`${asGlasscastError(error).message}\n`);
-  process.exit(1);
-}
+await runProgram(localStreamSettings, run);

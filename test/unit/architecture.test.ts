@@ -70,7 +70,7 @@ describe('seams', () => {
   });
   it('the environment is read by config and main only', () => {
     expect(
-      touching(/process\.env\b/, /(^|\/)(config|main)\.ts$|^shared\/(child-process|log|ffmpeg-binary)\.ts$/),
+      touching(/process\.env\b/, /(^|\/)(config|main)\.ts$|^shared\/(child-process|log|program|ffmpeg-binary)\.ts$/),
     ).toEqual([]);
   });
   it('no module keeps mutable state', () => {

@@ -1,12 +1,12 @@
 /** Flags and environment of the local Stream: defaults, precedence, and a precise error for everything else. */
 import { describe, expect, it } from 'vitest';
-import { helpText, readConfig } from '../../cloud/local-stream/config.ts';
+import { localStreamSettings } from '../../cloud/local-stream/config.ts';
 import { GlasscastError } from '../../shared/errors.ts';
 import { Secret } from '../../shared/secrets.ts';
 
 const reject = (args: string[], env: NodeJS.ProcessEnv = {}): string => {
   try {
-    readConfig(args, env);
+    localStreamSettings.read(args, env);
   } catch (error) {
     if (error instanceof GlasscastError && error.code === 'INVALID_CONFIG') return error.message;
   }
@@ -15,7 +15,7 @@ const reject = (args: string[], env: NodeJS.ProcessEnv = {}): string => {
 
 describe('the configuration', () => {
   it('has a default for everything', () => {
-    expect(readConfig([], {})).toEqual({
+    expect(localStreamSettings.read([], {})).toEqual({
       dataDir: '.glasscast/local-stream',
       listenHost: '127.0.0.1',
       publicHost: '127.0.0.1',
@@ -35,18 +35,22 @@ describe('the configuration', () => {
       FFMPEG_PATH: '/f',
       PATH: '/bin',
     };
-    expect(readConfig(['--http-port', '0'], env)).toMatchObject({ httpPort: 0, rtmpPort: 2, ffmpegPath: '/f' });
+    expect(localStreamSettings.read(['--http-port', '0'], env)).toMatchObject({
+      httpPort: 0,
+      rtmpPort: 2,
+      ffmpegPath: '/f',
+    });
   });
   it('the token comes by environment only, and is a secret', () => {
-    const config = readConfig([], { GLASSCAST_LOCAL_STREAM_API_TOKEN: 'long-enough' });
+    const config = localStreamSettings.read([], { GLASSCAST_LOCAL_STREAM_API_TOKEN: 'long-enough' });
     expect(config).toMatchObject({ apiToken: expect.any(Secret) });
     expect(JSON.stringify(config)).not.toContain('long-enough');
     expect(reject(['--api-token', 'long-enough'])).toContain('--api-token');
   });
   it.each([
-    [['--http-port', '70000'], {}, 'httpPort'],
-    [['--account-id', 'xyz'], {}, 'accountId: must be 32 hex digits'],
-    [['--log-level', 'loud'], {}, 'logLevel'],
+    [['--http-port', '70000'], {}, '--http-port'],
+    [['--account-id', 'xyz'], {}, '--account-id: must be 32 hex digits'],
+    [['--log-level', 'loud'], {}, '--log-level'],
     [['--bogus', '1'], {}, '--bogus'],
     [['stray'], {}, 'stray'],
     [[], { GLASSCAST_LOCAL_STREAM_BOGUS: '1' }, 'GLASSCAST_LOCAL_STREAM_BOGUS'],
@@ -57,9 +61,9 @@ describe('the configuration', () => {
     expect(reject([], { GLASSCAST_LOCAL_STREAM_API_TOKEN: 'short' })).not.toContain('short,');
   });
   it('help names every setting', () => {
-    expect(readConfig(['--help'], {})).toBe('help');
+    expect(localStreamSettings.read(['--help'], {})).toBe('help');
     for (const flag of ['--data-dir', '--http-port', 'GLASSCAST_LOCAL_STREAM_API_TOKEN', '--hold-seconds']) {
-      expect(helpText()).toContain(flag);
+      expect(localStreamSettings.help()).toContain(flag);
     }
   });
 });

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { helpText, readConfig } from '../../cloud/config.ts';
+import { readConfig, relaySettings } from '../../cloud/config.ts';
 
 describe('the relay’s settings', () => {
   it('have defaults', () => {
@@ -22,8 +22,8 @@ describe('the relay’s settings', () => {
   it.each<[RegExp, string[], Record<string, string>]>([
     [/GLASSCAST_PROT/, [], { GLASSCAST_PROT: '1' }],
     [/GLASSCAST_PORT/, [], { GLASSCAST_PORT: '70000' }],
-    [/GLASSCAST_KEEP_RECORDINGS/, ['--keep-recordings', 'perhaps'], {}],
-    [/GLASSCAST_START_DEADLINE_MS/, ['--start-deadline-ms', '31000'], {}],
+    [/--keep-recordings/, ['--keep-recordings', 'perhaps'], {}],
+    [/--start-deadline-ms/, ['--start-deadline-ms', '31000'], {}],
     [/--nonsense/, ['--nonsense', 'x'], {}],
     [/admin-token/, ['--admin-token', 'on-the-command-line'], {}],
     [/belong together/, ['--cloudflare-account-id', 'abc'], {}],
@@ -46,7 +46,7 @@ describe('the relay’s settings', () => {
   });
 
   it('are all explained', () => {
-    const help = helpText();
+    const help = relaySettings.help();
     for (const word of ['--port', '--apps-file', 'GLASSCAST_ADMIN_TOKEN', 'GLASSCAST_CLOUDFLARE_API_TOKEN', '8787']) {
       expect(help).toContain(word);
     }
