@@ -1,0 +1,97 @@
+import { describe, expect, it } from 'vitest';
+import { createIngestSource } from '../../cloud/ingest-source.ts';
+import type { LiveInput } from '../../cloud/live-inputs.ts';
+import { createProviderHealth } from '../../cloud/provider-health.ts';
+import { GlasscastError } from '../../shared/errors.ts';
+import { silentLog } from '../../shared/log.ts';
+import { createRedactor, Secret } from '../../shared/secrets.ts';
+import { createTestClock, settle } from '../support/test-clock.ts';
+
+const KEY = 'a-long-stream-key';
+const input: LiveInput = {
+  uid: 'uid-1',
+  publishUrl: new Secret(`rtmp://127.0.0.1/live/${KEY}`),
+  urls: { hlsUrl: 'http://x/h', dashUrl: 'http://x/d' },
+  ingestState: 'never-connected',
+};
+
+function world(create: () => Promise<LiveInput>) {
+  const did: string[] = [];
+  const redactor = createRedactor();
+  const source = createIngestSource({
+    inputs: { create },
+    cleanup: {
+      intend: async (id) => void did.push(`intend ${id}`),
+      created: async (id, uid) => void did.push(`created ${id} ${uid}`),
+      refused: async (id) => void did.push(`refused ${id}`),
+      discard: (id) => void did.push(`discard ${id}`),
+    },
+    admit() {},
+    redactor,
+    keyFrameIntervalMs: 1000,
+    holdSeconds: 120,
+    deleteRecordingAfterDays: 30,
+  });
+  return { did, redactor, source };
+}
+
+describe('the source of ingests', () => {
+  it('notes the intent before and the outcome after, and masks the key while the stream lasts', async () => {
+    const { did, redactor, source } = world(async () => input);
+    expect(await source.provision('m1')).toMatchObject({ urls: input.urls, keyFrameIntervalMs: 1000 });
+    expect([did, redactor.redact(`key ${KEY}`)]).toEqual([['intend m1', 'created m1 uid-1'], 'key ***']);
+    source.discard('m1');
+    expect([did.at(-1), redactor.redact(KEY)]).toEqual(['discard m1', KEY]);
+  });
+
+  it('lets go of what was discarded while it was being made', async () => {
+    let give = (_input: LiveInput) => {};
+    const { did, redactor, source } = world(
+      () =>
+        new Promise((resolve) => {
+          give = resolve;
+        }),
+    );
+    const making = source.provision('m1');
+    await settle();
+    source.discard('m1');
+    give(input);
+    await making;
+    expect(did).toEqual(['intend m1', 'discard m1', 'created m1 uid-1']);
+    expect(redactor.redact(KEY)).toBe(KEY);
+  });
+
+  it.each([
+    ['PROVIDER_UNAUTHORIZED', 'refused m1'],
+    ['PROVIDER_REJECTED', 'refused m1'],
+    ['PROVIDER_UNREACHABLE', 'created m1 undefined'],
+    ['PROVIDER_ECHO_MISMATCH', 'created m1 undefined'],
+  ] as const)('after %s knows whether something may have been made', async (code, last) => {
+    const { did, source } = world(() => Promise.reject(new GlasscastError(code)));
+    await expect(source.provision('m1')).rejects.toMatchObject({ code });
+    expect(did.at(-1)).toBe(last);
+  });
+});
+
+describe('what is known of the provider', () => {
+  it('refuses nobody while unknown, and everybody when storage is full', async () => {
+    const clock = createTestClock();
+    const usage = { totalStorageMinutes: 1, totalStorageMinutesLimit: 10, videoCount: 0 };
+    let fails: GlasscastError | undefined = new GlasscastError('PROVIDER_UNREACHABLE');
+    const inputs = { storageUsage: () => (fails ? Promise.reject(fails) : Promise.resolve({ ...usage })) };
+    const health = createProviderHealth({ inputs, clock, log: silentLog() });
+    expect(health.state()).toBe('unknown');
+    health.start();
+    await settle();
+    expect([health.state(), health.admit()]).toEqual(['PROVIDER_UNREACHABLE', undefined]);
+    fails = undefined;
+    await clock.advance(60_000);
+    expect(health.state()).toBe('ok');
+    usage.totalStorageMinutes = 10;
+    await clock.advance(60_000);
+    expect(() => health.admit()).toThrow(GlasscastError);
+    expect(health.state()).toBe('PROVIDER_STORAGE_FULL');
+    await health.close();
+    expect(clock.pending()).toEqual([]);
+  });
+});
