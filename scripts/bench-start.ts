@@ -2,7 +2,7 @@
  * `npm run bench:start`: from an app's request to a picture that is proven playable, step by step, and beside it plain
  * ffmpeg pushing to the same ingest. Measures; changes nothing in the product.
  */
-import { goal, median, summaries } from './bench/measuring.ts';
+import { goal, median, rounded, summaries } from './bench/measuring.ts';
 import { type Bench, type BenchReport, runBench } from './bench/program.ts';
 import { plainStart, productStart, type StartMoments } from './bench/start-run.ts';
 import { startWorld } from './bench/world.ts';
@@ -57,9 +57,17 @@ async function measure(bench: Bench): Promise<BenchReport> {
     product: summaries(product),
     plainDefault: summaries(plainDefault),
     plainFast: summaries(plainFast),
-    raw: { product, plainDefault, plainFast },
+    raw: {
+      product: product.map(roundedMoments),
+      plainDefault: plainDefault.map(roundedMoments),
+      plainFast: plainFast.map(roundedMoments),
+    },
     method,
   };
+}
+
+function roundedMoments(moments: StartMoments): StartMoments {
+  return Object.fromEntries(Object.entries(moments).map(([name, ms]) => [name, ms === undefined ? ms : rounded(ms)]));
 }
 
 await runBench({

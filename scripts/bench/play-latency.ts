@@ -17,6 +17,8 @@ export interface Watched {
   /** Of each picture after the warm-up. */
   latenciesMs: number[];
   unreadable: number;
+  /** Frames that the encoder did not take from the camera meanwhile: many say that the machine was too busy to measure. */
+  notTaken?: number;
   /** HLS only. */
   stalls?: number;
   firstPictureMs?: number | undefined;
@@ -61,7 +63,7 @@ export async function watchHls(bench: Bench, player: HlsPlayer, hlsUrl: string):
 export async function withPlainPush<T>(
   bench: Bench,
   world: Pick<World, 'stream' | 'listeners' | 'publishUrl'>,
-  watch: (input: LiveInput) => Promise<T>,
+  watch: (input: LiveInput, notTaken: () => number) => Promise<T>,
 ): Promise<T> {
   const input = await createLiveInput(world.stream);
   const camera = createFrameSource({ clock: bench.clock });
@@ -87,7 +89,7 @@ export async function withPlainPush<T>(
     camera.attach(child.stdin);
     camera.start();
     await until(bench, 'plain ffmpeg sent no picture', () => hasPicture);
-    return await watch(input);
+    return await watch(input, () => camera.stats().dropped.length);
   } finally {
     camera.close();
     await child.stop();
@@ -97,6 +99,7 @@ export async function withPlainPush<T>(
 
 export interface LatencyReport extends Partial<Summary> {
   unreadable: number;
+  notTaken: number;
   stalls?: number;
   firstPictureMs?: Summary | undefined;
 }
@@ -108,6 +111,7 @@ export function latencyReport(rounds: readonly Watched[]): LatencyReport {
   return {
     ...summary(rounds.flatMap(({ latenciesMs }) => latenciesMs)),
     unreadable: rounds.reduce((sum, { unreadable }) => sum + unreadable, 0),
+    notTaken: rounds.reduce((sum, { notTaken = 0 }) => sum + notTaken, 0),
     ...(firsts.length > 0 ? { firstPictureMs: summary(firsts), stalls } : {}),
   };
 }

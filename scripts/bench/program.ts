@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { type ChildSpawner, createChildSpawner, type SpawnChild } from '../../shared/child-process.ts';
 import { type Clock, createSystemClock } from '../../shared/clock.ts';
-import { asGlasscastError } from '../../shared/errors.ts';
+import { asGlasscastError, errorText } from '../../shared/errors.ts';
 import { type FfmpegBinary, findFfmpeg } from '../../shared/ffmpeg-binary.ts';
 import { createLog, type Log, type LogLevel } from '../../shared/log.ts';
 import { createRedactor, type Redactor } from '../../shared/secrets.ts';
@@ -69,24 +69,15 @@ Progress goes to standard error, one JSON document to standard output.
 
 /** Runs the benchmark as this process's program; sets the exit code. */
 export async function runBench(description: BenchDescription): Promise<void> {
-  const { values } = parseArgs({
-    options: {
-      runs: { type: 'string', default: String(description.defaultRuns) },
-      seconds: { type: 'string', default: String(description.defaultSeconds) },
-      ffmpeg: { type: 'string' },
-      verbose: { type: 'boolean', default: false },
-      help: { type: 'boolean', default: false },
-    },
-  });
-  if (values.help) {
+  const asked = readOptions(description);
+  if (asked === 'help') {
     process.stdout.write(usage(description));
     return;
   }
-  const runs = positive('--runs', values.runs);
-  const seconds = positive('--seconds', values.seconds);
+  const { runs, seconds, ffmpegFile, isVerbose } = asked;
   const clock = createSystemClock();
   const redactor = createRedactor();
-  const log = createLog({ program: 'bench', level: values.verbose ? 'debug' : 'silent', redactor });
+  const log = createLog({ program: 'bench', level: isVerbose ? 'debug' : 'silent', redactor });
   const spawner = createChildSpawner({ clock, log, redactor });
   const abort = new AbortController();
   const stop = () => abort.abort(new Error('interrupted'));
@@ -98,7 +89,7 @@ export async function runBench(description: BenchDescription): Promise<void> {
     const ffmpeg = await findFfmpeg({
       spawn: spawner.spawn,
       clock,
-      explicitFile: values.ffmpeg ?? process.env.FFMPEG_PATH,
+      explicitFile: ffmpegFile,
     });
     const bench: Bench = {
       clock,
@@ -110,8 +101,8 @@ export async function runBench(description: BenchDescription): Promise<void> {
       runs,
       seconds,
       signal: abort.signal,
-      logLevel: values.verbose ? 'debug' : 'warn',
-      note: (line) => void (values.verbose && process.stderr.write(`${redactor.redact(line)}\n`)),
+      logLevel: isVerbose ? 'debug' : 'warn',
+      note: (line) => void (isVerbose && process.stderr.write(`${redactor.redact(line)}\n`)),
       progress: (text) => void process.stderr.write(`${description.name}: ${redactor.redact(text)}\n`),
       defer: (close) => void closers.push(close),
     };
@@ -119,7 +110,8 @@ export async function runBench(description: BenchDescription): Promise<void> {
     process.stdout.write(`${document(description, bench, report)}\n`);
   } catch (error) {
     process.exitCode = abort.signal.aborted ? 130 : 1;
-    process.stderr.write(`${description.name}: ${redactor.redact(asGlasscastError(error).message)}\n`);
+    const reason = abort.signal.aborted ? 'interrupted' : redactor.redact(asGlasscastError(error).message);
+    process.stderr.write(`${description.name}: ${reason}\n`);
   } finally {
     await tidy(closers, spawner, folder);
     process.removeListener('SIGINT', stop);
@@ -134,11 +126,39 @@ function document({ name, about }: BenchDescription, { ffmpeg, runs }: Bench, re
   return JSON.stringify({ ...head, ffmpeg: binary, goals, ...sections, method }, null, 2);
 }
 
+interface Options {
+  runs: number;
+  seconds: number;
+  ffmpegFile: string | undefined;
+  isVerbose: boolean;
+}
+
+/** What cannot be understood ends the program: one line, exit code 2. */
+function readOptions({ defaultRuns, defaultSeconds }: BenchDescription): Options | 'help' {
+  try {
+    const { values } = parseArgs({
+      options: {
+        runs: { type: 'string', default: String(defaultRuns) },
+        seconds: { type: 'string', default: String(defaultSeconds) },
+        ffmpeg: { type: 'string', default: process.env.FFMPEG_PATH ?? '' },
+        verbose: { type: 'boolean', default: false },
+        help: { type: 'boolean', default: false },
+      },
+    });
+    if (values.help) return 'help';
+    const runs = Math.ceil(positive('--runs', values.runs));
+    const seconds = positive('--seconds', values.seconds);
+    return { runs, seconds, ffmpegFile: values.ffmpeg || undefined, isVerbose: values.verbose };
+  } catch (error) {
+    process.stderr.write(`${errorText(error)}; see --help\n`);
+    return process.exit(2);
+  }
+}
+
 function positive(name: string, text: string): number {
   const value = Number(text);
   if (Number.isFinite(value) && value > 0) return value;
-  process.stderr.write(`${name} must be a number above 0, not "${text}"\n`);
-  return process.exit(2);
+  throw new Error(`${name} must be a number above 0, not "${text}"`);
 }
 
 async function orInterrupted<T>(signal: AbortSignal, work: Promise<T>): Promise<T> {
