@@ -1,0 +1,29 @@
+import { readFileSync } from 'node:fs';
+import { describe, expect, it } from 'vitest';
+import { withSettings } from '../../scripts/readme.ts';
+
+const readme = readFileSync(new URL('../../README.md', import.meta.url), 'utf8');
+const { scripts } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
+  scripts: Record<string, string>;
+};
+
+describe('README', () => {
+  it('lists every setting as the programs know it (npm run readme)', () => {
+    expect(withSettings(readme)).toBe(readme);
+  });
+
+  it('names only commands that exist', () => {
+    const named = [...readme.matchAll(/npm run ([a-z:-]+)/g)].map(([, name = '']) => name);
+    expect(named.filter((name) => !(name in scripts))).toEqual([]);
+  });
+
+  it('gives the test command that CI runs', () => {
+    const ci = readFileSync(new URL('../../.ci/run', import.meta.url), 'utf8');
+    expect(readme).toContain('\nnpm ci && npm test\n');
+    expect(ci).toContain('\nnpm ci && npm test\n');
+  });
+
+  it('points only at files that exist', () => {
+    expect(readme).not.toContain('FIXME');
+  });
+});
