@@ -115,7 +115,8 @@ class Stream implements ManagedStream {
       clock,
       playback,
       keepAliveIntervalMs: this.#timings.keepAliveIntervalMs,
-      stallMs: this.#timings.stallMs,
+      // Segments end at key frames: far apart, they are no stall.
+      stallMs: Math.max(this.#timings.stallMs, 3 * (options.request.video?.keyFrameIntervalMs ?? 0)),
       settleMs: this.#timings.stopTimeoutMs,
       sendKeepAlive: (ackId) => glasses.send({ type: 'keep_stream_alive', streamId, ackId }),
       events: {

@@ -208,6 +208,15 @@ describe('while live', () => {
     expect(ends.length).toBe(1);
   });
 
+  it('does not take key frames that are far apart for a stall', async () => {
+    const { first, goLive, clock } = world({ video: { keyFrameIntervalMs: 10_000 } });
+    await goLive();
+    await clock.advance(29_000);
+    expect(first.last()?.status).toBe('active');
+    await clock.advance(1_000);
+    expect(first.last()?.status).toBe('preparing');
+  });
+
   it('sends statistics with all addresses, as statistics, and says no state twice [8]', async () => {
     const { first, say, goLive } = world();
     await goLive();
