@@ -20,7 +20,8 @@ const FLV = ['-flvflags', 'no_duration_filesize+no_sequence_end', '-flush_packet
 export function encoderArguments(options: EncoderArgumentsOptions): string[] {
   const { settings, source, binary } = options;
   const graph = captureGraph(options);
-  const command = ffmpeg();
+  // Without a folder named it looks for its own, which does not exist in a bundle.
+  const command = ffmpeg({ presets: '.' });
   for (const { url, options: inputOptions } of graph.inputs) {
     command.input(url).inputOptions(...asWords(inputOptions));
   }

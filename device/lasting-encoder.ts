@@ -6,7 +6,7 @@ import { type BackoffPolicy, backoffMs, type Clock, type Timer } from '../shared
 import { asGlasscastError, type ErrorCode, type GlasscastError } from '../shared/errors.ts';
 import type { Log } from '../shared/log.ts';
 import type { FlvTag } from '../shared/rtmp/flv.ts';
-import type { Encoder } from './encoder.ts';
+import type { Encoder, EncoderEnd } from './encoder.ts';
 
 export interface LastingEncoderOptions {
   clock: Clock;
@@ -57,21 +57,20 @@ export function createLastingEncoder(options: LastingEncoderOptions): LastingEnc
   let droppedBefore = 0;
 
   async function begin(): Promise<void> {
-    let opened: Encoder;
     try {
-      opened = await options.openEncoder(options.onTag);
+      const opened = await options.openEncoder(options.onTag);
+      if (closed) return;
+      run = opened;
+      opened.start();
+      void opened.ended.then((end) => over(opened, end));
     } catch (error) {
       if (!closed) lost(asGlasscastError(error), 0, 0);
-      return;
     }
-    if (closed) return;
-    run = opened;
-    void opened.ended.then(({ cause, frames, ms }) => {
-      droppedBefore += opened.droppedFrames;
-      if (run === opened) run = undefined;
-      if (cause && !closed) lost(cause, frames, ms);
-    });
-    opened.start();
+  }
+  function over(ended: Encoder, { cause, frames, ms }: EncoderEnd): void {
+    droppedBefore += ended.droppedFrames;
+    if (run === ended) run = undefined;
+    if (cause && !closed) lost(cause, frames, ms);
   }
   function lost(cause: GlasscastError, frames: number, ms: number): void {
     sawPictures ||= frames > 0;

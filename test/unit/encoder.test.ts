@@ -1,0 +1,156 @@
+/** The encoder over Node children that misbehave as scripted, in the place of ffmpeg. */
+import { afterEach, expect, test } from 'vitest';
+import { type CaptureSource, parseCaptureSource } from '../../device/capture-source.ts';
+import { createEncoder } from '../../device/encoder.ts';
+import { createChildSpawner } from '../../shared/child-process.ts';
+import type { FfmpegBinary } from '../../shared/ffmpeg-binary.ts';
+import { silentLog } from '../../shared/log.ts';
+import { decodeAmf0 } from '../../shared/rtmp/amf0.ts';
+import { type FlvTag, flvHeader, flvTagBytes } from '../../shared/rtmp/flv.ts';
+import { createRedactor } from '../../shared/secrets.ts';
+import { resolveSettings } from '../../shared/stream.ts';
+import { createTestClock } from '../support/test-clock.ts';
+
+const binary: FfmpegBinary = {
+  file: 'ffmpeg',
+  version: '4.1',
+  origin: 'PATH',
+  encoders: new Set(),
+  inputs: new Set(),
+  hasFpsMode: false,
+  reason: 'test',
+};
+const picture: FlvTag = { kind: 'video', timestampMs: 40, body: Buffer.from([0x17, 1, 0, 0, 0, 9]) };
+const sound: FlvTag = { kind: 'audio', timestampMs: 41, body: Buffer.from([0xaf, 1, 9]) };
+const script: FlvTag = { kind: 'script', timestampMs: 0, body: Buffer.from([2, 0, 1, 65]) };
+const stream = (...tags: FlvTag[]) =>
+  Buffer.concat([flvHeader({ audio: true, video: true }), ...tags.map(flvTagBytes)]).toString('base64');
+const write = (descriptor: number, base64: string) =>
+  `require('fs').writeSync(${descriptor}, Buffer.from('${base64}', 'base64'));`;
+const stay = 'setInterval(() => {}, 1000);';
+
+const closers: (() => Promise<void>)[] = [];
+afterEach(async () => {
+  for (const close of closers.splice(0)) await close();
+});
+
+/** An encoder whose child runs this script. */
+function encoderOf(
+  code: string,
+  { source = parseCaptureSource('test-pattern') as CaptureSource, file = process.execPath } = {},
+) {
+  const clock = createTestClock();
+  const children = createChildSpawner({ clock, log: silentLog(), redactor: createRedactor() });
+  const tags: FlvTag[] = [];
+  let onTag = () => {};
+  const encoder = createEncoder({
+    clock,
+    log: silentLog(),
+    spawn: (spec) => children.spawn({ ...spec, file, args: ['-e', code] }),
+    binary,
+    source,
+    hasAudio: true,
+    settings: resolveSettings({ width: 640, height: 360 }),
+    epochMs: clock.now(),
+    onTag(tag) {
+      tags.push(tag);
+      onTag();
+    },
+  });
+  closers.push(encoder.close, children.close);
+  const untilTags = (count: number) =>
+    new Promise<void>((resolve) => {
+      onTag = () => tags.length >= count && resolve();
+      onTag();
+    });
+  return { clock, encoder, tags, untilTags };
+}
+
+test('gives tags of both pipes behind one description of both', async () => {
+  const progress = Buffer.from('frame=1\ndrop_frames=4\nprogress=continue\n').toString('base64');
+  // The progress first: the child is stopped as soon as the tags are here.
+  const { encoder, tags, untilTags } = encoderOf(
+    `${write(3, progress)} ${write(1, stream(script, picture))} ${write(4, stream(script, sound))} ${stay}`,
+  );
+  encoder.start();
+  await untilTags(3);
+  expect(tags.map(({ kind }) => kind).sort()).toEqual(['audio', 'script', 'video']);
+  const [name, fields] = decodeAmf0(tags[0]?.body ?? Buffer.alloc(0));
+  expect(name).toBe('onMetaData');
+  expect(fields).toMatchObject({
+    width: 640,
+    height: 360,
+    framerate: 30,
+    videodatarate: 2000,
+    audiosamplerate: 48_000,
+  });
+  await encoder.close();
+  expect(await encoder.ended).toMatchObject({ cause: undefined, frames: 1 });
+  expect(encoder.droppedFrames).toBe(4);
+});
+
+test('dies with words: the cause is read from them', async () => {
+  const source = parseCaptureSource('v4l2:/dev/video9');
+  const { encoder } = encoderOf("console.error('[error] /dev/video9: Device or resource busy'); process.exit(1)", {
+    source,
+  });
+  encoder.start();
+  expect((await encoder.ended).cause).toMatchObject({ code: 'CAMERA_BUSY' });
+});
+
+test('writes something else than FLV: ended and named', async () => {
+  const { encoder } = encoderOf(`process.stdout.write('hello, this is not FLV'); ${stay}`);
+  encoder.start();
+  expect((await encoder.ended).cause).toMatchObject({ code: 'MALFORMED_FLV' });
+});
+
+test('says nothing: killed after the stall time, though it ignores signals', async () => {
+  const { encoder, clock } = encoderOf(`process.on('SIGINT', () => {}); ${stay}`);
+  encoder.start();
+  await clock.advance(10_000);
+  expect((await encoder.ended).cause).toMatchObject({ code: 'ENCODER_STALLED' });
+});
+
+test('pictures hold the stall off', async () => {
+  // The listener first: without it the signal would end the child.
+  const onSignal = `process.on('SIGUSR2', () => { ${write(1, flvTagBytes(picture).toString('base64'))} });`;
+  const { encoder, clock, untilTags } = encoderOf(`${onSignal} ${write(1, stream(picture))} ${stay}`);
+  encoder.start();
+  await untilTags(2);
+  await clock.advance(9000);
+  process.kill(encoder.pid ?? 0, 'SIGUSR2');
+  await untilTags(3);
+  await clock.advance(9000);
+  await encoder.close();
+  expect((await encoder.ended).cause).toBeUndefined();
+});
+
+test('cannot be run at all', async () => {
+  const { encoder } = encoderOf('', { file: '/no/such/ffmpeg' });
+  encoder.start();
+  expect((await encoder.ended).cause).toMatchObject({ code: 'FFMPEG_MISSING' });
+});
+
+test('closed before its start it never starts', async () => {
+  const { encoder, tags } = encoderOf(stay);
+  await encoder.close();
+  encoder.start();
+  expect([encoder.pid, tags]).toEqual([undefined, []]);
+});
+
+test('raw frames are attached to its input and let go at its end', async () => {
+  const sinks: unknown[] = [];
+  const source: CaptureSource = {
+    kind: 'rawvideo',
+    widthPx: 640,
+    heightPx: 360,
+    frameRate: 30,
+    microphone: { kind: 'beep' },
+    attach: (sink) => sinks.push(sink),
+  };
+  const { encoder } = encoderOf(stay, { source });
+  encoder.start();
+  await encoder.close();
+  await encoder.ended;
+  expect(sinks).toEqual([expect.objectContaining({ writable: expect.any(Boolean) }), undefined]);
+});
