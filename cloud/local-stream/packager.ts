@@ -118,6 +118,12 @@ export function createPackager({ sink, nowMs, log, segmentTargetMs = 1000 }: Pac
   /** Where the video's own timeline has come to. */
   let endOfVideoMs = 0;
   let awaitsKeyFrame = true;
+  /**
+   * What was open when the timeline broke off. Said only together with the first segment of what follows: to whoever
+   * watches the newest segment advance, the rest of a dead stream would look like life.
+   */
+  const brokenOff: (() => void)[] = [];
+  let isBreakingOff = false;
 
   function emit(track: TrackKind, samples: Sample[], startTicks: number, timescale: number): void {
     const number = nextNumber[track];
@@ -125,7 +131,17 @@ export function createPackager({ sink, nowMs, log, segmentTargetMs = 1000 }: Pac
     const data = mediaSegment(number + 1, startTicks, samples);
     const durationTicks = samples.reduce((sum, sample) => sum + sample.durationTicks, 0);
     const period = current?.index ?? 0;
-    sink.segment({ track, number, period, startTicks, durationTicks, timescale, bytes: data.length }, data);
+    const segment = { track, number, period, startTicks, durationTicks, timescale, bytes: data.length };
+    say(() => sink.segment(segment, data));
+  }
+
+  function say(it: () => void): void {
+    if (isBreakingOff) brokenOff.push(it);
+    else it();
+  }
+
+  function sayBrokenOff(): void {
+    for (const it of brokenOff.splice(0)) it();
   }
 
   function announce(period: OpenPeriod, hasAudio: boolean): void {
@@ -144,7 +160,7 @@ export function createPackager({ sink, nowMs, log, segmentTargetMs = 1000 }: Pac
       const { codec, sampleRate: timescale, channels } = audio;
       described.audio = { codec, timescale, width: 0, height: 0, channels };
     }
-    sink.period(described, { video: videoInit(video), ...(audio ? { audio: audioInit(audio) } : {}) });
+    say(() => sink.period(described, { video: videoInit(video), ...(audio ? { audio: audioInit(audio) } : {}) }));
   }
 
   /** Closes the open segment. `next` is the key frame that follows on the same timeline; without it the period ends. */
@@ -156,6 +172,7 @@ export function createPackager({ sink, nowMs, log, segmentTargetMs = 1000 }: Pac
     const endDtsMs = next?.dtsMs ?? last.dtsMs + frameMs(pictures);
     const audioEndMs = next ? next.dtsMs + next.ctsMs : endDtsMs + period.originMs - period.firstDtsMs;
     const samples = toSamples(pictures, endDtsMs, period.originMs - period.firstDtsMs);
+    if (!isBreakingOff) sayBrokenOff();
     // Sound may be announced after the first picture; until the first segment is out it still belongs to this period.
     if (period.index === undefined && audioConfig) period.audio = audioConfig;
     const placed = period.audio ? audioTrack.place(period.audio, audioEndMs, next === undefined) : [];
@@ -171,6 +188,12 @@ export function createPackager({ sink, nowMs, log, segmentTargetMs = 1000 }: Pac
     endOfVideoMs = endDtsMs - period.firstDtsMs + period.startMs;
     pictures = [];
     openBytes = 0;
+  }
+
+  function breakOff(): void {
+    isBreakingOff = true;
+    cut(undefined);
+    isBreakingOff = false;
   }
 
   function openPeriod(picture: Picture, continues: boolean): void {
@@ -203,7 +226,8 @@ export function createPackager({ sink, nowMs, log, segmentTargetMs = 1000 }: Pac
     const hasOtherSound = audioTrack.hasOther(current.audio) || hasLostSound;
     const isChanged = current.video !== videoConfig || (current.index !== undefined && hasOtherSound);
     if (continues && !isChanged && !isLongEnough(elapsedMs)) return;
-    cut(continues ? picture : undefined);
+    if (continues) cut(picture);
+    else breakOff();
     if (!continues || isChanged) openPeriod(picture, continues);
   }
 
@@ -270,6 +294,7 @@ export function createPackager({ sink, nowMs, log, segmentTargetMs = 1000 }: Pac
       }
     },
     flush() {
+      sayBrokenOff();
       cut(undefined);
       awaitsKeyFrame = true;
     },

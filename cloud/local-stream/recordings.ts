@@ -13,6 +13,8 @@ import { durationMs, initName, isMediaName, type Presentation, segmentName } fro
 export interface Recording extends PackagerSink {
   /** All that could be written is on disk. Never rejects. */
   finish(): Promise<void>;
+  /** What waits is given up; nothing is being written when it returns. Never rejects. */
+  abandon(): Promise<void>;
 }
 
 export interface Recordings {
@@ -22,6 +24,7 @@ export interface Recordings {
   read(videoUid: string): Promise<Presentation | undefined>;
   /** Bytes of an init or media segment; undefined when there is no such file. */
   media(videoUid: string, name: string): Promise<Buffer | undefined>;
+  /** Also one that is still being written: it is stopped first. */
   remove(videoUid: string): Promise<void>;
 }
 
@@ -39,13 +42,13 @@ const MAX_QUEUED_BYTES = 64 * 1024 * 1024;
 const CACHED_TIMELINES = 4;
 
 export function createRecordings({ folder, log }: RecordingsOptions): Recordings {
-  const writing = new Set<string>();
+  const writing = new Map<string, Recording>();
   const cache = new Map<string, Presentation>();
 
   return {
     begin(videoUid) {
-      writing.add(videoUid);
       const recording = createRecording(join(folder, videoUid), log.child({ videoUid }));
+      writing.set(videoUid, recording);
       return {
         ...recording,
         async finish() {
@@ -73,6 +76,7 @@ export function createRecordings({ folder, log }: RecordingsOptions): Recordings
       return readFile(join(folder, videoUid, name)).catch(() => undefined);
     },
     async remove(videoUid) {
+      await writing.get(videoUid)?.abandon();
       cache.delete(videoUid);
       await rm(join(folder, videoUid), { recursive: true, force: true });
     },
@@ -112,25 +116,28 @@ function createRecording(folder: string, log: Log): Recording {
     },
     segment: (segment, data) => enqueue([{ name: segmentName(segment), data }], { segment }),
     finish: () => queue,
+    abandon() {
+      isStopped = true;
+      return queue;
+    },
   };
 }
 
-/** A torn or foreign last line is what a crash leaves: reading stops there. */
+/** A torn or foreign line is what a crash leaves: reading stops there. */
 export function readTimeline(text: string): Presentation | undefined {
   const periods: Period[] = [];
   const segments: Record<'video' | 'audio', Segment[]> = { video: [], audio: [] };
   let longestMs = 0;
   for (const line of text.split('\n')) {
-    let parsed: TimelineLine;
     try {
-      parsed = JSON.parse(line) as TimelineLine;
+      const parsed = JSON.parse(line) as TimelineLine;
+      if ('period' in parsed) periods.push(parsed.period);
+      else {
+        segments[parsed.segment.track].push(parsed.segment);
+        longestMs = Math.max(longestMs, durationMs(parsed.segment));
+      }
     } catch {
       break;
-    }
-    if ('period' in parsed) periods.push(parsed.period);
-    else {
-      segments[parsed.segment.track].push(parsed.segment);
-      longestMs = Math.max(longestMs, durationMs(parsed.segment));
     }
   }
   const [first] = periods;

@@ -78,17 +78,31 @@ export function createVideoLibrary(options: VideoLibraryOptions): VideoLibrary {
     const video = videos.get(videoUid);
     if (!video) return undefined;
     if (video.state === 'live-inprogress') return false;
-    videos.delete(videoUid);
-    catalogue.removeVideo(videoUid);
+    // Files first: on a full disk the catalogue cannot even forget, and what fails half-way can be asked for again.
     await recordings.remove(videoUid);
-    log.info({ videoUid }, 'video-removed');
+    catalogue.removeVideo(videoUid);
+    if (videos.delete(videoUid)) log.info({ videoUid }, 'video-removed');
     return true;
+  }
+  /** A removal that close waits for. */
+  function removed(videoUid: string): Promise<boolean | undefined> {
+    const work = remove(videoUid);
+    const settled = work.then(
+      () => undefined,
+      () => undefined,
+    );
+    finishing.add(settled);
+    void settled.then(() => finishing.delete(settled));
+    return work;
   }
 
   async function removeExpired(): Promise<void> {
     for (const video of [...videos.values()]) {
       const dueMs = deletionMs(video);
-      if (dueMs !== null && dueMs <= clock.now()) await remove(video.uid);
+      if (dueMs === null || dueMs > clock.now()) continue;
+      await removed(video.uid).catch((error: unknown) => {
+        log.warn({ videoUid: video.uid, cause: errorText(error) }, 'video-not-removed');
+      });
     }
   }
 
@@ -120,7 +134,7 @@ export function createVideoLibrary(options: VideoLibraryOptions): VideoLibrary {
       finishing.add(work);
       await work.finally(() => finishing.delete(work));
     },
-    remove,
+    remove: removed,
     async close() {
       sweep?.cancel();
       delays.abort();

@@ -1,7 +1,7 @@
 /** From a publisher's arrival to the recording: hold window, new and continued videos, crash, full disk. */
-import { appendFileSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
+import { appendFileSync, existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, onTestFinished } from 'vitest';
 import { createBroadcasts } from '../../cloud/local-stream/broadcasts.ts';
 import { type Catalogue, openCatalogue } from '../../cloud/local-stream/catalogue.ts';
 import { type LiveInput, liveInputBody, newLiveInput } from '../../cloud/local-stream/live-input.ts';
@@ -44,8 +44,22 @@ function createWorld({ dataDir = temporaryFolder(), timeoutSeconds = 10 as numbe
     defaultHoldMs: 60_000,
     holdMarginMs: 3000,
   });
+  /** All files are written and every ready delay has passed. */
+  async function finished(): Promise<void> {
+    let isDone = false;
+    const done = Promise.all(ends).then(() => {
+      isDone = true;
+    });
+    // Writes end in their own time; the delay after them needs the clock to move.
+    while (!isDone) await clock.advance(100);
+    await done;
+  }
+  onTestFinished(async () => {
+    broadcasts.close();
+    await finished();
+  });
   return {
-    ...{ clock, library, recordings, broadcasts, folder, dataDir, uid },
+    ...{ clock, library, recordings, broadcasts, folder, dataDir, uid, finished },
     change(changes: Partial<LiveInput> | undefined) {
       input = input && changes && { ...input, ...changes };
       broadcasts.reconsider(uid);
@@ -62,12 +76,6 @@ function createWorld({ dataDir = temporaryFolder(), timeoutSeconds = 10 as numbe
         .onAir(uid)
         ?.window.presentation()
         .segments.video.map(({ number }) => number),
-    /** All files are written and every ready delay has passed. */
-    async finished() {
-      // Writes end in their own time; the delay after them needs the clock to move.
-      while (library.list().some(({ state }) => state === 'inprogress')) await clock.advance(100);
-      await Promise.all(ends);
-    },
   };
 }
 
@@ -133,6 +141,29 @@ describe('one broadcast', () => {
     expect(broadcasts.onAir(uid)?.isLive).toBe(true);
     expect(library.list()).toHaveLength(1);
     broadcasts.close();
+  });
+  it('what the lost publisher left open is listed only together with new media', async () => {
+    const { publish, send, leave, listed, library, recordings, change, finished, clock } = createWorld();
+    publish('p1');
+    send('p1', 0, 2500);
+    leave('p1');
+    expect(listed()).toEqual([0, 1]);
+    await clock.advance(5000);
+    publish('p2');
+    expect(listed()).toEqual([0, 1]);
+    send('p2', 100_000, 100_900);
+    expect(listed()).toEqual([0, 1]);
+    send('p2', 101_000, 101_100, { headers: false });
+    expect(listed()).toEqual([0, 1, 2, 3]);
+    // Lost again, for good: nothing of either is missing.
+    leave('p2');
+    publish('p3');
+    send('p3', 0, 500);
+    change({ enabled: false });
+    await finished();
+    const recorded = await recordings.read(library.list()[0]?.uid ?? '');
+    expect(recorded?.segments.video.map(({ number }) => number)).toEqual([0, 1, 2, 3, 4, 5]);
+    expect(recorded?.periods.map(({ index }) => index)).toEqual([0, 1, 2]);
   });
   it('another video when it returns too late', async () => {
     const { publish, send, leave, library, clock, finished, broadcasts } = createWorld();
@@ -204,9 +235,51 @@ describe('recordings', () => {
     await after.library.start();
     expect(after.library.list()).toMatchObject([{ uid: video?.uid, state: 'ready', durationMs: 4000 }]);
     await after.clock.advance(30 * 86_400_000);
-    expect(after.library.list()).toEqual([]);
-    while (readdirSync(after.folder).length > 0) await after.clock.advance(1);
+    while (after.library.list().length > 0) await after.clock.advance(1);
+    expect(readdirSync(after.folder)).toEqual([]);
     await after.library.close();
+  });
+  it('one that is deleted while it is still being written is gone, and stays gone', async () => {
+    const { publish, send, library, change, folder, finished } = createWorld();
+    publish('p1');
+    send('p1', 0, 60_000);
+    const uid = library.list()[0]?.uid ?? '';
+    change({ enabled: false });
+    expect(library.get(uid)?.state).toBe('inprogress');
+    expect(await Promise.all([library.remove(uid), library.remove(uid)])).toEqual([true, true]);
+    await finished();
+    expect(existsSync(join(folder, uid))).toBe(false);
+    expect(library.list()).toEqual([]);
+    expect(await library.remove(uid)).toBeUndefined();
+  });
+  it('one whose files cannot be removed is still known, so that it can be deleted later', async () => {
+    const { publish, send, library, change, folder, finished, clock } = createWorld();
+    publish('p1');
+    send('p1', 0, 2100);
+    const uid = library.list()[0]?.uid ?? '';
+    change({ enabled: false });
+    await finished();
+    const video = library.get(uid);
+    const failing = createVideoLibrary({
+      catalogue: { videos: () => (video ? [{ ...video, deleteAfterDays: 0 }] : []), saveVideo() {}, removeVideo() {} },
+      recordings: { read: async () => undefined, remove: () => Promise.reject(new Error('EBUSY')) },
+      ...{ clock, log: silentLog(), readyDelayMs: 0 },
+    });
+    await failing.start();
+    await expect(failing.remove(uid)).rejects.toThrow('EBUSY');
+    expect(failing.get(uid)).toBeDefined();
+    // The sweep meets the same and goes on.
+    await clock.advance(3_600_000);
+    await failing.close();
+    expect(existsSync(join(folder, uid))).toBe(true);
+  });
+  it('a timeline that holds nonsense ends there', () => {
+    const period = '{"period":{"index":0,"wallMs":1}}';
+    const segment = '{"segment":{"track":"video","number":0,"durationTicks":90000,"timescale":90000}}';
+    for (const nonsense of ['null', '7', '{"segment":{"track":"smell"}}', '{"segment":null}', '\0\0', '{}']) {
+      const read = readTimeline([period, segment, nonsense, segment].join('\n'));
+      expect(read?.segments.video).toHaveLength(1);
+    }
   });
   it('a disk that takes nothing ends the recording, not the stream', async () => {
     const { publish, send, leave, listed, library, folder, finished, clock } = createWorld();
