@@ -371,7 +371,7 @@ describe('as a program', () => {
   test('a missing token, an unknown key and a missing ffmpeg are one clear line each', async () => {
     clock = createSystemClock();
     const cases: [Record<string, string>, string][] = [
-      [{}, 'GLASSCAST_AGENT_CORE_TOKEN is missing'],
+      [{}, 'GLASSCAST_AGENT_CORE_TOKEN: is missing'],
       [{ GLASSCAST_AGENT_CORE_TOKEN: TOKEN, GLASSCAST_AGENT_COLOUR: 'red' }, 'unknown GLASSCAST_AGENT_COLOUR'],
       [{ GLASSCAST_AGENT_CORE_TOKEN: TOKEN, FFMPEG_PATH: '/no/such/ffmpeg' }, '/no/such/ffmpeg'],
     ];
