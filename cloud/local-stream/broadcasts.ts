@@ -56,6 +56,9 @@ interface Broadcast {
   hold: Timer | undefined;
 }
 
+/** A longer timer would fire at once: Node counts them in 31 bits. */
+const MAX_HOLD_MS = 2 ** 31 - 1;
+
 export function createBroadcasts(options: BroadcastsOptions): Broadcasts {
   const { clock, log } = options;
   const broadcasts = new Map<string, Broadcast>();
@@ -143,7 +146,8 @@ export function createBroadcasts(options: BroadcastsOptions): Broadcasts {
       if (broadcast?.publicationId !== publicationId) return;
       broadcast.publicationId = undefined;
       const seconds = options.input(inputUid)?.recording.timeoutSeconds;
-      const holdMs = (seconds ? seconds * 1000 : options.defaultHoldMs) + options.holdMarginMs;
+      const askedMs = (seconds ? seconds * 1000 : options.defaultHoldMs) + options.holdMarginMs;
+      const holdMs = Math.min(askedMs, MAX_HOLD_MS);
       log.info({ inputUid, holdMs }, 'broadcast-held');
       broadcast.hold = clock.after('broadcast-hold', holdMs, () => end(broadcast));
     },

@@ -11,14 +11,14 @@ import type { Video } from './video.ts';
 
 export interface Catalogue {
   liveInputs(): LiveInput[];
-  saveLiveInput(input: LiveInput): void;
+  /** @param idempotencyKey of its creation: both are written or neither. */
+  saveLiveInput(input: LiveInput, idempotencyKey?: string): void;
   removeLiveInput(uid: string): void;
   videos(): Video[];
   saveVideo(video: Video): void;
   removeVideo(uid: string): void;
   /** The input that was created with this key at or after `sinceMs`. */
   inputOfKey(idempotencyKey: string, sinceMs: number): string | undefined;
-  saveKey(idempotencyKey: string, inputUid: string, createdMs: number): void;
   close(): void;
 }
 
@@ -62,10 +62,14 @@ export function openCatalogue({ dataDir }: { dataDir: string }): Catalogue {
     save: sql('INSERT OR REPLACE INTO idempotency_keys (key, input_uid, created_ms) VALUES (?, ?, ?)'),
     forget: sql('DELETE FROM idempotency_keys WHERE created_ms < ?'),
   };
+  const saveInput = database.transaction((input: LiveInput, key: string | undefined) => {
+    inputs.save.run(input.uid, input.createdMs, JSON.stringify(toStored(input)));
+    if (key) keys.save.run(key, input.uid, input.createdMs);
+  });
   let isOpen = true;
   return {
     liveInputs: () => inputs.all.all().map((row) => fromStored(documentOf<StoredInput>(row))),
-    saveLiveInput: (input) => void inputs.save.run(input.uid, input.createdMs, JSON.stringify(toStored(input))),
+    saveLiveInput: (input, key) => void saveInput(input, key),
     removeLiveInput: (uid) => void inputs.remove.run(uid),
     videos: () => videos.all.all().map((row) => documentOf<Video>(row)),
     saveVideo: (video) => void videos.save.run(video.uid, video.createdMs, JSON.stringify(video)),
@@ -74,7 +78,6 @@ export function openCatalogue({ dataDir }: { dataDir: string }): Catalogue {
       keys.forget.run(sinceMs);
       return (keys.find.get(key, sinceMs) as { input_uid: string } | undefined)?.input_uid;
     },
-    saveKey: (key, inputUid, createdMs) => void keys.save.run(key, inputUid, createdMs),
     close() {
       if (isOpen) database.close();
       isOpen = false;

@@ -82,6 +82,9 @@ export function createDelivery(options: DeliveryOptions): FastifyPluginCallback 
       void reply.header('access-control-allow-headers', request.headers['access-control-request-headers'] ?? '*');
       return reply.code(204).send();
     });
+    app.setNotFoundHandler((_request, reply) => notFound(reply));
+    // An SDP offer is not for us, but it must not be refused for its type.
+    app.addContentTypeParser('*', (_request, _body, parsed) => parsed(null));
     app.options('/*', (_request, reply) => reply.code(204).send());
     app.get<FileRoute>('/:id/manifest/:name', manifest);
     app.get<FileRoute>('/:id/segments/:name', async ({ params: { id, name } }, reply) => {
@@ -145,5 +148,5 @@ function lastOf(presentation: Presentation): Presentation {
 }
 
 function notFound(reply: FastifyReply): FastifyReply {
-  return reply.code(404).type('text/plain').send('NotFound');
+  return reply.code(404).header('cache-control', 'no-store').type('text/plain').send('NotFound');
 }

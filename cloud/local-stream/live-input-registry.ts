@@ -2,6 +2,7 @@
  * The account's live inputs: created once per idempotency key, found by uid or by key, changed, removed. In memory for speed,
  * in the catalogue for good; every change is written before it is answered.
  */
+import { timingSafeEqual } from 'node:crypto';
 import type { Clock } from '../../shared/clock.ts';
 import { errorText } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
@@ -37,7 +38,7 @@ export interface LiveInputRegistry {
 }
 
 export interface LiveInputRegistryOptions {
-  catalogue: Pick<Catalogue, 'liveInputs' | 'saveLiveInput' | 'removeLiveInput' | 'inputOfKey' | 'saveKey'>;
+  catalogue: Pick<Catalogue, 'liveInputs' | 'saveLiveInput' | 'removeLiveInput' | 'inputOfKey'>;
   clock: Clock;
   redactor: Redactor;
   log: Log;
@@ -47,6 +48,12 @@ export interface LiveInputRegistryOptions {
 
 const KEY_LIFE_MS = 6 * 3_600_000;
 
+/** In a time that does not tell how far they agree. */
+function isSame(secret: string, said: string): boolean {
+  const [a, b] = [Buffer.from(secret), Buffer.from(said)];
+  return a.length === b.length && timingSafeEqual(a, b);
+}
+
 export function createLiveInputRegistry(options: LiveInputRegistryOptions): LiveInputRegistry {
   const { catalogue, clock, log, redactor, onChanged } = options;
   const inputs = new Map<string, LiveInput>();
@@ -54,7 +61,7 @@ export function createLiveInputRegistry(options: LiveInputRegistryOptions): Live
   /** A key ends in the uid of its input, which saves a table of keys. */
   function byKey(key: string, keyOf: (input: LiveInput) => Secret): LiveInput | undefined {
     const input = inputs.get(key.slice(-32));
-    return input && keyOf(input).reveal() === key ? input : undefined;
+    return input && isSame(keyOf(input).reveal(), key) ? input : undefined;
   }
   const secretsOf = ({ publishKey, playbackKey, webRtcKey, outputs }: LiveInput) => [
     publishKey,
@@ -62,8 +69,8 @@ export function createLiveInputRegistry(options: LiveInputRegistryOptions): Live
     webRtcKey,
     ...outputs.map(({ streamKey }) => streamKey),
   ];
-  function keep(input: LiveInput): LiveInput {
-    catalogue.saveLiveInput(input);
+  function keep(input: LiveInput, idempotencyKey?: string): LiveInput {
+    catalogue.saveLiveInput(input, idempotencyKey);
     inputs.set(input.uid, input);
     return input;
   }
@@ -93,8 +100,7 @@ export function createLiveInputRegistry(options: LiveInputRegistryOptions): Live
         const uid = catalogue.inputOfKey(idempotencyKey, nowMs - KEY_LIFE_MS);
         if (uid) return inputs.get(uid) ?? 'key-spent';
       }
-      const input = keep(newLiveInput(body, nowMs));
-      if (idempotencyKey) catalogue.saveKey(idempotencyKey, input.uid, nowMs);
+      const input = keep(newLiveInput(body, nowMs), idempotencyKey);
       for (const secret of secretsOf(input)) redactor.add(secret);
       return input;
     },

@@ -36,11 +36,14 @@ interface Cached {
 const REFRESH_MS = 2000;
 const DECODE_TIMEOUT_MS = 8000;
 const MAX_CACHED = 32;
+/** Each size is a picture of its own; whoever comes when so many wait gets what is there, or nothing. */
+const MAX_WAITING = 8;
 const MAX_JPEG_BYTES = 16 * 1024 * 1024;
 
 export function createThumbnails({ ffmpeg, spawn, clock, log }: ThumbnailsOptions): Thumbnails {
   const cache = new Map<string, Cached>();
   let busy: Promise<unknown> = Promise.resolve();
+  const waiting = new Map<string, Promise<Buffer | undefined>>();
   let isClosed = false;
   let found: Promise<string | undefined> | undefined;
 
@@ -98,16 +101,18 @@ export function createThumbnails({ ffmpeg, spawn, clock, log }: ThumbnailsOption
       const key = `${videoUid} ${heightPx}`;
       const isFresh = (cached: Cached | undefined) =>
         cached !== undefined && (cached.moment === moment || clock.monotonicMs() - cached.madeMs < REFRESH_MS);
+      const known = cache.get(key);
+      if (isFresh(known)) return known?.jpeg;
+      const shared = waiting.get(key);
+      if (shared || waiting.size >= MAX_WAITING) return shared ?? known?.jpeg;
       const work = busy.then(async () => {
-        // While waiting for its turn somebody else may have made it.
-        const cached = cache.get(key);
-        if (isFresh(cached) || isClosed) return cached?.jpeg;
-        const media = await source();
+        const media = isClosed ? undefined : await source();
         const jpeg = media && (await decode(file, media, heightPx));
         if (jpeg) remember(key, { jpeg, moment, madeMs: clock.monotonicMs() });
-        return jpeg ?? cached?.jpeg;
+        return jpeg ?? known?.jpeg;
       });
-      busy = work.catch(() => undefined);
+      waiting.set(key, work);
+      busy = work.catch(() => undefined).finally(() => waiting.delete(key));
       return work;
     },
     async close() {

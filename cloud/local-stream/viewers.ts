@@ -8,26 +8,33 @@ export interface Viewers {
 
 /** Players ask at least once per target duration; this forgives a few. */
 const REMEMBERED_MS = 15_000;
-/** Bounds the memory that a crowd, or somebody who plays one, can claim. */
+/** Of all videos together, and of a viewer's name: the memory that a crowd, or somebody who plays one, can claim. */
 const MAX_VIEWERS = 10_000;
+const MAX_NAME_CHARS = 200;
 
 export function createViewers({ clock }: { clock: Clock }): Viewers {
-  const seenMs = new Map<string, Map<string, number>>();
+  /** Who was seen last comes last, so that the front is what has to be forgotten. */
+  const seen = new Map<string, { videoUid: string; atMs: number }>();
 
-  function forgetOld(videoUid: string): Map<string, number> {
-    const ofVideo = seenMs.get(videoUid) ?? new Map<string, number>();
+  function forgetOld(): void {
     const oldestMs = clock.monotonicMs() - REMEMBERED_MS;
-    for (const [viewer, ms] of ofVideo) if (ms < oldestMs) ofVideo.delete(viewer);
-    if (ofVideo.size === 0) seenMs.delete(videoUid);
-    return ofVideo;
+    for (const [key, { atMs }] of seen) {
+      if (atMs >= oldestMs) break;
+      seen.delete(key);
+    }
   }
   return {
     seen(videoUid, viewer) {
-      const ofVideo = seenMs.get(videoUid) ?? new Map<string, number>();
-      seenMs.set(videoUid, ofVideo);
-      if (ofVideo.size >= MAX_VIEWERS && !ofVideo.has(viewer)) forgetOld(videoUid);
-      if (ofVideo.size < MAX_VIEWERS || ofVideo.has(viewer)) ofVideo.set(viewer, clock.monotonicMs());
+      forgetOld();
+      const key = `${videoUid} ${viewer.slice(0, MAX_NAME_CHARS)}`;
+      if (!seen.delete(key) && seen.size >= MAX_VIEWERS) return;
+      seen.set(key, { videoUid, atMs: clock.monotonicMs() });
     },
-    count: (videoUid) => forgetOld(videoUid).size,
+    count(videoUid) {
+      forgetOld();
+      let viewers = 0;
+      for (const one of seen.values()) if (one.videoUid === videoUid) viewers += 1;
+      return viewers;
+    },
   };
 }

@@ -1,5 +1,8 @@
 /** The API as a client meets it: paths, envelope, codes and traps, without ports. */
+
+import { join } from 'node:path';
 import Fastify, { type InjectOptions } from 'fastify';
+import Database from 'libsql';
 import { afterEach, describe, expect, it } from 'vitest';
 import { apiPrefix, createApi } from '../../cloud/local-stream/api.ts';
 import { type Catalogue, openCatalogue } from '../../cloud/local-stream/catalogue.ts';
@@ -218,6 +221,19 @@ describe('live inputs', () => {
     await clock.advance(6 * 3_600_000 + 1);
     expect((await create({}, key)).uid).not.toBe(first.uid);
     expect((await call('POST', '/live_inputs', {}, { 'idempotency-key': 'x'.repeat(256) })).http).toBe(400);
+  });
+  it('an input and its idempotency key are written together or not at all', async () => {
+    const { create, call, dataDir, registry } = createWorld();
+    const other = new Database(join(dataDir, 'catalogue.db'));
+    other.exec("CREATE TRIGGER refuse BEFORE INSERT ON idempotency_keys BEGIN SELECT RAISE(ABORT, 'no'); END");
+    const key = { 'idempotency-key': 'k-1' };
+    expect(await call('POST', '/live_inputs', {}, key)).toMatchObject({ http: 500, body: failure(10001) });
+    expect(registry.list()).toEqual([]);
+    other.exec('DROP TRIGGER refuse');
+    other.close();
+    const both = await Promise.all([create({}, key), create({}, key)]);
+    expect(both[0].uid).toBe(both[1].uid);
+    expect(registry.list()).toHaveLength(1);
   });
   it('keys work only whole, and each only for its own use', async () => {
     const { create, registry } = createWorld();

@@ -1,7 +1,7 @@
 /** From a publisher's arrival to the recording: hold window, new and continued videos, crash, full disk. */
 import { appendFileSync, existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, describe, expect, it, onTestFinished } from 'vitest';
+import { afterEach, describe, expect, it, onTestFinished, vi } from 'vitest';
 import { createBroadcasts } from '../../cloud/local-stream/broadcasts.ts';
 import { type Catalogue, openCatalogue } from '../../cloud/local-stream/catalogue.ts';
 import { type LiveInput, liveInputBody, newLiveInput } from '../../cloud/local-stream/live-input.ts';
@@ -119,6 +119,16 @@ describe('one broadcast', () => {
     expect(broadcasts.onAir(uid)).toBeDefined();
     await clock.advance(1);
     expect(broadcasts.onAir(uid)).toBeUndefined();
+  });
+  it('is held for weeks when the input wants that: a timer that overflows would fire at once', async () => {
+    const { publish, send, leave, broadcasts, uid, clock } = createWorld({ timeoutSeconds: 90 * 86_400 });
+    const after = vi.spyOn(clock, 'after');
+    publish('p1');
+    send('p1', 0, 1100);
+    leave('p1');
+    expect(after.mock.lastCall?.[1]).toBeLessThan(2 ** 31);
+    await clock.advance(20 * 86_400_000);
+    expect(broadcasts.onAir(uid)).toBeDefined();
   });
   it('goes on when the publisher returns in time: same video, no discontinuity on the same timeline', async () => {
     const { publish, send, leave, broadcasts, library, listed, uid, clock } = createWorld();
@@ -330,5 +340,14 @@ describe('viewers', () => {
     await clock.advance(6000);
     expect(viewers.count('v')).toBe(1);
     expect(viewers.count('other')).toBe(0);
+  });
+  it('of one video cannot crowd out those of another for longer than they stay', async () => {
+    const clock = createTestClock();
+    const viewers = createViewers({ clock });
+    for (let viewer = 0; viewer < 20_000; viewer += 1) viewers.seen('v', `${viewer}`);
+    expect(viewers.count('v')).toBe(10_000);
+    await clock.advance(15_001);
+    viewers.seen('other', 'one');
+    expect([viewers.count('v'), viewers.count('other')]).toEqual([0, 1]);
   });
 });

@@ -54,7 +54,7 @@ function createWorld({ segments = 12 } = {}) {
     return { status: statusCode, headers, body };
   };
   return {
-    ...{ get, input, live, ready, failed },
+    ...{ app, get, input, live, ready, failed },
     offAir: () => {
       isOnAir = false;
     },
@@ -149,6 +149,22 @@ describe('strangers', () => {
       expect((await get(`/${ready.uid}/${path}`)).status).toBe(404);
     }
     expect((await get(`/..%2f..%2fetc/segments/video-0.m4s`)).status).toBe(404);
+  });
+  it('a refusal can be read by a browser too, and nobody keeps it', async () => {
+    const { get, input, live } = createWorld();
+    const refused = ['/', '/nothing/here', `/${live.uid}/segments/video-999.m4s`, `/${live.uid}/segments/..%2f..%2fx`];
+    for (const url of [...refused, `/${input.uid}/manifest/other.m3u8`]) {
+      expect(await get(url), url).toMatchObject({
+        status: 404,
+        headers: { 'access-control-allow-origin': '*', 'cache-control': 'no-store' },
+      });
+    }
+  });
+  it('a WHEP player that sends its offer learns that there is nothing to play', async () => {
+    const { app, input } = createWorld();
+    const offer = { method: 'POST', url: `/${input.uid}/webRTC/play`, payload: 'v=0\r\n' } as const;
+    const { statusCode } = await app.inject({ ...offer, headers: { 'content-type': 'application/sdp' } });
+    expect(statusCode).toBe(409);
   });
   it('a browser may ask from anywhere', async () => {
     const { get, input } = createWorld();
