@@ -8,6 +8,7 @@ import { createSystemClock } from '../../shared/clock.ts';
 import { silentLog } from '../../shared/log.ts';
 import { createRedactor } from '../../shared/secrets.ts';
 import { descendantsOf } from '../support/processes.ts';
+import { startProgram } from '../support/program.ts';
 
 const clock = createSystemClock();
 const children = createChildSpawner({ clock, log: silentLog(), redactor: createRedactor() });
@@ -21,56 +22,22 @@ afterEach(async () => {
 });
 
 /** The program as a user starts it, with free ports. */
-function startProgram(env: Record<string, string> = {}, args: string[] = []) {
-  const lines: string[] = [];
-  const logged: Record<string, unknown>[] = [];
-  const waiting = new Set<() => void>();
-  const wake = () => {
-    for (const look of [...waiting]) look();
-  };
-  const child = children.spawn({
-    name: 'relay',
-    file: process.execPath,
-    args: ['--import', 'tsx', 'cloud/main.ts', ...args],
-    cwd: new URL('../..', import.meta.url).pathname,
+const startRelay = (env: Record<string, string> = {}, args: string[] = []) =>
+  startProgram(children, {
+    file: 'cloud/main.ts',
+    args,
     env: {
-      PATH: process.env.PATH ?? '',
       GLASSCAST_PORT: '0',
       GLASSCAST_DATA_DIR: folder,
       GLASSCAST_LOCAL_STREAM_HTTP_PORT: '0',
       GLASSCAST_LOCAL_STREAM_RTMP_PORT: '0',
       ...env,
     },
-    stdout: 'lines',
-    stopTimeoutMs: 15_000,
-    onStdoutLine(line) {
-      lines.push(line);
-      wake();
-    },
-    onStderrLine(line) {
-      if (line.startsWith('{')) logged.push(JSON.parse(line) as Record<string, unknown>);
-      wake();
-    },
   });
-  /** Settles when `find` finds something. */
-  const until = <T>(find: () => T | undefined): Promise<T> =>
-    new Promise((resolve) => {
-      const look = () => {
-        const found = find();
-        if (found === undefined) return;
-        waiting.delete(look);
-        resolve(found);
-      };
-      waiting.add(look);
-      look();
-    });
-  const line = (pattern: RegExp) => until(() => lines.map((text) => pattern.exec(text)?.[1]).find(Boolean));
-  return { child, lines, logged, line, until };
-}
 
 describe('the relay program', () => {
   it('starts with its own local Stream, brings it back when it dies, and ends clean', async () => {
-    const { child, line, logged, until } = startProgram();
+    const { child, line, logged, until } = startRelay();
     const url = await line(/^Relay ready: (\S+)/);
     const adminToken = await line(/^Admin token: (\S+)/);
     const health = async () => (await (await fetch(`${url}/healthz`)).json()) as { provider: string };
@@ -97,7 +64,7 @@ describe('the relay program', () => {
     const address = server.address();
     const port = String(typeof address === 'object' ? address?.port : 0);
     for (const name of ['GLASSCAST_PORT', 'GLASSCAST_LOCAL_STREAM_RTMP_PORT']) {
-      const exit = await startProgram({ [name]: port }).child.exited;
+      const exit = await startRelay({ [name]: port }).child.exited;
       expect(exit.code).toBe(1);
       const said = exit.lastLines.filter((text) => !text.startsWith('{')).at(-1);
       expect(said).toContain('The port is in use');
@@ -107,14 +74,14 @@ describe('the relay program', () => {
   });
 
   it('explains itself, and refuses settings it does not know', async () => {
-    const help = startProgram({}, ['--help']);
+    const help = startRelay({}, ['--help']);
     expect([(await help.child.exited).code, help.lines.join('\n')]).toEqual([
       0,
       expect.stringContaining('--apps-file'),
     ]);
-    const wrong = await startProgram({ GLASSCAST_PROT: '1' }).child.exited;
+    const wrong = await startRelay({ GLASSCAST_PROT: '1' }).child.exited;
     expect([wrong.code, wrong.lastLines.at(-1)]).toEqual([1, expect.stringContaining('unknown GLASSCAST_PROT')]);
-    const noFile = await startProgram({ GLASSCAST_APPS_FILE: '/nowhere.json' }).child.exited;
+    const noFile = await startRelay({ GLASSCAST_APPS_FILE: '/nowhere.json' }).child.exited;
     expect([noFile.code, noFile.lastLines.at(-1)]).toEqual([1, expect.stringContaining('apps file')]);
   });
 });

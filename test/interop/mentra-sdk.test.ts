@@ -7,12 +7,15 @@ import { createSystemClock } from '../../shared/clock.ts';
 import { silentLog } from '../../shared/log.ts';
 import { createRedactor, Secret } from '../../shared/secrets.ts';
 import { ffmpegs, probe } from '../support/ffprobe.ts';
-import { processesWith } from '../support/processes.ts';
+import { descendantsOf, processesWith } from '../support/processes.ts';
 import { createRelayWorld, type RelayWorld } from '../support/relay-world.ts';
 import { createSdkApp, type SdkApp } from '../support/sdk-app-process.ts';
 
 const USER = 'ada-lovelace@example.com';
 const VIDEO = { width: 640, height: 360, frameRate: 24, bitrate: 800_000 };
+
+/** Of this test's glasses, which live in this process. */
+const encoders = () => descendantsOf(process.pid).filter((pid) => processesWith('-f flv pipe:1').includes(pid));
 
 let world: RelayWorld;
 let children: ChildSpawner;
@@ -32,7 +35,7 @@ beforeEach(async () => {
 });
 afterEach(async () => {
   expect(await world.close()).toEqual([]);
-  expect(processesWith('-f flv pipe:1')).toEqual([]);
+  expect(encoders()).toEqual([]);
 });
 
 /** Real glasses, and both apps started for their user. */
@@ -95,7 +98,7 @@ describe.each(ffmpegs())('@mentra/sdk 2.1.29, glasses with the $name', ({ file }
       await second.stopManagedStream();
       await expect.poll(() => second.isManagedStreamActive()).toBe(false);
       await expect.poll(() => world.leftovers(), { timeout: 20_000 }).toEqual([]);
-      await expect.poll(() => processesWith('-f flv pipe:1')).toEqual([]);
+      await expect.poll(() => encoders()).toEqual([]);
       expect(await first.checkExistingStream()).toMatchObject({ hasActiveStream: false });
 
       const again = await first.startManagedStream({ video: VIDEO });
