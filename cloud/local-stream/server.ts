@@ -88,26 +88,35 @@ interface Identity {
 }
 
 const MAX_BODY_BYTES = 256 * 1024;
+/** For a request to arrive whole. */
+const REQUEST_TIMEOUT_MS = 30_000;
+const MIN_TOKEN_CHARS = 8;
 
 export function createLocalStream(options: LocalStreamOptions): LocalStream {
   const { log, listenHost = '127.0.0.1', publicHost = '127.0.0.1', accountId = 'a1'.repeat(16) } = options;
   let parts: Parts | undefined;
+  let starting: Promise<LocalStreamAddress> | undefined;
   let closing: Promise<void> | undefined;
 
-  async function start(): Promise<LocalStreamAddress> {
+  async function open(): Promise<LocalStreamAddress> {
     const apiToken = options.apiToken ?? keptToken(options.dataDir);
     options.redactor.add(apiToken);
     const addresses: PublicAddresses = { httpOrigin: '', rtmpUrl: '' };
     parts = build(options, { apiToken, accountId, addresses: () => addresses });
+    parts.registry.start();
+    await parts.library.start();
+    const rtmpPort = (await parts.ingest.start()).port;
+    const httpPort = await listen(parts.http, listenHost, options.httpPort ?? 0);
+    addresses.httpOrigin = `http://${publicHost}:${httpPort}`;
+    addresses.rtmpUrl = `rtmp://${publicHost}:${rtmpPort}/live/`;
+    log.info({ httpPort, rtmpPort }, 'local-stream-listening');
+    return { apiBaseUrl: `${addresses.httpOrigin}${apiPrefix}`, accountId, apiToken, httpPort, rtmpPort };
+  }
+  async function start(): Promise<LocalStreamAddress> {
+    if (closing) throw new GlasscastError('SHUTTING_DOWN');
+    starting ??= open();
     try {
-      parts.registry.start();
-      await parts.library.start();
-      const rtmpPort = (await parts.ingest.start()).port;
-      const httpPort = await listen(parts.http, listenHost, options.httpPort ?? 0);
-      addresses.httpOrigin = `http://${publicHost}:${httpPort}`;
-      addresses.rtmpUrl = `rtmp://${publicHost}:${rtmpPort}/live/`;
-      log.info({ httpPort, rtmpPort }, 'local-stream-listening');
-      return { apiBaseUrl: `${addresses.httpOrigin}${apiPrefix}`, accountId, apiToken, httpPort, rtmpPort };
+      return await starting;
     } catch (error) {
       await close();
       throw error;
@@ -122,7 +131,13 @@ export function createLocalStream(options: LocalStreamOptions): LocalStream {
     log.info('local-stream-closed');
   }
   function close(): Promise<void> {
-    closing ??= parts ? end(parts) : Promise.resolve();
+    // A start that goes on meanwhile would open its ports behind our back.
+    closing ??= (starting ?? Promise.resolve())
+      .then(
+        () => undefined,
+        () => undefined,
+      )
+      .then(() => parts && end(parts));
     return closing;
   }
   return { start, close };
@@ -165,6 +180,7 @@ function build(options: LocalStreamOptions, identity: Identity): Parts {
   const http = Fastify({
     forceCloseConnections: true,
     bodyLimit: MAX_BODY_BYTES,
+    requestTimeout: REQUEST_TIMEOUT_MS,
     routerOptions: { maxParamLength: 400 },
   });
   const { apiToken, accountId, addresses } = identity;
@@ -221,10 +237,13 @@ function keptToken(dataDir: string): Secret {
   const file = join(dataDir, 'api-token');
   mkdirSync(dataDir, { recursive: true, mode: 0o700 });
   try {
-    return new Secret(readFileSync(file, 'utf8').trim());
+    const token = readFileSync(file, 'utf8').trim();
+    // Empty: the disk was full or the machine died while it was written.
+    if (token.length >= MIN_TOKEN_CHARS) return new Secret(token);
   } catch {
-    const token = randomBytes(24).toString('base64url');
-    writeFileSync(file, `${token}\n`, { mode: 0o600 });
-    return new Secret(token);
+    // Made below, the first time.
   }
+  const token = randomBytes(24).toString('base64url');
+  writeFileSync(file, `${token}\n`, { mode: 0o600 });
+  return new Secret(token);
 }

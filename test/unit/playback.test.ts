@@ -78,6 +78,25 @@ describe('proof', () => {
     watch.close();
   });
 
+  it('leaves a playlist that has ended: the stream goes on under another name', async () => {
+    const { clock, heard, watch, show } = world();
+    watch.hurry();
+    show(DASH, mpd);
+    show(HLS, master('http://host/a.m3u8'));
+    show('http://host/a.m3u8', media(0, 3));
+    await clock.advance(200);
+    // The local Stream was killed: its broadcast is a recording now, the next one another video.
+    show('http://host/a.m3u8', `${media(0, 4)}#EXT-X-ENDLIST\n`);
+    show(HLS, master('http://host/b.m3u8'));
+    show('http://host/b.m3u8', media(0, 1));
+    await clock.advance(500);
+    expect(heard).toEqual([]);
+    show('http://host/b.m3u8', media(0, 2));
+    await clock.advance(200);
+    expect(heard).toEqual(['live']);
+    watch.close();
+  });
+
   it.each([
     ['403', { status: 403, body: 'error code: 1010' }],
     ['NotFound', { status: 200, body: 'NotFound' }],

@@ -1,0 +1,105 @@
+/** The local Stream when things go wrong around it: a full disk, an input deleted under its publisher, an end during the start. */
+import { execFileSync } from 'node:child_process';
+import { existsSync, readdirSync, statfsSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it, onTestFinished } from 'vitest';
+import { createLocalStream } from '../../cloud/local-stream/server.ts';
+import { createChildSpawner } from '../../shared/child-process.ts';
+import { createSystemClock } from '../../shared/clock.ts';
+import { silentLog } from '../../shared/log.ts';
+import { createRedactor } from '../../shared/secrets.ts';
+import {
+  advances,
+  createLocalStreamWorld,
+  type InputJson,
+  listedSegments,
+  temporaryFolder,
+  until,
+  type VideoJson,
+} from '../support/local-stream-world.ts';
+
+/** A disk of this size, or undefined where we may not make one. */
+function smallDisk(bytes: number): string | undefined {
+  const folder = temporaryFolder();
+  if (process.platform !== 'linux' || process.getuid?.() !== 0) return undefined;
+  try {
+    execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${bytes}`, 'tmpfs', folder], { stdio: 'ignore' });
+  } catch {
+    return undefined;
+  }
+  onTestFinished(() => void execFileSync('umount', ['--lazy', folder]));
+  return folder;
+}
+
+describe('a full disk', () => {
+  it('ends the recording; the live stream goes on, the API answers, and deleting makes room', async ({ skip }) => {
+    const disk = smallDisk(4 * 1024 * 1024);
+    if (!disk) return skip('a full disk is made with a small tmpfs: root on Linux only');
+    const world = await createLocalStreamWorld({ dataDir: disk });
+    const input = await world.createInput(1);
+    const { bavail, bsize } = statfsSync(disk);
+    writeFileSync(join(disk, 'filler'), Buffer.alloc(bavail * bsize - 400 * 1024));
+    const push = world.push(input);
+    await advances(input.playback.hls);
+    const { result: videos } = await world.call<VideoJson[]>('GET', `/live_inputs/${input.uid}/videos`);
+    const folder = join(disk, 'videos', videos[0]?.uid ?? '');
+    // The newest listed segment is some ahead of the newest one on the disk: it is not written any more.
+    const number = (name: string) => Number(/video-(\d+)\.m4s$/.exec(name)?.[1] ?? -1);
+    await until(async () => {
+      const listed = await listedSegments(input.playback.hls);
+      if (typeof listed === 'number') throw new Error(`the live stream answers ${listed}`);
+      return number(listed.names.at(-1) ?? '') >= Math.max(...readdirSync(folder).map(number)) + 4;
+    });
+    await advances(input.playback.hls);
+    expect((await world.call('GET', `/live_inputs/${input.uid}`)).http).toBe(200);
+    const created = await world.call('POST', '/live_inputs', {});
+    expect([
+      [200, undefined],
+      [500, 10001],
+    ]).toContainEqual([created.http, created.errors[0]?.code]);
+
+    await push.stop();
+    const over = await until(async () => {
+      const { result } = await world.call<VideoJson>('GET', `/${videos[0]?.uid}`);
+      return /ready|error/.test(result.status.state) && result;
+    });
+    expect((await world.call('DELETE', `/${over.uid}`)).http).toBe(200);
+    expect(existsSync(folder)).toBe(false);
+    expect((await world.call('DELETE', `/live_inputs/${input.uid}`)).http).toBe(200);
+    expect((await world.call('POST', '/live_inputs', {})).http).toBe(200);
+  });
+});
+
+describe('at the wrong moment', () => {
+  it('an input is deleted while its publisher is live: it is cut, its recording stays and can be deleted at once', async () => {
+    const world = await createLocalStreamWorld({ readyDelayMs: 60_000 });
+    const input = await world.createInput(60);
+    const push = world.push(input);
+    await advances(input.playback.hls);
+    expect((await world.call('DELETE', `/live_inputs/${input.uid}`)).http).toBe(200);
+    expect((await push.exited).end).toBe('exited');
+    expect((await world.call<InputJson>('GET', `/live_inputs/${input.uid}`)).errors[0]?.code).toBe(10003);
+    const { result } = await world.call<VideoJson[]>('GET', `/?live_input_id=${input.uid}`);
+    expect(result.map(({ status }) => status.state)).toEqual(['inprogress']);
+    const uid = result[0]?.uid ?? '';
+    expect((await world.call('DELETE', `/${uid}`)).http).toBe(200);
+    expect(existsSync(join(world.dataDir, 'videos', uid))).toBe(false);
+  });
+  it('an end during the start closes what the start still opens; a second start is the first one', async () => {
+    const clock = createSystemClock();
+    const redactor = createRedactor();
+    const dataDir = temporaryFolder();
+    writeFileSync(join(dataDir, 'api-token'), '');
+    const { spawn } = createChildSpawner({ clock, log: silentLog(), redactor });
+    const stream = createLocalStream({ clock, redactor, spawn, log: silentLog(), dataDir });
+    const starting = stream.start();
+    expect(stream.start()).toEqual(starting);
+    await stream.close();
+    const { httpPort, apiToken } = await starting;
+    // An empty token file lets nobody in: another token is made.
+    expect(apiToken.reveal().length).toBeGreaterThan(20);
+    await expect(fetch(`http://127.0.0.1:${httpPort}/healthz`)).rejects.toThrow();
+    expect(clock.pending()).toEqual([]);
+    await expect(stream.start()).rejects.toMatchObject({ code: 'SHUTTING_DOWN' });
+  });
+});
