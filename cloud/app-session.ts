@@ -12,10 +12,10 @@ import type {
 } from '../shared/protocol/app-messages.ts';
 import { maySeeCamera } from './app-catalog.ts';
 import { errorStatus } from './managed-status.ts';
-import type { GlassesLink } from './managed-stream.ts';
 import { mentraLiveCapabilities } from './mentra-live.ts';
 import { closeCodes, type Socket } from './socket.ts';
 import type { RegisteredApp } from './store/store.ts';
+import type { GlassesLink } from './stream-orders.ts';
 import type { StreamRequest } from './stream-registry.ts';
 import type { DeviceState } from './user-session.ts';
 import type { Importance, Viewer } from './viewers.ts';

@@ -35,6 +35,8 @@ export interface Liveness {
   /** True when the glasses have said anything since. @param sinceMs monotonic. */
   heardSince(sinceMs: number): boolean;
   askNow(): void;
+  /** What was missed until now does not count. */
+  forgive(): void;
   devicePublishes(): void;
   deviceRetries(): void;
   /** The picture is gone: prove it anew. */
@@ -86,6 +88,10 @@ class StreamLiveness implements Liveness {
 
   askNow(): void {
     this.#keepAlive.askNow();
+  }
+
+  forgive(): void {
+    this.#keepAlive.signOfLife();
   }
 
   devicePublishes(): void {

@@ -3,7 +3,12 @@
  * addresses, because the SDK forgets those that are left out.
  */
 import { type ErrorCode, errorKinds, GlasscastError } from '../shared/errors.ts';
-import type { ManagedStreamStatus, PlaybackUrls } from '../shared/protocol/app-messages.ts';
+import type {
+  ManagedStreamRequest,
+  ManagedStreamStatus,
+  OutputStatus,
+  PlaybackUrls,
+} from '../shared/protocol/app-messages.ts';
 import { resolvedConfigForApps } from '../shared/protocol/dialects.ts';
 import type { DeviceStreamStatus, ResolvedConfig, StreamStats } from '../shared/protocol/glasses-messages.ts';
 import { managedStatusOf, type StreamState } from '../shared/stream.ts';
@@ -29,6 +34,16 @@ export function statusOf(situation: Situation, stats?: StreamStats): ManagedStre
     ...(state === 'active' && resolvedConfig ? { resolvedConfig: resolvedConfigForApps(resolvedConfig) } : {}),
     ...(stats ? { stats } : {}),
   };
+}
+
+/** Destinations are told apart from silence: what cannot be pushed on is said to have failed. @returns with full addresses, for their owner only. */
+export function unsupportedOutputs(destinations: ManagedStreamRequest['restreamDestinations'] = []): OutputStatus[] {
+  return destinations.map(({ url, name }) => ({
+    url,
+    ...(name === undefined ? {} : { name }),
+    status: 'error',
+    error: 'Restream outputs are not supported by this relay yet',
+  }));
 }
 
 /** For operators and tests; no secrets. Times in ms from the first request. */

@@ -7,12 +7,7 @@ import type { Clock } from '../shared/clock.ts';
 import { asGlasscastError, GlasscastError } from '../shared/errors.ts';
 import type { Log } from '../shared/log.ts';
 import type { ManagedStreamRequest } from '../shared/protocol/app-messages.ts';
-import type {
-  DeviceStreamStatus,
-  ResolvedConfig,
-  StreamStats,
-  ToGlasses,
-} from '../shared/protocol/glasses-messages.ts';
+import type { DeviceStreamStatus, ResolvedConfig, StreamStats } from '../shared/protocol/glasses-messages.ts';
 import { deviceStatusMeaning, type StreamEvent, type StreamState, streamTable, transition } from '../shared/stream.ts';
 import type { IngestPoint, IngestSource } from './ingest-source.ts';
 import { createLiveness, type Liveness } from './liveness.ts';
@@ -23,19 +18,13 @@ import {
   type StreamSnapshot,
   statusOf,
   stoppedStatus,
+  unsupportedOutputs,
 } from './managed-status.ts';
 import type { Playback } from './playback.ts';
 import { createSerialInbox, type SerialInbox } from './serial-inbox.ts';
-import { startOrder, stopOrder } from './stream-orders.ts';
+import { type GlassesLink, startOrder, stopOrder } from './stream-orders.ts';
 import { defaultStreamTimings, type StreamTimings } from './stream-timings.ts';
-import { createViewers, type Viewer, type Viewers } from './viewers.ts';
-
-/** The glasses of the stream's user. */
-export interface GlassesLink {
-  isConnected(): boolean;
-  /** False when it could not be sent. */
-  send(message: ToGlasses): boolean;
-}
+import { createViewers, type JoinRequest, type Viewer, type Viewers } from './viewers.ts';
 
 export interface ManagedStreamOptions {
   streamId: string;
@@ -61,7 +50,8 @@ export interface ManagedStream {
   begin(): void;
   /** Takes new viewers; false from the stop on. */
   isOpen(): boolean;
-  join(viewer: Viewer): void;
+  /** @param asked what is this viewer's own; its settings count only when it is the first. */
+  join(viewer: Viewer, asked?: JoinRequest): void;
   /** Says `stopped` to it; false when it was no viewer. */
   leave(viewerId: string): boolean;
   /** Tells a viewer that came back what it may have missed. */
@@ -69,6 +59,8 @@ export interface ManagedStream {
   /** True when the status was about this stream. */
   deviceStatus(status: DeviceStreamStatus): boolean;
   keepAliveAck(ack: { streamId: string; ackId: string }): void;
+  /** The control link is lost: only what is missed from now on counts. */
+  glassesGone(): void;
   glassesBack(): void;
   /** Ends for everybody. */
   fail(error: GlasscastError): void;
@@ -92,6 +84,8 @@ class Stream implements ManagedStream {
   #state: StreamState = 'provisioning';
   #ingest: IngestPoint | undefined;
   #startDelivered = false;
+  /** The device has said that it works on this stream. */
+  #isKnownThere = false;
   #awaitingStop = false;
   #ended = false;
   #measured: { startSentMs?: number; publishingMs?: number; liveMs?: number } = {};
@@ -140,13 +134,13 @@ class Stream implements ManagedStream {
     return !['stopping', 'stopped', 'failed'].includes(this.#state);
   }
 
-  join(viewer: Viewer): void {
+  join(viewer: Viewer, { restreamDestinations, requestedMs }: JoinRequest = {}): void {
     this.#inbox.do(() => {
-      this.#viewers.add(viewer);
+      this.#viewers.add(viewer, unsupportedOutputs(restreamDestinations));
       if (this.#state !== 'active') {
-        this.#viewers.expect(viewer.id, this.#timings.startDeadlineMs, () =>
-          this.#inbox.do(() => this.#onLate(viewer.id)),
-        );
+        const nowMs = this.#options.clock.monotonicMs();
+        const patienceMs = this.#timings.startDeadlineMs - (nowMs - (requestedMs ?? nowMs));
+        this.#viewers.expect(viewer.id, patienceMs, () => this.#inbox.do(() => this.#onLate(viewer.id)));
       }
       this.#viewers.tell(viewer.id, statusOf(this.#situation()));
       this.#options.onChange();
@@ -188,6 +182,10 @@ class Stream implements ManagedStream {
 
   keepAliveAck({ streamId }: { streamId: string; ackId: string }): void {
     if (streamId === this.streamId) this.#inbox.do(() => this.#liveness.heard());
+  }
+
+  glassesGone(): void {
+    this.#inbox.do(() => this.#liveness.forgive());
   }
 
   glassesBack(): void {
@@ -239,6 +237,7 @@ class Stream implements ManagedStream {
     const { glasses, log, request } = this.#options;
     if (!this.#ingest || !glasses.send(startOrder(this.#options, this.#ingest, request))) return;
     this.#startDelivered = true;
+    this.#isKnownThere = false;
     this.#measured.startSentMs ??= this.#sinceRequestMs();
     log.info({ streamId: this.streamId, ms: this.#sinceRequestMs() }, 'stream-start-sent');
   }
@@ -250,6 +249,10 @@ class Stream implements ManagedStream {
       return;
     }
     if (!this.isOpen()) return;
+    // Firmware ends what ran before when it gets START, and says so without an id: not about us.
+    const isLastWord = meaning === 'ended' || status.errorDetails === 'not_streaming';
+    if (!status.streamId && isLastWord && !this.#isKnownThere) return;
+    if (['starting', 'publishing', 'retrying'].includes(meaning)) this.#isKnownThere = true;
     this.#liveness.heard();
     if (status.stats) this.#stats = status.stats;
     if (status.resolvedConfig) this.#resolvedConfig = status.resolvedConfig;
@@ -328,7 +331,7 @@ class Stream implements ManagedStream {
 
   #stop(message: string | undefined, device?: 'device-idle'): void {
     this.#move('stop');
-    if (message) this.#message = message;
+    this.#message = message ?? this.#error?.message;
     this.#viewers.dismissAll(stoppedStatus(this.streamId, message));
     this.#windDown(device);
   }

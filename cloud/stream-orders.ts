@@ -1,8 +1,15 @@
-/** What the glasses are told: start and stop of a managed stream, in the words they know. Pure. */
+/** What the glasses are told: start and stop of a managed stream, in the words they know; and the way to them. Pure. */
 import type { ManagedStreamRequest } from '../shared/protocol/app-messages.ts';
-import type { StartStream, StopStream } from '../shared/protocol/glasses-messages.ts';
+import type { StartStream, StopStream, ToGlasses } from '../shared/protocol/glasses-messages.ts';
 import { qualitySettings } from '../shared/stream.ts';
 import type { IngestPoint } from './ingest-source.ts';
+
+/** The glasses of the stream's user. */
+export interface GlassesLink {
+  isConnected(): boolean;
+  /** False when it could not be sent. */
+  send(message: ToGlasses): boolean;
+}
 
 /** The name under which MentraOS' glasses know managed streams. */
 const APP_ID = 'MANAGED_STREAM';

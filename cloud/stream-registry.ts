@@ -10,10 +10,10 @@ import type { ManagedStreamRequest, StreamStatusCheckResponse } from '../shared/
 import type { DeviceStreamStatus } from '../shared/protocol/glasses-messages.ts';
 import { deviceStatusMeaning, managedStatusOf, newStreamId } from '../shared/stream.ts';
 import type { IngestSource } from './ingest-source.ts';
-import { type StreamSnapshot, stoppedStatus } from './managed-status.ts';
-import { createManagedStream, type GlassesLink, type ManagedStream } from './managed-stream.ts';
+import { errorStatus, type StreamSnapshot, stoppedStatus } from './managed-status.ts';
+import { createManagedStream, type ManagedStream } from './managed-stream.ts';
 import type { Playback } from './playback.ts';
-import { stopOrder } from './stream-orders.ts';
+import { type GlassesLink, stopOrder } from './stream-orders.ts';
 import type { StreamTimings } from './stream-timings.ts';
 import type { Viewer } from './viewers.ts';
 
@@ -31,6 +31,7 @@ export interface StreamRegistry {
   check(userId: string): Pick<StreamStatusCheckResponse, 'hasActiveStream' | 'streamInfo'>;
   deviceStatus(userId: string, status: DeviceStreamStatus, glasses: GlassesLink): void;
   keepAliveAck(userId: string, ack: { streamId: string; ackId: string }): void;
+  glassesGone(userId: string): void;
   glassesBack(userId: string): void;
   /** The user's session is over. */
   endUser(userId: string, error: GlasscastError): void;
@@ -55,6 +56,7 @@ interface Parked {
   viewer: Viewer;
   request: StreamRequest;
   glasses: GlassesLink;
+  requestedMs: number;
 }
 
 interface UserStreams {
@@ -83,16 +85,7 @@ class Registry implements StreamRegistry {
 
   request(userId: string, viewer: Viewer, request: StreamRequest, glasses: GlassesLink): void {
     if (this.#closing) throw new GlasscastError('SHUTTING_DOWN');
-    const user = this.#user(userId);
-    if (user.stream?.isOpen()) {
-      user.stream.join(viewer);
-    } else if (user.stream) {
-      user.parked.set(viewer.id, { viewer, request, glasses });
-    } else {
-      user.stream = this.#begin(userId, request, glasses);
-      user.stream.join(viewer);
-      user.stream.begin();
-    }
+    this.#serve(userId, { viewer, request, glasses, requestedMs: this.#options.clock.monotonicMs() });
   }
 
   leave(userId: string, viewer: Viewer): void {
@@ -134,12 +127,12 @@ class Registry implements StreamRegistry {
   }
 
   deviceStatus(userId: string, status: DeviceStreamStatus, glasses: GlassesLink): void {
-    const user = this.#user(userId);
-    if (user.stream?.deviceStatus(status)) return;
+    if (this.#users.get(userId)?.stream?.deviceStatus(status)) return;
     const { streamId } = status;
     const isRunning = ['publishing', 'retrying', 'starting'].includes(deviceStatusMeaning[status.status]);
     if (!streamId || !isRunning) return;
     // What runs there is wanted by nobody. Not while a start is on its way: old firmware stops whatever runs.
+    const user = this.#user(userId);
     const nowMs = this.#options.clock.monotonicMs();
     if (user.stream?.snapshot().startSentMs !== undefined || nowMs < user.strayStopMs + STRAY_STOP_GAP_MS) return;
     user.strayStopMs = nowMs;
@@ -151,13 +144,17 @@ class Registry implements StreamRegistry {
     this.#users.get(userId)?.stream?.keepAliveAck(ack);
   }
 
+  glassesGone(userId: string): void {
+    this.#users.get(userId)?.stream?.glassesGone();
+  }
+
   glassesBack(userId: string): void {
     this.#users.get(userId)?.stream?.glassesBack();
   }
 
   endUser(userId: string, error: GlasscastError): void {
     const user = this.#users.get(userId);
-    user?.parked.clear();
+    refuseParked(user, error);
     if (user?.stream) user.stream.fail(error);
     else this.#users.delete(userId);
   }
@@ -173,9 +170,23 @@ class Registry implements StreamRegistry {
   async close(): Promise<void> {
     this.#closing = true;
     const streams = [...this.#users.values()].flatMap(({ stream }) => stream ?? []);
-    for (const { parked } of this.#users.values()) parked.clear();
+    for (const user of this.#users.values()) refuseParked(user, new GlasscastError('SHUTTING_DOWN'));
     for (const stream of streams) stream.stop('The relay is shutting down');
     if (this.snapshots().length > 0) await new Promise<void>((resolve) => this.#onEmpty.push(resolve));
+  }
+
+  #serve(userId: string, asked: Parked): void {
+    const { viewer, request, glasses, requestedMs } = asked;
+    const { restreamDestinations } = request;
+    const user = this.#user(userId);
+    if (user.stream && !user.stream.isOpen()) {
+      user.parked.set(viewer.id, asked);
+      return;
+    }
+    const isFirst = user.stream === undefined;
+    user.stream ??= this.#begin(userId, request, glasses);
+    user.stream.join(viewer, { restreamDestinations, requestedMs });
+    if (isFirst) user.stream.begin();
   }
 
   #begin(userId: string, request: StreamRequest, glasses: GlassesLink): ManagedStream {
@@ -206,7 +217,7 @@ class Registry implements StreamRegistry {
     const waiting = [...user.parked.values()];
     user.parked.clear();
     if (waiting.length === 0) this.#users.delete(userId);
-    for (const { viewer, request, glasses } of waiting) this.request(userId, viewer, request, glasses);
+    for (const asked of waiting) this.#serve(userId, asked);
     if (this.snapshots().length === 0) for (const resolve of this.#onEmpty.splice(0)) resolve();
   }
 
@@ -217,4 +228,9 @@ class Registry implements StreamRegistry {
     this.#users.set(userId, user);
     return user;
   }
+}
+
+function refuseParked(user: UserStreams | undefined, error: GlasscastError): void {
+  for (const { viewer } of user?.parked.values() ?? []) viewer.deliver(errorStatus(error), 'state');
+  user?.parked.clear();
 }

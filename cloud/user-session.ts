@@ -6,13 +6,14 @@ import type { Clock, Timer } from '../shared/clock.ts';
 import { GlasscastError } from '../shared/errors.ts';
 import type { Log } from '../shared/log.ts';
 import type { DeviceStreamStatus, FromGlasses, ToGlasses } from '../shared/protocol/glasses-messages.ts';
-import type { GlassesLink } from './managed-stream.ts';
 import { closeCodes, type Socket } from './socket.ts';
+import type { GlassesLink } from './stream-orders.ts';
 
 /** What the streams want to hear of the glasses. */
 export interface GlassesListener {
   deviceStatus(userId: string, status: DeviceStreamStatus, glasses: GlassesLink): void;
   keepAliveAck(userId: string, ack: { streamId: string; ackId: string }): void;
+  glassesGone(userId: string): void;
   glassesBack(userId: string): void;
   endUser(userId: string, error: GlasscastError): void;
 }
@@ -108,6 +109,7 @@ class Session implements UserSession {
     this.#socket = undefined;
     this.#options.log.info({ userId: this.userId }, 'glasses-disconnected');
     this.#options.onDeviceState(this.deviceState());
+    this.#options.streams.glassesGone(this.userId);
     this.#armGrace();
   }
 

@@ -3,7 +3,7 @@
  * Says the final word to each viewer once; never decides what the word is.
  */
 import type { Clock, Timer } from '../shared/clock.ts';
-import type { ManagedStreamStatus } from '../shared/protocol/app-messages.ts';
+import type { ManagedStreamRequest, ManagedStreamStatus, OutputStatus } from '../shared/protocol/app-messages.ts';
 
 /** A state must arrive; statistics may be left out for a slow peer. */
 export type Importance = 'state' | 'stats';
@@ -14,12 +14,22 @@ export interface Viewer {
   deliver(status: ManagedStreamStatus, importance: Importance): void;
 }
 
+/** What is a viewer's own in its request. */
+export interface JoinRequest {
+  restreamDestinations?: ManagedStreamRequest['restreamDestinations'];
+  /** Monotonic; a request that had to wait has used up some of its patience. Default: now. */
+  requestedMs?: number;
+}
+
 export interface Viewers {
   readonly size: number;
   ids(): string[];
   has(id: string): boolean;
-  /** The same viewer again replaces its earlier self and gets a new deadline. */
-  add(viewer: Viewer): void;
+  /**
+   * The same viewer again replaces its earlier self and gets a new deadline.
+   * @param outputs for its eyes only, in every status until the last: their addresses hold keys.
+   */
+  add(viewer: Viewer, outputs?: readonly OutputStatus[]): void;
   /** The first picture is waited for at most this long, from now on. */
   expect(id: string, deadlineMs: number, onLate: () => void): void;
   /** The picture is there: nobody waits any longer. */
@@ -34,6 +44,7 @@ export interface Viewers {
 
 interface Seat {
   viewer: Viewer;
+  outputs: readonly OutputStatus[];
   lastTold: string | undefined;
   deadline: Timer | undefined;
 }
@@ -41,7 +52,8 @@ interface Seat {
 export function createViewers({ clock }: { clock: Clock }): Viewers {
   const seats = new Map<string, Seat>();
 
-  function tell(seat: Seat, status: ManagedStreamStatus, importance: Importance, evenIfSame: boolean): void {
+  function tell(seat: Seat, common: ManagedStreamStatus, importance: Importance, evenIfSame: boolean): void {
+    const status = seat.outputs.length === 0 ? common : { ...common, outputs: [...seat.outputs] };
     const text = JSON.stringify(status);
     if (text === seat.lastTold && !evenIfSame) return;
     // Statistics are no state: the next state is compared with the last state.
@@ -55,9 +67,9 @@ export function createViewers({ clock }: { clock: Clock }): Viewers {
     },
     ids: () => [...seats.keys()],
     has: (id) => seats.has(id),
-    add(viewer) {
+    add(viewer, outputs = []) {
       seats.get(viewer.id)?.deadline?.cancel();
-      seats.set(viewer.id, { viewer, lastTold: undefined, deadline: undefined });
+      seats.set(viewer.id, { viewer, outputs, lastTold: undefined, deadline: undefined });
     },
     expect(id, deadlineMs, onLate) {
       const seat = seats.get(id);
@@ -83,7 +95,7 @@ export function createViewers({ clock }: { clock: Clock }): Viewers {
       if (!seat) return false;
       seat.deadline?.cancel();
       seats.delete(id);
-      tell(seat, lastWord, 'state', true);
+      tell({ ...seat, outputs: [] }, lastWord, 'state', true);
       return true;
     },
     dismissAll(lastWord) {

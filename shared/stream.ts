@@ -59,8 +59,8 @@ export const audioSettings = z.object({
 });
 
 export const streamLimits = z.object({
-  /** Seconds. */
-  durationLimit: z.number().positive().finite().optional(),
+  /** Seconds, up to 24 days: a timer holds no more. */
+  durationLimit: limited(1, 2_000_000).optional(),
 });
 
 export type VideoSettings = z.output<typeof videoSettings>;

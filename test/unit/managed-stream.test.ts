@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { createManagedStream } from '../../cloud/managed-stream.ts';
 import { GlasscastError } from '../../shared/errors.ts';
 import { silentLog } from '../../shared/log.ts';
+import { managedStreamRequest } from '../../shared/protocol/app-messages.ts';
 import type { DeviceStreamStatus } from '../../shared/protocol/glasses-messages.ts';
 import { deviceStatusWords } from '../../shared/stream.ts';
 import { fakeGlasses, fakePlayback, fakeSource, fakeViewer } from '../support/stream-fakes.ts';
@@ -109,7 +110,7 @@ describe('starting', () => {
     expect(late.last()?.hlsUrl).toContain(STREAM);
   });
 
-  it('gives each viewer 25 s of its own, and stops when none is left [9]', async () => {
+  it('gives each viewer 25 s of its own, and stops when none is left [9, 59]', async () => {
     const { stream, begin, clock, first, ends, say, source } = world();
     await begin();
     await clock.advance(10_000);
@@ -123,6 +124,7 @@ describe('starting', () => {
     await clock.advance(10_000);
     expect(second.last()).toMatchObject({ status: 'error' });
     expect(stream.isOpen()).toBe(false);
+    expect(stream.snapshot().message).toBe(second.last()?.message);
     await clock.advance(5_000);
     expect([ends.length, source.discarded]).toEqual([1, [STREAM]]);
     expect(clock.pending()).toEqual([]);
@@ -137,6 +139,35 @@ describe('starting', () => {
     expect(first.last()).toMatchObject({ status: 'error', errorCode: 'PROVIDER_UNREACHABLE' });
     expect([glasses.sent, source.discarded, ends.length]).toEqual([[], [STREAM], 1]);
     expect(clock.pending()).toEqual([]);
+  });
+
+  it('says of restream destinations, to their owner alone, that they are not pushed to', async () => {
+    const { stream, first, begin, say, playback } = world();
+    const second = fakeViewer('com.second');
+    const url = 'rtmp://a.example/live/secret-key';
+    stream.join(second, { restreamDestinations: [{ url, name: 'A' }] });
+    await begin();
+    say('streaming');
+    playback.prove();
+    const outputs = [{ url, name: 'A', status: 'error', error: expect.stringContaining('not supported') }];
+    expect(second.heard.map((status) => [status.status, status.outputs])).toEqual([
+      ['initializing', outputs],
+      ['active', outputs],
+    ]);
+    stream.leave('com.second');
+    expect(second.last()).toEqual({ type: 'managed_stream_status', status: 'stopped', streamId: STREAM });
+    expect(JSON.stringify([first.heard, stream.snapshot()])).not.toContain('a.example');
+  });
+
+  it('takes the last words of what ran before, which carry no id, for what they are [7, 55]', async () => {
+    const { stream, begin, first, ends, say } = world();
+    await begin();
+    stream.deviceStatus({ type: 'stream_status', status: 'stopped' });
+    stream.deviceStatus({ type: 'stream_status', status: 'error', errorDetails: 'not_streaming' });
+    expect([stream.isOpen(), first.words()]).toEqual([true, ['initializing']]);
+    say('initializing');
+    stream.deviceStatus({ type: 'stream_status', status: 'stopped' });
+    expect([ends.length, first.last()?.status]).toEqual([1, 'stopped']);
   });
 
   it('leaves before the input exists: it is discarded when it comes, and no START goes out', async () => {
@@ -255,6 +286,38 @@ describe('while live', () => {
     expect(clock.pending()).toEqual([]);
   });
 
+  it('counts from the disconnect on, not from before [13]', async () => {
+    const { stream, goLive, clock, glasses } = world();
+    await goLive();
+    await clock.advance(20_500);
+    // Two questions are unanswered by now.
+    glasses.isUp = false;
+    stream.glassesGone();
+    await clock.advance(29_000);
+    expect(stream.isOpen()).toBe(true);
+    await clock.advance(16_000);
+    expect(stream.isOpen()).toBe(false);
+  });
+
+  it('says active once for each proof, whatever the device says beside it [10]', async () => {
+    const { first, goLive, say, playback } = world();
+    await goLive();
+    for (const word of ['active', 'streaming', 'reconnected', 'initializing'] as const) say(word);
+    playback.advance();
+    playback.prove();
+    expect(first.words()).toEqual(['initializing', 'active']);
+  });
+
+  it('lives on for hours without a word, while media flows [17]', async () => {
+    const { first, goLive, clock, playback } = world();
+    await goLive();
+    for (let minutes = 0; minutes < 180; minutes += 0.1) {
+      await clock.advance(6_000);
+      playback.advance();
+    }
+    expect(first.words()).toEqual(['initializing', 'active']);
+  });
+
   it('lives on as long as media flows, silent glasses or not', async () => {
     const { first, goLive, clock, glasses, playback, stream } = world();
     await goLive();
@@ -281,6 +344,11 @@ describe('while live', () => {
       own.stream.keepAliveAck({ streamId: STREAM, ackId: 'a1' });
     }
     expect(own.stream.isOpen()).toBe(true);
+  });
+
+  it('takes a duration limit beyond what a timer holds for a long one', async () => {
+    const request = managedStreamRequest.parse({ type: 'managed_stream_request', stream: { durationLimit: 1e10 } });
+    expect(request.stream?.durationLimit).toBe(2_000_000);
   });
 
   it('stops at the duration limit', async () => {
@@ -336,6 +404,7 @@ describe('stopping', () => {
     await goLive();
     expect(stream.leave('com.first')).toBe(true);
     expect(first.last()).toEqual({ type: 'managed_stream_status', status: 'stopped', streamId: STREAM });
+    expect(stream.snapshot()).toMatchObject({ state: 'stopping', message: undefined });
     expect(glasses.types()).toEqual(['start_stream', 'stop_stream']);
     expect([ends.length, source.discarded]).toEqual([0, []]);
     // As old firmware does it: no id, and in the wrong order.

@@ -72,6 +72,37 @@ describe('one stream per user', () => {
   });
 });
 
+describe('a request that waits for the old stream', () => {
+  async function waiting() {
+    const all = world();
+    const a = fakeViewer('com.a');
+    await all.goLive(a);
+    all.streams.leave(USER, a);
+    const b = fakeViewer('com.b');
+    all.streams.request(USER, b, {}, all.glasses);
+    return { ...all, b };
+  }
+
+  it('is answered within 25 s of being made: the SDK gives up at 30 [58, 59]', async () => {
+    const { b, clock } = await waiting();
+    await clock.advance(24_999);
+    expect(b.words()).toEqual(['initializing']);
+    await clock.advance(1);
+    expect(b.words()).toEqual(['initializing', 'error']);
+  });
+
+  it('hears when its user or the relay ends meanwhile', async () => {
+    const user = await waiting();
+    user.streams.endUser(USER, new GlasscastError('GLASSES_NOT_CONNECTED'));
+    expect(user.b.last()).toMatchObject({ status: 'error', errorCode: 'GLASSES_NOT_CONNECTED' });
+    const relay = await waiting();
+    const closing = relay.streams.close();
+    expect(relay.b.last()).toMatchObject({ status: 'error', errorCode: 'SHUTTING_DOWN' });
+    relay.deviceSays('stopped');
+    await closing;
+  });
+});
+
 describe('stop', () => {
   it('is answered even if nothing runs [15]', () => {
     const { streams } = world();

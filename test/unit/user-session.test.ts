@@ -15,6 +15,7 @@ function world() {
     streams: {
       deviceStatus: (_user, { status }) => void heard.push(`status ${status}`),
       keepAliveAck: (_user, { ackId }) => void heard.push(`ack ${ackId}`),
+      glassesGone: () => void heard.push('gone'),
       glassesBack: () => void heard.push('back'),
       endUser: () => void heard.push('end user'),
     },
@@ -76,11 +77,12 @@ describe('a user session', () => {
     expect(clock.pending()).toEqual([]);
   });
 
-  it('ends when no glasses ever come', async () => {
+  it('ends when no glasses ever come, and leaves no timer [16]', async () => {
     const { heard, clock, session } = world();
     expect(session.isKnown()).toBe(false);
     await clock.advance(60_000);
     expect(heard).toEqual(['end user', 'ended']);
+    expect(clock.pending()).toEqual([]);
   });
 
   it('learns what glasses say of themselves and hands on the rest', () => {
@@ -111,5 +113,7 @@ describe('a user session', () => {
     session.receive({ type: 'ping' });
     expect(heard).toEqual(['back', 'status streaming', 'ack a', 'start com.a']);
     expect(glasses.sent.at(-1)).toEqual({ type: 'pong' });
+    session.detach(glasses);
+    expect(heard.at(-1)).toBe('gone');
   });
 });
