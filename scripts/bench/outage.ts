@@ -22,6 +22,8 @@ export interface OutageResult {
   framesNotTaken: number;
   /** Arrived both before and after. */
   framesTwice: number;
+  /** For who looks for the reason: what is missing, and where the two parts meet. */
+  detail: { lost: number[]; first: number; lastBefore: number; firstAfter: number; last: number };
 }
 
 interface Arrival {
@@ -92,15 +94,17 @@ export async function killIngest(bench: Bench, world: Door, options: OutageOptio
   const last = Math.max(...all);
   const lost = missingFrames(all, first, last);
   const camera = new Set(await notTaken());
+  const lostOnTheWay = lost.filter((frame) => !camera.has(frame));
   const picture = arrivals.find(({ tag, atMs }) => atMs >= listeningMs && isKeyFrame(tag));
   return {
     outageMs: listeningMs - killedMs,
     connectedMs,
     pictureMs: picture && picture.atMs - listeningMs,
     framesExposed: last - first + 1,
-    framesLost: lost.filter((frame) => !camera.has(frame)).length,
+    framesLost: lostOnTheWay.length,
     framesNotTaken: lost.filter((frame) => camera.has(frame)).length,
     framesTwice: [...before].filter((frame) => after.has(frame)).length,
+    detail: { lost: lostOnTheWay, first, lastBefore: Math.max(...before), firstAfter: Math.min(...after), last },
   };
 }
 
