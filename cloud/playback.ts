@@ -128,9 +128,9 @@ class Watch implements PlaybackWatch {
       if (this.#variantUrl === undefined) return undefined;
     }
     const variantUrl = this.#variantUrl;
-    const playlist = await this.#text(variantUrl);
+    const playlist = (await this.#text(variantUrl)) ?? '';
     // Nothing more comes where the end is said, and its last segment may be of a stream that died.
-    const isOpen = playlist !== undefined && playlist.startsWith('#EXTM3U') && !/^#EXT-X-ENDLIST/m.test(playlist);
+    const isOpen = playlist.startsWith('#EXTM3U') && !/^#EXT-X-ENDLIST/m.test(playlist);
     const head = isOpen ? headOf(playlist, variantUrl) : undefined;
     // After a reconnect the variant may be called otherwise: the master tells.
     if (!head) this.#variantUrl = undefined;

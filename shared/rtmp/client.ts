@@ -101,6 +101,7 @@ async function attempt(options: PublishRtmpOptions, manner: Manner, startedMs: n
     onAcknowledged: gauge.acknowledgedByIngest,
   });
   const onAbort = () => session.end(undefined);
+  if (signal.aborted) onAbort();
   signal.addEventListener('abort', onAbort, { once: true });
   void session.ended.then(() => signal.removeEventListener('abort', onAbort));
   const answered = <T>(step: string, work: Promise<T>): Promise<T> =>

@@ -30,9 +30,12 @@ export function openConnection({ url, clock, signal, timeoutMs, ca }: Connection
     let isTcpConnected = false;
     // The name goes out as SNI and is what the certificate must be for; node:tls leaves SNI out for an IP literal.
     const socket = url.secure
-      ? connectTls({ host: url.host, port: url.port, ...(ca === undefined ? {} : { ca }) })
+      ? // Said although it is the default: the environment could tell Node not to check.
+        connectTls({ host: url.host, port: url.port, rejectUnauthorized: true, ...(ca === undefined ? {} : { ca }) })
       : connectTcp({ host: url.host, port: url.port });
     socket.setNoDelay(true);
+    // Until the session listens too, and after giving up, an error has no one else; unheard it would end the process.
+    socket.on('error', () => {});
 
     const timer = clock.after('rtmp-connect', timeoutMs, () => {
       const reason = `no answer in ${timeoutMs} ms from ${url.printable}`;
@@ -47,8 +50,6 @@ export function openConnection({ url, clock, signal, timeoutMs, ca }: Connection
     }
     function giveUp(reason: unknown): void {
       settle();
-      // Destroying while connecting can still report an error, which nobody waits for any more.
-      socket.on('error', () => {});
       socket.destroy();
       reject(reason);
     }

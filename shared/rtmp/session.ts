@@ -185,6 +185,7 @@ export function createRtmpSession({ socket, url, onStatus, onAcknowledged }: Rtm
   socket.on('error', (error) => end(dropError(url, error)));
   socket.on('end', () => end(dropError(url)));
   socket.on('close', () => end(dropError(url)));
+  if (socket.destroyed) end(dropError(url));
 
   return {
     handshake() {

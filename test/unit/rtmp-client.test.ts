@@ -1,4 +1,6 @@
-import { afterEach, describe, expect, it } from 'vitest';
+import { connect, createServer } from 'node:net';
+import { pipeline } from 'node:stream';
+import { afterEach, describe, expect, it, onTestFinished, vi } from 'vitest';
 import { silentLog } from '../../shared/log.ts';
 import { type Publication, type PublishRtmpOptions, publishRtmp } from '../../shared/rtmp/client.ts';
 import type { FlvTag } from '../../shared/rtmp/flv.ts';
@@ -137,9 +139,21 @@ describe('publishRtmp over TLS', () => {
   it('refuses an unknown certificate and one for another name', async () => {
     const sink = await sinkWith({ secure: true });
     await expect(publish(sink, { scheme: 'rtmps' })).rejects.toMatchObject({ code: 'INGEST_TLS_FAILED' });
+    // The same server by an address that its certificate does not name.
+    const door = createServer((socket) => pipeline(socket, connect(sink.port, '127.0.0.1'), socket, () => {}));
+    await new Promise<void>((resolve) => door.listen(sink.port, '127.0.0.2', resolve));
+    opened.push({ close: () => new Promise((resolve) => door.close(resolve)) });
     await expect(publish(sink, { scheme: 'rtmps', host: '127.0.0.2', ca: testCertificate })).rejects.toMatchObject({
-      code: expect.stringMatching(/INGEST_(TLS_FAILED|UNREACHABLE)/),
+      code: 'INGEST_TLS_FAILED',
+      message: expect.stringContaining('ALTNAME'),
     });
+    expect(sink.commands).toEqual([]);
+  });
+  it('checks certificates even where the environment tells Node not to', async () => {
+    vi.stubEnv('NODE_TLS_REJECT_UNAUTHORIZED', '0');
+    onTestFinished(() => void vi.unstubAllEnvs());
+    const sink = await sinkWith({ secure: true });
+    await expect(publish(sink, { scheme: 'rtmps' })).rejects.toMatchObject({ code: 'INGEST_TLS_FAILED' });
     expect(sink.commands).toEqual([]);
   });
   it('says so when the server speaks no TLS, and never follows a redirect out of it', async () => {
