@@ -30,18 +30,28 @@ interface Arrival {
   tag: FlvTag;
   connection: number;
   atMs: number;
+  /** Of its connection, with this message. */
+  bytes: number;
+}
+
+/** What passes the ingest's door, in order, and what the ingest says it has read of each connection. */
+export interface Arrivals {
+  readonly all: readonly Arrival[];
+  readonly acknowledged: ReadonlyMap<number, number>;
 }
 
 type Door = Pick<World, 'stream' | 'rtmpTap' | 'rtmpTapPort' | 'listeners' | 'restartStream'>;
 
-/** Everything that passes the ingest's door from now on; begun before the publisher, whose headers come first. */
-export function recordArrivals({ clock }: Bench, { listeners }: Door): readonly Arrival[] {
-  const arrivals: Arrival[] = [];
-  listeners.onTag = (tag, connection) => void arrivals.push({ tag, connection, atMs: clock.monotonicMs() });
-  return arrivals;
+/** Everything from now on; begun before the publisher, whose headers come first. */
+export function recordArrivals({ clock }: Bench, { listeners }: Door): Arrivals {
+  const all: Arrival[] = [];
+  const acknowledged = new Map<number, number>();
+  listeners.onTag = (tag, connection, bytes) => void all.push({ tag, connection, bytes, atMs: clock.monotonicMs() });
+  listeners.onAcknowledged = (bytes, connection) => void acknowledged.set(connection, bytes);
+  return { all, acknowledged };
 }
 
-/** Passed the door but perhaps not yet read by the ingest when it was killed: counted as not arrived. */
+/** Passed the door but perhaps not yet read by the ingest when it was killed: counts as not arrived unless acknowledged. */
 const UNCERTAIN_MS = 100;
 const SETTLE_MS = 6_000;
 const OUTAGE_MS = 4_000;
@@ -49,7 +59,7 @@ const OUTAGE_MS = 4_000;
 const RESTART_AFTER_MS = 3_000;
 
 export interface OutageOptions {
-  arrivals: readonly Arrival[];
+  arrivals: Arrivals;
   /** How long it streams before the kill. */
   beforeMs: number;
   /** Numbers of frames that the camera could not hand over. */
@@ -77,17 +87,17 @@ export async function killIngest(bench: Bench, world: Door, options: OutageOptio
   await clock.sleep(SETTLE_MS, { signal });
   world.listeners.onConnected = () => {};
   world.listeners.onTag = () => {};
+  world.listeners.onAcknowledged = () => {};
 
-  const certain = arrivals.filter(({ atMs }) => atMs < killedMs - UNCERTAIN_MS || atMs >= listeningMs);
-  const before = await framesOf(
-    bench,
-    certain.filter(({ atMs }) => atMs < killedMs),
-    arrivals,
-  );
+  const { all: passed, acknowledged } = arrivals;
+  const wasRead = ({ atMs, bytes, connection }: Arrival) =>
+    atMs < killedMs - UNCERTAIN_MS || bytes <= (acknowledged.get(connection) ?? 0);
+  const isBefore = (arrival: Arrival) => arrival.atMs < killedMs && wasRead(arrival);
+  const before = await framesOf(bench, passed.filter(isBefore), passed);
   const after = await framesOf(
     bench,
-    certain.filter(({ atMs }) => atMs >= listeningMs),
-    arrivals,
+    passed.filter(({ atMs }) => atMs >= listeningMs),
+    passed,
   );
   const all = new Set([...before, ...after]);
   const first = Math.min(...all);
@@ -95,7 +105,7 @@ export async function killIngest(bench: Bench, world: Door, options: OutageOptio
   const lost = missingFrames(all, first, last);
   const camera = new Set(await notTaken());
   const lostOnTheWay = lost.filter((frame) => !camera.has(frame));
-  const picture = arrivals.find(({ tag, atMs }) => atMs >= listeningMs && isKeyFrame(tag));
+  const picture = passed.find(({ tag, atMs }) => atMs >= listeningMs && isKeyFrame(tag));
   return {
     outageMs: listeningMs - killedMs,
     connectedMs,

@@ -22,7 +22,8 @@ export interface WorldListeners {
   onDeviceStatus?: (status: string) => void;
   onConnected?: (connection: number) => void;
   onFirstByte?: (connection: number) => void;
-  onTag?: (tag: FlvTag, connection: number) => void;
+  onTag?: (tag: FlvTag, connection: number, bytes: number) => void;
+  onAcknowledged?: (bytes: number, connection: number) => void;
   onClosed?: (connection: number) => void;
 }
 
@@ -62,7 +63,8 @@ async function startMedia(bench: Bench): Promise<MediaWorld> {
     target: () => ({ host: '127.0.0.1', port: rtmpPort }),
     onConnected: (connection) => listeners.onConnected?.(connection),
     onFirstByte: (connection) => listeners.onFirstByte?.(connection),
-    onTag: (tag, connection) => listeners.onTag?.(tag, connection),
+    onTag: (tag, connection, bytes) => listeners.onTag?.(tag, connection, bytes),
+    onAcknowledged: (bytes, connection) => listeners.onAcknowledged?.(bytes, connection),
     onClosed: (connection) => listeners.onClosed?.(connection),
   });
   const rtmpTapPort = await rtmpTap.listen();
