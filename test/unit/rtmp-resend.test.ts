@@ -117,8 +117,11 @@ describe('push and ingest together', () => {
               write();
               link.step(clock.monotonicMs(), 50);
             }
-            if (planned.liveMs === Infinity) link.drain();
-            else link.lose();
+            if (planned.liveMs < Infinity) link.lose();
+            else {
+              link.step(clock.monotonicMs(), 0);
+              link.drain();
+            }
             for (let ms = 0; ms < planned.gapMs; ms += 50) {
               await clock.advance(50);
               write();
