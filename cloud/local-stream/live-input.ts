@@ -21,9 +21,20 @@ const recordingBody = z.object({
     .transform((seconds) => seconds || null),
 });
 
+/** JSON can be read at any depth but only written as deep as the stack is. */
+const MAX_META_DEPTH = 32;
+
+function isDeeperThan(value: unknown, levels: number): boolean {
+  if (typeof value !== 'object' || value === null) return false;
+  return levels === 0 || Object.values(value).some((inner) => isDeeperThan(inner, levels - 1));
+}
+
 /** Body of create and update. Unknown fields, nested or not, are dropped without a word, as there. */
 export const liveInputBody = z.object({
-  meta: z.record(z.string(), z.unknown()).optional(),
+  meta: z
+    .record(z.string(), z.unknown())
+    .refine((meta) => !isDeeperThan(meta, MAX_META_DEPTH), 'nested too deeply')
+    .optional(),
   defaultCreator: z.string().optional(),
   enabled: z.boolean().optional(),
   preferLowLatency: z.boolean().optional(),

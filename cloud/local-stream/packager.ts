@@ -191,6 +191,8 @@ export function createPackager({ sink, nowMs, log, segmentTargetMs = 1000 }: Pac
   }
 
   function breakOff(): void {
+    // Only the newest rest is held back: publishers that come and go must not fill the memory.
+    sayBrokenOff();
     isBreakingOff = true;
     cut(undefined);
     isBreakingOff = false;

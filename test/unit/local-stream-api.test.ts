@@ -167,6 +167,41 @@ describe('live inputs', () => {
     const { call } = createWorld();
     expect(await call('POST', '/live_inputs', body)).toMatchObject({ http: 400, body: failure(code) });
   });
+  it('absurd values are refused or kept, and never an internal error', async () => {
+    const { call, raw, registry } = createWorld();
+    const deep = `{"meta":{"a":${'['.repeat(100_000)}${']'.repeat(100_000)}}}`;
+    const sent = { authorization: `Bearer ${token}`, 'content-type': 'application/json' };
+    const url = `${apiPrefix}/accounts/${account}/stream/live_inputs`;
+    for (const payload of [
+      deep,
+      '{"__proto__":{"enabled":false}}',
+      '{"meta":{"__proto__":{"a":1}}}',
+      '[]',
+      '""',
+      '1e999',
+    ]) {
+      expect((await raw({ method: 'POST', url, headers: sent, payload })).http, payload.slice(0, 40)).toBeLessThan(500);
+    }
+    for (const recording of [
+      { timeoutSeconds: -1 },
+      { timeoutSeconds: 1e300 },
+      { timeoutSeconds: 0.5 },
+      { mode: null },
+    ]) {
+      expect((await call('POST', '/live_inputs', { recording })).http, JSON.stringify(recording)).toBe(400);
+    }
+    for (const query of [
+      'limit=-1',
+      'limit=1001',
+      'limit=a',
+      'live_input_id=a&live_input_id=b',
+      'start=yesterday',
+      'asc=1',
+    ]) {
+      expect((await call('GET', `/?${query}`)).http, query).toBe(400);
+    }
+    expect(registry.list().every(({ enabled }) => enabled)).toBe(true);
+  });
   it('an update merges at the top and replaces recording as a whole', async () => {
     const { create, call, changed } = createWorld();
     const { uid, rtmps } = await create({ meta: { a: 1 }, recording: { mode: 'automatic', timeoutSeconds: 60 } });

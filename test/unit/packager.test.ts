@@ -290,4 +290,16 @@ describe('whatever comes', () => {
       }),
     );
   });
+  it('holds back one rest of a broken timeline, however often it breaks', () => {
+    const { feed, video, flush } = packaging();
+    feed(...headers(), ...stretch({ fromMs: 0, untilMs: 2500 }));
+    expect(video).toHaveLength(2);
+    for (let times = 1; times <= 5; times += 1) {
+      feed(...stretch({ fromMs: times * 100_000, untilMs: times * 100_000 + 500 }));
+      expect(video).toHaveLength(1 + times);
+    }
+    flush();
+    expect(video.map(({ number }) => number)).toEqual([0, 1, 2, 3, 4, 5, 6, 7]);
+    expect(new Set(video.map(({ period }) => period)).size).toBe(6);
+  });
 });
