@@ -135,8 +135,10 @@ export function createDelivery(options: DeliveryOptions): FastifyPluginCallback 
     const heightPx = Math.min(2160, Math.max(16, Math.round(Number(height ?? 360) / 2) * 2 || 360));
     const media = (name: string) =>
       broadcasts.onAirVideo(videoUid)?.window.media(name) ?? recordings.media(videoUid, name);
-    return options.thumbnails.jpeg({ videoUid, heightPx, moment: segmentName(at) }, async () => {
-      const [init, segment] = await Promise.all([media(initName('video', at.period)), media(segmentName(at))]);
+    const moment = segmentName(at);
+    const subject = isLive ? videoUid : `${videoUid} ${moment}`;
+    return options.thumbnails.jpeg({ subject, heightPx, moment }, async () => {
+      const [init, segment] = await Promise.all([media(initName('video', at.period)), media(moment)]);
       return init && segment && Buffer.concat([init, segment]);
     });
   }

@@ -1,6 +1,6 @@
 /**
  * A picture of a video: one key frame, decoded by an ffmpeg child that gets it on a pipe. One child at a time and at most one
- * picture per video in two seconds; everybody else gets the last one.
+ * picture per subject in two seconds; everybody else gets the last one.
  */
 import type { SpawnChild } from '../../shared/child-process.ts';
 import { type Clock, withTimeout } from '../../shared/clock.ts';
@@ -10,10 +10,11 @@ import type { Log } from '../../shared/log.ts';
 export interface Thumbnails {
   /**
    * JPEG; undefined when none can be made.
+   * @param want of one `subject` (a live video, or one moment of a recording) any picture of the last two seconds will do.
    * @param source init segment and media segment that starts with the wanted picture; asked only when needed.
    */
   jpeg(
-    want: { videoUid: string; heightPx: number; moment: string },
+    want: { subject: string; heightPx: number; moment: string },
     source: () => Promise<Buffer | undefined>,
   ): Promise<Buffer | undefined>;
   close(): Promise<void>;
@@ -95,10 +96,10 @@ export function createThumbnails({ ffmpeg, spawn, clock, log }: ThumbnailsOption
   }
 
   return {
-    async jpeg({ videoUid, heightPx, moment }, source) {
+    async jpeg({ subject, heightPx, moment }, source) {
       const file = await ffmpegFile();
       if (!file) return undefined;
-      const key = `${videoUid} ${heightPx}`;
+      const key = `${subject} ${heightPx}`;
       const isFresh = (cached: Cached | undefined) =>
         cached !== undefined && (cached.moment === moment || clock.monotonicMs() - cached.madeMs < REFRESH_MS);
       const known = cache.get(key);

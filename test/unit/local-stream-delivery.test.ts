@@ -6,7 +6,7 @@ import { liveInputBody, newLiveInput } from '../../cloud/local-stream/live-input
 import { createLiveWindow } from '../../cloud/local-stream/live-window.ts';
 import { createPackager } from '../../cloud/local-stream/packager.ts';
 import type { Presentation } from '../../cloud/local-stream/presentation.ts';
-import { createThumbnails } from '../../cloud/local-stream/thumbnails.ts';
+import { createThumbnails, type Thumbnails } from '../../cloud/local-stream/thumbnails.ts';
 import { newVideo, type Video } from '../../cloud/local-stream/video.ts';
 import { createViewers } from '../../cloud/local-stream/viewers.ts';
 import { createChildSpawner } from '../../shared/child-process.ts';
@@ -31,6 +31,14 @@ function createWorld({ segments = 12 } = {}) {
   const onAir = { isLive: true, videoUid: live.uid, window };
   const recorded: Presentation = { ...window.presentation(), isEnded: true };
   const { spawn } = createChildSpawner({ clock, log, redactor: createRedactor() });
+  const wanted: string[] = [];
+  const noting = (thumbnails: Thumbnails): Thumbnails => ({
+    ...thumbnails,
+    jpeg(want, source) {
+      wanted.push(want.subject);
+      return thumbnails.jpeg(want, source);
+    },
+  });
   const app = Fastify();
   app.register(
     createDelivery({
@@ -44,7 +52,7 @@ function createWorld({ segments = 12 } = {}) {
         read: async (uid) => (uid === ready.uid ? recorded : undefined),
         media: async (uid, name) => (uid === ready.uid && name === 'video-0.m4s' ? Buffer.from('stored') : undefined),
       },
-      thumbnails: createThumbnails({ ffmpeg: () => Promise.reject(new Error('none here')), spawn, clock, log }),
+      thumbnails: noting(createThumbnails({ ffmpeg: () => Promise.reject(new Error('none here')), spawn, clock, log })),
       viewers: createViewers({ clock }),
       nowMs: clock.now,
     }),
@@ -54,7 +62,7 @@ function createWorld({ segments = 12 } = {}) {
     return { status: statusCode, headers, body };
   };
   return {
-    ...{ app, get, input, live, ready, failed },
+    ...{ wanted, app, get, input, live, ready, failed },
     offAir: () => {
       isOnAir = false;
     },
@@ -121,6 +129,17 @@ describe('idle and recorded', () => {
     }
     expect((await get(`/${ready.uid}/segments/video-0.m4s`)).body).toBe('stored');
     expect((await get(`/${ready.uid}/manifest/video.mpd`)).body).toContain('type="static"');
+  });
+  it('each moment of a recording has its own thumbnail, a live video one for everybody', async () => {
+    const { get, ready, live, wanted } = createWorld();
+    for (const time of ['1', '5', '-7', 'abc', '1e99']) {
+      await get(`/${ready.uid}/thumbnails/thumbnail.jpg?time=${time}`);
+      await get(`/${live.uid}/thumbnails/thumbnail.jpg?time=${time}&height=-9`);
+    }
+    expect(wanted.filter((subject) => subject.startsWith(live.uid))).toEqual(Array(5).fill(live.uid));
+    const recorded = wanted.filter((subject) => subject.startsWith(ready.uid));
+    expect(recorded.every((subject) => subject.includes('video-'))).toBe(true);
+    expect(recorded[0]).not.toBe(recorded[1]);
   });
   it('without ffmpeg there are no thumbnails, and nothing else is wrong', async () => {
     const { get, input } = createWorld();

@@ -21,7 +21,7 @@ function createWorld() {
     await children.close();
   });
   const ask = (heightPx: number, moment = 'm') =>
-    thumbnails.jpeg({ videoUid: 'v', heightPx, moment }, async () => Buffer.from(`${moment} ${heightPx}`));
+    thumbnails.jpeg({ subject: 'v', heightPx, moment }, async () => Buffer.from(`${moment} ${heightPx}`));
   return { ask, spawned: () => spawned };
 }
 
