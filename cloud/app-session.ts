@@ -11,7 +11,7 @@ import type {
   ToApp,
 } from '../shared/protocol/app-messages.ts';
 import { maySeeCamera } from './app-catalog.ts';
-import { errorStatus } from './managed-status.ts';
+import { errorStatus, stoppedStatus } from './managed-status.ts';
 import { mentraLiveCapabilities } from './mentra-live.ts';
 import { closeCodes, type Socket } from './socket.ts';
 import type { RegisteredApp } from './store/store.ts';
@@ -72,8 +72,8 @@ class Session implements AppSession {
   readonly #options: AppSessionOptions;
   #socket: Socket<ToApp> | undefined;
   #isReleased = false;
-  /** The last state that found no socket; told when the app is back. */
-  #missed: ManagedStreamStatus | undefined;
+  /** For a return without a stream: the last state that found no socket, else that nothing runs any more. */
+  #lastWord: ManagedStreamStatus | undefined;
 
   constructor(options: AppSessionOptions) {
     this.#options = options;
@@ -107,10 +107,8 @@ class Session implements AppSession {
       capabilities: mentraLiveCapabilities,
     });
     this.deviceState(glasses.deviceState());
-    const missed = this.#missed;
-    this.#missed = undefined;
     // The SDK keeps its idea of a stream over a reconnect; without this it would refuse to start another.
-    if (!streams.repeat(this.userId, this.id) && missed) socket.send(missed);
+    if (!streams.repeat(this.userId, this.id) && this.#lastWord) this.deliver(this.#lastWord, 'state');
   }
 
   detach(socket: Socket<ToApp>): boolean {
@@ -121,7 +119,8 @@ class Session implements AppSession {
 
   deliver(status: ManagedStreamStatus, importance: Importance): void {
     const isSent = this.#socket?.send(status, importance) ?? false;
-    if (!isSent && importance === 'state') this.#missed = status;
+    // Sent is not received: the socket may have been dead already.
+    if (importance === 'state') this.#lastWord = isSent ? stoppedStatus(status.streamId) : status;
   }
 
   receive(message: FromApp): void {

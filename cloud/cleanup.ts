@@ -3,7 +3,7 @@
  * Owns the order and the repetition of deletion; never decides that a stream has ended.
  */
 import { type BackoffPolicy, backoffMs, type Clock, type Timer } from '../shared/clock.ts';
-import { asGlasscastError, isGlasscastError } from '../shared/errors.ts';
+import { asGlasscastError, GlasscastError, isGlasscastError } from '../shared/errors.ts';
 import type { Log } from '../shared/log.ts';
 import type { LiveInputOutput, LiveInputSummary, Video } from './live-inputs.ts';
 import type { LedgerEntry, Store } from './store/store.ts';
@@ -49,6 +49,9 @@ export interface Cleanup {
 /** A recording that is still live can be deleted once the provider has let go of it, after its hold window at worst. */
 const RETRY: BackoffPolicy = { firstMs: 300, factor: 2, maxMs: 60_000, jitter: 0.2 };
 
+/** A creation that nobody answered may still be at work at the provider: looked for this long before it counts as failed. */
+const UNSEEN_MS = 60_000;
+
 interface Tracked {
   entry: LedgerEntry;
   /** The create call is under way: its outcome decides what there is to delete. */
@@ -85,7 +88,12 @@ class Ledger implements Cleanup {
     const { clock, keepRecordings, store } = this.#options;
     const entry = { streamId, doomed: false, keepRecordings, createdAtMs: clock.now() };
     this.#tracked.set(streamId, newTracked(entry, true));
-    await store.putLedgerEntry(entry);
+    try {
+      await store.putLedgerEntry(entry);
+    } catch (error) {
+      this.#tracked.delete(streamId);
+      throw error;
+    }
   }
 
   async created(streamId: string, liveInputUid: string | undefined): Promise<void> {
@@ -114,7 +122,7 @@ class Ledger implements Cleanup {
   }
 
   async close(patienceMs = 3_000): Promise<void> {
-    const doomed = () => [...this.#tracked.values()].filter(({ entry, creating }) => entry.doomed && !creating);
+    const doomed = () => [...this.#tracked.values()].filter(({ entry }) => entry.doomed);
     const untilMs = this.#options.clock.monotonicMs() + patienceMs;
     while (doomed().length > 0 && this.#options.clock.monotonicMs() < untilMs) {
       await this.#options.clock.sleep(50, { name: 'cleanup-close' });
@@ -127,11 +135,11 @@ class Ledger implements Cleanup {
     const tracked = this.#tracked.get(streamId);
     if (!tracked || tracked.creating || tracked.running || this.#closed) return;
     const { clock, log, store, random } = this.#options;
-    tracked.running = this.#remove(tracked.entry).then(
-      async () => {
+    const removal = this.#remove(tracked.entry).then(() => store.deleteLedgerEntry(streamId));
+    tracked.running = removal.then(
+      () => {
         tracked.running = undefined;
         this.#tracked.delete(streamId);
-        await store.deleteLedgerEntry(streamId);
         log.info({ streamId, attempts: tracked.attempt + 1 }, 'cleanup-done');
       },
       (thrown: unknown) => {
@@ -167,10 +175,15 @@ class Ledger implements Cleanup {
   }
 
   /** An input whose creation was never answered is known only by the mark it carries. */
-  async #uidsOf({ streamId, liveInputUid }: LedgerEntry): Promise<string[]> {
+  async #uidsOf({ createdAtMs, streamId, liveInputUid }: LedgerEntry): Promise<string[]> {
     if (liveInputUid) return [liveInputUid];
     const listed = await this.#options.inputs.list();
-    return listed.filter((input) => input.streamId === streamId).map(({ uid }) => uid);
+    const uids = listed.filter((input) => input.streamId === streamId).map(({ uid }) => uid);
+    const ageMs = this.#options.clock.now() - createdAtMs;
+    if (uids.length === 0 && ageMs >= 0 && ageMs < UNSEEN_MS) {
+      throw new GlasscastError('PROVIDER_CONFLICT', { reason: 'the creation may still come to something' });
+    }
+    return uids;
   }
 }
 

@@ -43,8 +43,8 @@ export function createIngestSource(options: IngestSourceOptions): IngestSource {
   return {
     async provision(streamId): Promise<IngestPoint> {
       options.admit();
-      provisioning.add(streamId);
       await cleanup.intend(streamId);
+      provisioning.add(streamId);
       try {
         const input = await inputs.create({
           streamId,

@@ -30,7 +30,7 @@ async function run(config: RelayConfig): Promise<void> {
   const closeAll = async () => {
     for (const close of closers.splice(0).reverse()) await close();
   };
-  const { ended } = untilSignal(clock, closeAll);
+  const { ended, isEnding } = untilSignal(clock, closeAll);
   try {
     const appsFile = config.appsFile === undefined ? undefined : await readAppsFile(config.appsFile);
     const provider = await startProvider(config, { children, clock, log, closers });
@@ -51,9 +51,12 @@ async function run(config: RelayConfig): Promise<void> {
     process.stdout.write(`Relay ready: ${url}\n${given ? '' : `Admin token: ${adminToken.reveal()}\n`}`);
   } catch (error) {
     await closeAll();
-    throw error;
+    // A signal during the start makes it fail: that is the clean end that was asked for.
+    if (!isEnding()) throw error;
   }
   await ended;
+  // What the start had built by then and nobody had closed.
+  await closeAll();
 }
 
 async function startProvider(

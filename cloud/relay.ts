@@ -23,7 +23,7 @@ import { createSessionRegistry, type SessionRegistry } from './session-registry.
 import type { SocketLimits } from './socket.ts';
 import { createSqliteStore } from './store/sqlite-store.ts';
 import type { Store } from './store/store.ts';
-import { createStreamApi } from './stream-api.ts';
+import { createStreamApi, type StreamApi } from './stream-api.ts';
 import { createStreamRegistry, type StreamRegistry } from './stream-registry.ts';
 import type { StreamTimings } from './stream-timings.ts';
 import { createUpgrades } from './upgrades.ts';
@@ -85,6 +85,7 @@ export interface Relay {
 
 export function createRelay(options: RelayOptions): Relay {
   const closers: (() => Promise<void> | void)[] = [];
+  let starting: Promise<RelayAddress> | undefined;
   let closing: Promise<void> | undefined;
 
   async function closeAll(): Promise<void> {
@@ -92,15 +93,18 @@ export function createRelay(options: RelayOptions): Relay {
   }
   return {
     async start() {
+      if (closing) throw new GlasscastError('SHUTTING_DOWN');
+      starting ??= startRelay(options, closers);
       try {
-        return await startRelay(options, closers);
+        return await starting;
       } catch (error) {
         await closeAll();
         throw error;
       }
     },
     close() {
-      closing ??= closeAll();
+      // What a start is still building is built first: nothing of it may be left.
+      closing ??= Promise.allSettled([starting]).then(closeAll);
       return closing;
     },
   };
@@ -119,7 +123,7 @@ async function startRelay(options: RelayOptions, closers: (() => Promise<void> |
   if (options.appsFile !== undefined) await catalog.load(options.appsFile);
 
   const events = createEventFeed();
-  const { cleanup, health, streams } = composeStreams(options, store, events);
+  const { api, cleanup, health, streams } = composeStreams(options, store, events);
   const address = { url: '' };
   const appSocketUrl = () => `${(options.publicUrl ?? address.url).replace(/^http/, 'ws').replace(/\/+$/, '')}/app-ws`;
   const { apps, sessions } = composeSessions(options, { catalog, streams, events, appSocketUrl });
@@ -154,8 +158,10 @@ async function startRelay(options: RelayOptions, closers: (() => Promise<void> |
     () => health.close(),
     () => sessions.close(),
     () => apps.close(),
+    () => api.close(),
     () => cleanup.close(),
     () => streams.close(),
+    () => upgrades.shut(),
   );
   const listening = await http.start();
   address.url = `http://${host.includes(':') ? `[${host}]` : host}:${listening.port}`;
@@ -169,7 +175,7 @@ function composeStreams(
   options: RelayOptions,
   store: Store,
   events: EventFeed,
-): { cleanup: Cleanup; health: ProviderHealth; streams: StreamRegistry } {
+): { api: StreamApi; cleanup: Cleanup; health: ProviderHealth; streams: StreamRegistry } {
   const { clock, keepRecordings = false, log, provider, redactor, timings, onDefect } = options;
   const profile = providerProfiles[provider.kind];
   const withFetch = options.fetch ? { fetch: options.fetch } : {};
@@ -196,7 +202,7 @@ function composeStreams(
     onChange: (stream) => events.publish({ type: 'stream', stream }),
     ...(onDefect ? { onDefect } : {}),
   });
-  return { cleanup, health, streams };
+  return { api, cleanup, health, streams };
 }
 
 function composeSessions(

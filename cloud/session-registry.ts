@@ -1,11 +1,12 @@
 /** The sessions of all users: one each, made when glasses or an app ask for it, forgotten when it ends. */
 import type { Clock } from '../shared/clock.ts';
+import { GlasscastError } from '../shared/errors.ts';
 import type { Log } from '../shared/log.ts';
 import { closeCodes } from './socket.ts';
 import { createUserSession, type DeviceState, type GlassesListener, type UserSession } from './user-session.ts';
 
 export interface SessionRegistry {
-  /** The user's session; begun now when there is none. It ends by itself when no glasses come. */
+  /** The user's session; begun now when there is none. It ends by itself when no glasses come. SHUTTING_DOWN after `close`. */
   open(userId: string): UserSession;
   get(userId: string): UserSession | undefined;
   all(): UserSession[];
@@ -27,10 +28,13 @@ export function createSessionRegistry(options: SessionRegistryOptions): SessionR
   const sessions = new Map<string, UserSession>();
   const { clock, log, graceMs, streams, onDeviceState, onApp, onEnded } = options;
 
+  let isClosed = false;
+
   return {
     open(userId) {
       const known = sessions.get(userId);
       if (known) return known;
+      if (isClosed) throw new GlasscastError('SHUTTING_DOWN');
       const session = createUserSession({
         userId,
         clock,
@@ -50,6 +54,7 @@ export function createSessionRegistry(options: SessionRegistryOptions): SessionR
     get: (userId) => sessions.get(userId),
     all: () => [...sessions.values()],
     close() {
+      isClosed = true;
       for (const session of [...sessions.values()]) session.close(closeCodes.restart, 'Relay restarting');
     },
   };

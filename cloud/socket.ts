@@ -127,6 +127,8 @@ class Connection<In extends { type: string }, Out extends { type: string }> impl
   }
 
   #receive(frame: string): void {
+    // After our close nothing that was still on its way counts: its session may be over.
+    if (!this.isOpen) return;
     let decoded: Decoded<In>;
     try {
       decoded = this.#options.decode(frame);

@@ -2,6 +2,7 @@
  * One call to the provider's HTTP API: envelope, budget, bounded retries, typed errors. Knows no resource by name.
  * Rules of the API (limits, codes, Retry-After): Cloudflare Stream, measured. Never logs a body, a header or a query.
  */
+import { setMaxListeners } from 'node:events';
 import { z } from 'zod';
 import { backoffMs, type Clock } from '../shared/clock.ts';
 import { type ErrorCode, errorText, GlasscastError, isGlasscastError } from '../shared/errors.ts';
@@ -20,6 +21,8 @@ export interface ApiCall {
 export interface StreamApi {
   /** The envelope's `result`; undefined for an empty success. */
   call(call: ApiCall): Promise<unknown>;
+  /** Ends what is under way, waiting included, with SHUTTING_DOWN; so does every later call. */
+  close(): void;
 }
 
 export interface StreamApiOptions {
@@ -56,13 +59,17 @@ type Attempt = { done: true; result: unknown } | { done: false; error: Glasscast
 
 export function createStreamApi(options: StreamApiOptions): StreamApi {
   const { clock, log, maxRetries = 2, maxRetryAfterMs = 10_000, random = Math.random } = options;
-  const budget = createBudget(clock, options.maxRequestsPerSecond);
+  const closing = new AbortController();
+  const { signal } = closing;
+  // One for every call that waits, and they may be many.
+  setMaxListeners(0, signal);
+  const budget = createBudget(clock, options.maxRequestsPerSecond, signal);
 
   async function call(asked: ApiCall): Promise<unknown> {
     const repeatable = asked.method !== 'POST' || asked.idempotencyKey !== undefined;
     for (let attempt = 0; ; attempt += 1) {
       await budget.take();
-      const outcome = await attemptCall(options, asked);
+      const outcome = await attemptCall(options, asked, signal);
       if (outcome.done) return outcome.result;
       const { error, retryAfterMs } = outcome;
       if (error.code === 'PROVIDER_RATE_LIMITED') budget.pause(retryAfterMs ?? 1_000);
@@ -71,13 +78,13 @@ export function createStreamApi(options: StreamApiOptions): StreamApi {
       const hopeless = !error.retryable || error.code === 'PROVIDER_CONFLICT' || waitMs > maxRetryAfterMs;
       if (hopeless || !repeatable || attempt >= maxRetries) throw error;
       log.debug({ method: asked.method, code: error.code, attempt: attempt + 1, waitMs }, 'provider-call-retried');
-      await clock.sleep(waitMs, { name: 'provider-retry' });
+      await clock.sleep(waitMs, { name: 'provider-retry', signal });
     }
   }
-  return { call };
+  return { call, close: () => closing.abort(new GlasscastError('SHUTTING_DOWN')) };
 }
 
-async function attemptCall(options: StreamApiOptions, asked: ApiCall): Promise<Attempt> {
+async function attemptCall(options: StreamApiOptions, asked: ApiCall, closing: AbortSignal): Promise<Attempt> {
   const { clock, requestTimeoutMs = 10_000 } = options;
   const abort = new AbortController();
   const timer = clock.after('provider-call', requestTimeoutMs, () =>
@@ -90,12 +97,13 @@ async function attemptCall(options: StreamApiOptions, asked: ApiCall): Promise<A
         method: asked.method,
         headers: headersOf(asked, options.apiToken),
         ...(asked.body === undefined ? {} : { body: JSON.stringify(asked.body) }),
-        signal: abort.signal,
+        signal: AbortSignal.any([abort.signal, closing]),
         redirect: 'error',
       },
     );
     return readAnswer(asked, response, await response.text());
   } catch (cause) {
+    if (closing.aborted) throw closing.reason;
     const reason = abort.signal.aborted ? errorText(abort.signal.reason) : networkReason(cause);
     return { done: false, error: new GlasscastError('PROVIDER_UNREACHABLE', { reason, cause }) };
   } finally {
@@ -158,7 +166,7 @@ interface Budget {
 }
 
 /** A token bucket as one number: the time at which the next call is due. */
-function createBudget(clock: Clock, perSecond: number | undefined): Budget {
+function createBudget(clock: Clock, perSecond: number | undefined, signal: AbortSignal): Budget {
   let dueMs = 0;
   return {
     async take() {
@@ -167,7 +175,7 @@ function createBudget(clock: Clock, perSecond: number | undefined): Budget {
       const nowMs = clock.monotonicMs();
       dueMs = Math.max(dueMs, nowMs - BURST * gapMs) + gapMs;
       const waitMs = dueMs - nowMs;
-      if (waitMs > 0) await clock.sleep(waitMs, { name: 'provider-budget' });
+      if (waitMs > 0) await clock.sleep(waitMs, { name: 'provider-budget', signal });
     },
     pause(ms) {
       dueMs = Math.max(dueMs, clock.monotonicMs() + ms);

@@ -45,6 +45,8 @@ export interface UpgradesOptions {
 export interface Upgrades {
   /** For the HTTP server's `upgrade` event. */
   accept(request: IncomingMessage, socket: Duplex, head: Buffer): void;
+  /** Nobody comes in any more; who is in stays. */
+  shut(): void;
   /** Cuts what is still open after the sessions closed theirs. */
   close(): Promise<void>;
 }
@@ -56,12 +58,14 @@ const MAX_EARLY_FRAMES = 50;
 
 export function createUpgrades(options: UpgradesOptions): Upgrades {
   const server = new WebSocketServer({ noServer: true, maxPayload: MAX_FRAME_BYTES, perMessageDeflate: false });
-  let isClosed = false;
+  let isShut = false;
 
   async function accept(request: IncomingMessage, raw: Duplex, head: Buffer): Promise<void> {
-    const url = new URL(request.url ?? '/', 'ws://relay');
+    const address = request.url ?? '/';
+    if (!URL.canParse(address, 'ws://relay')) throw new GlasscastError('ROUTE_NOT_FOUND');
+    const url = new URL(address, 'ws://relay');
     const upgraded = (take: (ws: WebSocket) => void) => {
-      if (isClosed) throw new GlasscastError('SHUTTING_DOWN');
+      if (isShut) throw new GlasscastError('SHUTTING_DOWN');
       server.handleUpgrade(request, raw, head, take);
     };
     switch (url.pathname) {
@@ -85,8 +89,11 @@ export function createUpgrades(options: UpgradesOptions): Upgrades {
       raw.on('error', () => {});
       accept(request, raw, head).catch((thrown: unknown) => refuse(raw, asGlasscastError(thrown), options));
     },
+    shut() {
+      isShut = true;
+    },
     async close() {
-      isClosed = true;
+      isShut = true;
       const open = [...server.clients];
       const closed = open.map((ws) => new Promise<void>((resolve) => ws.once('close', () => resolve())));
       for (const ws of open) if (ws.readyState === 1) ws.close(closeCodes.restart, 'Relay restarting');
@@ -127,6 +134,8 @@ function welcomeApp(ws: WebSocket, sessionIdHeader: string | undefined, options:
   async function admit(claim: AppClaim): Promise<void> {
     try {
       session = await apps.admit(claim, socket);
+      // Its end came while the claim was being checked, and found no session yet.
+      if (!socket.isOpen) apps.lost(session, socket, 1006);
       for (const message of early.splice(0)) session.receive(message);
     } catch (thrown) {
       const { code, message } = asGlasscastError(thrown);

@@ -15,7 +15,7 @@ export interface ChildSpec {
   name: string;
   file: string;
   args: readonly string[];
-  /** Whole environment of the child; default: ours. */
+  /** Whole environment of the child; default: ours without our own settings (GLASSCAST_*), which hold secrets. */
   env?: NodeJS.ProcessEnv;
   cwd?: string;
   /** `pipe` gives `child.stdin`. Default: nothing to read. */
@@ -130,7 +130,7 @@ function startChild(spec: ChildSpec, { clock, log, redactor }: SpawnerDeps, deat
     : [spec.file, [...spec.args]];
   const proc = spawn(file, args, {
     cwd: spec.cwd,
-    env: spec.env ?? process.env,
+    env: spec.env ?? withoutOurSettings(process.env),
     // A process group of its own: Ctrl-C in the terminal reaches us alone, and we end our children in our order.
     detached: true,
     stdio: [
@@ -172,14 +172,15 @@ function startChild(spec: ChildSpec, { clock, log, redactor }: SpawnerDeps, deat
     gone = true;
     killTimer?.cancel();
     stallTimer?.cancel();
-    const notStarted = error !== undefined || (deathSignal !== undefined && asked === undefined && code === 127);
+    const refusal = deathSignal !== undefined && (code === 126 || code === 127) ? refusalOf(lastLines) : undefined;
+    const cause = error ?? refusal;
     const exit: ChildExit = {
-      end: asked ?? (notStarted ? 'not-started' : 'exited'),
+      end: asked ?? (cause ? 'not-started' : 'exited'),
       code,
       signal: by,
       lastLines,
       ms: Math.round(clock.monotonicMs() - startedMs),
-      ...(error ? { error } : {}),
+      ...(cause ? { error: cause } : {}),
     };
     log.debug({ child: spec.name, pid: proc.pid, end: exit.end, code, signal: by, ms: exit.ms }, 'child-exited');
     return exit;
@@ -207,6 +208,16 @@ function startChild(spec: ChildSpec, { clock, log, redactor }: SpawnerDeps, deat
       return exited;
     },
   };
+}
+
+/** setpriv's own last word, e.g. `failed to execute /x: No such file or directory`; a program may end with 127 by itself. */
+function refusalOf(lastLines: readonly string[]): Error | undefined {
+  const reason = /^setpriv: (.+)/.exec(lastLines.at(-1) ?? '')?.[1];
+  return reason === undefined ? undefined : new Error(reason);
+}
+
+function withoutOurSettings(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  return Object.fromEntries(Object.entries(env).filter(([name]) => !name.startsWith('GLASSCAST_')));
 }
 
 function ended(

@@ -10,7 +10,10 @@ const SAME_KEY_PRESS_MS = 1000;
  * Resolves when SIGINT, SIGTERM or `end()` has been followed by a complete `close`. A second signal that is not the first
  * one's echo means impatience: the process exits at once with code 1 (its children die with it).
  */
-export function untilSignal(clock: Clock, close: () => Promise<void>): { ended: Promise<void>; end: () => void } {
+export function untilSignal(
+  clock: Clock,
+  close: () => Promise<void>,
+): { ended: Promise<void>; end: () => void; isEnding: () => boolean } {
   let finish = () => {};
   const ended = new Promise<void>((resolve) => {
     finish = resolve;
@@ -26,7 +29,7 @@ export function untilSignal(clock: Clock, close: () => Promise<void>): { ended: 
   };
   process.on('SIGINT', end);
   process.on('SIGTERM', end);
-  return { ended, end };
+  return { ended, end, isEnding: () => firstMs !== undefined };
 }
 
 /** Reads the settings and runs; `--help` only tells. Exit code 0 after a clean end, 1 with one line on standard error. */

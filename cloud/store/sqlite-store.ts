@@ -6,6 +6,7 @@ import { chmodSync, mkdirSync } from 'node:fs';
 import { dirname } from 'node:path';
 import Database from 'libsql';
 import { z } from 'zod';
+import { errorText, GlasscastError } from '../../shared/errors.ts';
 import type { LedgerEntry, RegisteredApp, Store } from './store.ts';
 
 const SCHEMA_VERSION = 1;
@@ -36,9 +37,12 @@ const ledgerEntry = z.object({
   createdAtMs: z.number(),
 }) satisfies z.ZodType<LedgerEntry>;
 
-/** @param file path of the database, made with its folders when missing; `:memory:` for tests. */
+/**
+ * @param file path of the database, made with its folders when missing; `:memory:` for tests.
+ * @throws GlasscastError INVALID_CONFIG: another process has it, or the folder cannot be written.
+ */
 export function createSqliteStore({ file }: { file: string }): Store {
-  const database = open(file);
+  const { database, lock } = open(file);
   let closed = false;
   const all = (sql: string) => database.prepare(sql).all() as unknown[];
   const get = (sql: string, key: string) => database.prepare(sql).get(key) as unknown;
@@ -71,21 +75,44 @@ export function createSqliteStore({ file }: { file: string }): Store {
       run('INSERT OR REPLACE INTO named_values (name, value) VALUES (?, ?)', name, value);
     },
     async close() {
-      if (!closed) database.close();
+      if (closed) return;
       closed = true;
+      database.close();
+      lock?.close();
     },
   };
 }
 
-function open(file: string): Database.Database {
+function open(file: string): ReturnType<typeof openDatabase> {
+  try {
+    return openDatabase(file);
+  } catch (cause) {
+    const isTaken = cause instanceof Error && 'code' in cause && cause.code === 'SQLITE_BUSY';
+    const reason = isTaken ? 'another relay uses this data folder' : errorText(cause);
+    throw new GlasscastError('INVALID_CONFIG', { reason: `data folder ${dirname(file)}: ${reason}`, cause });
+  }
+}
+
+/**
+ * Held until closed, or dead: a second relay here would take our live inputs for left-overs and delete them. A file of
+ * its own, because libsql keeps a database open until the last statement on it is collected.
+ */
+function lockFor(file: string): Database.Database {
+  const lock = new Database(`${file}.lock`);
+  lock.exec('PRAGMA busy_timeout = 1000; BEGIN EXCLUSIVE;');
+  return lock;
+}
+
+function openDatabase(file: string): { database: Database.Database; lock: Database.Database | undefined } {
   if (file !== ':memory:') mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
+  const lock = file === ':memory:' ? undefined : lockFor(file);
   const database = new Database(file);
   if (file !== ':memory:') chmodSync(file, 0o600);
   // WAL with NORMAL: a commit costs no fsync; a power cut may lose the last moments but never the file.
   database.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA busy_timeout = 5000;');
   database.exec(TABLES);
   database.exec(`PRAGMA user_version = ${SCHEMA_VERSION};`);
-  return database;
+  return { database, lock };
 }
 
 function parsed<T>(found: unknown, schema: z.ZodType<T>): T {

@@ -90,7 +90,7 @@ async function world() {
 }
 
 describe('start', () => {
-  it('is done when the socket is in, whatever the webhook says later [36, 37]', async () => {
+  it('is done when the socket is in, whatever the webhook says later [36, 37, 64]', async () => {
     const { apps, starts, admit, outcome, clock } = await world();
     const result = await outcome(apps.start(USER, APP));
     expect([starts.length, starts[0]?.body]).toMatchObject([

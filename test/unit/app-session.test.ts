@@ -80,26 +80,31 @@ describe('an app session', () => {
     expect(statuses()).toMatchObject([{ status: 'error', errorCode: 'SHUTTING_DOWN' }]);
   });
 
-  it('tells after a reconnect what was missed, unless the stream itself does', () => {
+  it('tells after a reconnect what was missed, else that nothing runs, unless the stream itself tells [63]', () => {
     const { session, plug, streams } = world();
     const first = plug();
     session.detach(first.socket);
     session.deliver({ ...stopped, status: 'preparing' }, 'state');
     session.deliver(stopped, 'state');
     session.deliver({ ...stopped, status: 'preparing' }, 'stats');
+    expect(first.statuses()).toEqual([]);
+    session.deliver({ ...stopped, status: 'error', message: 'why' }, 'state');
+    expect(plug().statuses()).toEqual([{ ...stopped, status: 'error', message: 'why' }]);
+    // It was sent, and yet may have met a dead line: the SDK would think that it streams.
     expect(plug().statuses()).toEqual([stopped]);
-    expect(plug().statuses()).toEqual([]);
     session.detach(first.socket);
     streams.hasViewer = true;
     expect(plug().statuses()).toEqual([]);
   });
 
-  it('answers checks in order and echoes their ids; ignores what it does not know', () => {
+  it('answers checks in order and echoes their ids [60]; ignores what it does not know', () => {
     const { session, plug } = world();
     const { sent } = plug();
     const before = sent.length;
     for (const requestId of ['1', '2']) session.receive({ type: 'stream_status_check', requestId });
     session.receive({ type: 'stream_status_check' });
+    // Nothing we send needs a subscription, so that none can be lost [42].
+    session.receive({ type: 'subscription_update', subscriptions: [] });
     session.receive({ type: 'unknown', wireType: 'display_event' });
     session.receive({ type: 'ping' });
     expect(sent.slice(before)).toEqual([

@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { type ChildSpec, createChildSpawner } from '../../shared/child-process.ts';
 import { createSystemClock } from '../../shared/clock.ts';
 import { silentLog } from '../../shared/log.ts';
@@ -36,7 +36,27 @@ describe('child process', () => {
 
   it('says when the file cannot be run', async () => {
     const child = spawner.spawn({ name: 'missing', file: '/does/not/exist', args: [] });
-    expect(await child.exited).toMatchObject({ end: 'not-started' });
+    const exit = await child.exited;
+    expect(exit).toMatchObject({ end: 'not-started' });
+    expect(exit.error?.message).toMatch(/\/does\/not\/exist.*No such file|ENOENT/);
+    const forbidden = await spawner.spawn({ name: 'no-program', file: './package.json', args: [] }).exited;
+    expect(forbidden.end).toBe('not-started');
+    expect(forbidden.error?.message).toMatch(/Permission denied|EACCES/);
+  });
+
+  it('takes 127 from a program that did run for what it is', async () => {
+    expect(await node('process.exitCode = 127').exited).toMatchObject({ end: 'exited', code: 127 });
+  });
+
+  it('keeps our settings, and the secrets among them, from children', async () => {
+    const lines: string[] = [];
+    vi.stubEnv('GLASSCAST_ADMIN_TOKEN', 'verysecret');
+    await node('console.log(process.env.GLASSCAST_ADMIN_TOKEN, Boolean(process.env.PATH))', {
+      stdout: 'lines',
+      onStdoutLine: (line) => lines.push(line),
+    }).exited;
+    vi.unstubAllEnvs();
+    expect(lines).toEqual(['undefined true']);
   });
 
   it('stops politely', async () => {

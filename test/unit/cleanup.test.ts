@@ -123,6 +123,32 @@ describe('deletion', () => {
     expect([done.at(0), done.at(-1)]).toEqual(['ours enabled false', 'delete ours']);
   });
 
+  it('keeps looking for a minute for a creation that may still be at work', async () => {
+    const { cleanup, done, provider, clock, store } = world();
+    await cleanup.intend('m1');
+    await cleanup.created('m1', undefined);
+    cleanup.discard('m1');
+    await clock.advance(20_000);
+    expect(await store.ledger()).toMatchObject([{ streamId: 'm1' }]);
+    provider.inputs = [{ uid: 'late', streamId: 'm1' }];
+    await clock.advance(40_000);
+    expect([done.at(-1), await store.ledger()]).toEqual(['delete late', []]);
+    await cleanup.intend('m2');
+    await cleanup.created('m2', undefined);
+    cleanup.discard('m2');
+    await clock.advance(180_000);
+    expect([await store.ledger(), cleanup.pending(), clock.pending()]).toEqual([[], [], []]);
+  });
+
+  it('forgets an intent that could not be written', async () => {
+    const { cleanup, store, clock } = world();
+    store.putLedgerEntry = () => Promise.reject(new Error('disk full'));
+    await expect(cleanup.intend('m1')).rejects.toThrow('disk full');
+    cleanup.discard('m1');
+    await clock.advance(1_000);
+    expect([cleanup.pending(), clock.pending()]).toEqual([[], []]);
+  });
+
   it('asks for nothing when the provider refused outright', async () => {
     const { cleanup, done, store } = world();
     await cleanup.intend('m1');
@@ -148,6 +174,38 @@ describe('another process', () => {
     await settle();
     expect(done.filter((what) => what.startsWith('delete uid'))).toEqual(['delete uid-1', 'delete uid-2']);
     expect(await store.ledger()).toEqual([]);
+  });
+
+  it('waits at the close for a creation that is under way', async () => {
+    const { cleanup, clock, store, done } = world();
+    await cleanup.intend('m1');
+    cleanup.discard('m1');
+    const closing = cleanup.close(1_000);
+    await clock.advance(500);
+    await cleanup.created('m1', 'uid-1');
+    await clock.advance(200);
+    await closing;
+    expect([done.at(-1), await store.ledger()]).toEqual(['delete uid-1', []]);
+  });
+
+  it('minds no store that is closed under a deletion', async () => {
+    const { cleanup, clock, store, inputs } = world();
+    let answer = () => {};
+    inputs.delete = () =>
+      new Promise((resolve) => {
+        answer = resolve;
+      });
+    await cleanup.intend('m1');
+    await cleanup.created('m1', 'uid-1');
+    cleanup.discard('m1');
+    const closing = cleanup.close(100);
+    await clock.advance(200);
+    await closing;
+    await store.close();
+    answer();
+    // An unhandled rejection would fail the run.
+    await settle();
+    expect(clock.pending()).toEqual([]);
   });
 
   it('gets what could not be deleted before the close', async () => {

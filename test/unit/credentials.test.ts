@@ -26,7 +26,7 @@ describe('core tokens', () => {
     expect(await world().credentials.verifyCoreToken(token)).toBe('ada@example.com');
   });
 
-  it('expire when they were told to', async () => {
+  it('expire when they were told to [48]', async () => {
     const { clock, credentials } = world();
     const token = (await credentials.mintCoreToken('a@b.c', 60)).reveal();
     await clock.advance(59_000);

@@ -67,7 +67,7 @@ function world(
     ...options,
   });
   const inputs = createLiveInputs({ api, profile: providerProfiles[kind] });
-  return { clock, calls, inputs };
+  return { clock, calls, inputs, api };
 }
 const asked = { streamId: 'm1', idempotencyKey: 'key-1', holdSeconds: 120, deleteRecordingAfterDays: 30 };
 
@@ -77,6 +77,17 @@ async function after<T>(clock: TestClock, ms: number, work: Promise<T>): Promise
   await clock.advance(ms);
   return settled;
 }
+
+it('ends at its close what is under way, waiting included', async () => {
+  const { api, clock } = world(['hang', { status: 503 }]);
+  const code = (call: Promise<unknown>) => call.catch((error) => error.code);
+  const outcomes = Promise.all(['/a', '/b'].map((path) => code(api.call({ method: 'GET', path }))));
+  await clock.advance(50);
+  api.close();
+  expect(await outcomes).toEqual(['SHUTTING_DOWN', 'SHUTTING_DOWN']);
+  expect(await code(api.call({ method: 'GET', path: '/c' }))).toBe('SHUTTING_DOWN');
+  expect(clock.pending()).toEqual([]);
+});
 
 describe('creation', () => {
   it('asks for a playable input with a mark and an idempotency key, and gives the addresses to watch [23, 24, 25]', async () => {

@@ -53,6 +53,14 @@ function world(limits: Partial<SocketLimits> = {}) {
 const status = { type: 'stream_status', status: 'stopped' } as const;
 
 describe('a socket', () => {
+  it('minds nothing that comes after our close: its session may be over', () => {
+    const { socket, receive, got, ws } = world();
+    socket.close(1000, 'App stopped');
+    receive('{"type":"managed_stream_request"}');
+    receive('nonsense');
+    expect([got, ws.sent]).toEqual([[], []]);
+  });
+
   it('answers in the dialect it was last spoken to in', () => {
     const { socket, receive, last } = world();
     socket.send(status);

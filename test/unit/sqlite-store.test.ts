@@ -22,6 +22,17 @@ beforeEach(() => {
 afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
 describe('the SQLite store', () => {
+  it('belongs to one relay at a time, and says so', async () => {
+    const file = join(folder, 'relay.db');
+    const first = createSqliteStore({ file });
+    const open = () => createSqliteStore({ file });
+    expect(open).toThrow(expect.objectContaining({ code: 'INVALID_CONFIG', message: expect.stringContaining(folder) }));
+    expect(open).toThrow(/another relay uses this data folder/);
+    await first.close();
+    await open().close();
+    expect(() => createSqliteStore({ file: join(file, 'below', 'relay.db') })).toThrow(/relay\.db\/below: /);
+  });
+
   it('keeps everything over a restart, in a file for its owner alone', async () => {
     const file = join(folder, 'deep', 'relay.db');
     const first = createSqliteStore({ file });
