@@ -1,4 +1,4 @@
-import { connect, createServer } from 'node:net';
+import { connect, createServer, type Socket } from 'node:net';
 import { pipeline } from 'node:stream';
 import { afterEach, describe, expect, it, onTestFinished, vi } from 'vitest';
 import { silentLog } from '../../shared/log.ts';
@@ -148,6 +148,33 @@ describe('publishRtmp over TLS', () => {
       message: expect.stringContaining('ALTNAME'),
     });
     expect(sink.commands).toEqual([]);
+  });
+  it('leaves a server that is silent in the TLS handshake, or when told to', async () => {
+    const sockets = new Set<Socket>();
+    const silent = createServer((socket) => {
+      sockets.add(socket);
+      socket.on('error', () => {}).on('close', () => sockets.delete(socket));
+      socket.resume();
+    });
+    await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve));
+    opened.push({ close: () => new Promise((resolve) => silent.close(resolve)) });
+    const { port } = silent.address() as { port: number };
+    const url = parsePublishUrl(`rtmps://127.0.0.1:${port}/live/${KEY}`);
+    for (const way of ['timeout', 'abort'] as const) {
+      const clock = createTestClock();
+      const abort = new AbortController();
+      const expected = way === 'timeout' ? { code: 'INGEST_SILENT' } : { message: 'enough' };
+      const outcome = expect(publishRtmp({ url, clock, log: silentLog(), signal: abort.signal })).rejects.toMatchObject(
+        expected,
+      );
+      while (sockets.size === 0) await clock.advance(0);
+      await clock.advance(1);
+      if (way === 'abort') abort.abort(new Error('enough'));
+      else await clock.advance(5000);
+      await outcome;
+      expect(clock.pending()).toEqual([]);
+      while (sockets.size > 0) await clock.advance(0);
+    }
   });
   it('checks certificates even where the environment tells Node not to', async () => {
     vi.stubEnv('NODE_TLS_REJECT_UNAUTHORIZED', '0');
