@@ -13,6 +13,7 @@ import { audioSettings, videoSettings } from '../shared/stream.ts';
 import type { AppCatalog } from './app-catalog.ts';
 import { bearerToken, type Credentials } from './credentials.ts';
 import type { EventFeed, SessionView } from './event-feed.ts';
+import type { FailedAttempts } from './failed-attempts.ts';
 import type { StreamSnapshot } from './managed-status.ts';
 import type { RegisteredApp } from './store/store.ts';
 import type { StreamRequest } from './stream-registry.ts';
@@ -22,6 +23,7 @@ export interface HttpOptions {
   /** 0: a free one. */
   port: number;
   credentials: Credentials;
+  attempts: FailedAttempts;
   catalog: AppCatalog;
   apps: { start(userId: string, packageName: string): Promise<void>; stop(userId: string, packageName: string): void };
   /** The operator's own stream, as the built-in app. */
@@ -71,10 +73,12 @@ export function createHttp(options: HttpOptions): Http {
   server.server.on('upgrade', options.onUpgrade);
   addPublicRoutes(server, options);
   server.register(async (scope) => {
-    scope.addHook('onRequest', async ({ headers }) => {
-      if (!options.credentials.isAdmin(bearerToken(headers.authorization))) {
-        throw new GlasscastError('ADMIN_TOKEN_REQUIRED');
-      }
+    scope.addHook('onRequest', async ({ headers, ip }) => {
+      const token = bearerToken(headers.authorization);
+      if (token === undefined) throw new GlasscastError('ADMIN_TOKEN_REQUIRED');
+      await options.attempts.guard(ip, async () => {
+        if (!options.credentials.isAdmin(token)) throw new GlasscastError('ADMIN_TOKEN_REQUIRED');
+      });
     });
     addAppRoutes(scope, options);
     addStreamRoutes(scope, options);

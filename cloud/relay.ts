@@ -14,6 +14,7 @@ import { createAppWebhook } from './app-webhook.ts';
 import { type Cleanup, createCleanup } from './cleanup.ts';
 import { createCredentials, newSecret } from './credentials.ts';
 import { createEventFeed, type EventFeed, type SessionView } from './event-feed.ts';
+import { createFailedAttempts } from './failed-attempts.ts';
 import { createHttp, type HttpOptions } from './http.ts';
 import { createIngestSource } from './ingest-source.ts';
 import { createLiveInputs, providerProfiles } from './live-inputs.ts';
@@ -128,8 +129,10 @@ async function startRelay(options: RelayOptions, closers: (() => Promise<void> |
   const appSocketUrl = () => `${(options.publicUrl ?? address.url).replace(/^http/, 'ws').replace(/\/+$/, '')}/app-ws`;
   const { apps, sessions } = composeSessions(options, { catalog, streams, events, appSocketUrl });
 
+  const attempts = createFailedAttempts({ clock });
   const upgrades = createUpgrades({
     credentials,
+    attempts,
     glassesSession: (userId) => sessions.open(userId),
     apps,
     clock,
@@ -140,6 +143,7 @@ async function startRelay(options: RelayOptions, closers: (() => Promise<void> |
     host,
     port,
     credentials,
+    attempts,
     catalog,
     apps,
     events,

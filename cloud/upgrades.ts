@@ -20,11 +20,13 @@ import type { FromGlasses, ToGlasses } from '../shared/protocol/glasses-messages
 import type { AppClaim } from './app-lifecycle.ts';
 import type { AppSession } from './app-session.ts';
 import { bearerToken } from './credentials.ts';
+import type { FailedAttempts } from './failed-attempts.ts';
 import { errorStatus } from './managed-status.ts';
 import { closeCodes, createSocket, type Socket, type SocketLimits } from './socket.ts';
 
 export interface UpgradesOptions {
   credentials: { verifyCoreToken(token: string | undefined): Promise<string> };
+  attempts: FailedAttempts;
   /** The session of a user, opened now when there is none. */
   glassesSession: (userId: string) => {
     attach(socket: Socket<ToGlasses>): void;
@@ -71,12 +73,14 @@ export function createUpgrades(options: UpgradesOptions): Upgrades {
     switch (url.pathname) {
       case '/glasses-ws': {
         const token = bearerToken(request.headers.authorization) ?? url.searchParams.get('token') ?? undefined;
-        const userId = await options.credentials.verifyCoreToken(token);
+        if (!token) throw new GlasscastError('MISSING_TOKEN');
+        const { attempts, credentials } = options;
+        const userId = await attempts.guard(request.socket.remoteAddress, () => credentials.verifyCoreToken(token));
         upgraded((ws) => welcomeGlasses(ws, userId, options));
         return;
       }
       case '/app-ws':
-        upgraded((ws) => welcomeApp(ws, headerText(request, 'x-session-id'), options));
+        upgraded((ws) => welcomeApp(ws, request, options));
         return;
       default:
         throw new GlasscastError('ROUTE_NOT_FOUND');
@@ -124,16 +128,17 @@ function welcomeGlasses(ws: WebSocket, userId: string, options: UpgradesOptions)
 }
 
 /** An app's socket: anonymous until its first frame has been checked, then one app of one user for good. */
-function welcomeApp(ws: WebSocket, sessionIdHeader: string | undefined, options: UpgradesOptions): void {
-  const { apps, clock, log, initTimeoutMs = 5_000 } = options;
+function welcomeApp(ws: WebSocket, request: IncomingMessage, options: UpgradesOptions): void {
+  const { apps, attempts, clock, log, initTimeoutMs = 5_000 } = options;
   const early: FromApp[] = [];
+  const address = request.socket.remoteAddress;
   let session: AppSession | undefined;
   let isClaimed = false;
   const patience = clock.after('app-init', initTimeoutMs, () => socket.close(closeCodes.policy, 'No init in time'));
 
   async function admit(claim: AppClaim): Promise<void> {
     try {
-      session = await apps.admit(claim, socket);
+      session = await attempts.guard(address, () => apps.admit(claim, socket));
       // Its end came while the claim was being checked, and found no session yet.
       if (!socket.isOpen) apps.lost(session, socket, 1006);
       for (const message of early.splice(0)) session.receive(message);
@@ -152,7 +157,7 @@ function welcomeApp(ws: WebSocket, sessionIdHeader: string | undefined, options:
     } else if (message.type === 'tpa_connection_init') {
       isClaimed = true;
       patience.cancel();
-      const { sessionId = sessionIdHeader, packageName, apiKey } = message;
+      const { sessionId = headerText(request, 'x-session-id'), packageName, apiKey } = message;
       void admit({ sessionId, packageName, apiKey });
     } else if (message.type !== 'ping' && message.type !== 'pong') {
       throw new GlasscastError('MALFORMED_MESSAGE', { reason: 'the first message has to be tpa_connection_init' });
