@@ -188,7 +188,7 @@ export const messageError = z.object({
   message: z.string(),
 });
 
-export const toApp = z.union([
+export const toApp = z.discriminatedUnion('type', [
   appConnectionAck,
   appConnectionError,
   deviceStateUpdate,
