@@ -1,4 +1,5 @@
-import { request } from 'node:http';
+import { createServer, request } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createRelay } from '../../cloud/relay.ts';
 import { createSystemClock } from '../../shared/clock.ts';
@@ -151,7 +152,7 @@ describe('the managed stream, end to end', () => {
     await glasses.close();
   });
 
-  it('prints no key and no token in its log', async () => {
+  it('prints no key and no token in its log [29]', async () => {
     const text = world.logLines.join('');
     expect(text).not.toMatch(/[0-9a-f]{32}k[0-9a-f]{32}/);
     expect(text).not.toContain(world.adminToken.reveal());
@@ -175,6 +176,8 @@ describe('the door', () => {
     await older.inbox.take('ack', ofType('connection_ack'));
     expect(older.inbox.frames[0]).toMatchObject({ type: 'connection_ack', sessionId: 'old@example.com' });
     const newer = await openPeer(`${world.wsUrl}/glasses-ws?token=${coreToken}`);
+    // A token in a query ends up in logs easily [48].
+    expect(world.logLines.join('')).not.toContain(coreToken);
     expect(await older.closed).toBe(4001);
     newer.send('{ not json');
     expect(await newer.inbox.take('complaint', ofType('connection_error'))).toMatchObject({
@@ -269,15 +272,40 @@ describe('REST', () => {
     expect(await (await fetch(`${world.url}/healthz`)).json()).toMatchObject({ status: 'ok' });
   });
 
-  it('tells permissions in public and never a key', async () => {
+  it('tells permissions in public and never a key, not even in its log [45]', async () => {
     const app = await world.app('com.example.rest');
     const permissions = await fetch(`${world.url}/api/public/permissions/${app.packageName}`);
     expect(await permissions.json()).toMatchObject({ success: true, permissions: [{ type: 'CAMERA' }] });
     const listed = JSON.stringify(await world.rest('GET', '/api/apps'));
     expect(listed).toContain(app.packageName);
     expect(listed).not.toMatch(/apiKey|hashed/i);
+    expect(world.logLines.join('')).not.toContain(app.apiKey);
     expect(await world.rest('DELETE', `/api/apps/${app.packageName}`)).toMatchObject({ status: 204 });
     expect(await world.rest('GET', `/api/apps/${app.packageName}`)).toMatchObject({ status: 404 });
+  });
+
+  it('says that a start failed when it did [44]', async () => {
+    const broken = createServer((_request, response) => void response.writeHead(500).end());
+    await new Promise<void>((resolve) => broken.listen(0, '127.0.0.1', resolve));
+    const publicUrl = `http://127.0.0.1:${(broken.address() as AddressInfo).port}`;
+    await world.rest('PUT', '/api/apps/com.example.broken', { publicUrl, apiKey: 'key' });
+    expect(await world.rest('POST', '/api/apps/com.example.broken/start', { userId: 'a@b.c' })).toMatchObject({
+      status: 502,
+      error: 'APP_UNREACHABLE',
+      message: expect.stringContaining('HTTP 500'),
+    });
+    broken.close();
+  });
+
+  it('answers floods of wrong tokens with 429, and lets the right one in from here', async () => {
+    const answers = await Promise.all(
+      Array.from({ length: 40 }, (_, guess) =>
+        fetch(`${world.url}/api/sessions`, { headers: { authorization: `Bearer guess-${guess}` } }),
+      ),
+    );
+    expect(new Set(answers.map(({ status }) => status))).toEqual(new Set([401, 429]));
+    await expect(openPeer(`${world.wsUrl}/glasses-ws?token=nonsense`)).rejects.toThrow(/^429 .*RATE_LIMITED/);
+    expect(await world.rest('GET', '/api/sessions')).toMatchObject({ status: 200 });
   });
 
   it('says which port is taken', async () => {
