@@ -58,6 +58,14 @@ describe('the relay program', () => {
     expect(JSON.stringify(logged)).not.toContain(adminToken);
   });
 
+  it('ends clean on a signal while it is still starting', async () => {
+    const { child, lines, until, logged } = startRelay({ GLASSCAST_LOG_LEVEL: 'debug' });
+    await until(() => logged.find(({ msg }) => msg === 'child-started'));
+    const exit = await child.stop();
+    expect([exit.code, exit.signal]).toEqual([0, null]);
+    expect(lines).toEqual([]);
+  });
+
   it('says in one line which port is taken, for itself and for its child', async () => {
     const server = createServer();
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
