@@ -12,7 +12,7 @@ import { CONSOLE_APP, createAppCatalog } from './app-catalog.ts';
 import { type AppLifecycle, createAppLifecycle } from './app-lifecycle.ts';
 import { createAppWebhook } from './app-webhook.ts';
 import { type Cleanup, createCleanup } from './cleanup.ts';
-import { createCredentials, newSecret } from './credentials.ts';
+import { type Credentials, createCredentials, newSecret } from './credentials.ts';
 import { createEventFeed, type EventFeed, type SessionView } from './event-feed.ts';
 import { createFailedAttempts } from './failed-attempts.ts';
 import { createHttp, type HttpOptions } from './http.ts';
@@ -112,14 +112,12 @@ export function createRelay(options: RelayOptions): Relay {
 }
 
 async function startRelay(options: RelayOptions, closers: (() => Promise<void> | void)[]): Promise<RelayAddress> {
-  const { adminToken, clock, host = '127.0.0.1', log, port = 0, redactor } = options;
+  const { clock, host = '127.0.0.1', log, port = 0 } = options;
   const store = createSqliteStore({
     file: options.dataDir === ':memory:' ? ':memory:' : join(options.dataDir, 'relay.db'),
   });
   closers.push(() => store.close());
-  const coreTokenSecret = options.coreTokenSecret ?? (await keptSecret(store, 'core-token-secret'));
-  for (const secret of [adminToken, coreTokenSecret, options.provider.apiToken]) redactor.add(secret);
-  const credentials = createCredentials({ clock, coreTokenSecret, adminToken });
+  const credentials = await composeCredentials(options, store);
   const catalog = createAppCatalog({ store });
   if (options.appsFile !== undefined) await catalog.load(options.appsFile);
 
@@ -140,15 +138,7 @@ async function startRelay(options: RelayOptions, closers: (() => Promise<void> |
     ...(options.socketLimits ? { limits: options.socketLimits } : {}),
   });
   const http = createHttp({
-    host,
-    port,
-    credentials,
-    attempts,
-    catalog,
-    apps,
-    events,
-    clock,
-    log,
+    ...{ host, port, credentials, attempts, catalog, apps, events, clock, log },
     pages: options.pages,
     operatorStream: operatorStream(sessions, streams),
     sessions: () => sessions.all().map(({ userId }) => sessionView(userId, sessions, apps)),
@@ -173,6 +163,13 @@ async function startRelay(options: RelayOptions, closers: (() => Promise<void> |
   health.start();
   log.info({ port: listening.port, provider: options.provider.kind }, 'relay-listening');
   return { port: listening.port, url: address.url };
+}
+
+async function composeCredentials(options: RelayOptions, store: Store): Promise<Credentials> {
+  const { adminToken, clock, provider, redactor } = options;
+  const coreTokenSecret = options.coreTokenSecret ?? (await keptSecret(store, 'core-token-secret'));
+  for (const secret of [adminToken, coreTokenSecret, provider.apiToken]) redactor.add(secret);
+  return createCredentials({ clock, coreTokenSecret, adminToken });
 }
 
 function composeStreams(

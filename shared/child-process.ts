@@ -118,43 +118,13 @@ export function findOnPath(name: string, path = process.env.PATH ?? ''): string 
 
 function startChild(spec: ChildSpec, { clock, log, redactor }: SpawnerDeps, deathSignal: string | undefined): Child {
   const startedMs = clock.monotonicMs();
-  const lastLines: string[] = [];
   let asked: 'stopped' | 'stalled' | undefined;
   let gone = false;
   let killTimer: Timer | undefined;
   let stallTimer: Timer | undefined;
-
-  // setpriv execs the program in its own place (same pid) after asking the kernel to kill it when we die, however we die.
-  const [file, args] = deathSignal
-    ? [deathSignal, ['--pdeathsig', 'KILL', '--', spec.file, ...spec.args]]
-    : [spec.file, [...spec.args]];
-  const proc = spawn(file, args, {
-    cwd: spec.cwd,
-    env: spec.env ?? withoutOurSettings(process.env),
-    // A process group of its own: Ctrl-C in the terminal reaches us alone, and we end our children in our order.
-    detached: true,
-    stdio: [
-      spec.stdin ?? 'ignore',
-      spec.stdout === undefined || spec.stdout === 'ignore' ? 'ignore' : 'pipe',
-      'pipe',
-      ...Array.from({ length: spec.extraPipes ?? 0 }, () => 'pipe' as const),
-      ...(spec.ipc ? ['ipc' as const] : []),
-    ],
-  });
-  // A closed pipe is seen as the child's exit; as an 'error' event it would end our process.
-  for (const stream of proc.stdio) stream?.on('error', () => {});
-
-  if (proc.stderr) {
-    onLines(proc.stderr, (line) => {
-      const clean = redactor.redact(line);
-      lastLines.push(clean);
-      if (lastLines.length > KEPT_LINES) lastLines.shift();
-      spec.onStderrLine?.(clean);
-    });
-  }
-  if (spec.stdout === 'lines' && proc.stdout) onLines(proc.stdout, (line) => spec.onStdoutLine?.(line));
-  if (spec.onMessage) proc.on('message', spec.onMessage);
-
+  const proc = launch(spec, deathSignal);
+  const lastLines = keepLastLines(proc, spec, redactor);
+  const refusal = (code: number | null) => (deathSignal ? refusalOf(code, lastLines) : undefined);
   function signal(name: NodeJS.Signals): void {
     if (!gone) proc.kill(name);
   }
@@ -167,20 +137,17 @@ function startChild(spec: ChildSpec, { clock, log, redactor }: SpawnerDeps, deat
       signal('SIGKILL');
     });
   }
-
-  const exited = ended(proc).then(({ code, signal: by, error }): ChildExit => {
+  const exited = ended(proc).then(({ code, signal: by, error = refusal(code) }): ChildExit => {
     gone = true;
     killTimer?.cancel();
     stallTimer?.cancel();
-    const refusal = deathSignal !== undefined && (code === 126 || code === 127) ? refusalOf(lastLines) : undefined;
-    const cause = error ?? refusal;
     const exit: ChildExit = {
-      end: asked ?? (cause ? 'not-started' : 'exited'),
+      end: asked ?? (error ? 'not-started' : 'exited'),
       code,
       signal: by,
       lastLines,
       ms: Math.round(clock.monotonicMs() - startedMs),
-      ...(cause ? { error: cause } : {}),
+      ...(error ? { error } : {}),
     };
     log.debug({ child: spec.name, pid: proc.pid, end: exit.end, code, signal: by, ms: exit.ms }, 'child-exited');
     return exit;
@@ -210,8 +177,48 @@ function startChild(spec: ChildSpec, { clock, log, redactor }: SpawnerDeps, deat
   };
 }
 
+function launch(spec: ChildSpec, deathSignal: string | undefined): ChildProcess {
+  // setpriv execs the program in its own place (same pid) after asking the kernel to kill it when we die, however we die.
+  const [file, args] = deathSignal
+    ? [deathSignal, ['--pdeathsig', 'KILL', '--', spec.file, ...spec.args]]
+    : [spec.file, [...spec.args]];
+  const proc = spawn(file, args, {
+    cwd: spec.cwd,
+    env: spec.env ?? withoutOurSettings(process.env),
+    // A process group of its own: Ctrl-C in the terminal reaches us alone, and we end our children in our order.
+    detached: true,
+    stdio: [
+      spec.stdin ?? 'ignore',
+      spec.stdout === undefined || spec.stdout === 'ignore' ? 'ignore' : 'pipe',
+      'pipe',
+      ...Array.from({ length: spec.extraPipes ?? 0 }, () => 'pipe' as const),
+      ...(spec.ipc ? ['ipc' as const] : []),
+    ],
+  });
+  // A closed pipe is seen as the child's exit; as an 'error' event it would end our process.
+  for (const stream of proc.stdio) stream?.on('error', () => {});
+  if (spec.stdout === 'lines' && proc.stdout) onLines(proc.stdout, (line) => spec.onStdoutLine?.(line));
+  if (spec.onMessage) proc.on('message', spec.onMessage);
+  return proc;
+}
+
+/** Grows and forgets while the child talks. */
+function keepLastLines(proc: ChildProcess, spec: ChildSpec, redactor: Redactor): string[] {
+  const lastLines: string[] = [];
+  if (proc.stderr) {
+    onLines(proc.stderr, (line) => {
+      const clean = redactor.redact(line);
+      lastLines.push(clean);
+      if (lastLines.length > KEPT_LINES) lastLines.shift();
+      spec.onStderrLine?.(clean);
+    });
+  }
+  return lastLines;
+}
+
 /** setpriv's own last word, e.g. `failed to execute /x: No such file or directory`; a program may end with 127 by itself. */
-function refusalOf(lastLines: readonly string[]): Error | undefined {
+function refusalOf(code: number | null, lastLines: readonly string[]): Error | undefined {
+  if (code !== 126 && code !== 127) return undefined;
   const reason = /^setpriv: (.+)/.exec(lastLines.at(-1) ?? '')?.[1];
   return reason === undefined ? undefined : new Error(reason);
 }
