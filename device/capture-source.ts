@@ -171,7 +171,10 @@ function videoInput(source: CaptureSource, settings: EncoderSettings): CaptureGr
 }
 
 function audioInput(microphone: Microphone, { sampleRateHz }: EncoderSettings): CaptureGraph['inputs'][number] {
-  const generated = [...NO_PROBING, '-re', '-f', 'lavfi'];
+  // Without -re: the picture sets the pace and draws sound as it needs it. A paced generated input is read blocking, and
+  // always first when its time stamps are behind, so one late picture left ffmpeg serving two packets of sound per picture
+  // for good: 23.4 frames/s out of 30 and 800 ms of delay.
+  const generated = [...NO_PROBING, '-f', 'lavfi'];
   switch (microphone.kind) {
     case 'beep':
       return { options: generated, url: `sine=frequency=1000:sample_rate=${sampleRateHz}` };

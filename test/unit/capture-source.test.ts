@@ -102,6 +102,13 @@ describe('captureGraph', () => {
   });
 });
 
+test.each(['test-pattern', 'v4l2:/dev/video0'])('generated sound of %s is not paced by itself', (text) => {
+  // Paced, it was read blocking: after one late picture two packets of sound were served per picture, for good.
+  const [, sound] = graphOf(parseCaptureSource(text)).inputs;
+  expect(sound?.options).toContain('lavfi');
+  expect(sound?.options).not.toContain('-re');
+});
+
 describe('checkCaptureSource', () => {
   test.each([
     ['v4l2:/dev/no-such-camera', undefined, 'CAMERA_NOT_FOUND'],
