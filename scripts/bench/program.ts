@@ -114,9 +114,9 @@ export async function runBench(description: BenchDescription): Promise<void> {
     process.stderr.write(`${description.name}: ${reason}\n`);
   } finally {
     await tidy(closers, spawner, folder);
-    process.removeListener('SIGINT', stop);
-    process.removeListener('SIGTERM', stop);
   }
+  // Left to end by itself, Node once waited for ever, busy, for a handle that was already closed.
+  process.exit();
 }
 
 function document({ name, about }: BenchDescription, { ffmpeg, runs }: Bench, report: BenchReport): string {
