@@ -11,7 +11,7 @@ import { type CaptureGraphOptions, captureGraph } from './capture-source.ts';
  * Descriptors that ffmpeg writes to. Picture and sound travel apart because one muxer holds every picture back until sound of
  * the same time has come, 25 to 40 ms; RTMP carries them as separate messages anyhow.
  */
-export const encoderPipes = { video: 1, progress: 3, audio: 4 } as const;
+export const encoderPipes = { video: 3, audio: 4 } as const;
 
 export type EncoderArgumentsOptions = CaptureGraphOptions & { binary: Pick<FfmpegBinary, 'hasFpsMode'> };
 
@@ -36,7 +36,6 @@ export function encoderArguments(options: EncoderArgumentsOptions): string[] {
   const stdin = source.kind === 'rawvideo' ? [] : ['-nostdin'];
   return [
     ...['-hide_banner', ...stdin, '-nostats', '-loglevel', 'level+warning'],
-    ...['-progress', `pipe:${encoderPipes.progress}`],
     // Of the builder only this is used: it neither looks for ffmpeg nor starts it. Public in its type, underscored in its name.
     ...command._getArguments(),
   ];

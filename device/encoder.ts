@@ -2,10 +2,10 @@
  * One run of ffmpeg: captures and encodes until stopped or dead, and hands out FLV tags as they come.
  * Knows nothing of RTMP, streams or retries; its end carries a cause.
  */
+import type { Socket } from 'node:net';
 import type { Child, ChildExit, SpawnChild } from '../shared/child-process.ts';
-import { onLines } from '../shared/child-process.ts';
 import type { Clock } from '../shared/clock.ts';
-import { asGlasscastError, GlasscastError } from '../shared/errors.ts';
+import { asGlasscastError, errorText, GlasscastError } from '../shared/errors.ts';
 import type { FfmpegBinary } from '../shared/ffmpeg-binary.ts';
 import type { Log } from '../shared/log.ts';
 import { AmfEcmaArray, encodeAmf0 } from '../shared/rtmp/amf0.ts';
@@ -14,6 +14,7 @@ import type { EncoderSettings } from '../shared/stream.ts';
 import type { CaptureSource } from './capture-source.ts';
 import { encoderArguments } from './encoder-arguments.ts';
 import { causeOf } from './ffmpeg-causes.ts';
+import { type MediaPipe, openMediaPipe } from './media-pipe.ts';
 
 export interface EncoderOptions {
   clock: Clock;
@@ -43,8 +44,6 @@ export interface EncoderEnd {
 export interface Encoder {
   start(): void;
   readonly pid: number | undefined;
-  /** Pictures that ffmpeg itself left out. */
-  readonly droppedFrames: number;
   /** Settles once it was started and is gone; never rejects. */
   readonly ended: Promise<EncoderEnd>;
   close(): Promise<void>;
@@ -54,14 +53,20 @@ export interface Encoder {
 const PROGRESS_EVERY_MS = 500;
 /** ffmpeg ends within 20 ms of SIGINT when it is well. */
 const STOP_TIMEOUT_MS = 1000;
+/** From this rate on sound is fetched with the pictures: one wake-up instead of two and a half for each. */
+const RIDING_FRAME_RATE = 24;
+/** Sound is fetched this often without any picture, else a full pipe would hold ffmpeg and with it the next picture. */
+const SOUND_EVERY_MS = 500;
 
 export function createEncoder(options: EncoderOptions): Encoder {
   const { clock, log, source } = options;
   let child: Child | undefined;
+  let audio: MediaPipe | undefined;
+  let started = false;
   let closing = false;
+  let gone = false;
   let broken: GlasscastError | undefined;
   let frames = 0;
-  let droppedFrames = 0;
   let progressedMs = 0;
   let settle: (end: EncoderEnd) => void = () => {};
   const ended = new Promise<EncoderEnd>((resolve) => {
@@ -71,26 +76,27 @@ export function createEncoder(options: EncoderOptions): Encoder {
   function take(tag: FlvTag): void {
     // ffmpeg describes each pipe by itself; ours describes both.
     if (tag.kind === 'script' || closing) return;
-    if (tag.kind === 'video') {
-      frames += 1;
-      const nowMs = clock.monotonicMs();
-      if (nowMs - progressedMs >= PROGRESS_EVERY_MS) {
-        progressedMs = nowMs;
-        child?.progressed();
-      }
-    }
+    if (tag.kind === 'video') sawPicture();
     options.onTag(tag);
   }
-  function read(pipe: NodeJS.ReadableStream | undefined): void {
+  function sawPicture(): void {
+    frames += 1;
+    audio?.resume();
+    const nowMs = clock.monotonicMs();
+    if (nowMs - progressedMs < PROGRESS_EVERY_MS) return;
+    progressedMs = nowMs;
+    child?.progressed();
+  }
+  function openPipe(goOn: boolean): Promise<MediaPipe> {
     const parser = createFlvParser({ onTag: take });
-    pipe?.on('data', (bytes: Buffer) => {
-      if (broken) return;
+    return openMediaPipe((bytes) => {
       try {
-        parser.push(bytes);
+        if (!broken) parser.push(bytes);
       } catch (error) {
         broken = asGlasscastError(error);
         void child?.stop();
       }
+      return goOn || gone;
     });
   }
   function causeOfEnd({ end, lastLines }: ChildExit): GlasscastError | undefined {
@@ -100,49 +106,64 @@ export function createEncoder(options: EncoderOptions): Encoder {
     if (end === 'not-started') return new GlasscastError('FFMPEG_MISSING', { reason: options.binary.file });
     return causeOf(lastLines, source);
   }
-  function start(): void {
-    if (child || closing) return;
-    const args = encoderArguments({ ...options, nowMs: clock.now() });
+  async function run(): Promise<EncoderEnd> {
+    const rides = options.settings.frameRate >= RIDING_FRAME_RATE;
+    const pipes = await Promise.all([openPipe(true), openPipe(!rides)]);
+    const [video, sound] = pipes;
+    audio = sound;
+    if (closing) {
+      for (const pipe of pipes) {
+        pipe.childEnd.destroy();
+        pipe.close();
+      }
+      return { cause: undefined, frames: 0, ms: 0 };
+    }
     options.onTag(metadataTag(options.settings));
-    child = options.spawn({
+    child = spawnEncoder([video.childEnd, sound.childEnd]);
+    if (source.kind === 'rawvideo') source.attach(child.stdin);
+    const fetching = clock.every('encoder-sound', SOUND_EVERY_MS, sound.resume);
+    const exit = await child.exited;
+    fetching.cancel();
+    if (source.kind === 'rawvideo') source.attach(undefined);
+    gone = true;
+    sound.resume();
+    // What a dying encoder still wrote is read; of one that we stopped nothing is wanted.
+    if (!closing) await Promise.all(pipes.map((pipe) => pipe.ended));
+    for (const pipe of pipes) pipe.close();
+    return { cause: causeOfEnd(exit), frames, ms: exit.ms };
+  }
+  function spawnEncoder(givenSockets: Socket[]): Child {
+    return options.spawn({
       name: 'encoder',
       file: options.binary.file,
-      args,
+      args: encoderArguments({ ...options, nowMs: clock.now() }),
       stdin: source.kind === 'rawvideo' ? 'pipe' : 'ignore',
-      stdout: 'raw',
-      extraPipes: 2,
+      givenSockets,
       stopTimeoutMs: STOP_TIMEOUT_MS,
       stallTimeoutMs: options.stallTimeoutMs ?? 10_000,
       onStderrLine: (line) => log.debug({ line }, 'encoder-says'),
     });
-    const [progress, audio] = child.pipes;
-    read(child.stdout);
-    read(audio);
-    if (progress) {
-      onLines(progress, (line) => {
-        const [key, value] = line.split('=');
-        if (key === 'drop_frames') droppedFrames = Number(value) || 0;
-      });
-    }
-    if (source.kind === 'rawvideo') source.attach(child.stdin);
-    void child.exited.then((exit) => {
-      if (source.kind === 'rawvideo') source.attach(undefined);
-      settle({ cause: causeOfEnd(exit), frames, ms: exit.ms });
-    });
   }
 
   return {
-    start,
+    start() {
+      if (started || closing) return;
+      started = true;
+      const failed = (error: unknown): EncoderEnd => ({
+        cause: new GlasscastError('ENCODER_FAILED', { reason: errorText(error), cause: error }),
+        frames,
+        ms: 0,
+      });
+      void run().catch(failed).then(settle);
+    },
     get pid() {
       return child?.pid;
-    },
-    get droppedFrames() {
-      return droppedFrames;
     },
     ended,
     async close() {
       closing = true;
-      await child?.stop();
+      void child?.stop();
+      if (started) await ended;
     },
   };
 }

@@ -24,8 +24,6 @@ export interface LastingEncoderOptions {
 export interface LastingEncoder {
   start(): void;
   readonly pid: number | undefined;
-  /** Pictures that ffmpeg left out, over all runs. */
-  readonly droppedFrames: number;
   readonly restarts: number;
   close(): Promise<void>;
 }
@@ -54,7 +52,6 @@ export function createLastingEncoder(options: LastingEncoderOptions): LastingEnc
   let attempt = 0;
   let restarts = 0;
   let sawPictures = false;
-  let droppedBefore = 0;
 
   async function begin(): Promise<void> {
     try {
@@ -68,7 +65,6 @@ export function createLastingEncoder(options: LastingEncoderOptions): LastingEnc
     }
   }
   function over(ended: Encoder, { cause, frames, ms }: EncoderEnd): void {
-    droppedBefore += ended.droppedFrames;
     if (run === ended) run = undefined;
     if (cause && !closed) lost(cause, frames, ms);
   }
@@ -97,9 +93,6 @@ export function createLastingEncoder(options: LastingEncoderOptions): LastingEnc
     },
     get pid() {
       return run?.pid;
-    },
-    get droppedFrames() {
-      return droppedBefore + (run?.droppedFrames ?? 0);
     },
     get restarts() {
       return restarts;

@@ -169,7 +169,7 @@ export function createPublisher(options: PublisherOptions): Publisher {
     const sinceMs = publishingSinceMs === undefined ? 0 : clock.monotonicMs() - publishingSinceMs;
     return {
       ...rate.last(),
-      droppedFrames: framesDropped + encoder.droppedFrames,
+      droppedFrames: framesDropped,
       duration: Math.floor(sinceMs / 1000),
       width: settings.widthPx,
       height: settings.heightPx,

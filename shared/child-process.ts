@@ -4,6 +4,7 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { accessSync, constants } from 'node:fs';
+import type { Socket } from 'node:net';
 import { delimiter, join } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
 import type { Clock, Timer } from './clock.ts';
@@ -22,8 +23,8 @@ export interface ChildSpec {
   stdin?: 'pipe' | 'ignore';
   /** `raw` gives `child.stdout`; `lines` goes to `onStdoutLine`. Default: discarded. */
   stdout?: 'raw' | 'lines' | 'ignore';
-  /** How many more pipes the child gets to write to, as descriptors 3, 4, …; read them through `child.pipes`. */
-  extraPipes?: number;
+  /** Sockets that become the child's descriptors 3, 4, …; our copies are closed here. */
+  givenSockets?: readonly Socket[];
   /** Opens a message channel (Node children only); see `onMessage` and `child.send`. */
   ipc?: boolean;
   onStdoutLine?: (line: string) => void;
@@ -55,7 +56,6 @@ export interface Child {
   readonly pid: number | undefined;
   readonly stdin: Writable | undefined;
   readonly stdout: Readable | undefined;
-  readonly pipes: readonly Readable[];
   /** Settles when the process is gone and its output has been read; never rejects. */
   readonly exited: Promise<ChildExit>;
   /** The owner saw real progress; restarts the stall clock. */
@@ -159,7 +159,6 @@ function startChild(spec: ChildSpec, { clock, log, redactor }: SpawnerDeps, deat
     pid: proc.pid,
     stdin: proc.stdin ?? undefined,
     stdout: spec.stdout === 'raw' ? (proc.stdout ?? undefined) : undefined,
-    pipes: proc.stdio.slice(3, 3 + (spec.extraPipes ?? 0)) as Readable[],
     exited,
     progressed: armStall,
     send(message) {
@@ -191,10 +190,11 @@ function launch(spec: ChildSpec, deathSignal: string | undefined): ChildProcess 
       spec.stdin ?? 'ignore',
       spec.stdout === undefined || spec.stdout === 'ignore' ? 'ignore' : 'pipe',
       'pipe',
-      ...Array.from({ length: spec.extraPipes ?? 0 }, () => 'pipe' as const),
+      ...(spec.givenSockets ?? []),
       ...(spec.ipc ? ['ipc' as const] : []),
     ],
   });
+  for (const socket of spec.givenSockets ?? []) socket.destroy();
   // A closed pipe is seen as the child's exit; as an 'error' event it would end our process.
   for (const stream of proc.stdio) stream?.on('error', () => {});
   if (spec.stdout === 'lines' && proc.stdout) onLines(proc.stdout, (line) => spec.onStdoutLine?.(line));

@@ -18,7 +18,7 @@ const after = (args: string[], flag: string) => args[args.indexOf(flag) + 1];
 
 test('the whole command for a file, word by word', () => {
   expect(argsOf('file:/my films/a b.mp4', { width: 640, height: 360, bitrate: 800_000, frameRate: 25 })).toEqual([
-    ...['-hide_banner', '-nostdin', '-nostats', '-loglevel', 'level+warning', '-progress', 'pipe:3'],
+    ...['-hide_banner', '-nostdin', '-nostats', '-loglevel', 'level+warning'],
     ...['-re', '-stream_loop', '-1', '-fflags', '+genpts', '-i', 'file:/my films/a b.mp4'],
     '-filter:v',
     'fps=25,scale=640:360:force_original_aspect_ratio=decrease,pad=640:360:(ow-iw)/2:(oh-ih)/2,setsar=1,settb=1/1000,setpts=PTS+2.000/TB,format=yuv420p',
@@ -27,7 +27,7 @@ test('the whole command for a file, word by word', () => {
     ...['-x264-params', 'fps=25', '-b:v', '800000', '-maxrate', '800000', '-bufsize', '400000'],
     ...['-g', '100', '-sc_threshold', '0'],
     ...['-force_key_frames', 'expr:if(isnan(prev_forced_t),1,gte(t,prev_forced_t+2-0.01))'],
-    ...['-flvflags', 'no_duration_filesize+no_sequence_end', '-flush_packets', '1', '-f', 'flv', 'pipe:1'],
+    ...['-flvflags', 'no_duration_filesize+no_sequence_end', '-flush_packets', '1', '-f', 'flv', 'pipe:3'],
     ...['-filter:a', 'asetpts=PTS+2.000/TB', '-map', '0:a:0'],
     ...['-c:a', 'aac', '-b:a', '96000', '-ar', '44100', '-ac', '1'],
     ...['-flvflags', 'no_duration_filesize+no_sequence_end', '-flush_packets', '1', '-f', 'flv', 'pipe:4'],

@@ -28,7 +28,6 @@ function world() {
       pid: runs.length,
       stdin: undefined,
       stdout: undefined,
-      pipes: [],
       exited,
       progressed() {},
       send() {},

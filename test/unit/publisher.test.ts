@@ -56,7 +56,6 @@ function world() {
       return {
         start: () => events.push('encoder start'),
         pid: 7,
-        droppedFrames: 2,
         ended,
         async close() {
           events.push('encoder close');
@@ -99,7 +98,7 @@ test('encoder and connection begin side by side; live is a picture over a connec
   expect(first.statuses[1]).toMatchObject({
     streamId: 'm1',
     resolvedConfig: { transport: 'rtmp', video: { width: 640, height: 360, fps: 15, bitrate: 500_000 } },
-    stats: { droppedFrames: 5, width: 640, queuedBytes: 15, reconnects: 1 },
+    stats: { droppedFrames: 3, width: 640, queuedBytes: 15, reconnects: 1 },
   });
   await first.publisher.close();
 
