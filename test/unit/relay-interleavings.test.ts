@@ -126,8 +126,12 @@ function world() {
     return {
       session,
       toggle() {
-        if (session.detach(socket)) socket.close();
-        else session.attach((socket = fakeSocket<ToApp>()));
+        if (session.detach(socket)) {
+          socket.close();
+          return;
+        }
+        socket = fakeSocket<ToApp>();
+        session.attach(socket);
       },
     };
   }
