@@ -2,7 +2,7 @@
  * How many bytes the kernel still holds for one TCP connection, from /proc/net/tcp: what the peer has not acknowledged.
  * The only early sign of a narrow uplink (Node's own queue stays empty for seconds). Linux only; elsewhere undefined.
  */
-import { readFile } from 'node:fs/promises';
+import { open } from 'node:fs/promises';
 
 /** The two ends of a connection, as a Node socket names them. */
 export interface TcpEnds {
@@ -24,7 +24,7 @@ export interface SendQueueOptions {
 
 /** Readings asked for at the same time share one pass over the table: a pass can take the kernel milliseconds. */
 export function createSendQueue(options: SendQueueOptions = {}): SendQueue {
-  const { readTable = (name) => readFile(`/proc/net/${name}`, 'latin1') } = options;
+  const { readTable = (name) => readTableFile(`/proc/net/${name}`) } = options;
   const reading = new Map<string, Promise<string>>();
 
   function table(name: 'tcp' | 'tcp6'): Promise<string> {
@@ -47,6 +47,26 @@ export function createSendQueue(options: SendQueueOptions = {}): SendQueue {
       }
     },
   };
+}
+
+/** What the kernel gives at once, in whole rows. */
+const PAGE_BYTES = 4096;
+/** Of tcp6, the longer ones, with room to spare. */
+const ROW_BYTES = 256;
+
+/** Without the read that finds the end: on a machine with much memory it scans the kernel's empty buckets for milliseconds. */
+async function readTableFile(path: string): Promise<string> {
+  const file = await open(path);
+  try {
+    const page = Buffer.allocUnsafe(PAGE_BYTES);
+    for (let text = ''; ; ) {
+      const { bytesRead } = await file.read(page, 0, PAGE_BYTES, null);
+      text += page.toString('latin1', 0, bytesRead);
+      if (bytesRead < PAGE_BYTES - ROW_BYTES) return text;
+    }
+  } finally {
+    await file.close();
+  }
 }
 
 /** `tx_queue` of the row with these ends; the row's form: `sl local remote st tx:rx …`, all hex. */

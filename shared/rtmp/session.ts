@@ -102,13 +102,10 @@ export function createRtmpSession({ socket, url, onStatus, onAcknowledged }: Rtm
   }
   function write(parts: Buffer[]): void {
     if (isEnded || socket.writableEnded) return;
-    // Corked: the chunks of a message leave in one system call, and with noDelay in as few packets as possible.
-    socket.cork();
-    for (const part of parts) {
-      bytesSent += part.length;
-      socket.write(part);
-    }
-    socket.uncork();
+    // In one piece: one system call, with noDelay as few packets as possible, and for Node half the work of several.
+    const bytes = Buffer.concat(parts);
+    bytesSent += bytes.length;
+    socket.write(bytes);
   }
   function send(chunkStreamId: number, message: RtmpMessage): void {
     write(writer.message(chunkStreamId, message));
