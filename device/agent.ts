@@ -72,13 +72,14 @@ export function createAgent(options: AgentOptions): Agent {
     log,
     url: options.relayUrl,
     coreToken: options.coreToken,
-    hello: () => [
+    hello: (localIp) => [
       {
         type: 'glasses_connection_state',
         status: 'CONNECTED',
         modelName: options.modelName ?? 'Glasscast',
-        // Apps that ask for Wi-Fi before streaming mean: is there a network. This line is the proof.
-        wifi: { connected: true },
+        // Apps that ask for Wi-Fi before streaming mean: is there a network. These words go out on an open line only, and
+        // that line is the proof, be it over Wi-Fi, a cable or loopback. The network's name is not known here.
+        wifi: { connected: true, ...(localIp === undefined ? {} : { localIp }) },
       },
     ],
     present: () => (publisher && isRunning(publisher) ? [statusMessage(publisher.status())] : []),
@@ -163,12 +164,12 @@ export function createAgent(options: AgentOptions): Agent {
     const { leaseMs, statsEveryMs, maxBacklogMs, ca, pushMode = 'backfill' } = options;
     // One zero of time for the whole stream: a restarted encoder continues where the one before it would be.
     const epochMs = clock.now();
-    const opened: Publisher = createPublisher({
+    return createPublisher({
       clock,
       log,
       streamId,
       settings,
-      openEncoder: (onTag) => openEncoder(settings, epochMs, onTag),
+      openEncoder: encoderRuns(settings, epochMs),
       openPush: (onChange) =>
         createRtmpPush({
           url,
@@ -186,21 +187,21 @@ export function createAgent(options: AgentOptions): Agent {
       ...(leaseMs === undefined ? {} : { leaseMs }),
       ...(statsEveryMs === undefined ? {} : { statsEveryMs }),
     });
-    return opened;
   }
-  async function openEncoder(
-    settings: EncoderSettings,
-    epochMs: number,
-    onTag: (tag: FlvTag) => void,
-  ): Promise<Encoder> {
+  /** Opens the encoder runs of one stream. A file is looked into once: a restart should not wait for that again. */
+  function encoderRuns(settings: EncoderSettings, epochMs: number): (onTag: (tag: FlvTag) => void) => Promise<Encoder> {
     const { source } = options;
-    if (!binary) throw new GlasscastError('FFMPEG_MISSING');
-    await checkCaptureSource(source, binary);
-    const { hasAudio } =
-      source.kind === 'file'
-        ? await lookIntoFile(source.path, { spawn: children.spawn, clock, binary })
-        : { hasAudio: true };
-    return createEncoder({ clock, log, spawn: children.spawn, binary, source, hasAudio, settings, epochMs, onTag });
+    const { spawn } = children;
+    let hasAudio = source.kind === 'file' ? undefined : true;
+    return async (onTag) => {
+      if (!binary) throw new GlasscastError('FFMPEG_MISSING');
+      await checkCaptureSource(source, binary);
+      if (source.kind === 'file') hasAudio ??= (await lookIntoFile(source.path, { spawn, clock, binary })).hasAudio;
+      return createEncoder({
+        ...{ clock, log, spawn, binary, source, settings, epochMs, onTag },
+        hasAudio: hasAudio ?? true,
+      });
+    };
   }
   function say(status: PublisherStatus): void {
     connection.send(statusMessage(status));

@@ -17,8 +17,8 @@ export interface CloudConnectionOptions {
   /** ws:// or wss:// with path, e.g. ws://127.0.0.1:8787/glasses-ws. Holds no token. */
   url: string;
   coreToken: Secret;
-  /** First words on each new connection. What waited meanwhile follows, then `present`. */
-  hello: () => FromGlasses[];
+  /** First words on each new connection, with our own address on it. What waited meanwhile follows, then `present`. */
+  hello: (localIp: string | undefined) => FromGlasses[];
   /** What is true now, so that the relay never goes by old news alone. */
   present: () => FromGlasses[];
   onMessage: (message: ToGlasses) => void;
@@ -75,7 +75,11 @@ export function createCloudConnection(options: CloudConnectionOptions): CloudCon
     });
     socket = opening;
     let why: GlasscastError | undefined;
-    opening.on('open', () => opened(opening));
+    let localIp: string | undefined;
+    opening.on('upgrade', ({ socket: line }) => {
+      localIp = line.localAddress;
+    });
+    opening.on('open', () => opened(opening, localIp));
     opening.on('message', (data, isBinary) => {
       silence.touch();
       // Binary frames carry audio in MentraOS; none is for us.
@@ -97,14 +101,15 @@ export function createCloudConnection(options: CloudConnectionOptions): CloudCon
         lost(why ?? new GlasscastError('RELAY_UNREACHABLE', { reason: `${url} closed (${code})` }));
     });
   }
-  function opened(opening: WebSocket): void {
+  function opened(opening: WebSocket, localIp: string | undefined): void {
     if (closed || socket !== opening) return;
     log.info({ url, attempt }, 'relay-connected');
     attempt = 0;
     cause = undefined;
     silence.touch();
     asking = clock.every('relay-ping', silenceMs / 3, () => opening.ping());
-    for (const message of [...options.hello(), ...waiting.leave(), ...options.present()]) write(opening, message);
+    for (const message of [...options.hello(localIp), ...waiting.leave(), ...options.present()])
+      write(opening, message);
   }
   function lost(why: GlasscastError): void {
     socket = undefined;

@@ -3,11 +3,12 @@
  * states by the table, the lease, statuses with measured stats. Never touches sockets, processes or the wire format.
  */
 import type { Clock, Timer } from '../shared/clock.ts';
+import { readVideoConfig } from '../shared/codec-config.ts';
 import { GlasscastError } from '../shared/errors.ts';
 import { createWatchdog } from '../shared/keep-alive.ts';
 import type { Log } from '../shared/log.ts';
 import type { DeviceStreamStatus, ResolvedConfig, StreamStats } from '../shared/protocol/glasses-messages.ts';
-import { type FlvTag, isKeyFrame } from '../shared/rtmp/flv.ts';
+import { type FlvTag, isKeyFrame, isSequenceHeader } from '../shared/rtmp/flv.ts';
 import type { RtmpPush, RtmpPushChange } from '../shared/rtmp/push.ts';
 import {
   type DeviceStatusWord,
@@ -66,6 +67,8 @@ export function createPublisher(options: PublisherOptions): Publisher {
   let attempt = 0;
   let refusals = 0;
   let publishingSinceMs: number | undefined;
+  /** Of the pictures, as the encoder itself says. */
+  let size: { width: number; height: number } | undefined;
   let statsTimer: Timer | undefined;
   let down: Promise<void> | undefined;
   const rate = createRateMeter(clock);
@@ -100,7 +103,10 @@ export function createPublisher(options: PublisherOptions): Publisher {
   function onTag(tag: FlvTag): void {
     if (isOver()) return;
     push.write(tag);
-    if (tag.kind === 'video') rate.frame();
+    if (tag.kind === 'video') {
+      if (isSequenceHeader(tag)) size = sizeOf(tag);
+      else rate.frame();
+    }
     if (!hasPicture && isKeyFrame(tag)) {
       hasPicture = true;
       considerConnected();
@@ -171,8 +177,7 @@ export function createPublisher(options: PublisherOptions): Publisher {
       ...rate.last(),
       droppedFrames: framesDropped,
       duration: Math.floor(sinceMs / 1000),
-      width: settings.widthPx,
-      height: settings.heightPx,
+      ...size,
       queuedBytes: queuedBytes + backlogBytes,
       reconnects,
     };
@@ -207,6 +212,12 @@ export function createPublisher(options: PublisherOptions): Publisher {
       await down;
     },
   };
+}
+
+/** From the decoder configuration, which follows five bytes of FLV's own. */
+function sizeOf({ body }: FlvTag): { width: number; height: number } | undefined {
+  const config = readVideoConfig(body.subarray(5));
+  return config && { width: config.width, height: config.height };
 }
 
 /** The settings in the words of the wire. Echo and noise are not treated yet, so they are not claimed. */

@@ -2,7 +2,7 @@
  * Audio between its arrival and its segment: waits unplaced until the video's next key frame decides which period it belongs to,
  * then takes its place on a clock that counts samples, since FLV's whole milliseconds would make every frame's length wobble.
  */
-import type { AudioConfig } from './codec-config.ts';
+import type { AudioConfig } from '../../shared/codec-config.ts';
 import type { Sample } from './fmp4.ts';
 
 export interface WaitingAudio {

@@ -2,7 +2,7 @@
  * Fragmented MP4 (ISO/IEC 14496-12; CMAF's subset, ISO/IEC 23000-19): an init segment per codec configuration and one
  * moof+mdat per media segment, one track each. Writes boxes only; where to cut is the packager's business.
  */
-import type { AudioConfig, VideoConfig } from './codec-config.ts';
+import type { AudioConfig, VideoConfig } from '../../shared/codec-config.ts';
 
 export interface Sample {
   /** Coded frame: length-prefixed NAL units, or one raw AAC frame. */

@@ -6,10 +6,17 @@
  * a pause is spliced out, its wall-clock length stays readable from `wallMs`. Every decision falls at a key frame; until then
  * audio waits unplaced, because audio may jump to a new timeline before the video does.
  */
+
+import {
+  type AudioConfig,
+  parameterSets,
+  readAudioConfig,
+  readVideoConfig,
+  type VideoConfig,
+} from '../../shared/codec-config.ts';
 import type { Log } from '../../shared/log.ts';
 import { type FlvTag, isKeyFrame, isSequenceHeader } from '../../shared/rtmp/flv.ts';
 import { createAudioTrack, type WaitingAudio } from './audio-track.ts';
-import { type AudioConfig, parameterSets, readAudioConfig, readVideoConfig, type VideoConfig } from './codec-config.ts';
 import { audioInit, mediaSegment, type Sample, type TrackKind, VIDEO_TIMESCALE, videoInit } from './fmp4.ts';
 
 export interface TrackDescription {

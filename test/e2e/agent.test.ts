@@ -318,7 +318,7 @@ test('a relay that goes and comes back finds the stream running and is told so',
   relay.drop();
   await relay.untilConnected(2);
   const hello = await relay.until(({ type }) => type === 'glasses_connection_state', from);
-  expect(hello).toMatchObject({ status: 'CONNECTED', wifi: { connected: true } });
+  expect(hello).toMatchObject({ status: 'CONNECTED', wifi: { connected: true, localIp: '127.0.0.1' } });
   await relay.until((frame) => frame.kind === 'lifecycle' && says('streaming', 'm1')(frame), from);
   expect(running.status().stream?.encoderPid).toBe(pid);
 });

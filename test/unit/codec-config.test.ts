@@ -1,7 +1,7 @@
 /** Decoder configurations: real ones are read right, broken ones never throw. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { parameterSets, readAudioConfig, readVideoConfig } from '../../cloud/local-stream/codec-config.ts';
+import { parameterSets, readAudioConfig, readVideoConfig } from '../../shared/codec-config.ts';
 import { aacRecords, avcRecords } from '../support/media-tags.ts';
 
 describe('video', () => {

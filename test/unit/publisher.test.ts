@@ -7,6 +7,7 @@ import { silentLog } from '../../shared/log.ts';
 import type { FlvTag } from '../../shared/rtmp/flv.ts';
 import type { RtmpPushChange, RtmpPushStats } from '../../shared/rtmp/push.ts';
 import { resolveSettings } from '../../shared/stream.ts';
+import { avcRecords } from '../support/media-tags.ts';
 import { createTestClock, settle } from '../support/test-clock.ts';
 
 const keyFrame: FlvTag = { kind: 'video', timestampMs: 0, body: Buffer.from([0x17, 1, 0, 0, 0, 9]) };
@@ -98,7 +99,7 @@ test('encoder and connection begin side by side; live is a picture over a connec
   expect(first.statuses[1]).toMatchObject({
     streamId: 'm1',
     resolvedConfig: { transport: 'rtmp', video: { width: 640, height: 360, fps: 15, bitrate: 500_000 } },
-    stats: { droppedFrames: 3, width: 640, queuedBytes: 15, reconnects: 1 },
+    stats: { droppedFrames: 3, queuedBytes: 15, reconnects: 1 },
   });
   await first.publisher.close();
 
@@ -137,6 +138,16 @@ test('stats are measured, each two seconds, only while publishing', async () => 
   expect(words()).toHaveLength(before);
   change('publishing', 1);
   expect(statuses.at(-1)).toMatchObject({ status: 'reconnected', attempt: 1 });
+  await publisher.close();
+});
+
+test('the size in the stats is the one the encoder says, not the one asked for', async () => {
+  const { give, clock, statuses, publisher } = await live();
+  expect(statuses.at(-1)?.stats).not.toHaveProperty('width');
+  const record = Buffer.from(avcRecords['1280x720'], 'hex');
+  give({ kind: 'video', timestampMs: 0, body: Buffer.concat([Buffer.from([0x17, 0, 0, 0, 0]), record]) });
+  await clock.advance(2000);
+  expect(statuses.at(-1)?.stats).toMatchObject({ width: 1280, height: 720, fps: 0.5 });
   await publisher.close();
 });
 
