@@ -1,6 +1,5 @@
 /** The agent with real ffmpeg and real sockets, between a scripted relay and a scripted ingest. */
-import { spawn } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -329,60 +328,3 @@ test('without an ffmpeg the agent does not start and says what it tried', async 
     message: expect.stringContaining('/no/such/ffmpeg'),
   });
 });
-
-describe('as a program', () => {
-  function startProgram(env: Record<string, string>) {
-    const { PATH = '', HOME = '' } = process.env;
-    const child = spawn(process.execPath, ['--import', 'tsx', 'device/main.ts'], {
-      env: { PATH, HOME, ...env },
-      stdio: ['ignore', 'pipe', 'pipe'],
-    });
-    let output = '';
-    child.stdout.on('data', (text) => (output += text));
-    child.stderr.on('data', (text) => (output += text));
-    const exited = new Promise<number | null>((resolve) => child.once('close', resolve));
-    return { child, exited, output: () => output };
-  }
-
-  test('a signal ends stream, program and ffmpeg; a killed program leaves no ffmpeg', async () => {
-    clock = createSystemClock();
-    const env = { GLASSCAST_AGENT_RELAY_URL: relay.url, GLASSCAST_AGENT_CORE_TOKEN: TOKEN };
-    for (const signal of ['SIGINT', 'SIGKILL'] as const) {
-      const connections = relay.connections;
-      const program = startProgram(env);
-      await relay.untilConnected(connections + 1);
-      await goLive(`m-${signal}`);
-      const pids = childrenOf(program.child.pid ?? 0);
-      expect(pids.length).toBeGreaterThan(0);
-      program.child.kill(signal);
-      expect(await program.exited).toBe(signal === 'SIGINT' ? 0 : null);
-      expect(program.output()).toContain('Agent ready');
-      expect(program.output()).not.toContain(KEY);
-      for (const pid of pids) await untilGone(pid);
-    }
-    expect(relay.frames.filter(says('stopped', 'm-SIGINT'))).toHaveLength(1);
-  });
-
-  test('a missing token, an unknown key and a missing ffmpeg are one clear line each', async () => {
-    clock = createSystemClock();
-    const cases: [Record<string, string>, string][] = [
-      [{}, 'GLASSCAST_AGENT_CORE_TOKEN: is missing'],
-      [{ GLASSCAST_AGENT_CORE_TOKEN: TOKEN, GLASSCAST_AGENT_COLOUR: 'red' }, 'unknown GLASSCAST_AGENT_COLOUR'],
-      [{ GLASSCAST_AGENT_CORE_TOKEN: TOKEN, FFMPEG_PATH: '/no/such/ffmpeg' }, '/no/such/ffmpeg'],
-    ];
-    for (const [env, text] of cases) {
-      const program = startProgram(env);
-      expect(await program.exited).toBe(1);
-      expect(program.output()).toContain(text);
-      expect(program.output().trim().split('\n')).toHaveLength(1);
-    }
-  });
-});
-
-function childrenOf(parent: number): number[] {
-  return readFileSync(`/proc/${parent}/task/${parent}/children`, 'utf8').trim().split(' ').filter(Boolean).map(Number);
-}
-
-async function untilGone(pid: number): Promise<void> {
-  while (isRunning(pid)) await new Promise((resolve) => setImmediate(resolve));
-}

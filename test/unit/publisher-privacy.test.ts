@@ -21,7 +21,8 @@ function world() {
   const alive = new Set<{ give(): void; die(code: ErrorCode): void; asked: boolean; end(): void }>();
   let mostAlive = 0;
   let pushOpen = false;
-  let writtenWhenOver = 0;
+  /** Pictures written, encoders started. */
+  let doneWhenOver = 0;
   let change: (next: RtmpPushChange) => void = () => {};
   let finishPush: (() => void) | undefined;
 
@@ -43,6 +44,7 @@ function world() {
     return {
       start() {
         alive.add(run);
+        if (isOver()) doneWhenOver += 1;
         mostAlive = Math.max(mostAlive, alive.size);
       },
       pid: 7,
@@ -68,7 +70,7 @@ function world() {
           pushOpen = true;
         },
         write: () => {
-          if (['stopping', 'stopped', 'failed'].includes(publisher.state)) writtenWhenOver += 1;
+          if (isOver()) doneWhenOver += 1;
         },
         stats: () => ({
           ...{ state: 'publishing', bytesSent: 0, queuedBytes: 0, backlogBytes: 0, backlogMs: 0, tagsDropped: 0 },
@@ -111,7 +113,7 @@ function world() {
     ...{ clock, publisher, statuses, acts, isOver, alive },
     mostAlive: () => mostAlive,
     pushOpen: () => pushOpen,
-    writtenWhenOver: () => writtenWhenOver,
+    doneWhenOver: () => doneWhenOver,
     opensLate: () => opening.length,
   };
 }
@@ -154,7 +156,7 @@ test('in whatever order things happen: one encoder at most, none without leave, 
       expect(['stopped', 'failed']).toContain(all.publisher.state);
       expect([all.alive.size, all.opensLate(), all.pushOpen(), all.clock.pending()]).toEqual([0, 0, false, []]);
       expect(all.mostAlive()).toBeLessThanOrEqual(1);
-      expect(all.writtenWhenOver()).toBe(0);
+      expect(all.doneWhenOver()).toBe(0);
       const stages = all.statuses.map(({ status }) => deviceStatusMeaning[status]);
       stages.forEach((stage, index) => {
         if (index > 0) expect(FOLLOWS[stages[index - 1] ?? '']).toContain(stage);
