@@ -87,8 +87,11 @@ test.each([
   expect(sinks).toEqual([expect.anything(), undefined]);
 });
 
-// Debian: apt-get install pulseaudio. The bundled ffmpeg has no PulseAudio, so the one found on PATH is needed as well.
-test.runIf(pulseaudio && findOnPath('ffmpeg'))('a PulseAudio microphone is heard', async () => {
+// The bundled ffmpeg has no PulseAudio.
+const hasPulse = pulseaudio !== undefined && findOnPath('ffmpeg') !== undefined;
+if (!hasPulse) process.stderr.write('The PulseAudio test is skipped: it needs pulseaudio and ffmpeg on PATH.\n');
+
+test.runIf(hasPulse)('a PulseAudio microphone is heard', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'glasscast-pulse-'));
   const children = createChildSpawner({ clock, log: silentLog(), redactor: createRedactor() });
   const socket = join(folder, 'native');
@@ -102,7 +105,7 @@ test.runIf(pulseaudio && findOnPath('ffmpeg'))('a PulseAudio microphone is heard
   const started = new Promise<void>((resolve) => {
     ready = resolve;
   });
-  children.spawn({
+  const daemon = children.spawn({
     name: 'pulseaudio',
     file: pulseaudio ?? '',
     args: ['-n', '-F', config, '--exit-idle-time=-1', '--daemonize=no', '-v'],
@@ -110,7 +113,8 @@ test.runIf(pulseaudio && findOnPath('ffmpeg'))('a PulseAudio microphone is heard
     onStderrLine: (line) => /Daemon startup complete/.test(line) && ready(),
   });
   try {
-    await started;
+    const died = daemon.exited.then(({ lastLines }) => Promise.reject(new Error(lastLines.join('\n'))));
+    await Promise.race([started, died]);
     process.env.PULSE_SERVER = `unix:${socket}`;
     await goLive(parseCaptureSource('test-pattern', 'pulse:glasses.monitor'), undefined);
     await sink.until(() => media('audio').length >= 50);
