@@ -24,7 +24,6 @@ export interface LastingEncoderOptions {
 export interface LastingEncoder {
   start(): void;
   readonly pid: number | undefined;
-  readonly restarts: number;
   close(): Promise<void>;
 }
 
@@ -50,7 +49,6 @@ export function createLastingEncoder(options: LastingEncoderOptions): LastingEnc
   let ready: Promise<void> = Promise.resolve();
   let closed = false;
   let attempt = 0;
-  let restarts = 0;
   let sawPictures = false;
 
   async function begin(): Promise<void> {
@@ -81,7 +79,6 @@ export function createLastingEncoder(options: LastingEncoderOptions): LastingEnc
     const delayMs = backoffMs(BACKOFF, attempt - 1, options.random);
     log.warn({ code: cause.code, reason: cause.message, frames, ms, attempt, delayMs }, 'encoder-lost');
     pause = clock.after('encoder-restart', delayMs, () => {
-      restarts += 1;
       ready = begin();
     });
     options.onLost(cause, attempt);
@@ -93,9 +90,6 @@ export function createLastingEncoder(options: LastingEncoderOptions): LastingEnc
     },
     get pid() {
       return run?.pid;
-    },
-    get restarts() {
-      return restarts;
     },
     async close() {
       closed = true;

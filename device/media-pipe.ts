@@ -40,6 +40,7 @@ export async function openMediaPipe(take: (bytes: Buffer) => boolean): Promise<M
     ours.on('error', () => {});
     const ended = new Promise<void>((resolve) => ours.once('close', () => resolve()));
     const [childEnd] = (await accepted) as [Socket];
+    childEnd.on('error', () => {});
     return { childEnd, resume: () => void ours.resume(), ended, close: () => void ours.destroy() };
   } finally {
     server.close();

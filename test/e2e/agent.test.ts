@@ -269,6 +269,19 @@ test.each([
   expect(running.status().stream).toBeUndefined();
 });
 
+test('a START that cannot be carried out leaves the running stream alone', async () => {
+  const running = await startAgent();
+  await relay.untilConnected();
+  await goLive('m1');
+  const pid = running.status().stream?.encoderPid;
+  relay.send(startFrame('m2', { rtmpUrl: 'nonsense' }));
+  expect((await relay.until(says('error', 'm2'))).errorCode).toBe('INVALID_PUBLISH_URL');
+  const seen = pictures().length;
+  await sink.until(() => pictures().length > seen + 5);
+  expect(running.status().stream).toMatchObject({ streamId: 'm1', state: 'publishing', encoderPid: pid });
+  expect(relay.frames.filter(({ streamId, status }) => streamId === 'm1' && status !== 'streaming')).toHaveLength(1);
+});
+
 test.each([
   ['v4l2:/dev/video99', undefined, 'CAMERA_NOT_FOUND', '/dev/video99'],
   ['file:/no/such/film.mp4', undefined, 'CAPTURE_FILE_UNREADABLE', '/no/such/film.mp4'],

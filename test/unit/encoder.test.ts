@@ -1,5 +1,5 @@
 /** The encoder over Node children that misbehave as scripted, in the place of ffmpeg. */
-import { afterEach, expect, test } from 'vitest';
+import { afterEach, expect, test, vi } from 'vitest';
 import { type CaptureSource, parseCaptureSource } from '../../device/capture-source.ts';
 import { createEncoder } from '../../device/encoder.ts';
 import { createChildSpawner } from '../../shared/child-process.ts';
@@ -127,6 +127,16 @@ test('cannot be run at all', async () => {
   const { encoder } = encoderOf('', { file: '/no/such/ffmpeg' });
   encoder.start();
   expect((await encoder.ended).cause).toMatchObject({ code: 'FFMPEG_MISSING' });
+});
+
+test('no pipe can be made: it ends and says why', async () => {
+  vi.stubEnv('TMPDIR', '/no/such/folder');
+  const { encoder, clock } = encoderOf(stay);
+  encoder.start();
+  const { cause } = await encoder.ended;
+  vi.unstubAllEnvs();
+  expect(cause).toMatchObject({ code: 'ENCODER_FAILED', message: expect.stringContaining('/no/such/folder') });
+  expect(clock.pending()).toEqual([]);
 });
 
 test('closed before its start it never starts', async () => {
