@@ -10,10 +10,10 @@ import { errorText, GlasscastError } from '../shared/errors.ts';
 import { createLog, type Log } from '../shared/log.ts';
 import { runProgram, untilSignal } from '../shared/program.ts';
 import { createRedactor } from '../shared/secrets.ts';
+import { newSecret } from './access/credentials.ts';
 import { type RelayConfig, readConfig, relaySettings } from './config.ts';
-import { registerConsolePage } from './console-page.ts';
-import { newSecret } from './credentials.ts';
-import { createLocalStreamChild } from './local-stream-child.ts';
+import { registerConsolePage } from './http/console-page.ts';
+import { createLocalStreamChild } from './provider/local-stream-child.ts';
 import { createRelay, type RelayProvider } from './relay.ts';
 
 async function run(config: RelayConfig): Promise<void> {

@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { newSecret } from '../cloud/credentials.ts';
+import { newSecret } from '../cloud/access/credentials.ts';
 import { type Child, createChildSpawner, type SpawnChild } from '../shared/child-process.ts';
 import { type Clock, createSystemClock, withTimeout } from '../shared/clock.ts';
 import { asGlasscastError, GlasscastError } from '../shared/errors.ts';

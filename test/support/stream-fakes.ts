@@ -1,7 +1,7 @@
 /** Fakes with function fields for a stream's surroundings: glasses, ingest source, playback, viewers. */
-import type { IngestPoint, IngestSource } from '../../cloud/ingest-source.ts';
-import type { Playback, PlaybackEvents } from '../../cloud/playback.ts';
-import type { Importance, Viewer } from '../../cloud/viewers.ts';
+import type { IngestPoint, IngestSource } from '../../cloud/provider/ingest-source.ts';
+import type { Playback, PlaybackEvents } from '../../cloud/provider/playback.ts';
+import type { Importance, Viewer } from '../../cloud/streams/viewers.ts';
 import type { ManagedStreamStatus } from '../../shared/protocol/app-messages.ts';
 import type { ToGlasses } from '../../shared/protocol/glasses-messages.ts';
 import { Secret } from '../../shared/secrets.ts';

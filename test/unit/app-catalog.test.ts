@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { CONSOLE_APP, createAppCatalog, maySeeCamera } from '../../cloud/app-catalog.ts';
-import { hashApiKey } from '../../cloud/credentials.ts';
+import { hashApiKey } from '../../cloud/access/credentials.ts';
+import { CONSOLE_APP, createAppCatalog, maySeeCamera } from '../../cloud/apps/app-catalog.ts';
 import { createSqliteStore } from '../../cloud/store/sqlite-store.ts';
 
 const catalog = () => createAppCatalog({ store: createSqliteStore({ file: ':memory:' }) });

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import { createAppCatalog } from '../../cloud/app-catalog.ts';
-import { createAppLifecycle } from '../../cloud/app-lifecycle.ts';
-import type { WebhookOutcome } from '../../cloud/app-webhook.ts';
+import { createAppCatalog } from '../../cloud/apps/app-catalog.ts';
+import { createAppLifecycle } from '../../cloud/apps/app-lifecycle.ts';
+import type { WebhookOutcome } from '../../cloud/apps/app-webhook.ts';
 import { createSqliteStore } from '../../cloud/store/sqlite-store.ts';
 import { silentLog } from '../../shared/log.ts';
 import type { ToApp } from '../../shared/protocol/app-messages.ts';

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { createAppSession } from '../../cloud/app-session.ts';
+import { createAppSession } from '../../cloud/apps/app-session.ts';
 import { GlasscastError } from '../../shared/errors.ts';
 import { silentLog } from '../../shared/log.ts';
 import type { ManagedStreamStatus, ToApp } from '../../shared/protocol/app-messages.ts';

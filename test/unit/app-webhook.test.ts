@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { createAppWebhook } from '../../cloud/app-webhook.ts';
+import { createAppWebhook } from '../../cloud/apps/app-webhook.ts';
 import { createTestClock } from '../support/test-clock.ts';
 
 const request = { sessionId: 's-1', userId: 'u', appSocketUrl: 'wss://relay.example/app-ws' };

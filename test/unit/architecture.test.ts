@@ -44,7 +44,7 @@ describe('imports', () => {
     ['fluent-ffmpeg', /^device\/encoder/],
     ['node:child_process', /^shared\/(child-process|ffmpeg-binary)\.ts$/],
     ['libsql', /^cloud\/(store\/sqlite-store|local-stream\/)/],
-    ['jose', /^cloud\/credentials/],
+    ['jose', /^cloud\/access\/credentials/],
   ])('%s has one importer', (name, allowed) => {
     const importers = modules.filter(({ imports }) =>
       imports.some((got) => got === name || got.startsWith(`${name}/`)),
@@ -52,7 +52,7 @@ describe('imports', () => {
     expect(importers.map(({ file }) => file).filter((file) => !allowed.test(file))).toEqual([]);
   });
   it('a managed stream knows no socket, no HTTP and no provider', () => {
-    const stream = modules.find(({ file }) => file === 'cloud/managed-stream.ts');
+    const stream = modules.find(({ file }) => file === 'cloud/streams/managed-stream.ts');
     expect(stream?.imports.filter((name) => /socket|http|fastify|^ws$|live-inputs|local-stream/.test(name))).toEqual(
       [],
     );

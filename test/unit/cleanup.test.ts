@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { createCleanup } from '../../cloud/cleanup.ts';
+import { createCleanup } from '../../cloud/provider/cleanup.ts';
 import { createSqliteStore } from '../../cloud/store/sqlite-store.ts';
 import { GlasscastError } from '../../shared/errors.ts';
 import { silentLog } from '../../shared/log.ts';

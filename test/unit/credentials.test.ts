@@ -1,6 +1,12 @@
 import { SignJWT } from 'jose';
 import { describe, expect, it } from 'vitest';
-import { apiKeyMatches, bearerToken, createCredentials, hashApiKey, newSecret } from '../../cloud/credentials.ts';
+import {
+  apiKeyMatches,
+  bearerToken,
+  createCredentials,
+  hashApiKey,
+  newSecret,
+} from '../../cloud/access/credentials.ts';
 import { Secret } from '../../shared/secrets.ts';
 import { createTestClock } from '../support/test-clock.ts';
 

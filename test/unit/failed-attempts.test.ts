@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { createFailedAttempts } from '../../cloud/failed-attempts.ts';
+import { createFailedAttempts } from '../../cloud/access/failed-attempts.ts';
 import { GlasscastError } from '../../shared/errors.ts';
 import { createTestClock } from '../support/test-clock.ts';
 

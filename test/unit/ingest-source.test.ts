@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import { createIngestSource } from '../../cloud/ingest-source.ts';
-import type { LiveInput } from '../../cloud/live-inputs.ts';
-import { createProviderHealth } from '../../cloud/provider-health.ts';
+import { createIngestSource } from '../../cloud/provider/ingest-source.ts';
+import type { LiveInput } from '../../cloud/provider/live-inputs.ts';
+import { createProviderHealth } from '../../cloud/provider/provider-health.ts';
 import { GlasscastError } from '../../shared/errors.ts';
 import { silentLog } from '../../shared/log.ts';
 import { createRedactor, Secret } from '../../shared/secrets.ts';

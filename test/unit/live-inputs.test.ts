@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { createLiveInputs, providerProfiles } from '../../cloud/live-inputs.ts';
-import { createStreamApi, type StreamApiOptions } from '../../cloud/stream-api.ts';
+import { createLiveInputs, providerProfiles } from '../../cloud/provider/live-inputs.ts';
+import { createStreamApi, type StreamApiOptions } from '../../cloud/provider/stream-api.ts';
 import { silentLog } from '../../shared/log.ts';
 import { Secret } from '../../shared/secrets.ts';
 import { createTestClock, type TestClock } from '../support/test-clock.ts';

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { createLocalStreamChild } from '../../cloud/local-stream-child.ts';
+import { createLocalStreamChild } from '../../cloud/provider/local-stream-child.ts';
 import type { Child, ChildExit, ChildSpec } from '../../shared/child-process.ts';
 import { silentLog } from '../../shared/log.ts';
 import { createTestClock, settle } from '../support/test-clock.ts';

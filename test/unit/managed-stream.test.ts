@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { createManagedStream } from '../../cloud/managed-stream.ts';
+import { createManagedStream } from '../../cloud/streams/managed-stream.ts';
 import { GlasscastError } from '../../shared/errors.ts';
 import { silentLog } from '../../shared/log.ts';
 import { managedStreamRequest } from '../../shared/protocol/app-messages.ts';

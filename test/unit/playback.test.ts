@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { createPlayback, firstVariant, newestPosition } from '../../cloud/playback.ts';
+import { createPlayback, firstVariant, newestPosition } from '../../cloud/provider/playback.ts';
 import { silentLog } from '../../shared/log.ts';
 import { createTestClock } from '../support/test-clock.ts';
 

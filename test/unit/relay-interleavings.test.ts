@@ -1,12 +1,12 @@
 /** The registry, the sessions, the apps, the ledger and its clean-up together, under whatever order of events. */
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
-import { createAppSession } from '../../cloud/app-session.ts';
-import { createCleanup } from '../../cloud/cleanup.ts';
-import { createIngestSource } from '../../cloud/ingest-source.ts';
-import { createSessionRegistry } from '../../cloud/session-registry.ts';
+import { createAppSession } from '../../cloud/apps/app-session.ts';
+import { createSessionRegistry } from '../../cloud/glasses/session-registry.ts';
+import { createCleanup } from '../../cloud/provider/cleanup.ts';
+import { createIngestSource } from '../../cloud/provider/ingest-source.ts';
 import { createSqliteStore } from '../../cloud/store/sqlite-store.ts';
-import { createStreamRegistry } from '../../cloud/stream-registry.ts';
+import { createStreamRegistry } from '../../cloud/streams/stream-registry.ts';
 import { GlasscastError } from '../../shared/errors.ts';
 import { silentLog } from '../../shared/log.ts';
 import type { ManagedStreamStatus, ToApp } from '../../shared/protocol/app-messages.ts';

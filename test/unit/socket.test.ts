@@ -1,7 +1,7 @@
 import { EventEmitter } from 'node:events';
 import { describe, expect, it } from 'vitest';
 import type { WebSocket } from 'ws';
-import { createSocket, type SocketLimits } from '../../cloud/socket.ts';
+import { createSocket, type SocketLimits } from '../../cloud/http/socket.ts';
 import { GlasscastError } from '../../shared/errors.ts';
 import { silentLog } from '../../shared/log.ts';
 import type { FromApp, ToApp } from '../../shared/protocol/app-messages.ts';

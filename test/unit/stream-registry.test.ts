@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { createStreamRegistry } from '../../cloud/stream-registry.ts';
+import { createStreamRegistry } from '../../cloud/streams/stream-registry.ts';
 import { GlasscastError } from '../../shared/errors.ts';
 import { silentLog } from '../../shared/log.ts';
 import { fakeGlasses, fakePlayback, fakeSource, fakeViewer } from '../support/stream-fakes.ts';

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { createUserSession } from '../../cloud/user-session.ts';
+import { createUserSession } from '../../cloud/glasses/user-session.ts';
 import { silentLog } from '../../shared/log.ts';
 import type { ToGlasses } from '../../shared/protocol/glasses-messages.ts';
 import { createTestClock } from '../support/test-clock.ts';

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { createViewers } from '../../cloud/viewers.ts';
+import { createViewers } from '../../cloud/streams/viewers.ts';
 import { fakeViewer } from '../support/stream-fakes.ts';
 import { createTestClock } from '../support/test-clock.ts';
 

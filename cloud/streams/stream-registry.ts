@@ -3,16 +3,16 @@
  * made without a pause between looking and acting, so that two requests in one instant get one live input.
  * Knows no app and no socket.
  */
-import type { Clock } from '../shared/clock.ts';
-import { GlasscastError } from '../shared/errors.ts';
-import type { Log } from '../shared/log.ts';
-import type { ManagedStreamRequest, StreamStatusCheckResponse } from '../shared/protocol/app-messages.ts';
-import type { DeviceStreamStatus } from '../shared/protocol/glasses-messages.ts';
-import { deviceStatusMeaning, managedStatusOf, newStreamId } from '../shared/stream.ts';
-import type { IngestSource } from './ingest-source.ts';
+import type { Clock } from '../../shared/clock.ts';
+import { GlasscastError } from '../../shared/errors.ts';
+import type { Log } from '../../shared/log.ts';
+import type { ManagedStreamRequest, StreamStatusCheckResponse } from '../../shared/protocol/app-messages.ts';
+import type { DeviceStreamStatus } from '../../shared/protocol/glasses-messages.ts';
+import { deviceStatusMeaning, managedStatusOf, newStreamId } from '../../shared/stream.ts';
+import type { IngestSource } from '../provider/ingest-source.ts';
+import type { Playback } from '../provider/playback.ts';
 import { errorStatus, type StreamSnapshot, stoppedStatus } from './managed-status.ts';
 import { createManagedStream, type ManagedStream } from './managed-stream.ts';
-import type { Playback } from './playback.ts';
 import { type GlassesLink, stopOrder } from './stream-orders.ts';
 import type { StreamTimings } from './stream-timings.ts';
 import type { Viewer } from './viewers.ts';

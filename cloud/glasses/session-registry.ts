@@ -1,8 +1,8 @@
 /** The sessions of all users: one each, made when glasses or an app ask for it, forgotten when it ends. */
-import type { Clock } from '../shared/clock.ts';
-import { GlasscastError } from '../shared/errors.ts';
-import type { Log } from '../shared/log.ts';
-import { closeCodes } from './socket.ts';
+import type { Clock } from '../../shared/clock.ts';
+import { GlasscastError } from '../../shared/errors.ts';
+import type { Log } from '../../shared/log.ts';
+import { closeCodes } from '../http/socket.ts';
 import { createUserSession, type DeviceState, type GlassesListener, type UserSession } from './user-session.ts';
 
 export interface SessionRegistry {

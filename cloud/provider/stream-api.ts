@@ -4,10 +4,10 @@
  */
 import { setMaxListeners } from 'node:events';
 import { z } from 'zod';
-import { backoffMs, type Clock } from '../shared/clock.ts';
-import { type ErrorCode, errorText, GlasscastError, isGlasscastError } from '../shared/errors.ts';
-import type { Log } from '../shared/log.ts';
-import type { Secret } from '../shared/secrets.ts';
+import { backoffMs, type Clock } from '../../shared/clock.ts';
+import { type ErrorCode, errorText, GlasscastError, isGlasscastError } from '../../shared/errors.ts';
+import type { Log } from '../../shared/log.ts';
+import type { Secret } from '../../shared/secrets.ts';
 
 export interface ApiCall {
   method: 'GET' | 'POST' | 'PUT' | 'DELETE';

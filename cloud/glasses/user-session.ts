@@ -2,12 +2,12 @@
  * One user's glasses across reconnects: the socket they have now, what is known of them, and the grace after a loss.
  * Hands their words to the streams; never decides what a stream does.
  */
-import type { Clock, Timer } from '../shared/clock.ts';
-import { GlasscastError } from '../shared/errors.ts';
-import type { Log } from '../shared/log.ts';
-import type { DeviceStreamStatus, FromGlasses, ToGlasses } from '../shared/protocol/glasses-messages.ts';
-import { closeCodes, type Socket } from './socket.ts';
-import type { GlassesLink } from './stream-orders.ts';
+import type { Clock, Timer } from '../../shared/clock.ts';
+import { GlasscastError } from '../../shared/errors.ts';
+import type { Log } from '../../shared/log.ts';
+import type { DeviceStreamStatus, FromGlasses, ToGlasses } from '../../shared/protocol/glasses-messages.ts';
+import { closeCodes, type Socket } from '../http/socket.ts';
+import type { GlassesLink } from '../streams/stream-orders.ts';
 
 /** What the streams want to hear of the glasses. */
 export interface GlassesListener {

@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 import type { FastifyInstance } from 'fastify';
 
-const folder = new URL('./console/', import.meta.url);
+const folder = new URL('../console/', import.meta.url);
 
 /** Playback comes from the provider's host, so media and fetches may go anywhere; scripts and styles only from here. */
 const PAGE_HEADERS = {

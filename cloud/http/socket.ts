@@ -3,11 +3,11 @@
  * never a state. Knows no message by meaning; a bad frame is answered on the open socket.
  */
 import type { WebSocket } from 'ws';
-import type { Clock, Timer } from '../shared/clock.ts';
-import { asGlasscastError, type GlasscastError } from '../shared/errors.ts';
-import type { Log } from '../shared/log.ts';
-import type { Decoded, Dialect } from '../shared/protocol/dialects.ts';
-import type { Importance } from './viewers.ts';
+import type { Clock, Timer } from '../../shared/clock.ts';
+import { asGlasscastError, type GlasscastError } from '../../shared/errors.ts';
+import type { Log } from '../../shared/log.ts';
+import type { Decoded, Dialect } from '../../shared/protocol/dialects.ts';
+import type { Importance } from '../streams/viewers.ts';
 
 export interface SocketLimits {
   /** Default 10000, as proxies drop idle connections. */

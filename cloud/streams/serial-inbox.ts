@@ -2,8 +2,8 @@
  * One thing at a time: what is asked from within waits until the present one is done. Holds the generation and the
  * named timers of its owner, so that nothing begun earlier acts later. Knows no domain.
  */
-import type { Clock, Timer } from '../shared/clock.ts';
-import { asGlasscastError, type GlasscastError } from '../shared/errors.ts';
+import type { Clock, Timer } from '../../shared/clock.ts';
+import { asGlasscastError, type GlasscastError } from '../../shared/errors.ts';
 
 export interface SerialInbox {
   /** At once, or after the thing that is being done. */

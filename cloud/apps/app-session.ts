@@ -2,23 +2,23 @@
  * One app of one user across reconnects: its socket, and what it asks for. The app is known by its socket; names inside
  * messages are not looked at. Failures are answered as statuses on the open socket, since the SDK takes a close as final.
  */
-import { asGlasscastError, GlasscastError } from '../shared/errors.ts';
-import type { Log } from '../shared/log.ts';
+import { asGlasscastError, GlasscastError } from '../../shared/errors.ts';
+import type { Log } from '../../shared/log.ts';
 import type {
   FromApp,
   ManagedStreamStatus,
   StreamStatusCheckResponse,
   ToApp,
-} from '../shared/protocol/app-messages.ts';
+} from '../../shared/protocol/app-messages.ts';
+import type { DeviceState } from '../glasses/user-session.ts';
+import { closeCodes, type Socket } from '../http/socket.ts';
+import type { RegisteredApp } from '../store/store.ts';
+import { errorStatus, stoppedStatus } from '../streams/managed-status.ts';
+import type { GlassesLink } from '../streams/stream-orders.ts';
+import type { StreamRequest } from '../streams/stream-registry.ts';
+import type { Importance, Viewer } from '../streams/viewers.ts';
 import { maySeeCamera } from './app-catalog.ts';
-import { errorStatus, stoppedStatus } from './managed-status.ts';
 import { mentraLiveCapabilities } from './mentra-live.ts';
-import { closeCodes, type Socket } from './socket.ts';
-import type { RegisteredApp } from './store/store.ts';
-import type { GlassesLink } from './stream-orders.ts';
-import type { StreamRequest } from './stream-registry.ts';
-import type { DeviceState } from './user-session.ts';
-import type { Importance, Viewer } from './viewers.ts';
 
 /** What an app can ask of the streams of its user. */
 export interface AppStreams {

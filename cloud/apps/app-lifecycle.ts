@@ -2,17 +2,17 @@
  * Which apps run for which users: start and stop by webhook, admission of their sockets, grace and restart after a loss.
  * The socket decides whether an app runs; the webhook's answer is information once the socket is in.
  */
-import type { Clock, Timer } from '../shared/clock.ts';
-import { asGlasscastError, GlasscastError } from '../shared/errors.ts';
-import type { Log } from '../shared/log.ts';
-import type { ToApp } from '../shared/protocol/app-messages.ts';
+import type { Clock, Timer } from '../../shared/clock.ts';
+import { asGlasscastError, GlasscastError } from '../../shared/errors.ts';
+import type { Log } from '../../shared/log.ts';
+import type { ToApp } from '../../shared/protocol/app-messages.ts';
+import { apiKeyMatches } from '../access/credentials.ts';
+import type { DeviceState } from '../glasses/user-session.ts';
+import { closeCodes, type Socket } from '../http/socket.ts';
+import type { RegisteredApp } from '../store/store.ts';
 import type { AppCatalog } from './app-catalog.ts';
 import { type AppGlasses, type AppSession, type AppStreams, createAppSession } from './app-session.ts';
 import type { AppWebhook } from './app-webhook.ts';
-import { apiKeyMatches } from './credentials.ts';
-import { closeCodes, type Socket } from './socket.ts';
-import type { RegisteredApp } from './store/store.ts';
-import type { DeviceState } from './user-session.ts';
 
 export interface AppClaim {
   sessionId: string | undefined;

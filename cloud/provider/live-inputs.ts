@@ -3,9 +3,9 @@
  * Accepts the documented and the observed shapes; checks what it asked for against the echo. Never decides when to delete.
  */
 import { z } from 'zod';
-import { GlasscastError } from '../shared/errors.ts';
-import type { PlaybackUrls } from '../shared/protocol/app-messages.ts';
-import { Secret } from '../shared/secrets.ts';
+import { GlasscastError } from '../../shared/errors.ts';
+import type { PlaybackUrls } from '../../shared/protocol/app-messages.ts';
+import { Secret } from '../../shared/secrets.ts';
 import type { StreamApi } from './stream-api.ts';
 
 /** How a provider has to be treated. */

@@ -5,23 +5,23 @@
 import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { type WebSocket, WebSocketServer } from 'ws';
-import type { Clock } from '../shared/clock.ts';
-import { asGlasscastError, type ErrorCode, GlasscastError } from '../shared/errors.ts';
-import type { Log } from '../shared/log.ts';
-import type { FromApp, ToApp } from '../shared/protocol/app-messages.ts';
+import type { Clock } from '../../shared/clock.ts';
+import { asGlasscastError, type ErrorCode, GlasscastError } from '../../shared/errors.ts';
+import type { Log } from '../../shared/log.ts';
+import type { FromApp, ToApp } from '../../shared/protocol/app-messages.ts';
 import {
   decodeFromApp,
   decodeFromGlasses,
   encodeToApp,
   encodeToGlasses,
   MAX_FRAME_BYTES,
-} from '../shared/protocol/dialects.ts';
-import type { FromGlasses, ToGlasses } from '../shared/protocol/glasses-messages.ts';
-import type { AppClaim } from './app-lifecycle.ts';
-import type { AppSession } from './app-session.ts';
-import { bearerToken } from './credentials.ts';
-import type { FailedAttempts } from './failed-attempts.ts';
-import { errorStatus } from './managed-status.ts';
+} from '../../shared/protocol/dialects.ts';
+import type { FromGlasses, ToGlasses } from '../../shared/protocol/glasses-messages.ts';
+import { bearerToken } from '../access/credentials.ts';
+import type { FailedAttempts } from '../access/failed-attempts.ts';
+import type { AppClaim } from '../apps/app-lifecycle.ts';
+import type { AppSession } from '../apps/app-session.ts';
+import { errorStatus } from '../streams/managed-status.ts';
 import { closeCodes, createSocket, type Socket, type SocketLimits } from './socket.ts';
 
 export interface UpgradesOptions {

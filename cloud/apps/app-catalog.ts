@@ -3,9 +3,9 @@
  * Owns their validation; never keeps an API key, only its hash.
  */
 import { z } from 'zod';
-import { GlasscastError } from '../shared/errors.ts';
-import { hashApiKey } from './credentials.ts';
-import type { RegisteredApp, Store } from './store/store.ts';
+import { GlasscastError } from '../../shared/errors.ts';
+import { hashApiKey } from '../access/credentials.ts';
+import type { RegisteredApp, Store } from '../store/store.ts';
 
 /** The operator's own page and REST calls act as this app; it has no webhook and no socket. */
 export const CONSOLE_APP = 'glasscast.console';

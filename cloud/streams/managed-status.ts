@@ -2,16 +2,16 @@
  * The words of a managed stream towards its viewers: one message for each situation. Pure; every `active` carries all
  * addresses, because the SDK forgets those that are left out.
  */
-import { type ErrorCode, errorKinds, GlasscastError } from '../shared/errors.ts';
+import { type ErrorCode, errorKinds, GlasscastError } from '../../shared/errors.ts';
 import type {
   ManagedStreamRequest,
   ManagedStreamStatus,
   OutputStatus,
   PlaybackUrls,
-} from '../shared/protocol/app-messages.ts';
-import { resolvedConfigForApps } from '../shared/protocol/dialects.ts';
-import type { DeviceStreamStatus, ResolvedConfig, StreamStats } from '../shared/protocol/glasses-messages.ts';
-import { managedStatusOf, type StreamState } from '../shared/stream.ts';
+} from '../../shared/protocol/app-messages.ts';
+import { resolvedConfigForApps } from '../../shared/protocol/dialects.ts';
+import type { DeviceStreamStatus, ResolvedConfig, StreamStats } from '../../shared/protocol/glasses-messages.ts';
+import { managedStatusOf, type StreamState } from '../../shared/stream.ts';
 
 export interface Situation {
   streamId: string;

@@ -4,12 +4,12 @@
  */
 import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
-import type { Child, ChildExit, SpawnChild } from '../shared/child-process.ts';
-import { backoffMs, type Clock, withTimeout } from '../shared/clock.ts';
-import { GlasscastError } from '../shared/errors.ts';
-import type { Log } from '../shared/log.ts';
-import { Secret } from '../shared/secrets.ts';
-import type { RelayProvider } from './relay.ts';
+import type { Child, ChildExit, SpawnChild } from '../../shared/child-process.ts';
+import { backoffMs, type Clock, withTimeout } from '../../shared/clock.ts';
+import { GlasscastError } from '../../shared/errors.ts';
+import type { Log } from '../../shared/log.ts';
+import { Secret } from '../../shared/secrets.ts';
+import type { RelayProvider } from '../relay.ts';
 
 export interface LocalStreamChildOptions {
   spawn: SpawnChild;
@@ -102,7 +102,7 @@ function launch(
   const ready = new Promise<Ready>((resolve) => {
     onReady = resolve;
   });
-  const program = options.program ?? fileURLToPath(new URL('./local-stream/main.ts', import.meta.url));
+  const program = options.program ?? fileURLToPath(new URL('../local-stream/main.ts', import.meta.url));
   const child = spawn({
     name: 'local-stream',
     file: node.file,

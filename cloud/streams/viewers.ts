@@ -2,8 +2,8 @@
  * The apps that watch one stream: what each was told last, and how long each will wait for a picture.
  * Says the final word to each viewer once; never decides what the word is.
  */
-import type { Clock, Timer } from '../shared/clock.ts';
-import type { ManagedStreamRequest, ManagedStreamStatus, OutputStatus } from '../shared/protocol/app-messages.ts';
+import type { Clock, Timer } from '../../shared/clock.ts';
+import type { ManagedStreamRequest, ManagedStreamStatus, OutputStatus } from '../../shared/protocol/app-messages.ts';
 
 /** A state must arrive; statistics may be left out for a slow peer. */
 export type Importance = 'state' | 'stats';

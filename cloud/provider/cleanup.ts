@@ -2,11 +2,11 @@
  * The ledger of live inputs: written before one is created, struck out when nothing of it is left at the provider.
  * Owns the order and the repetition of deletion; never decides that a stream has ended.
  */
-import { type BackoffPolicy, backoffMs, type Clock, type Timer } from '../shared/clock.ts';
-import { asGlasscastError, GlasscastError, isGlasscastError } from '../shared/errors.ts';
-import type { Log } from '../shared/log.ts';
+import { type BackoffPolicy, backoffMs, type Clock, type Timer } from '../../shared/clock.ts';
+import { asGlasscastError, GlasscastError, isGlasscastError } from '../../shared/errors.ts';
+import type { Log } from '../../shared/log.ts';
+import type { LedgerEntry, Store } from '../store/store.ts';
 import type { LiveInputOutput, LiveInputSummary, Video } from './live-inputs.ts';
-import type { LedgerEntry, Store } from './store/store.ts';
 
 /** The part of the provider that deletion needs. */
 export interface DeletableInputs {

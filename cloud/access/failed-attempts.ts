@@ -3,8 +3,8 @@
  * Remembers a bounded number of addresses; knows no token.
  */
 import { BlockList, isIPv6 } from 'node:net';
-import type { Clock } from '../shared/clock.ts';
-import { GlasscastError, isGlasscastError } from '../shared/errors.ts';
+import type { Clock } from '../../shared/clock.ts';
+import { GlasscastError, isGlasscastError } from '../../shared/errors.ts';
 
 export interface FailedAttempts {
   /** Runs `check`; what it throws with HTTP 401 counts. Errors: its own; RATE_LIMITED in their place past the limit. */

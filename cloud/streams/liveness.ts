@@ -2,10 +2,10 @@
  * Whether a stream lives: keep-alives to the glasses, and what viewers can really see. Three unanswered keep-alives
  * mean nothing while media flows; a word of the glasses means nothing until a picture is proven. Decides no state.
  */
-import type { Clock } from '../shared/clock.ts';
-import { createKeepAliveSender, createWatchdog, type KeepAliveSender, type Watchdog } from '../shared/keep-alive.ts';
-import { newAckId } from '../shared/stream.ts';
-import type { Playback, PlaybackTarget, PlaybackWatch } from './playback.ts';
+import type { Clock } from '../../shared/clock.ts';
+import { createKeepAliveSender, createWatchdog, type KeepAliveSender, type Watchdog } from '../../shared/keep-alive.ts';
+import { newAckId } from '../../shared/stream.ts';
+import type { Playback, PlaybackTarget, PlaybackWatch } from '../provider/playback.ts';
 
 export interface LivenessEvents {
   /** A picture is proven, the first time or again. */

@@ -2,9 +2,9 @@
  * What is known of the provider before a stream is asked for: does it answer, is there storage left. Asked in the
  * background, so that no start waits for it; an unknown answer refuses nobody.
  */
-import type { Clock, Timer } from '../shared/clock.ts';
-import { asGlasscastError, type ErrorCode, GlasscastError } from '../shared/errors.ts';
-import type { Log } from '../shared/log.ts';
+import type { Clock, Timer } from '../../shared/clock.ts';
+import { asGlasscastError, type ErrorCode, GlasscastError } from '../../shared/errors.ts';
+import type { Log } from '../../shared/log.ts';
 import type { LiveInputs } from './live-inputs.ts';
 
 export interface ProviderHealth {

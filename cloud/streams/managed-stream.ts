@@ -3,13 +3,20 @@
  * One thing at a time through a serial inbox; every continuation is void once its generation is over.
  * Knows neither how the glasses are reached nor who hosts the ingest.
  */
-import type { Clock } from '../shared/clock.ts';
-import { asGlasscastError, GlasscastError } from '../shared/errors.ts';
-import type { Log } from '../shared/log.ts';
-import type { ManagedStreamRequest } from '../shared/protocol/app-messages.ts';
-import type { DeviceStreamStatus, ResolvedConfig, StreamStats } from '../shared/protocol/glasses-messages.ts';
-import { deviceStatusMeaning, type StreamEvent, type StreamState, streamTable, transition } from '../shared/stream.ts';
-import type { IngestPoint, IngestSource } from './ingest-source.ts';
+import type { Clock } from '../../shared/clock.ts';
+import { asGlasscastError, GlasscastError } from '../../shared/errors.ts';
+import type { Log } from '../../shared/log.ts';
+import type { ManagedStreamRequest } from '../../shared/protocol/app-messages.ts';
+import type { DeviceStreamStatus, ResolvedConfig, StreamStats } from '../../shared/protocol/glasses-messages.ts';
+import {
+  deviceStatusMeaning,
+  type StreamEvent,
+  type StreamState,
+  streamTable,
+  transition,
+} from '../../shared/stream.ts';
+import type { IngestPoint, IngestSource } from '../provider/ingest-source.ts';
+import type { Playback } from '../provider/playback.ts';
 import { createLiveness, type Liveness } from './liveness.ts';
 import {
   deviceError,
@@ -20,7 +27,6 @@ import {
   stoppedStatus,
   unsupportedOutputs,
 } from './managed-status.ts';
-import type { Playback } from './playback.ts';
 import { createSerialInbox, type SerialInbox } from './serial-inbox.ts';
 import { type GlassesLink, startOrder, stopOrder } from './stream-orders.ts';
 import { defaultStreamTimings, type StreamTimings } from './stream-timings.ts';

@@ -2,9 +2,9 @@
  * Proof that viewers can see a stream: an HLS manifest whose newest segment advances, and a DASH manifest.
  * Asks the delivery host only, never the provider's API; no answer of it is taken as an offline sign.
  */
-import type { Clock } from '../shared/clock.ts';
-import { errorText } from '../shared/errors.ts';
-import type { Log } from '../shared/log.ts';
+import type { Clock } from '../../shared/clock.ts';
+import { errorText } from '../../shared/errors.ts';
+import type { Log } from '../../shared/log.ts';
 
 export interface PlaybackTarget {
   streamId: string;

@@ -2,8 +2,8 @@
  * The relay's calls to an app's own server: start and stop. Says how a call ended; never decides what that means, and
  * never follows a redirect.
  */
-import { type Clock, withTimeout } from '../shared/clock.ts';
-import { errorText } from '../shared/errors.ts';
+import { type Clock, withTimeout } from '../../shared/clock.ts';
+import { errorText } from '../../shared/errors.ts';
 
 /** `refused`: nobody listens there, so nothing can have happened. `unclear`: it may have been received. */
 export type WebhookOutcome =

@@ -6,17 +6,17 @@ import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import { z } from 'zod';
-import type { Clock } from '../shared/clock.ts';
-import { errorText, GlasscastError, isGlasscastError } from '../shared/errors.ts';
-import type { Log } from '../shared/log.ts';
-import { audioSettings, videoSettings } from '../shared/stream.ts';
-import type { AppCatalog } from './app-catalog.ts';
-import { bearerToken, type Credentials } from './credentials.ts';
+import type { Clock } from '../../shared/clock.ts';
+import { errorText, GlasscastError, isGlasscastError } from '../../shared/errors.ts';
+import type { Log } from '../../shared/log.ts';
+import { audioSettings, videoSettings } from '../../shared/stream.ts';
+import { bearerToken, type Credentials } from '../access/credentials.ts';
+import type { FailedAttempts } from '../access/failed-attempts.ts';
+import type { AppCatalog } from '../apps/app-catalog.ts';
+import type { RegisteredApp } from '../store/store.ts';
+import type { StreamSnapshot } from '../streams/managed-status.ts';
+import type { StreamRequest } from '../streams/stream-registry.ts';
 import type { EventFeed, SessionView } from './event-feed.ts';
-import type { FailedAttempts } from './failed-attempts.ts';
-import type { StreamSnapshot } from './managed-status.ts';
-import type { RegisteredApp } from './store/store.ts';
-import type { StreamRequest } from './stream-registry.ts';
 
 export interface HttpOptions {
   host: string;

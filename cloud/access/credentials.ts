@@ -5,9 +5,9 @@
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
 import { jwtVerify, SignJWT } from 'jose';
 import { z } from 'zod';
-import type { Clock } from '../shared/clock.ts';
-import { GlasscastError } from '../shared/errors.ts';
-import { Secret } from '../shared/secrets.ts';
+import type { Clock } from '../../shared/clock.ts';
+import { GlasscastError } from '../../shared/errors.ts';
+import { Secret } from '../../shared/secrets.ts';
 
 const claims = z.object({ email: z.string().min(1).max(320) });
 

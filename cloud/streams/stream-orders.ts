@@ -1,8 +1,8 @@
 /** What the glasses are told: start and stop of a managed stream, in the words they know; and the way to them. Pure. */
-import type { ManagedStreamRequest } from '../shared/protocol/app-messages.ts';
-import type { StartStream, StopStream, ToGlasses } from '../shared/protocol/glasses-messages.ts';
-import { qualitySettings } from '../shared/stream.ts';
-import type { IngestPoint } from './ingest-source.ts';
+import type { ManagedStreamRequest } from '../../shared/protocol/app-messages.ts';
+import type { StartStream, StopStream, ToGlasses } from '../../shared/protocol/glasses-messages.ts';
+import { qualitySettings } from '../../shared/stream.ts';
+import type { IngestPoint } from '../provider/ingest-source.ts';
 
 /** The glasses of the stream's user. */
 export interface GlassesLink {

@@ -2,9 +2,9 @@
  * Where streams get their ingest from: a live input made at the provider, noted in the ledger before and after.
  * Joins the provider's client and the clean-up; knows no stream state.
  */
-import { GlasscastError, isGlasscastError } from '../shared/errors.ts';
-import type { PlaybackUrls } from '../shared/protocol/app-messages.ts';
-import type { Redactor, Secret } from '../shared/secrets.ts';
+import { GlasscastError, isGlasscastError } from '../../shared/errors.ts';
+import type { PlaybackUrls } from '../../shared/protocol/app-messages.ts';
+import type { Redactor, Secret } from '../../shared/secrets.ts';
 import type { Cleanup } from './cleanup.ts';
 import type { LiveInputs } from './live-inputs.ts';
 
