@@ -3,7 +3,6 @@
  * its own. Control only: no media passes through here.
  */
 import { join } from 'node:path';
-import type { FastifyInstance } from 'fastify';
 import type { Clock } from '../shared/clock.ts';
 import { GlasscastError } from '../shared/errors.ts';
 import type { Log } from '../shared/log.ts';
@@ -15,7 +14,9 @@ import { type AppLifecycle, createAppLifecycle } from './apps/app-lifecycle.ts';
 import { createAppWebhook } from './apps/app-webhook.ts';
 import { createSessionRegistry, type SessionRegistry } from './glasses/session-registry.ts';
 import { createEventFeed, type EventFeed, type SessionView } from './http/event-feed.ts';
-import { createHttp, type HttpOptions } from './http/http.ts';
+import { createHttp, type Routes } from './http/http.ts';
+import { type OperatorRoutesOptions, operatorRoutes } from './http/operator-routes.ts';
+import { publicRoutes } from './http/public-routes.ts';
 import type { SocketLimits } from './http/socket.ts';
 import { createUpgrades } from './http/upgrades.ts';
 import { type Cleanup, createCleanup } from './provider/cleanup.ts';
@@ -63,7 +64,7 @@ export interface RelayOptions {
   sessionGraceMs?: number;
   appGraceMs?: number;
   /** Adds the console's pages to the server. */
-  pages?: (server: FastifyInstance) => void;
+  pages?: Routes;
   clock: Clock;
   log: Log;
   redactor: Redactor;
@@ -122,7 +123,7 @@ async function startRelay(options: RelayOptions, closers: (() => Promise<void> |
   if (options.appsFile !== undefined) await catalog.load(options.appsFile);
 
   const events = createEventFeed();
-  const { api, cleanup, health, streams } = composeStreams(options, store, events);
+  const { api, cleanup, health: providerHealth, streams } = composeStreams(options, store, events);
   const address = { url: '' };
   const appSocketUrl = () => `${(options.publicUrl ?? address.url).replace(/^http/, 'ws').replace(/\/+$/, '')}/app-ws`;
   const { apps, sessions } = composeSessions(options, { catalog, streams, events, appSocketUrl });
@@ -137,19 +138,28 @@ async function startRelay(options: RelayOptions, closers: (() => Promise<void> |
     log,
     ...(options.socketLimits ? { limits: options.socketLimits } : {}),
   });
+  const health = () => ({
+    provider: providerHealth.state(),
+    sessions: sessions.all().length,
+    streams: streams.snapshots().length,
+  });
   const http = createHttp({
-    ...{ host, port, credentials, attempts, catalog, apps, events, clock, log },
-    pages: options.pages,
-    operatorStream: operatorStream(sessions, streams),
-    sessions: () => sessions.all().map(({ userId }) => sessionView(userId, sessions, apps)),
-    streams: () => streams.snapshots(),
-    health: () => ({ provider: health.state(), sessions: sessions.all().length, streams: streams.snapshots().length }),
+    ...{ host, port, credentials, attempts, log },
+    publicRoutes: [publicRoutes({ catalog, health }), ...(options.pages ? [options.pages] : [])],
+    operatorRoutes: [
+      operatorRoutes({
+        ...{ credentials, catalog, apps, events, clock },
+        operatorStream: operatorStream(sessions, streams),
+        sessions: () => sessions.all().map(({ userId }) => sessionView(userId, sessions, apps)),
+        streams: () => streams.snapshots(),
+      }),
+    ],
     onUpgrade: upgrades.accept,
   });
   closers.push(
     () => http.close(),
     () => upgrades.close(),
-    () => health.close(),
+    () => providerHealth.close(),
     () => sessions.close(),
     () => apps.close(),
     () => api.close(),
@@ -160,7 +170,7 @@ async function startRelay(options: RelayOptions, closers: (() => Promise<void> |
   const listening = await http.start();
   address.url = `http://${host.includes(':') ? `[${host}]` : host}:${listening.port}`;
   await cleanup.start();
-  health.start();
+  providerHealth.start();
   log.info({ port: listening.port, provider: options.provider.kind }, 'relay-listening');
   return { port: listening.port, url: address.url };
 }
@@ -254,7 +264,7 @@ function composeSessions(
 }
 
 /** The operator's page watches like any app; what it hears, it hears through the events. */
-function operatorStream(sessions: SessionRegistry, streams: StreamRegistry): HttpOptions['operatorStream'] {
+function operatorStream(sessions: SessionRegistry, streams: StreamRegistry): OperatorRoutesOptions['operatorStream'] {
   const viewer: Viewer = { id: CONSOLE_APP, deliver() {} };
   return {
     start(userId, request) {
@@ -275,9 +285,9 @@ function sessionView(userId: string, sessions: SessionRegistry, apps: AppLifecyc
 }
 
 async function keptSecret(store: Store, name: string): Promise<Secret> {
-  const kept = await store.value(name);
+  const kept = (await store.values.get(name))?.value;
   if (kept !== undefined) return new Secret(kept);
   const made = newSecret();
-  await store.putValue(name, made.reveal());
+  await store.values.put({ name, value: made.reveal() });
   return made;
 }

@@ -5,7 +5,8 @@
 import { z } from 'zod';
 import { GlasscastError } from '../../shared/errors.ts';
 import { hashApiKey } from '../access/credentials.ts';
-import type { RegisteredApp, Store } from '../store/store.ts';
+import type { RegisteredApp } from '../store/records.ts';
+import type { Store } from '../store/store.ts';
 
 /** The operator's own page and REST calls act as this app; it has no webhook and no socket. */
 export const CONSOLE_APP = 'glasscast.console';
@@ -69,22 +70,18 @@ export interface AppCatalog {
   load(text: string): Promise<number>;
 }
 
-export function createAppCatalog({
-  store,
-}: {
-  store: Pick<Store, 'apps' | 'app' | 'putApp' | 'deleteApp'>;
-}): AppCatalog {
+export function createAppCatalog({ store }: { store: Pick<Store, 'apps'> }): AppCatalog {
   async function save(name: string, registration: z.output<typeof appRegistration>): Promise<RegisteredApp> {
     const { apiKey, hashedApiKey, ...rest } = registration;
     const app = { ...rest, packageName: name, hashedApiKey: hashedApiKey?.toLowerCase() ?? hashApiKey(apiKey ?? '') };
-    await store.putApp(app);
+    await store.apps.put(app);
     return app;
   }
 
   return {
-    list: () => store.apps(),
+    list: () => store.apps.all(),
     async get(name) {
-      const app = await store.app(name);
+      const app = await store.apps.get(name);
       if (!app) throw new GlasscastError('PACKAGE_NOT_FOUND', { details: { packageName: name } });
       return app;
     },
@@ -100,7 +97,7 @@ export function createAppCatalog({
       return save(name, body.data);
     },
     async delete(name) {
-      if (!(await store.deleteApp(name))) {
+      if (!(await store.apps.delete(name))) {
         throw new GlasscastError('PACKAGE_NOT_FOUND', { details: { packageName: name } });
       }
     },

@@ -9,7 +9,7 @@ import type { ToApp } from '../../shared/protocol/app-messages.ts';
 import { apiKeyMatches } from '../access/credentials.ts';
 import type { DeviceState } from '../glasses/user-session.ts';
 import { closeCodes, type Socket } from '../http/socket.ts';
-import type { RegisteredApp } from '../store/store.ts';
+import type { RegisteredApp } from '../store/records.ts';
 import type { AppCatalog } from './app-catalog.ts';
 import { type AppGlasses, type AppSession, type AppStreams, createAppSession } from './app-session.ts';
 import type { AppWebhook } from './app-webhook.ts';

@@ -12,7 +12,7 @@ import type {
 } from '../../shared/protocol/app-messages.ts';
 import type { DeviceState } from '../glasses/user-session.ts';
 import { closeCodes, type Socket } from '../http/socket.ts';
-import type { RegisteredApp } from '../store/store.ts';
+import type { RegisteredApp } from '../store/records.ts';
 import { errorStatus, stoppedStatus } from '../streams/managed-status.ts';
 import type { GlassesLink } from '../streams/stream-orders.ts';
 import type { StreamRequest } from '../streams/stream-registry.ts';

@@ -5,7 +5,8 @@
 import { type BackoffPolicy, backoffMs, type Clock, type Timer } from '../../shared/clock.ts';
 import { asGlasscastError, GlasscastError, isGlasscastError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
-import type { LedgerEntry, Store } from '../store/store.ts';
+import type { LedgerEntry } from '../store/records.ts';
+import type { Store } from '../store/store.ts';
 import type { LiveInputOutput, LiveInputSummary, Video } from './live-inputs.ts';
 
 /** The part of the provider that deletion needs. */
@@ -21,7 +22,7 @@ export interface DeletableInputs {
 
 export interface CleanupOptions {
   inputs: DeletableInputs;
-  store: Pick<Store, 'ledger' | 'putLedgerEntry' | 'deleteLedgerEntry'>;
+  store: Pick<Store, 'ledger'>;
   clock: Clock;
   log: Log;
   /** Recordings stay when their stream ends. */
@@ -75,7 +76,7 @@ class Ledger implements Cleanup {
   }
 
   async start(): Promise<void> {
-    for (const entry of await this.#options.store.ledger()) {
+    for (const entry of await this.#options.store.ledger.all()) {
       const { streamId } = entry;
       if (this.#tracked.has(streamId)) continue;
       this.#tracked.set(streamId, newTracked({ ...entry, doomed: true }, false));
@@ -89,7 +90,7 @@ class Ledger implements Cleanup {
     const entry = { streamId, doomed: false, keepRecordings, createdAtMs: clock.now() };
     this.#tracked.set(streamId, newTracked(entry, true));
     try {
-      await store.putLedgerEntry(entry);
+      await store.ledger.put(entry);
     } catch (error) {
       this.#tracked.delete(streamId);
       throw error;
@@ -101,13 +102,13 @@ class Ledger implements Cleanup {
     if (!tracked) return;
     tracked.creating = false;
     tracked.entry = { ...tracked.entry, liveInputUid };
-    await this.#options.store.putLedgerEntry(tracked.entry);
+    await this.#options.store.ledger.put(tracked.entry);
     if (tracked.entry.doomed) this.#attempt(streamId);
   }
 
   async refused(streamId: string): Promise<void> {
     this.#tracked.delete(streamId);
-    await this.#options.store.deleteLedgerEntry(streamId);
+    await this.#options.store.ledger.delete(streamId);
   }
 
   discard(streamId: string): void {
@@ -135,7 +136,7 @@ class Ledger implements Cleanup {
     const tracked = this.#tracked.get(streamId);
     if (!tracked || tracked.creating || tracked.running || this.#closed) return;
     const { clock, log, store, random } = this.#options;
-    const removal = this.#remove(tracked.entry).then(() => store.deleteLedgerEntry(streamId));
+    const removal = this.#remove(tracked.entry).then(() => store.ledger.delete(streamId));
     tracked.running = removal.then(
       () => {
         tracked.running = undefined;
@@ -158,7 +159,7 @@ class Ledger implements Cleanup {
   /** Broadcast ended → recordings → outputs → input. What is gone already is done. */
   async #remove(entry: LedgerEntry): Promise<void> {
     const { inputs, store } = this.#options;
-    await store.putLedgerEntry(entry);
+    await store.ledger.put(entry);
     for (const uid of await this.#uidsOf(entry)) {
       await goneIsDone(() => inputs.setEnabled(uid, false));
       if (!entry.keepRecordings) {

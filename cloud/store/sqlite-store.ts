@@ -1,41 +1,22 @@
 /**
  * The store in one SQLite file, through libsql. Each call is one statement, so each is atomic by itself.
- * Holds secrets (the token secret): the file is readable by its owner alone.
+ * Holds secrets (stream keys, the token secret): the file is readable by its owner alone.
  */
 import { chmodSync, mkdirSync } from 'node:fs';
 import { dirname } from 'node:path';
 import Database from 'libsql';
 import { z } from 'zod';
 import { errorText, GlasscastError } from '../../shared/errors.ts';
-import type { LedgerEntry, RegisteredApp, Store } from './store.ts';
+import { recordKinds } from './records.ts';
+import type { Collection, Store } from './store.ts';
 
-const SCHEMA_VERSION = 1;
+const SCHEMA_VERSION = 2;
 const TABLES = `
-  CREATE TABLE IF NOT EXISTS apps (package_name TEXT PRIMARY KEY, body TEXT NOT NULL) STRICT;
-  CREATE TABLE IF NOT EXISTS ledger (stream_id TEXT PRIMARY KEY, body TEXT NOT NULL) STRICT;
-  CREATE TABLE IF NOT EXISTS named_values (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+  CREATE TABLE IF NOT EXISTS records (kind TEXT NOT NULL, key TEXT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (kind, key))
+  STRICT, WITHOUT ROWID;
 `;
 
 const row = z.object({ body: z.string() });
-const valueRow = z.object({ value: z.string() });
-
-/** Rows written by an older version are checked on the way in, not trusted. */
-const registeredApp = z.object({
-  packageName: z.string(),
-  publicUrl: z.string().optional(),
-  hashedApiKey: z.string(),
-  permissions: z.array(z.object({ type: z.string(), description: z.string().optional() })),
-  appType: z.enum(['standard', 'background', 'system_dashboard']),
-  settings: z.array(z.record(z.string(), z.unknown())),
-}) satisfies z.ZodType<RegisteredApp>;
-
-const ledgerEntry = z.object({
-  streamId: z.string(),
-  liveInputUid: z.string().optional(),
-  doomed: z.boolean(),
-  keepRecordings: z.boolean(),
-  createdAtMs: z.number(),
-}) satisfies z.ZodType<LedgerEntry>;
 
 /**
  * @param file path of the database, made with its folders when missing; `:memory:` for tests.
@@ -44,36 +25,36 @@ const ledgerEntry = z.object({
 export function createSqliteStore({ file }: { file: string }): Store {
   const { database, lock } = open(file);
   let closed = false;
-  const all = (sql: string) => database.prepare(sql).all() as unknown[];
-  const get = (sql: string, key: string) => database.prepare(sql).get(key) as unknown;
-  const run = (sql: string, ...values: string[]) => database.prepare(sql).run(...values);
 
+  function collection<T>(kind: string, { schema, keyOf }: { schema: z.ZodType<T>; keyOf: (record: T) => string }) {
+    const read = (found: unknown) => schema.parse(JSON.parse(row.parse(found).body));
+    return {
+      async all() {
+        const rows = database.prepare('SELECT body FROM records WHERE kind = ? ORDER BY key').all(kind);
+        return (rows as unknown[]).map(read);
+      },
+      async get(key) {
+        const found: unknown = database.prepare('SELECT body FROM records WHERE kind = ? AND key = ?').get(kind, key);
+        return found === undefined ? undefined : read(found);
+      },
+      async put(record) {
+        const put = database.prepare('INSERT OR REPLACE INTO records (kind, key, body) VALUES (?, ?, ?)');
+        put.run(kind, keyOf(record), JSON.stringify(record));
+      },
+      async delete(key) {
+        return database.prepare('DELETE FROM records WHERE kind = ? AND key = ?').run(kind, key).changes > 0;
+      },
+    } satisfies Collection<T>;
+  }
   return {
-    apps: async () => all('SELECT body FROM apps ORDER BY package_name').map((found) => parsed(found, registeredApp)),
-    async app(packageName) {
-      const found = get('SELECT body FROM apps WHERE package_name = ?', packageName);
-      return found === undefined ? undefined : parsed(found, registeredApp);
-    },
-    async putApp(app) {
-      run('INSERT OR REPLACE INTO apps (package_name, body) VALUES (?, ?)', app.packageName, JSON.stringify(app));
-    },
-    deleteApp: async (packageName) => run('DELETE FROM apps WHERE package_name = ?', packageName).changes > 0,
-
-    ledger: async () => all('SELECT body FROM ledger ORDER BY stream_id').map((found) => parsed(found, ledgerEntry)),
-    async putLedgerEntry(entry) {
-      run('INSERT OR REPLACE INTO ledger (stream_id, body) VALUES (?, ?)', entry.streamId, JSON.stringify(entry));
-    },
-    async deleteLedgerEntry(streamId) {
-      run('DELETE FROM ledger WHERE stream_id = ?', streamId);
-    },
-
-    async value(name) {
-      const found = get('SELECT value FROM named_values WHERE name = ?', name);
-      return found === undefined ? undefined : valueRow.parse(found).value;
-    },
-    async putValue(name, value) {
-      run('INSERT OR REPLACE INTO named_values (name, value) VALUES (?, ?)', name, value);
-    },
+    apps: collection('apps', recordKinds.apps),
+    ledger: collection('ledger', recordKinds.ledger),
+    streams: collection('streams', recordKinds.streams),
+    appSessions: collection('appSessions', recordKinds.appSessions),
+    tokens: collection('tokens', recordKinds.tokens),
+    enrolments: collection('enrolments', recordKinds.enrolments),
+    appStorage: collection('appStorage', recordKinds.appStorage),
+    values: collection('values', recordKinds.values),
     async close() {
       if (closed) return;
       closed = true;
@@ -113,8 +94,4 @@ function openDatabase(file: string): { database: Database.Database; lock: Databa
   database.exec(TABLES);
   database.exec(`PRAGMA user_version = ${SCHEMA_VERSION};`);
   return { database, lock };
-}
-
-function parsed<T>(found: unknown, schema: z.ZodType<T>): T {
-  return schema.parse(JSON.parse(row.parse(found).body));
 }

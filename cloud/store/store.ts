@@ -1,52 +1,21 @@
 /**
- * What must outlive a process: registered apps, the clean-up ledger, and small named values such as the token secret.
- * Asynchronous, so that a networked store fits the same interface; one test suite serves every implementation.
+ * What must outlive a process. Asynchronous, so that a networked store fits the same interface; one test suite serves
+ * every implementation.
  */
+import type { z } from 'zod';
+import type { recordKinds } from './records.ts';
 
-export interface AppPermission {
-  /** MICROPHONE, CAMERA, ALL, … as MentraOS names them. */
-  type: string;
-  description?: string | undefined;
+/** Records of one kind, by the key that each carries. Every call is atomic and lasting when it has settled. */
+export interface Collection<T> {
+  /** In the order of their keys. */
+  all(): Promise<T[]>;
+  get(key: string): Promise<T | undefined>;
+  /** Replaces the record with the same key. */
+  put(record: T): Promise<void>;
+  /** True when there was one: of two that delete the same record, one hears true. */
+  delete(key: string): Promise<boolean>;
 }
 
-export type AppType = 'standard' | 'background' | 'system_dashboard';
-
-export interface RegisteredApp {
-  packageName: string;
-  /** Base of the app's own HTTP server, no trailing slash; absent for built-in apps, which have no webhook. */
-  publicUrl?: string | undefined;
-  /** Hex SHA-256; the key itself is never stored. */
-  hashedApiKey: string;
-  permissions: AppPermission[];
-  appType: AppType;
-  /** Sent in the acknowledgement of the app's connection. */
-  settings: Record<string, unknown>[];
-}
-
-/** One live input that exists, or may exist, at the provider. */
-export interface LedgerEntry {
-  streamId: string;
-  /** Absent while the creation is under way, or when a crash hid its outcome. */
-  liveInputUid?: string | undefined;
-  /** True once it has to go. */
-  doomed: boolean;
-  keepRecordings: boolean;
-  createdAtMs: number;
-}
-
-export interface Store {
-  apps(): Promise<RegisteredApp[]>;
-  app(packageName: string): Promise<RegisteredApp | undefined>;
-  putApp(app: RegisteredApp): Promise<void>;
-  /** True when there was one. */
-  deleteApp(packageName: string): Promise<boolean>;
-
-  ledger(): Promise<LedgerEntry[]>;
-  putLedgerEntry(entry: LedgerEntry): Promise<void>;
-  deleteLedgerEntry(streamId: string): Promise<void>;
-
-  value(name: string): Promise<string | undefined>;
-  putValue(name: string, value: string): Promise<void>;
-
-  close(): Promise<void>;
-}
+export type Store = {
+  readonly [Kind in keyof typeof recordKinds]: Collection<z.output<(typeof recordKinds)[Kind]['schema']>>;
+} & { close(): Promise<void> };

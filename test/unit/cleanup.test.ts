@@ -45,10 +45,10 @@ describe('deletion', () => {
   it('goes by the order of the contract, and strikes the entry out at the end [11]', async () => {
     const { cleanup, store, done, clock } = world();
     await cleanup.intend('m1');
-    expect(await store.ledger()).toMatchObject([{ streamId: 'm1', doomed: false }]);
+    expect(await store.ledger.all()).toMatchObject([{ streamId: 'm1', doomed: false }]);
     await cleanup.created('m1', 'uid-1');
     await settle();
-    expect([done, (await store.ledger())[0]?.liveInputUid]).toEqual([[], 'uid-1']);
+    expect([done, (await store.ledger.all())[0]?.liveInputUid]).toEqual([[], 'uid-1']);
     cleanup.discard('m1');
     await settle();
     expect(done).toEqual([
@@ -58,7 +58,7 @@ describe('deletion', () => {
       'delete output-1',
       'delete uid-1',
     ]);
-    expect([await store.ledger(), cleanup.pending(), clock.pending()]).toEqual([[], [], []]);
+    expect([await store.ledger.all(), cleanup.pending(), clock.pending()]).toEqual([[], [], []]);
   });
 
   it('keeps recordings when it is to', async () => {
@@ -79,9 +79,9 @@ describe('deletion', () => {
     cleanup.discard('m1');
     await clock.advance(19_000);
     expect(done.filter((what) => what.startsWith('delete'))).toEqual([]);
-    expect(await store.ledger()).toMatchObject([{ doomed: true }]);
+    expect(await store.ledger.all()).toMatchObject([{ doomed: true }]);
     await clock.advance(60_000);
-    expect([done.at(-1), await store.ledger()]).toEqual(['delete uid-1', []]);
+    expect([done.at(-1), await store.ledger.all()]).toEqual(['delete uid-1', []]);
   });
 
   it('repeats until the provider answers, and takes what is gone for done', async () => {
@@ -129,20 +129,20 @@ describe('deletion', () => {
     await cleanup.created('m1', undefined);
     cleanup.discard('m1');
     await clock.advance(20_000);
-    expect(await store.ledger()).toMatchObject([{ streamId: 'm1' }]);
+    expect(await store.ledger.all()).toMatchObject([{ streamId: 'm1' }]);
     provider.inputs = [{ uid: 'late', streamId: 'm1' }];
     await clock.advance(40_000);
-    expect([done.at(-1), await store.ledger()]).toEqual(['delete late', []]);
+    expect([done.at(-1), await store.ledger.all()]).toEqual(['delete late', []]);
     await cleanup.intend('m2');
     await cleanup.created('m2', undefined);
     cleanup.discard('m2');
     await clock.advance(180_000);
-    expect([await store.ledger(), cleanup.pending(), clock.pending()]).toEqual([[], [], []]);
+    expect([await store.ledger.all(), cleanup.pending(), clock.pending()]).toEqual([[], [], []]);
   });
 
   it('forgets an intent that could not be written', async () => {
     const { cleanup, store, clock } = world();
-    store.putLedgerEntry = () => Promise.reject(new Error('disk full'));
+    store.ledger.put = () => Promise.reject(new Error('disk full'));
     await expect(cleanup.intend('m1')).rejects.toThrow('disk full');
     cleanup.discard('m1');
     await clock.advance(1_000);
@@ -155,7 +155,7 @@ describe('deletion', () => {
     await cleanup.refused('m1');
     cleanup.discard('m1');
     await settle();
-    expect([done, await store.ledger()]).toEqual([[], []]);
+    expect([done, await store.ledger.all()]).toEqual([[], []]);
   });
 });
 
@@ -173,7 +173,7 @@ describe('another process', () => {
     await next.start();
     await settle();
     expect(done.filter((what) => what.startsWith('delete uid'))).toEqual(['delete uid-1', 'delete uid-2']);
-    expect(await store.ledger()).toEqual([]);
+    expect(await store.ledger.all()).toEqual([]);
   });
 
   it('waits at the close for a creation that is under way', async () => {
@@ -185,7 +185,7 @@ describe('another process', () => {
     await cleanup.created('m1', 'uid-1');
     await clock.advance(200);
     await closing;
-    expect([done.at(-1), await store.ledger()]).toEqual(['delete uid-1', []]);
+    expect([done.at(-1), await store.ledger.all()]).toEqual(['delete uid-1', []]);
   });
 
   it('minds no store that is closed under a deletion', async () => {
@@ -217,6 +217,6 @@ describe('another process', () => {
     const closing = cleanup.close(1_000);
     await clock.advance(1_200);
     await closing;
-    expect([await store.ledger(), clock.pending()]).toMatchObject([[{ streamId: 'm1', doomed: true }], []]);
+    expect([await store.ledger.all(), clock.pending()]).toMatchObject([[{ streamId: 'm1', doomed: true }], []]);
   });
 });

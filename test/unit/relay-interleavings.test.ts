@@ -219,7 +219,7 @@ it('keeps its promises in any order of events', async () => {
         await settle();
         expect(w.streams.snapshots().length).toBeLessThanOrEqual(1);
         const living = w.streams.snapshots().filter(({ state }) => !['stopped', 'failed', 'stopping'].includes(state));
-        const doomed = (await w.store.ledger()).filter((entry) => entry.doomed);
+        const doomed = (await w.store.ledger.all()).filter((entry) => entry.doomed);
         expect(w.cleanup.pending().length).toBeLessThanOrEqual(
           living.length + doomed.length + w.provider.creating.length + 1,
         );
@@ -241,7 +241,7 @@ it('keeps its promises in any order of events', async () => {
       }
       expect(w.defects).toEqual([]);
       expect([w.streams.snapshots(), w.sessions.all(), w.playback.open()]).toEqual([[], [], []]);
-      expect([await w.store.ledger(), w.cleanup.pending(), [...w.provider.existing]]).toEqual([[], [], []]);
+      expect([await w.store.ledger.all(), w.cleanup.pending(), [...w.provider.existing]]).toEqual([[], [], []]);
       expect(w.clock.pending()).toEqual([]);
     }),
     { numRuns: 80 },

@@ -2,8 +2,8 @@ import { mkdtempSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { LedgerEntry, RegisteredApp } from '../../cloud/store/records.ts';
 import { createSqliteStore } from '../../cloud/store/sqlite-store.ts';
-import type { LedgerEntry, RegisteredApp } from '../../cloud/store/store.ts';
 
 const app: RegisteredApp = {
   packageName: 'com.a',
@@ -36,22 +36,29 @@ describe('the SQLite store', () => {
   it('keeps everything over a restart, in a file for its owner alone', async () => {
     const file = join(folder, 'deep', 'relay.db');
     const first = createSqliteStore({ file });
-    await first.putApp(app);
-    await first.putLedgerEntry(entry);
-    await first.putLedgerEntry({ ...entry, liveInputUid: 'uid', doomed: true });
-    await first.putValue('secret', 'one');
-    await first.putValue('secret', 'two');
+    await first.apps.put(app);
+    await first.ledger.put(entry);
+    await first.ledger.put({ ...entry, liveInputUid: 'uid', doomed: true });
+    await first.values.put({ name: 'secret', value: 'one' });
+    await first.values.put({ name: 'secret', value: 'two' });
     await first.close();
     await first.close();
     expect(statSync(file).mode & 0o777).toBe(0o600);
     const second = createSqliteStore({ file });
-    expect(await second.app('com.a')).toEqual(app);
-    expect(await second.apps()).toEqual([app]);
-    expect(await second.ledger()).toEqual([{ ...entry, liveInputUid: 'uid', doomed: true }]);
-    expect([await second.value('secret'), await second.value('none')]).toEqual(['two', undefined]);
-    expect([await second.deleteApp('com.a'), await second.deleteApp('com.a')]).toEqual([true, false]);
-    await second.deleteLedgerEntry('m1');
-    expect([await second.ledger(), await second.apps(), await second.app('com.a')]).toEqual([[], [], undefined]);
+    expect(await second.apps.get('com.a')).toEqual(app);
+    expect(await second.apps.all()).toEqual([app]);
+    expect(await second.ledger.all()).toEqual([{ ...entry, liveInputUid: 'uid', doomed: true }]);
+    expect([await second.values.get('secret'), await second.values.get('none')]).toEqual([
+      { name: 'secret', value: 'two' },
+      undefined,
+    ]);
+    expect([await second.apps.delete('com.a'), await second.apps.delete('com.a')]).toEqual([true, false]);
+    await second.ledger.delete('m1');
+    expect([await second.ledger.all(), await second.apps.all(), await second.apps.get('com.a')]).toEqual([
+      [],
+      [],
+      undefined,
+    ]);
     await second.close();
   });
 });

@@ -1,0 +1,126 @@
+/**
+ * The records that outlive a process, with the schemas they are checked by on the way in: what an older version wrote
+ * is not trusted. Three of them hold secrets (a stream's publish URL, a named value, an app's hashed key).
+ */
+import { z } from 'zod';
+import { playbackUrls } from '../../shared/protocol/app-messages.ts';
+
+const registeredApp = z.object({
+  packageName: z.string(),
+  /** Base of the app's own HTTP server, no trailing slash; absent for built-in apps, which have no webhook. */
+  publicUrl: z.string().optional(),
+  /** Hex SHA-256; the key itself is never stored. */
+  hashedApiKey: z.string(),
+  /** MICROPHONE, CAMERA, ALL, … as MentraOS names them. */
+  permissions: z.array(z.object({ type: z.string(), description: z.string().optional() })),
+  appType: z.enum(['standard', 'background', 'system_dashboard']),
+  /** What the glasses need to have; checked before a start once their model is known. */
+  hardwareRequirements: z
+    .array(z.object({ type: z.string(), level: z.enum(['REQUIRED', 'OPTIONAL']), description: z.string().optional() }))
+    .optional(),
+  /** Sent in the acknowledgement of the app's connection. */
+  settings: z.array(z.record(z.string(), z.unknown())),
+});
+export type RegisteredApp = z.output<typeof registeredApp>;
+export type AppPermission = RegisteredApp['permissions'][number];
+export type AppType = RegisteredApp['appType'];
+
+/** One live input that exists, or may exist, at the provider. */
+const ledgerEntry = z.object({
+  streamId: z.string(),
+  /** Absent while the creation is under way, or when a crash hid its outcome. */
+  liveInputUid: z.string().optional(),
+  /** True once it has to go. */
+  doomed: z.boolean(),
+  keepRecordings: z.boolean(),
+  createdAtMs: z.number(),
+});
+export type LedgerEntry = z.output<typeof ledgerEntry>;
+
+/** A stream that goes on over a restart of the relay; gone when it ends. Times are wall clock. */
+const streamRecord = z.object({
+  streamId: z.string(),
+  userId: z.string(),
+  kind: z.enum(['managed', 'unmanaged']),
+  /** As the first app asked, without destinations. */
+  request: z.record(z.string(), z.unknown()),
+  createdAtMs: z.number(),
+  viewers: z.array(z.object({ id: z.string(), requestedAtMs: z.number() })),
+  /** Absent until the ingest is made. `publishUrl` holds the stream key: a secret. */
+  ingest: z
+    .object({
+      liveInputUid: z.string().optional(),
+      publishUrl: z.string(),
+      urls: playbackUrls.optional(),
+      keyFrameIntervalMs: z.number().optional(),
+    })
+    .optional(),
+  /** Restream destinations with their keys: secrets. */
+  outputs: z.array(
+    z.object({ outputId: z.string(), url: z.string(), name: z.string().optional(), addedBy: z.string() }),
+  ),
+  /** START has reached the glasses. */
+  isStarted: z.boolean(),
+  /** From the request to the first proof of a picture; absent while there was none. */
+  liveMs: z.number().optional(),
+});
+export type StreamRecord = z.output<typeof streamRecord>;
+
+/** An app that runs for a user; gone when it is stopped or gives up. */
+const appSessionRecord = z.object({
+  sessionId: z.string(),
+  userId: z.string(),
+  packageName: z.string(),
+  restarts: z.number(),
+});
+export type AppSessionRecord = z.output<typeof appSessionRecord>;
+
+/** A core token that was issued; the token itself is not kept. */
+const issuedToken = z.object({
+  /** The token's `jti`. */
+  tokenId: z.string(),
+  userId: z.string(),
+  /** What it is for, in the operator's words. */
+  label: z.string().optional(),
+  issuedAtMs: z.number(),
+  /** Absent: it does not expire. */
+  expiresAtMs: z.number().optional(),
+  revokedAtMs: z.number().optional(),
+});
+export type IssuedToken = z.output<typeof issuedToken>;
+
+/** A one-time code by which glasses get their core token. */
+const enrolment = z.object({
+  /** Hex SHA-256 of the code. */
+  hashedCode: z.string(),
+  userId: z.string(),
+  label: z.string().optional(),
+  expiresAtMs: z.number(),
+  /** Of the token that it will give. */
+  tokenLifetimeSeconds: z.number().optional(),
+});
+export type Enrolment = z.output<typeof enrolment>;
+
+/** What one app keeps for one user (the SDK's `session.simpleStorage`). */
+const appStorage = z.object({ packageName: z.string(), userId: z.string(), data: z.record(z.string(), z.string()) });
+export type AppStorage = z.output<typeof appStorage>;
+
+const namedValue = z.object({ name: z.string(), value: z.string() });
+export type NamedValue = z.output<typeof namedValue>;
+
+const kind = <T extends object>(schema: z.ZodType<T>, keyOf: (record: T) => string) => ({ schema, keyOf });
+
+/** Every kind of record: its schema and its key. */
+export const recordKinds = {
+  apps: kind(registeredApp, ({ packageName }) => packageName),
+  ledger: kind(ledgerEntry, ({ streamId }) => streamId),
+  streams: kind(streamRecord, ({ streamId }) => streamId),
+  appSessions: kind(appSessionRecord, ({ sessionId }) => sessionId),
+  tokens: kind(issuedToken, ({ tokenId }) => tokenId),
+  enrolments: kind(enrolment, ({ hashedCode }) => hashedCode),
+  appStorage: kind(appStorage, ({ packageName, userId }) => appStorageKey(packageName, userId)),
+  values: kind(namedValue, ({ name }) => name),
+};
+
+/** A package name has no space. */
+export const appStorageKey = (packageName: string, userId: string): string => `${packageName} ${userId}`;
