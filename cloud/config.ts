@@ -6,7 +6,8 @@ import { z } from 'zod';
 import { GlasscastError } from '../shared/errors.ts';
 import { logLevels } from '../shared/log.ts';
 import { Secret } from '../shared/secrets.ts';
-import { createSettings } from '../shared/settings.ts';
+import { createSettings, type Settings } from '../shared/settings.ts';
+import type { RelayProvider } from './relay.ts';
 
 const port = z.coerce.number().int().min(0).max(65_535);
 const secret = (minChars: number) =>
@@ -16,6 +17,8 @@ const secret = (minChars: number) =>
     .transform((text) => new Secret(text));
 const yesNo = z.enum(['true', 'false', '1', '0', 'yes', 'no']).transform((word) => ['true', '1', 'yes'].includes(word));
 const milliseconds = z.coerce.number().int().min(100).max(3_600_000);
+
+const CLOUDFLARE_API = 'https://api.cloudflare.com/client/v4';
 
 const schema = z.strictObject({
   host: z.string().min(1).default('127.0.0.1').describe('Address to listen on; 0.0.0.0 for every interface'),
@@ -39,12 +42,16 @@ const schema = z.strictObject({
     .min(1)
     .optional()
     .describe('JSON file of apps: packageName to {publicUrl, apiKey, permissions, …}'),
-  cloudflareAccountId: z.string().min(1).max(64).optional().describe('Cloudflare account; default: the local Stream'),
-  cloudflareApiToken: secret(8).optional().describe('Cloudflare API token with Stream Edit'),
+  provider: z
+    .enum(['cloudflare', 'local'])
+    .optional()
+    .describe('cloudflare or local; default: cloudflare when an account is named, else a local Stream as our child'),
+  cloudflareAccountId: z.string().min(1).max(64).optional().describe('Account at Cloudflare, or of a local Stream'),
+  cloudflareApiToken: secret(8).optional().describe('API token with Stream Edit, or the token of that local Stream'),
   cloudflareApiBaseUrl: z
     .url({ protocol: /^https?$/ })
-    .default('https://api.cloudflare.com/client/v4')
-    .describe('Base of the Cloudflare API'),
+    .default(CLOUDFLARE_API)
+    .describe('Base of the Stream API; of a local Stream that runs elsewhere: http://HOST:8788/client/v4'),
   keepRecordings: yesNo.default(false).describe('Leave recordings at the provider when a stream ends'),
   deleteRecordingAfterDays: z.coerce
     .number()
@@ -64,26 +71,53 @@ const schema = z.strictObject({
   sessionGraceMs: milliseconds.default(60_000).describe('For glasses to come back before their session ends'),
 });
 
-export type RelayConfig = z.output<typeof schema>;
+type Values = z.output<typeof schema>;
 
-export const relaySettings = createSettings({
+export type RelayConfig = Omit<Values, 'provider' | `cloudflare${string}`> & {
+  /** Undefined: a local Stream as our child. */
+  provider: RelayProvider | undefined;
+};
+
+const settings = createSettings({
   schema,
   prefix: 'GLASSCAST_',
-  // They may share the environment.
-  foreignPrefixes: ['GLASSCAST_LOCAL_STREAM_', 'GLASSCAST_AGENT_'],
+  // They may share the environment: the other programs' settings, and those of the command line.
+  foreignPrefixes: ['GLASSCAST_LOCAL_STREAM_', 'GLASSCAST_AGENT_', 'GLASSCAST_URL', 'GLASSCAST_APP_API_KEY'],
   environmentOnly: ['adminToken', 'coreTokenSecret', 'cloudflareApiToken'],
   about: 'The relay: smart glasses to live video. GLASSCAST_LOCAL_STREAM_* are settings of its local Stream.',
   usage: 'npm run relay',
+  notes: [
+    'SIGINT (Ctrl-C) ends every stream and cleans up at the provider. SIGTERM is a restart: streams stay as they are for',
+    'the next process on the same data folder; glasses and apps are told to come back (close code 1012). A second signal',
+    'does not wait.',
+  ].join('\n'),
 });
 
-/** @throws GlasscastError INVALID_CONFIG */
-export function readConfig(args: readonly string[], environment: NodeJS.ProcessEnv): RelayConfig | 'help' {
-  const config = relaySettings.read(args, environment);
-  if (config === 'help') return config;
-  const { cloudflareAccountId, cloudflareApiToken } = config;
-  if ((cloudflareAccountId === undefined) !== (cloudflareApiToken === undefined)) {
-    const reason = '--cloudflare-account-id and GLASSCAST_CLOUDFLARE_API_TOKEN belong together';
+export const relaySettings: Settings<RelayConfig> = {
+  ...settings,
+  read(args, environment) {
+    const values = settings.read(args, environment);
+    if (values === 'help') return values;
+    const { provider, cloudflareAccountId, cloudflareApiToken, cloudflareApiBaseUrl, ...rest } = values;
+    return { ...rest, provider: chosenProvider(values) };
+  },
+};
+
+/** @throws GlasscastError INVALID_CONFIG when only half of a provider is named */
+function chosenProvider(values: Values): RelayProvider | undefined {
+  const { provider, cloudflareAccountId: accountId, cloudflareApiToken: apiToken, cloudflareApiBaseUrl } = values;
+  const isElsewhere = cloudflareApiBaseUrl !== CLOUDFLARE_API;
+  const named = [accountId !== undefined, apiToken !== undefined, isElsewhere];
+  if (provider !== 'cloudflare' && !named.includes(true)) return undefined;
+  const kind = provider ?? 'cloudflare';
+  const missing = [
+    ...(accountId === undefined ? ['--cloudflare-account-id'] : []),
+    ...(apiToken === undefined ? ['GLASSCAST_CLOUDFLARE_API_TOKEN'] : []),
+    ...(kind === 'local' && !isElsewhere ? ["--cloudflare-api-base-url with the local Stream's address"] : []),
+  ];
+  if (accountId === undefined || apiToken === undefined || missing.length > 0) {
+    const reason = `the provider ${kind} lacks ${missing.join(' and ')}; name all of it, or nothing for a local Stream as our child`;
     throw new GlasscastError('INVALID_CONFIG', { reason });
   }
-  return config;
+  return { kind, apiBaseUrl: cloudflareApiBaseUrl.replace(/\/+$/, ''), accountId, apiToken };
 }

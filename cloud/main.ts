@@ -1,6 +1,6 @@
 /**
- * The relay as a program: reads its settings, starts the local Stream when no Cloudflare account is configured, runs
- * until a signal. Exit code 0 after a clean end, 1 when it could not start.
+ * The relay as a program: reads its settings, starts a local Stream unless another provider is named, runs until a signal.
+ * SIGINT ends every stream; SIGTERM leaves them to the next process. Exit code 0 after either, 1 when it could not start.
  */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -8,15 +8,16 @@ import { type ChildSpawner, createChildSpawner } from '../shared/child-process.t
 import { type Clock, createSystemClock } from '../shared/clock.ts';
 import { errorText, GlasscastError } from '../shared/errors.ts';
 import { createLog, type Log } from '../shared/log.ts';
-import { runProgram, untilSignal } from '../shared/program.ts';
+import { type Ending, runProgram, untilSignal } from '../shared/program.ts';
 import { createRedactor } from '../shared/secrets.ts';
+import type { EffectiveSettings } from '../shared/settings.ts';
 import { newSecret } from './access/credentials.ts';
-import { type RelayConfig, readConfig, relaySettings } from './config.ts';
+import { type RelayConfig, relaySettings } from './config.ts';
 import { registerConsolePage } from './http/console-page.ts';
 import { createLocalStreamChild } from './provider/local-stream-child.ts';
 import { createRelay, type RelayProvider } from './relay.ts';
 
-async function run(config: RelayConfig): Promise<void> {
+async function run(config: RelayConfig, effective: EffectiveSettings): Promise<void> {
   const clock = createSystemClock();
   const redactor = createRedactor();
   const log = createLog({
@@ -26,14 +27,15 @@ async function run(config: RelayConfig): Promise<void> {
     pretty: Boolean(process.stderr.isTTY),
   });
   const children = createChildSpawner({ clock, log, redactor });
-  const closers: (() => Promise<void>)[] = [children.close];
-  const closeAll = async () => {
-    for (const close of closers.splice(0).reverse()) await close();
+  log.info({ ...effective, provider: config.provider?.kind ?? 'local, as a child' }, 'relay-config');
+  const closers: ((ending: Ending) => Promise<void>)[] = [children.close];
+  const closeAll = async (ending: Ending) => {
+    for (const close of closers.splice(0).reverse()) await close(ending);
   };
   const { ended, isEnding } = untilSignal(clock, closeAll);
   try {
     const appsFile = config.appsFile === undefined ? undefined : await readAppsFile(config.appsFile);
-    const provider = await startProvider(config, { children, clock, log, closers });
+    const provider = config.provider ?? (await startLocalStream(config, { children, clock, log, closers }));
     const adminToken = config.adminToken ?? newSecret();
     const { startDeadlineMs, adminToken: given, logLevel: _, appsFile: __, ...settings } = config;
     const relay = createRelay({
@@ -45,26 +47,29 @@ async function run(config: RelayConfig): Promise<void> {
       pages: registerConsolePage,
       ...{ clock, log, redactor },
     });
-    closers.push(relay.close);
+    closers.push((_ending) => relay.close());
     const { url } = await relay.start();
     // Once, on standard output, and never in the log.
     process.stdout.write(`Relay ready: ${url}\n${given ? '' : `Admin token: ${adminToken.reveal()}\n`}`);
   } catch (error) {
-    await closeAll();
+    // Whatever an earlier process left running is not this failure's to end.
+    await closeAll('restart');
     // A signal during the start makes it fail: that is the clean end that was asked for.
     if (!isEnding()) throw error;
   }
-  await ended;
-  // What the start had built by then and nobody had closed.
-  await closeAll();
+  // What the start had built by the time of the signal and nobody had closed.
+  await closeAll(await ended);
 }
 
-async function startProvider(
+async function startLocalStream(
   config: RelayConfig,
-  parts: { children: ChildSpawner; clock: Clock; log: Log; closers: (() => Promise<void>)[] },
+  parts: {
+    children: ChildSpawner;
+    clock: Clock;
+    log: Log;
+    closers: ((ending: Ending) => Promise<void>)[];
+  },
 ): Promise<RelayProvider> {
-  const { cloudflareAccountId: accountId, cloudflareApiToken: apiToken, cloudflareApiBaseUrl: apiBaseUrl } = config;
-  if (accountId !== undefined && apiToken !== undefined) return { kind: 'cloudflare', apiBaseUrl, accountId, apiToken };
   const { children, clock, log, closers } = parts;
   const localStream = createLocalStreamChild({
     spawn: children.spawn,
@@ -88,4 +93,4 @@ async function readAppsFile(file: string): Promise<string> {
   }
 }
 
-await runProgram({ read: readConfig, help: relaySettings.help }, run);
+await runProgram(relaySettings, run);

@@ -8,17 +8,19 @@ import { errorText, GlasscastError } from '../shared/errors.ts';
 import { createLog } from '../shared/log.ts';
 import { runProgram, untilSignal } from '../shared/program.ts';
 import { createRedactor } from '../shared/secrets.ts';
+import type { EffectiveSettings } from '../shared/settings.ts';
 import { createAgent } from './agent.ts';
 import { parseCaptureSource } from './capture-source.ts';
 import { type AgentConfig, agentSettings } from './config.ts';
 
-async function run(config: AgentConfig): Promise<void> {
+async function run(config: AgentConfig, effective: EffectiveSettings): Promise<void> {
   const { source: sourceText, microphone, caFile, logLevel, modelName, ...settings } = config;
   const source = parseCaptureSource(sourceText, microphone);
   const ca = caFile === undefined ? undefined : await readCaFile(caFile);
   const clock = createSystemClock();
   const redactor = createRedactor();
   const log = createLog({ program: 'agent', level: logLevel, redactor, pretty: Boolean(process.stderr.isTTY) });
+  log.info(effective, 'agent-config');
   const agent = createAgent({
     ...settings,
     modelName: modelName ?? (source.kind === 'camera' ? 'Glasscast' : 'Glasscast Simulator'),

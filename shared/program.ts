@@ -1,46 +1,55 @@
 /** What our programs share at their outermost edge: how they begin, and how a signal ends them. */
 import type { Clock } from './clock.ts';
 import { asGlasscastError } from './errors.ts';
-import type { Settings } from './settings.ts';
+import type { EffectiveSettings, Settings } from './settings.ts';
 
 /** One key press can arrive twice: from the terminal, and passed on by npm. */
 const SAME_KEY_PRESS_MS = 1000;
 
+/** `end`: for good (Ctrl-C). `restart`: another process takes over soon; what it can take over is left as it is. */
+export type Ending = 'end' | 'restart';
+
 /**
- * Resolves when SIGINT, SIGTERM or `end()` has been followed by a complete `close`. A second signal that is not the first
- * one's echo means impatience: the process exits at once with code 1 (its children die with it).
+ * `ended` settles when a signal or `end()` has been followed by a complete `close`: SIGINT and `end()` end, SIGTERM restarts, as
+ * service managers send it. A second signal that is not the first one's echo means impatience: the process exits at once
+ * with code 1 (its children die with it).
  */
 export function untilSignal(
   clock: Clock,
-  close: () => Promise<void>,
-): { ended: Promise<void>; end: () => void; isEnding: () => boolean } {
-  let finish = () => {};
-  const ended = new Promise<void>((resolve) => {
+  close: (ending: Ending) => Promise<void>,
+): { ended: Promise<Ending>; end: () => void; isEnding: () => boolean } {
+  let finish = (_ending: Ending) => {};
+  const ended = new Promise<Ending>((resolve) => {
     finish = resolve;
   });
   let firstMs: number | undefined;
-  const end = () => {
+  const begin = (ending: Ending) => {
     if (firstMs === undefined) {
       firstMs = clock.monotonicMs();
-      void close().finally(finish);
+      void close(ending).finally(() => finish(ending));
     } else if (clock.monotonicMs() - firstMs > SAME_KEY_PRESS_MS) {
       process.exit(1);
     }
   };
+  const end = () => begin('end');
   process.on('SIGINT', end);
-  process.on('SIGTERM', end);
+  process.on('SIGTERM', () => begin('restart'));
   return { ended, end, isEnding: () => firstMs !== undefined };
 }
 
-/** Reads the settings and runs; `--help` only tells. Exit code 0 after a clean end, 1 with one line on standard error. */
+/**
+ * Reads the settings and runs; `--help` only tells. `run` also gets the account of the settings in effect, for its log.
+ * Exit code 0 after a clean end or restart, 1 with one line on standard error.
+ */
 export async function runProgram<Config>(
-  settings: Pick<Settings<Config>, 'read' | 'help'>,
-  run: (config: Config) => Promise<void>,
+  settings: Pick<Settings<Config>, 'read' | 'describe' | 'help'>,
+  run: (config: Config, effective: EffectiveSettings) => Promise<void>,
 ): Promise<never> {
+  const args = process.argv.slice(2);
   try {
-    const config = settings.read(process.argv.slice(2), process.env);
+    const config = settings.read(args, process.env);
     if (config === 'help') process.stdout.write(settings.help());
-    else await run(config);
+    else await run(config, settings.describe(args, process.env));
     // Signal listeners and idle keep-alive connections must not hold the process.
     process.exit();
   } catch (error) {

@@ -1,10 +1,15 @@
 /**
- * Settings of a program from one table: parser, help text and documentation in one. Flags win over the environment, both
- * over the defaults. Reads what it is given and touches no global; a secret's value never appears in an error.
+ * Settings of a program from one table: parser, help text, documentation and the account of what is in effect. Flags win
+ * over the environment, both over the defaults. Reads what it is given and touches no global; a secret's value never
+ * appears in an error or in that account.
  */
 import { parseArgs } from 'node:util';
 import { z } from 'zod';
 import { GlasscastError } from './errors.ts';
+import { Secret } from './secrets.ts';
+
+/** Of a URL: `https://user:password@host`. */
+const USER_INFO = /\b([a-z][a-z0-9+.-]*:\/\/)[^\s/]*@/gi;
 
 type Environment = Record<string, string | undefined>;
 
@@ -23,6 +28,8 @@ export interface SettingsTable<Shape extends z.ZodRawShape> {
   about: string;
   /** How it is called, e.g. `npm run agent`. */
   usage: string;
+  /** Last lines of the help: what the flags alone do not tell. */
+  notes?: string;
 }
 
 export interface Setting {
@@ -33,12 +40,21 @@ export interface Setting {
   fallback: string | undefined;
 }
 
+/** What is in effect and where it came from, fit for a log: secrets are `***`, user info is gone from URLs. */
+export interface EffectiveSettings {
+  flags: Readonly<Record<string, unknown>>;
+  environment: Readonly<Record<string, unknown>>;
+  defaults: Readonly<Record<string, unknown>>;
+}
+
 export interface Settings<Values> {
   /**
    * @returns `help` when it was asked for.
    * @throws GlasscastError INVALID_CONFIG naming every key that is wrong or unknown, never a value.
    */
   read(args: readonly string[], environment: Environment): Values | 'help';
+  /** @throws as `read` */
+  describe(args: readonly string[], environment: Environment): EffectiveSettings;
   /** The text of --help. */
   help(): string;
   list(): Setting[];
@@ -64,30 +80,55 @@ export function createSettings<Shape extends z.ZodRawShape>(
     return setting ? (setting.flag ? `--${setting.flag}` : setting.environmentName) : String(key);
   };
 
+  /** Each value as it was given, and where. */
+  function collect(args: readonly string[], environment: Environment) {
+    const flagged = readFlags(args, flags);
+    if (flagged.help) return 'help';
+    const known = new Set(settings.map(({ environmentName }) => environmentName));
+    const isUnknown = (name: string) =>
+      name.startsWith(prefix) && !known.has(name) && !foreignPrefixes.some((other) => name.startsWith(other));
+    const unknown = Object.keys(environment).filter(isUnknown);
+    if (unknown.length > 0) throw new GlasscastError('INVALID_CONFIG', { reason: `unknown ${unknown.join(', ')}` });
+    const given = new Map<string, { text: unknown; from: 'flags' | 'environment' }>();
+    for (const [alias, key] of Object.entries(aliases)) {
+      if (environment[alias]) given.set(key, { text: environment[alias], from: 'environment' });
+    }
+    for (const { key, flag, environmentName } of settings) {
+      const asFlag = flag && flagged[flag];
+      const text = asFlag ?? environment[environmentName];
+      if (text === undefined || text === '') continue;
+      given.set(key, { text, from: asFlag === undefined ? 'environment' : 'flags' });
+    }
+    return given;
+  }
+  function parse(given: Exclude<ReturnType<typeof collect>, 'help'>) {
+    const parsed = schema.safeParse(Object.fromEntries([...given].map(([key, { text }]) => [key, text])));
+    if (parsed.success) return parsed.data;
+    const wrong = parsed.error.issues.map(({ path, message }) => {
+      const setting = settings.find(({ key }) => key === path[0]);
+      // By the name it was given under.
+      const isFlag = given.get(String(path[0]))?.from === 'flags';
+      return `${isFlag || !setting ? nameOf(path[0]) : setting.environmentName}: ${message}`;
+    });
+    throw new GlasscastError('INVALID_CONFIG', { reason: wrong.join('; ') });
+  }
+
   return {
     read(args, environment) {
-      const given = readFlags(args, flags);
-      if (given.help) return 'help';
-      const known = new Set(settings.map(({ environmentName }) => environmentName));
-      const isUnknown = (name: string) =>
-        name.startsWith(prefix) && !known.has(name) && !foreignPrefixes.some((other) => name.startsWith(other));
-      const unknown = Object.keys(environment).filter(isUnknown);
-      if (unknown.length > 0) throw new GlasscastError('INVALID_CONFIG', { reason: `unknown ${unknown.join(', ')}` });
-      const values: Record<string, unknown> = {};
-      for (const [alias, key] of Object.entries(aliases)) if (environment[alias]) values[key] = environment[alias];
-      for (const { key, flag, environmentName } of settings) {
-        const value = (flag && given[flag]) ?? environment[environmentName];
-        if (value !== undefined && value !== '') values[key] = value;
+      const given = collect(args, environment);
+      return given === 'help' ? given : parse(given);
+    },
+    describe(args, environment) {
+      const given = collect(args, environment);
+      const effective = { flags: {}, environment: {}, defaults: {} } satisfies EffectiveSettings;
+      if (given === 'help') return effective;
+      const values: Record<string, unknown> = parse(given);
+      for (const { key } of settings) {
+        if (values[key] === undefined) continue;
+        const { from = 'defaults' } = given.get(key) ?? {};
+        Object.assign(effective[from], { [key]: printable(values[key]) });
       }
-      const parsed = schema.safeParse(values);
-      if (parsed.success) return parsed.data;
-      const wrong = parsed.error.issues.map(({ path, message }) => {
-        const setting = settings.find(({ key }) => key === path[0]);
-        // By the name it was given under.
-        const isFlag = setting?.flag !== undefined && given[setting.flag] !== undefined;
-        return `${isFlag || !setting ? nameOf(path[0]) : setting.environmentName}: ${message}`;
-      });
-      throw new GlasscastError('INVALID_CONFIG', { reason: wrong.join('; ') });
+      return effective;
     },
     help() {
       const width = Math.max(...settings.map(({ key }) => nameOf(key).length)) + 2;
@@ -96,10 +137,16 @@ export function createSettings<Shape extends z.ZodRawShape>(
           `  ${nameOf(key).padEnd(width)}${about}${fallback === undefined ? '' : ` (default ${fallback})`}`,
       );
       const ending = `Each flag may also be set as ${prefix}<FLAG_NAME>.`;
-      return [table.about, '', `Usage: ${table.usage} -- [flags]`, '', ...lines, '', ending, ''].join('\n');
+      const notes = table.notes === undefined ? [] : [table.notes, ''];
+      return [table.about, '', `Usage: ${table.usage} -- [flags]`, '', ...lines, '', ending, '', ...notes].join('\n');
     },
     list: () => settings.map(({ key: _, ...setting }) => setting),
   };
+}
+
+function printable(value: unknown): unknown {
+  if (value instanceof Secret) return String(value);
+  return typeof value === 'string' ? value.replace(USER_INFO, '$1***@') : value;
 }
 
 function readFlags(args: readonly string[], flags: readonly string[]): Record<string, string | boolean | undefined> {

@@ -7,6 +7,7 @@ import { type Clock, createSystemClock } from '../../shared/clock.ts';
 import { createLog } from '../../shared/log.ts';
 import { runProgram, untilSignal } from '../../shared/program.ts';
 import { createRedactor } from '../../shared/secrets.ts';
+import type { EffectiveSettings } from '../../shared/settings.ts';
 import { type LocalStreamConfig, localStreamSettings } from './config.ts';
 import { createLocalStream } from './server.ts';
 
@@ -20,10 +21,14 @@ export interface LocalStreamReady {
   rtmpPort: number;
 }
 
-async function run({ logLevel, holdSeconds, ...config }: LocalStreamConfig): Promise<void> {
+async function run(
+  { logLevel, holdSeconds, ...config }: LocalStreamConfig,
+  effective: EffectiveSettings,
+): Promise<void> {
   const clock = createSystemClock();
   const redactor = createRedactor();
   const log = createLog({ program: 'local-stream', level: logLevel, redactor, pretty: Boolean(process.stderr.isTTY) });
+  log.info(effective, 'local-stream-config');
   const children = createChildSpawner({ clock, log, redactor });
   const { apiToken, ffmpegPath, ...rest } = config;
   const stream = createLocalStream({
@@ -48,7 +53,7 @@ async function run({ logLevel, holdSeconds, ...config }: LocalStreamConfig): Pro
 }
 
 /** A signal, or the parent's end, closes everything. */
-function untilEnd(clock: Clock, close: () => Promise<void>): Promise<void> {
+function untilEnd(clock: Clock, close: () => Promise<void>): Promise<unknown> {
   const { ended, end } = untilSignal(clock, async () => {
     await close();
     process.removeListener('disconnect', end);

@@ -1,5 +1,11 @@
 import { describe, expect, it } from 'vitest';
-import { readConfig, relaySettings } from '../../cloud/config.ts';
+import { relaySettings } from '../../cloud/config.ts';
+
+const readConfig = relaySettings.read;
+/** An account, its token, and where a local Stream listens. */
+const account = ['--cloudflare-account-id', 'abc'];
+const token = { GLASSCAST_CLOUDFLARE_API_TOKEN: 'a-provider-token' };
+const elsewhere = ['--cloudflare-api-base-url', 'http://10.0.0.7:8788/client/v4/'];
 
 describe('the relay’s settings', () => {
   it('have defaults', () => {
@@ -9,7 +15,7 @@ describe('the relay’s settings', () => {
       dataDir: '.glasscast',
       keepRecordings: false,
       startDeadlineMs: 25_000,
-      cloudflareApiBaseUrl: 'https://api.cloudflare.com/client/v4',
+      provider: undefined,
     });
   });
 
@@ -26,9 +32,32 @@ describe('the relay’s settings', () => {
     [/--start-deadline-ms/, ['--start-deadline-ms', '31000'], {}],
     [/--nonsense/, ['--nonsense', 'x'], {}],
     [/admin-token/, ['--admin-token', 'on-the-command-line'], {}],
-    [/belong together/, ['--cloudflare-account-id', 'abc'], {}],
+    [/cloudflare lacks GLASSCAST_CLOUDFLARE_API_TOKEN/, account, {}],
+    [/cloudflare lacks --cloudflare-account-id;/, [], token],
+    [/lacks --cloudflare-account-id and GLASSCAST_CLOUDFLARE_API_TOKEN/, ['--provider', 'cloudflare'], {}],
+    [/lacks --cloudflare-account-id and GLASSCAST_CLOUDFLARE_API_TOKEN/, elsewhere, {}],
+    [/local lacks --cloudflare-api-base-url/, ['--provider', 'local', ...account], token],
+    [/local lacks GLASSCAST_CLOUDFLARE_API_TOKEN/, ['--provider', 'local', ...account, ...elsewhere], {}],
+    [/--provider/, ['--provider', 'other'], {}],
   ])('name what is wrong: %s', (message, args, env) => {
     expect(() => readConfig(args, env)).toThrow(message);
+  });
+
+  it('choose the provider: a local Stream of ours, one that runs elsewhere, or Cloudflare', () => {
+    const providerOf = (args: string[], env: Record<string, string> = {}) => {
+      const config = readConfig(args, env);
+      return config === 'help' ? config : config.provider;
+    };
+    expect(providerOf(['--provider', 'local'])).toBeUndefined();
+    expect(providerOf(account, token)).toMatchObject({
+      kind: 'cloudflare',
+      apiBaseUrl: 'https://api.cloudflare.com/client/v4',
+      accountId: 'abc',
+    });
+    const local = { kind: 'local', apiBaseUrl: 'http://10.0.0.7:8788/client/v4', accountId: 'abc' };
+    expect(providerOf(['--provider', 'local', ...account, ...elsewhere], token)).toMatchObject(local);
+    // A double of Cloudflare, with Cloudflare's pace.
+    expect(providerOf([...account, ...elsewhere], token)).toMatchObject({ ...local, kind: 'cloudflare' });
   });
 
   it('print no secret, and leave the other programs theirs', () => {
@@ -40,6 +69,16 @@ describe('the relay’s settings', () => {
       PATH: '',
     };
     expect(JSON.stringify(readConfig([], env))).not.toContain(secret);
+    const secrets = Object.fromEntries(
+      relaySettings
+        .list()
+        .filter(({ flag }) => flag === undefined)
+        .map(({ environmentName }) => [environmentName, secret]),
+    );
+    const effective = relaySettings.describe([...account], { ...env, ...secrets });
+    expect(effective.environment).toEqual({ adminToken: '***', coreTokenSecret: '***', cloudflareApiToken: '***' });
+    expect(effective).toMatchObject({ flags: { cloudflareAccountId: 'abc' }, defaults: { port: 8787 } });
+    expect(JSON.stringify(effective)).not.toContain(secret);
     const wrong = () => readConfig([], { GLASSCAST_ADMIN_TOKEN: 'short' });
     expect(wrong).toThrow(/GLASSCAST_ADMIN_TOKEN/);
     expect(wrong).not.toThrow(/short"/);
@@ -47,14 +86,22 @@ describe('the relay’s settings', () => {
 
   it('are all explained', () => {
     const help = relaySettings.help();
-    for (const word of ['--port', '--apps-file', 'GLASSCAST_ADMIN_TOKEN', 'GLASSCAST_CLOUDFLARE_API_TOKEN', '8787']) {
+    for (const word of [
+      '--port',
+      '--apps-file',
+      '--provider',
+      'SIGTERM is a restart',
+      'GLASSCAST_ADMIN_TOKEN',
+      'GLASSCAST_CLOUDFLARE_API_TOKEN',
+      '8787',
+    ]) {
       expect(help).toContain(word);
     }
     expect(help).not.toContain('--admin-token');
     expect(
       help
         .split('\n')
-        .filter((line) => line.startsWith('  '))
+        .filter((line) => line.startsWith('  -'))
         .every((line) => line.trim().split(/\s{2,}/).length > 1),
     ).toBe(true);
   });

@@ -1,13 +1,20 @@
+import { inspect } from 'node:util';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { isGlasscastError } from '../../shared/errors.ts';
+import { Secret } from '../../shared/secrets.ts';
 import { createSettings } from '../../shared/settings.ts';
 
+const secret = z
+  .string()
+  .min(8)
+  .transform((text) => new Secret(text));
 const settings = createSettings({
   schema: z.strictObject({
     listenPort: z.coerce.number().int().min(0).max(65_535).default(8000).describe('Where to listen'),
-    token: z.string().min(8).optional().describe('Opens the door'),
+    token: secret.optional().describe('Opens the door'),
+    peerUrl: z.string().optional().describe('Address of a peer'),
     tool: z.string().optional().describe('Path of the tool'),
   }),
   prefix: 'TEST_',
@@ -46,6 +53,33 @@ describe('settings', () => {
     expect(settings.read(['-h'], { TEST_COLOR: 'red' })).toBe('help');
     expect(settings.help()).toContain('--listen-port  Where to listen (default 8000)');
     expect(settings.help()).toContain('TEST_TOKEN');
+  });
+
+  it('gives an account of what is in effect and where it came from', () => {
+    const environment = { TEST_TOKEN: 'hunter2hunter2', TEST_PEER_URL: 'https://ada:pass@peer/x', TEST_TOOL: '' };
+    expect(settings.describe(['--listen-port', '2'], environment)).toEqual({
+      flags: { listenPort: 2 },
+      environment: { token: '***', peerUrl: 'https://***@peer/x' },
+      defaults: {},
+    });
+    expect(settings.describe([], { TOOL_PATH: '/a' })).toEqual({
+      flags: {},
+      environment: { tool: '/a' },
+      defaults: { listenPort: 8000 },
+    });
+    expect(() => settings.describe([], { TEST_LISTEN_PORT: 'x' })).toThrow('TEST_LISTEN_PORT');
+    expect(settings.describe(['--help'], {})).toEqual({ flags: {}, environment: {}, defaults: {} });
+  });
+
+  it('never gives a secret away, whatever it is', () => {
+    const given = fc.string({ minLength: 8 }).filter((text) => !/^[\s*]*$/.test(text) && !'listenPort'.includes(text));
+    fc.assert(
+      fc.property(given, fc.stringMatching(/^[\w!?@:#]{8,20}$/), (token, password) => {
+        const account = settings.describe([], { TEST_TOKEN: token, TEST_PEER_URL: `https://ada:${password}@peer` });
+        expect(account.environment).toEqual({ token: '***', peerUrl: 'https://***@peer' });
+        expect([JSON.stringify(account), inspect(account, { depth: 9 })].join()).not.toContain(token);
+      }),
+    );
   });
 
   it('gives values or INVALID_CONFIG for any arguments', () => {
