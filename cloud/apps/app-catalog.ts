@@ -23,6 +23,8 @@ export const permissionTypes = [
   'ALL',
 ] as const;
 
+export const hardwareTypes = ['CAMERA', 'DISPLAY', 'MICROPHONE', 'SPEAKER', 'IMU', 'BUTTON', 'LIGHT', 'WIFI'] as const;
+
 const httpUrl = z
   .url({ protocol: /^https?$/ })
   .max(2000)
@@ -42,6 +44,17 @@ export const appRegistration = z
       .default([{ type: 'CAMERA' }]),
     // Background, so that a second app can join a stream: of standard apps only one runs per user.
     appType: z.enum(['standard', 'background', 'system_dashboard']).default('background'),
+    /** What the glasses must or should have; a start is refused when something REQUIRED is missing. */
+    hardwareRequirements: z
+      .array(
+        z.strictObject({
+          type: z.enum(hardwareTypes),
+          level: z.enum(['REQUIRED', 'OPTIONAL']),
+          description: z.string().max(500).optional(),
+        }),
+      )
+      .max(50)
+      .optional(),
     settings: z.array(z.record(z.string(), z.unknown())).default([]),
   })
   .refine(({ apiKey, hashedApiKey }) => Boolean(apiKey) !== Boolean(hashedApiKey), {
@@ -66,16 +79,36 @@ export interface AppCatalog {
   /** MALFORMED_MESSAGE names the bad field. */
   put(name: string, registration: unknown): Promise<RegisteredApp>;
   delete(name: string): Promise<void>;
-  /** Takes in the text of an apps file; INVALID_CONFIG names the bad field. */
+  /**
+   * Takes in the text of an apps file and forgets the apps of an earlier file that this one does not name. An app that was
+   * also registered by REST stays. INVALID_CONFIG names the bad field, and nothing has changed.
+   */
   load(text: string): Promise<number>;
 }
 
-export function createAppCatalog({ store }: { store: Pick<Store, 'apps'> }): AppCatalog {
-  async function save(name: string, registration: z.output<typeof appRegistration>): Promise<RegisteredApp> {
-    const { apiKey, hashedApiKey, ...rest } = registration;
-    const app = { ...rest, packageName: name, hashedApiKey: hashedApiKey?.toLowerCase() ?? hashApiKey(apiKey ?? '') };
+export interface AppCatalogOptions {
+  store: Pick<Store, 'apps'>;
+  /** An app was put or, without `app`, is gone. */
+  onChange?: (packageName: string, app: RegisteredApp | undefined) => void;
+}
+
+export function createAppCatalog({ store, onChange }: AppCatalogOptions): AppCatalog {
+  async function save(
+    name: string,
+    registration: z.output<typeof appRegistration>,
+    source: RegisteredApp['source'],
+  ): Promise<RegisteredApp> {
+    const { apiKey, hashedApiKey: hash, ...rest } = registration;
+    const hashedApiKey = hash?.toLowerCase() ?? hashApiKey(apiKey ?? '');
+    const app = { ...rest, packageName: name, hashedApiKey, source };
     await store.apps.put(app);
+    onChange?.(name, app);
     return app;
+  }
+  async function remove(name: string): Promise<boolean> {
+    const isGone = await store.apps.delete(name);
+    if (isGone) onChange?.(name, undefined);
+    return isGone;
   }
 
   return {
@@ -94,17 +127,17 @@ export function createAppCatalog({ store }: { store: Pick<Store, 'apps'> }): App
         const why = name === CONSOLE_APP ? 'this app is built in' : (issue?.message ?? 'not valid');
         throw new GlasscastError('MALFORMED_MESSAGE', { reason: `${where || 'app'}: ${why}` });
       }
-      return save(name, body.data);
+      return save(name, body.data, 'rest');
     },
     async delete(name) {
-      if (!(await store.apps.delete(name))) {
-        throw new GlasscastError('PACKAGE_NOT_FOUND', { details: { packageName: name } });
-      }
+      if (!(await remove(name))) throw new GlasscastError('PACKAGE_NOT_FOUND', { details: { packageName: name } });
     },
     async load(text) {
-      const apps = readAppsFile(text);
-      for (const [name, registration] of Object.entries(apps)) await save(name, registration);
-      return Object.keys(apps).length;
+      const apps = new Map(Object.entries(readAppsFile(text)));
+      const known = new Map((await store.apps.all()).map((app) => [app.packageName, app]));
+      for (const [name, { source }] of known) if (source === 'file' && !apps.has(name)) await remove(name);
+      for (const [name, registration] of apps) await save(name, registration, known.get(name)?.source ?? 'file');
+      return apps.size;
     },
   };
 }

@@ -20,6 +20,8 @@ const registeredApp = z.object({
     .optional(),
   /** Sent in the acknowledgement of the app's connection. */
   settings: z.array(z.record(z.string(), z.unknown())),
+  /** Who wrote it: an app of the apps file goes when the file no longer names it. */
+  source: z.enum(['file', 'rest']).default('rest'),
 });
 export type RegisteredApp = z.output<typeof registeredApp>;
 export type AppPermission = RegisteredApp['permissions'][number];
@@ -66,12 +68,14 @@ const streamRecord = z.object({
 });
 export type StreamRecord = z.output<typeof streamRecord>;
 
-/** An app that runs for a user; gone when it is stopped or gives up. */
+/** An app that runs for a user, or will when the glasses are back; gone when it is stopped or gives up. */
 const appSessionRecord = z.object({
   sessionId: z.string(),
   userId: z.string(),
   packageName: z.string(),
   restarts: z.number(),
+  /** The user's session ended under it: it starts again with the next one. */
+  isDormant: z.boolean().default(false),
 });
 export type AppSessionRecord = z.output<typeof appSessionRecord>;
 

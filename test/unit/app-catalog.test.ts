@@ -18,6 +18,7 @@ describe('the app catalogue', () => {
       permissions: [{ type: 'CAMERA' }],
       appType: 'background',
       settings: [],
+      source: 'rest',
     });
     expect(JSON.stringify(app)).not.toContain('the-key');
     expect(maySeeCamera(app)).toBe(true);
@@ -34,6 +35,11 @@ describe('the app catalogue', () => {
     ['hashedApiKey', { publicUrl, hashedApiKey: 'short' }],
     ['permissions.0.type', { publicUrl, apiKey: 'k', permissions: [{ type: 'TELEPATHY' }] }],
     ['settings', { publicUrl, apiKey: 'k', settings: {} }],
+    [
+      'hardwareRequirements.0.type',
+      { publicUrl, apiKey: 'k', hardwareRequirements: [{ type: 'WINGS', level: 'REQUIRED' }] },
+    ],
+    ['hardwareRequirements.0.level', { publicUrl, apiKey: 'k', hardwareRequirements: [{ type: 'CAMERA' }] }],
     ['app', { publicUrl, apiKey: 'k', webhook: 'x' }],
     ['app', 'nonsense'],
   ])('names a bad %s', async (field, registration) => {
@@ -58,5 +64,30 @@ describe('the app catalogue', () => {
     expect((await apps.list()).map(({ packageName }) => packageName)).toEqual(['com.a', 'com.b']);
     await expect(apps.load('{')).rejects.toMatchObject({ code: 'INVALID_CONFIG' });
     await expect(apps.load('{"com.a":{"publicUrl":"x"}}')).rejects.toThrow(/com\.a\.publicUrl/);
+    expect((await apps.list()).length).toBe(2);
+  });
+
+  it('forgets what a later file leaves out, but nothing that REST has registered', async () => {
+    const changes: string[] = [];
+    const apps = createAppCatalog({
+      store: createSqliteStore({ file: ':memory:' }),
+      onChange: (name, app) => void changes.push(`${name} ${app?.source ?? 'gone'}`),
+    });
+    const registration = { publicUrl, apiKey: 'k' };
+    await apps.put('com.rest', registration);
+    await apps.load(JSON.stringify({ 'com.file': registration, 'com.both': registration, 'com.rest': registration }));
+    await apps.put('com.both', registration);
+    expect(changes.splice(0)).toEqual([
+      'com.rest rest',
+      'com.file file',
+      'com.both file',
+      'com.rest rest',
+      'com.both rest',
+    ]);
+    await apps.load('{}');
+    expect(changes.splice(0)).toEqual(['com.file gone']);
+    expect((await apps.list()).map(({ packageName }) => packageName)).toEqual(['com.both', 'com.rest']);
+    await apps.delete('com.rest');
+    expect(changes).toEqual(['com.rest gone']);
   });
 });

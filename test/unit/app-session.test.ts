@@ -26,6 +26,7 @@ function world({ permissions = [{ type: 'CAMERA' }], isKnown = true, isConnected
       permissions,
       appType: 'background',
       settings: [{ key: 'k', value: 1 }],
+      source: 'rest',
     },
     streams,
     glasses: {

@@ -12,6 +12,7 @@ const app: RegisteredApp = {
   permissions: [{ type: 'CAMERA', description: 'to see' }],
   appType: 'standard',
   settings: [{ key: 'k', value: [1] }],
+  source: 'rest',
 };
 const entry: LedgerEntry = { streamId: 'm1', doomed: false, keepRecordings: false, createdAtMs: 5 };
 
