@@ -107,6 +107,9 @@ export function createAgent(options: AgentOptions): Agent {
         log.warn({ code: message.code, reason: message.message }, 'relay-refused');
         return;
       case 'connection_ack':
+      case 'app_started':
+      case 'app_stopped':
+      case 'app_state_change':
       case 'pong':
       case 'unknown':
         return;

@@ -42,12 +42,14 @@ export interface AppSession extends Viewer {
   /** The app said that it leaves on purpose. */
   readonly isReleased: boolean;
   readonly isConnected: boolean;
-  /** Acknowledges, replaces an older socket, and tells what was missed. */
-  attach(socket: Socket<ToApp>): void;
+  /** Acknowledges, replaces an older socket, and tells what was missed. @param isReturn the app said `reconnect`. */
+  attach(socket: Socket<ToApp>, isReturn?: boolean): void;
   /** False when it was not the present socket. */
   detach(socket: Socket<ToApp>): boolean;
   receive(message: FromApp): void;
   deviceState(state: DeviceState): void;
+  /** The operator has changed the app. Without CAMERA it watches no longer. */
+  update(app: RegisteredApp): void;
   close(code: number, reason: string): void;
 }
 
@@ -58,6 +60,8 @@ export interface AppSessionOptions {
   streams: AppStreams;
   glasses: AppGlasses;
   log: Log;
+  /** It ran before the relay restarted: its SDK may still believe in a stream that is over. */
+  isResumed?: boolean;
 }
 
 export function createAppSession(options: AppSessionOptions): AppSession {
@@ -70,6 +74,7 @@ class Session implements AppSession {
   readonly packageName: string;
   readonly id: string;
   readonly #options: AppSessionOptions;
+  #app: RegisteredApp;
   #socket: Socket<ToApp> | undefined;
   #isReleased = false;
   /** For a return without a stream: the last state that found no socket, else that nothing runs any more. */
@@ -77,6 +82,8 @@ class Session implements AppSession {
 
   constructor(options: AppSessionOptions) {
     this.#options = options;
+    this.#app = options.app;
+    if (options.isResumed) this.#lastWord = stoppedStatus(undefined);
     this.sessionId = options.sessionId;
     this.userId = options.userId;
     this.packageName = options.app.packageName;
@@ -91,17 +98,17 @@ class Session implements AppSession {
     return this.#socket?.isOpen ?? false;
   }
 
-  attach(socket: Socket<ToApp>): void {
-    const { app, glasses, streams } = this.#options;
+  attach(socket: Socket<ToApp>, isReturn = false): void {
+    const { glasses, streams } = this.#options;
     const old = this.#socket;
     this.#socket = socket;
     this.#isReleased = false;
     // The reason is what keeps the SDK from reconnecting the socket that was replaced.
     old?.close(closeCodes.done, 'App stopped: replaced by a newer connection');
     socket.send({
-      type: 'tpa_connection_ack',
+      type: isReturn ? 'reconnect_ack' : 'tpa_connection_ack',
       sessionId: this.sessionId,
-      settings: app.settings,
+      settings: this.#app.settings,
       mentraosSettings: {},
       augmentosSettings: {},
       capabilities: mentraLiveCapabilities,
@@ -156,6 +163,7 @@ class Session implements AppSession {
         this.#socket?.send({ type: 'pong' });
         return;
       case 'tpa_connection_init':
+      case 'reconnect':
       case 'subscription_update':
       case 'pong':
         // Nothing that we send needs a subscription yet; a second init changes nothing.
@@ -186,6 +194,12 @@ class Session implements AppSession {
     });
   }
 
+  update(app: RegisteredApp): void {
+    const mayNoLonger = maySeeCamera(this.#app) && !maySeeCamera(app);
+    this.#app = app;
+    if (mayNoLonger) this.#options.streams.leave(this.userId, this);
+  }
+
   close(code: number, reason: string): void {
     const socket = this.#socket;
     this.#socket = undefined;
@@ -194,9 +208,9 @@ class Session implements AppSession {
   }
 
   #requestStream({ type: _, ...request }: Extract<FromApp, { type: 'managed_stream_request' }>): void {
-    const { app, glasses, streams } = this.#options;
+    const { glasses, streams } = this.#options;
     try {
-      if (!maySeeCamera(app)) throw new GlasscastError('PERMISSION_DENIED');
+      if (!maySeeCamera(this.#app)) throw new GlasscastError('PERMISSION_DENIED');
       if (!glasses.isConnected() && !glasses.isKnown()) throw new GlasscastError('GLASSES_NOT_CONNECTED');
       streams.request(this.userId, this, request, glasses);
     } catch (thrown) {

@@ -3,8 +3,8 @@
  * Normative text: PROTOCOL.md. An app is known by its socket; identity fields inside messages are never trusted.
  */
 import { z } from 'zod';
-import { audioSettings, managedStatusWords, streamLimits, videoSettings } from '../stream.ts';
-import { resolvedConfig, streamStats } from './glasses-messages.ts';
+import { audioSettings, deviceStatusWords, managedStatusWords, streamLimits, videoSettings } from '../stream.ts';
+import { glassesAnswer, streamStats } from './glasses-messages.ts';
 
 const id = z.string().max(200);
 
@@ -16,6 +16,12 @@ export const appConnectionInit = z.object({
   sessionId: z.string().max(500).optional(),
   packageName: id,
   apiKey: z.string().max(500),
+  sdkVersion: z.string().max(100).optional(),
+});
+/** 3.x: in place of another init after a drop. The app has named itself in the headers of the upgrade. */
+export const reconnect = z.object({
+  type: z.literal('reconnect'),
+  sessionId: z.string().max(500).optional(),
   sdkVersion: z.string().max(100).optional(),
 });
 const restreamDestination = z.object({ url: z.string().max(2000), name: z.string().max(200).optional() });
@@ -40,13 +46,67 @@ export const streamRequest = z.object({
   sound: z.boolean().optional(),
 });
 export const streamStop = z.object({ type: z.literal('stream_stop'), streamId: id.optional() });
+const streamName = z.string().max(200);
 export const subscriptionUpdate = z.object({
   type: z.literal('subscription_update'),
-  /** A full replacement, not a delta. */
+  /** A full replacement, not a delta. A location stream may name how closely it wants to follow. */
   subscriptions: z
-    .array(z.union([z.string(), z.object({ stream: z.string() }).loose()]))
+    .array(z.union([streamName, z.object({ stream: streamName, rate: z.string().max(50).optional() })]))
     .max(200)
-    .transform((entries) => entries.map((entry) => (typeof entry === 'string' ? entry : entry.stream))),
+    .transform((entries) => entries.map((entry) => (typeof entry === 'string' ? { stream: entry } : entry))),
+});
+export type Subscription = z.output<typeof subscriptionUpdate>['subscriptions'][number];
+const httpUrl = z.url({ protocol: /^https?$/ }).max(2000);
+export const photoRequest = z.object({
+  type: z.literal('photo_request'),
+  requestId: id,
+  saveToGallery: z.boolean().optional(),
+  /** Where the glasses put the photo instead of the app's own `/photo-upload`. */
+  customWebhookUrl: httpUrl.optional(),
+  /** A secret of the app's, for its upload address. */
+  authToken: z.string().max(2000).optional(),
+  size: z.string().max(20).optional(),
+  compress: z.string().max(20).optional(),
+});
+export const audioPlayRequest = z.object({
+  type: z.literal('audio_play_request'),
+  requestId: id,
+  audioUrl: z.string().max(20_000),
+  volume: z.number().optional(),
+  stopOtherAudio: z.boolean().optional(),
+  trackId: z.number().optional(),
+});
+export const audioStopRequest = z.object({ type: z.literal('audio_stop_request'), trackId: z.number().optional() });
+export const rgbLedControl = z.object({
+  type: z.literal('rgb_led_control'),
+  requestId: id,
+  action: z.enum(['on', 'off']),
+  color: z.string().max(20).optional(),
+  /** Milliseconds. */
+  ontime: z.number().optional(),
+  /** Milliseconds. */
+  offtime: z.number().optional(),
+  count: z.number().optional(),
+});
+export const displayEvent = z.object({
+  type: z.literal('display_event'),
+  layout: z.record(z.string(), z.unknown()),
+  view: z.string().max(20).optional(),
+  durationMs: z.number().optional(),
+});
+export const locationPollRequest = z.object({
+  type: z.literal('location_poll_request'),
+  correlationId: id,
+  accuracy: z.string().max(50).optional(),
+});
+export const requestWifiSetup = z.object({
+  type: z.literal('request_wifi_setup'),
+  reason: z.string().max(1000).optional(),
+});
+export const appDirectMessage = z.object({
+  type: z.literal('app_direct_message'),
+  messageId: id,
+  targetUserId: z.string().max(320),
 });
 export const ownershipRelease = z.object({ type: z.literal('ownership_release'), reason: z.string().optional() });
 const ping = z.object({ type: z.literal('ping') });
@@ -55,12 +115,21 @@ const unknownMessage = z.object({ type: z.literal('unknown'), wireType: z.string
 
 export const fromApp = z.discriminatedUnion('type', [
   appConnectionInit,
+  reconnect,
   managedStreamRequest,
   managedStreamStop,
   streamStatusCheck,
   streamRequest,
   streamStop,
   subscriptionUpdate,
+  photoRequest,
+  audioPlayRequest,
+  audioStopRequest,
+  rgbLedControl,
+  displayEvent,
+  locationPollRequest,
+  requestWifiSetup,
+  appDirectMessage,
   ownershipRelease,
   ping,
   pong,
@@ -72,6 +141,7 @@ export type ManagedStreamRequest = z.output<typeof managedStreamRequest>;
 // ── relay → app ──
 
 export const appConnectionErrorCodes = [
+  'MISSING_HEADERS',
   'INVALID_JWT',
   'JWT_SIGNATURE_FAILED',
   'PACKAGE_NOT_FOUND',
@@ -98,6 +168,16 @@ export const appConnectionError = z.object({
   code: z.enum(appConnectionErrorCodes),
   message: z.string(),
 });
+/** As `tpa_connection_ack`, to an app that came back by `reconnect`. */
+export const reconnectAck = appConnectionAck.extend({ type: z.literal('reconnect_ack') });
+/** After SESSION_NOT_FOUND a 3.x SDK tries an init on the same socket; the others make it give up. */
+export const reconnectRejected = z.object({
+  type: z.literal('reconnect_rejected'),
+  code: z.enum(['NOT_RUNNING', 'BOOT_TIMEOUT', 'SESSION_NOT_FOUND']),
+  message: z.string(),
+});
+/** The glasses are away: keep the socket, and wait this long for a `reconnect_ack`. */
+export const reconnectDeferred = z.object({ type: z.literal('reconnect_deferred'), timeoutMs: z.number() });
 export const deviceStateUpdate = z.object({
   type: z.literal('device_state_update'),
   state: z.record(z.string(), z.unknown()),
@@ -158,6 +238,8 @@ export const streamStatusCheckResponse = z.object({
       /** ISO 8601. */
       createdAt: z.string(),
       activeViewers: z.number().optional(),
+      /** Unmanaged: in full to its owner; without its path to others, as the path holds the key. */
+      publishUrl: z.string().optional(),
       requestingAppId: z.string().optional(),
     })
     .extend(playbackUrls.partial().shape)
@@ -165,21 +247,51 @@ export const streamStatusCheckResponse = z.object({
 });
 export type StreamStatusCheckResponse = z.output<typeof streamStatusCheckResponse>;
 
-/** Status of an unmanaged stream, to its owner. */
+/** Status of an unmanaged stream, to its owner; inside a `data_stream` to apps that subscribe to its name. */
 export const appStreamStatus = z.object({
   type: z.literal('stream_status'),
   streamId: z.string().optional(),
-  status: z.string(),
+  status: z.enum(deviceStatusWords),
   errorDetails: z.string().optional(),
+  /** Ours: a code of our error table, with `error` and `timeout`. */
+  errorCode: z.string().optional(),
   stats: streamStats.optional(),
+  /** The owner. */
   appId: z.string().optional(),
-  resolvedConfig: resolvedConfig.optional(),
+  sessionId: z.string().optional(),
+  resolvedConfig: z.record(z.string(), z.unknown()).optional(),
 });
+export type AppStreamStatus = z.output<typeof appStreamStatus>;
 export const appStopped = z.object({ type: z.literal('app_stopped'), reason: z.string().optional() });
 export const dataStream = z.object({
   type: z.literal('data_stream'),
+  sessionId: z.string().optional(),
   streamType: z.string(),
+  /** The whole original message. */
   data: z.record(z.string(), z.unknown()),
+});
+/** Subscriptions that were refused; the others stand. */
+export const permissionError = z.object({
+  type: z.literal('permission_error'),
+  message: z.string(),
+  details: z.array(z.object({ stream: z.string(), requiredPermission: z.string(), message: z.string() })),
+});
+export const capabilitiesUpdate = z.object({
+  type: z.literal('capabilities_update'),
+  capabilities: z.record(z.string(), z.unknown()).nullable(),
+  modelName: z.string().nullable(),
+});
+export const settingsUpdate = z.object({
+  type: z.literal('settings_update'),
+  packageName: z.string(),
+  settings: z.array(z.record(z.string(), z.unknown())),
+});
+export const appDirectMessageResponse = z.object({
+  type: z.literal('app_direct_message_response'),
+  messageId: z.string(),
+  success: z.boolean(),
+  error: z.string().optional(),
+  targetUserId: z.string(),
 });
 /** Ours, on the open socket: a frame that could not be used, and why. The SDK raises it as an error event and goes on. */
 export const messageError = z.object({
@@ -191,12 +303,20 @@ export const messageError = z.object({
 export const toApp = z.discriminatedUnion('type', [
   appConnectionAck,
   appConnectionError,
+  reconnectAck,
+  reconnectRejected,
+  reconnectDeferred,
   deviceStateUpdate,
   managedStreamStatus,
   streamStatusCheckResponse,
   appStreamStatus,
   appStopped,
   dataStream,
+  permissionError,
+  capabilitiesUpdate,
+  settingsUpdate,
+  glassesAnswer,
+  appDirectMessageResponse,
   messageError,
   ping,
   pong,

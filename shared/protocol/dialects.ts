@@ -73,7 +73,9 @@ function decode<Schema extends z.ZodType<{ type: string }>>(schema: Schema, fram
   const parsed = schema.safeParse(normal);
   if (parsed.success) return { message: parsed.data, dialect };
   if (isUnknownType(parsed.error)) {
-    return { message: schema.parse({ type: 'unknown', wireType: wireType.slice(0, 100) }), dialect: undefined };
+    // Who hands it on hands on all of it, nulls too.
+    const unknown = { type: 'unknown', wireType: wireType.slice(0, 100), fields: JSON.parse(frame) as unknown };
+    return { message: schema.parse(unknown), dialect: undefined };
   }
   throw malformed(`${wireType}: ${firstIssue(parsed.error)}`, { type: wireType });
 }
@@ -85,13 +87,15 @@ function encode<Schema extends z.ZodType<{ type: string }>>(
   stamp: Fields,
 ): string {
   const fields = schema.parse(message) as { type: string } & Fields;
-  const wire: Fields = { ...fields };
-  if (dialect === 'rtmp') wire.type = NEW_TO_OLD[fields.type] ?? fields.type;
-  if ('publishUrl' in wire) {
-    wire[dialect === 'rtmp' ? 'rtmpUrl' : 'streamUrl'] = wire.publishUrl;
-    delete wire.publishUrl;
-  }
+  const wire = inDialect(fields, dialect);
+  if (isFields(wire.streamInfo)) wire.streamInfo = inDialect(wire.streamInfo, dialect);
   return JSON.stringify({ ...wire, ...stamp });
+}
+
+function inDialect({ publishUrl, ...fields }: Fields, dialect: Dialect): Fields {
+  const type = dialect === 'rtmp' ? (NEW_TO_OLD[String(fields.type)] ?? fields.type) : fields.type;
+  const address = publishUrl === undefined ? {} : { [dialect === 'rtmp' ? 'rtmpUrl' : 'streamUrl']: publishUrl };
+  return { ...fields, type, ...address };
 }
 
 function parseFrame(frame: string): Fields {

@@ -60,6 +60,8 @@ export const startStream = z.object({
   video: videoSettings,
   audio: audioSettings,
   stream: streamLimits,
+  /** A chime at start and stop; 3.x apps ask for it. */
+  sound: z.boolean().optional(),
 });
 export const stopStream = z.object({
   type: z.literal('stop_stream'),
@@ -83,6 +85,40 @@ export const connectionError = z.object({
   code: z.string().optional(),
   message: z.string(),
 });
+export const appStarted = z.object({ type: z.literal('app_started'), packageName: id });
+export const appStopped = z.object({ type: z.literal('app_stopped'), packageName: id });
+/** All apps of the user, whenever one comes or goes. */
+export const appStateChange = z.object({
+  type: z.literal('app_state_change'),
+  sessionId: z.string(),
+  userSession: z.object({
+    sessionId: z.string(),
+    userId: z.string(),
+    activeAppSessions: z.array(z.string()),
+    /** Asked to connect and not there yet. */
+    loadingApps: z.array(z.string()),
+  }),
+});
+export type AppStateChange = z.output<typeof appStateChange>;
+/**
+ * What apps ask of the glasses beside streams, handed on with MentraOS' own fields. The first three are answered by
+ * the message of `glassesAnswer` that names the same `requestId`.
+ */
+export const appOrder = z.looseObject({
+  type: z.enum([
+    'photo_request',
+    'audio_play_request',
+    'rgb_led_control',
+    'audio_stop_request',
+    'display_event',
+    'request_single_location',
+    'set_location_tier',
+    'show_wifi_setup',
+  ]),
+  requestId: id.optional(),
+  appId: id.optional(),
+});
+export type AppOrder = z.output<typeof appOrder>;
 const ping = z.object({ type: z.literal('ping') });
 const pong = z.object({ type: z.literal('pong') });
 /** A well-formed frame of a type we do not handle. */
@@ -96,6 +132,9 @@ export const toGlasses = z.discriminatedUnion('type', [
   getStreamStatus,
   connectionAck,
   connectionError,
+  appStarted,
+  appStopped,
+  appStateChange,
   ping,
   pong,
   unknownMessage,
@@ -125,18 +164,32 @@ export type DeviceStreamStatus = z.output<typeof deviceStreamStatus>;
 
 export const keepAliveAck = z.object({ type: z.literal('keep_alive_ack'), streamId: id, ackId: id });
 export const connectionInit = z.object({ type: z.literal('connection_init') });
-export const glassesConnectionState = z.object({
+/** Loose, here and below: apps that subscribe get the whole message. */
+export const glassesConnectionState = z.looseObject({
   type: z.literal('glasses_connection_state'),
   status: z.enum(['CONNECTED', 'DISCONNECTED']),
-  modelName: z.string().optional(),
-  wifi: z.object({ connected: z.boolean(), ssid: z.string().nullish(), localIp: z.string().nullish() }).optional(),
+  modelName: z.string().max(200).optional(),
+  wifi: z
+    .looseObject({ connected: z.boolean(), ssid: z.string().max(200).nullish(), localIp: z.string().max(100).nullish() })
+    .optional(),
 });
-export const glassesBatteryUpdate = z.object({
+export const glassesBatteryUpdate = z.looseObject({
   type: z.literal('glasses_battery_update'),
-  /** Per cent. */
+  /** Per cent; -1 when they do not know. */
   level: z.number(),
   charging: z.boolean().optional(),
 });
+/** `status` is `{status: {core_info, connected_glasses, glasses_settings}}`, or that as JSON text. */
+export const coreStatusUpdate = z.looseObject({ type: z.literal('core_status_update'), status: z.unknown() });
+/** The glasses' answer to an app's order. What else it carries is MentraOS' own. */
+export const glassesAnswer = z.looseObject({
+  type: z.enum(['photo_response', 'audio_play_response', 'rgb_led_control_response']),
+  requestId: id,
+  success: z.boolean().optional(),
+});
+export type GlassesAnswer = z.output<typeof glassesAnswer>;
+/** A type we give no meaning to: an event for the apps that subscribe to its name. `fields` is the frame as it came. */
+const glassesEvent = unknownMessage.extend({ fields: z.record(z.string(), z.unknown()) });
 export const startApp = z.object({ type: z.literal('start_app'), packageName: id });
 export const stopApp = z.object({ type: z.literal('stop_app'), packageName: id });
 
@@ -146,10 +199,12 @@ export const fromGlasses = z.discriminatedUnion('type', [
   connectionInit,
   glassesConnectionState,
   glassesBatteryUpdate,
+  coreStatusUpdate,
+  glassesAnswer,
   startApp,
   stopApp,
   ping,
   pong,
-  unknownMessage,
+  glassesEvent,
 ]);
 export type FromGlasses = z.output<typeof fromGlasses>;
