@@ -36,6 +36,8 @@ const ledgerEntry = z.object({
   doomed: z.boolean(),
   keepRecordings: z.boolean(),
   createdAtMs: z.number(),
+  /** Set once only recordings are looked for that may come to light late. */
+  inputGoneAtMs: z.number().optional(),
 });
 export type LedgerEntry = z.output<typeof ledgerEntry>;
 
