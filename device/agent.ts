@@ -106,6 +106,16 @@ export function createAgent(options: AgentOptions): Agent {
       case 'connection_error':
         log.warn({ code: message.code, reason: message.message }, 'relay-refused');
         return;
+      case 'photo_request':
+      case 'audio_play_request':
+      case 'rgb_led_control':
+        refuseOrder(message.type, message.requestId);
+        return;
+      case 'audio_stop_request':
+      case 'display_event':
+      case 'request_single_location':
+      case 'set_location_tier':
+      case 'show_wifi_setup':
       case 'connection_ack':
       case 'app_started':
       case 'app_stopped':
@@ -122,6 +132,10 @@ export function createAgent(options: AgentOptions): Agent {
       const { code, message } = asGlasscastError(error);
       log.error({ code, reason: message }, 'command-failed');
     });
+  }
+  /** Streams are all that this device does for apps; whoever waits for an answer is told so at once. */
+  function refuseOrder(order: keyof typeof refusals, requestId: string | undefined): void {
+    if (requestId !== undefined) connection.send({ ...refusals[order], requestId, success: false });
   }
   /** The lease is renewed and the ack given at once, whatever commands wait. */
   function keepAlive(streamId: string, ackId: string): void {
@@ -243,6 +257,16 @@ export function createAgent(options: AgentOptions): Agent {
     },
   };
 }
+
+/** In MentraOS' own forms: a photo's error is an object with a code of its list, the others' is a text. */
+const refusals = {
+  photo_request: {
+    type: 'photo_response',
+    error: { code: 'CAMERA_CAPTURE_FAILED', message: 'This device streams and takes no single photos' },
+  },
+  audio_play_request: { type: 'audio_play_response', error: 'This device plays no sound' },
+  rgb_led_control: { type: 'rgb_led_control_response', error: 'This device has no light of its own' },
+} as const;
 
 function isRunning({ state }: Publisher): boolean {
   return state !== 'stopped' && state !== 'failed';

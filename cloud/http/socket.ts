@@ -39,8 +39,10 @@ export const closeCodes = { done: 1000, policy: 1008, restart: 1012, replaced: 4
 
 export interface Socket<Out> {
   readonly isOpen: boolean;
-  /** False when the message did not go out. */
-  send(message: Out, importance?: Importance): boolean;
+  /** What the peer has shown that it speaks; undefined: nothing yet. */
+  readonly dialect: Dialect | undefined;
+  /** False when the message did not go out. @param dialect in place of the peer's own. */
+  send(message: Out, importance?: Importance, dialect?: Dialect): boolean;
   close(code: number, reason: string): void;
 }
 
@@ -69,7 +71,7 @@ class Connection<In extends { type: string }, Out extends { type: string }> impl
   readonly #limits: SocketLimits;
   readonly #pings: Timer;
   /** The peer's last word decides how it is answered. */
-  #dialect: Dialect = 'rtmp';
+  #dialect: Dialect | undefined;
   #heardMs: number;
   #errors = 0;
   #errorsSinceMs = 0;
@@ -98,7 +100,11 @@ class Connection<In extends { type: string }, Out extends { type: string }> impl
     return !this.#isClosed && this.#options.ws.readyState === 1;
   }
 
-  send(message: Out, importance: Importance = 'state'): boolean {
+  get dialect(): Dialect | undefined {
+    return this.#dialect;
+  }
+
+  send(message: Out, importance: Importance = 'state', dialect: Dialect = this.#dialect ?? 'rtmp'): boolean {
     const { ws, encode, clock, log } = this.#options;
     if (!this.isOpen) return false;
     if (importance === 'stats' && ws.bufferedAmount > this.#limits.statsBufferBytes) return false;
@@ -108,7 +114,7 @@ class Connection<In extends { type: string }, Out extends { type: string }> impl
       return false;
     }
     try {
-      ws.send(encode(message, this.#dialect, clock.now()));
+      ws.send(encode(message, dialect, clock.now()));
       return true;
     } catch (thrown) {
       // An encoder refuses only what we built wrongly.

@@ -135,6 +135,7 @@ export const toGlasses = z.discriminatedUnion('type', [
   appStarted,
   appStopped,
   appStateChange,
+  appOrder,
   ping,
   pong,
   unknownMessage,
@@ -170,7 +171,11 @@ export const glassesConnectionState = z.looseObject({
   status: z.enum(['CONNECTED', 'DISCONNECTED']),
   modelName: z.string().max(200).optional(),
   wifi: z
-    .looseObject({ connected: z.boolean(), ssid: z.string().max(200).nullish(), localIp: z.string().max(100).nullish() })
+    .looseObject({
+      connected: z.boolean(),
+      ssid: z.string().max(200).nullish(),
+      localIp: z.string().max(100).nullish(),
+    })
     .optional(),
 });
 export const glassesBatteryUpdate = z.looseObject({

@@ -74,12 +74,33 @@ describe('decode', () => {
   });
 
   it('lets unknown types through as unknown and drops unknown fields', () => {
-    expect(decodeFromApp('{"type":"display_event","x":1}').message).toEqual({
+    expect(decodeFromApp('{"type":"dashboard_content_update","x":1}').message).toEqual({
       type: 'unknown',
-      wireType: 'display_event',
+      wireType: 'dashboard_content_update',
     });
     expect(decodeFromApp('{"type":"managed_stream_stop","packageName":"other.app"}').message).toEqual({
       type: 'managed_stream_stop',
+    });
+  });
+
+  it('keeps the whole of what glasses say, for the apps that subscribe to it', () => {
+    const event = { type: 'calendar_event', title: 'Tea', location: null };
+    expect(decodeFromGlasses(JSON.stringify(event)).message).toEqual({
+      type: 'unknown',
+      wireType: 'calendar_event',
+      fields: event,
+    });
+    const battery = { type: 'glasses_battery_update', level: 40, charging: false, timeRemaining: 90 };
+    expect(decodeFromGlasses(JSON.stringify(battery)).message).toEqual(battery);
+    const status = { type: 'core_status_update', status: { status: { core_info: {}, connected_glasses: {} } } };
+    expect(decodeFromGlasses(JSON.stringify(status)).message).toEqual(status);
+  });
+
+  it('takes subscriptions as words and as objects', () => {
+    const update = { type: 'subscription_update', subscriptions: ['VAD', { stream: 'location_stream', rate: 'high' }] };
+    expect(decodeFromApp(JSON.stringify(update)).message).toEqual({
+      ...update,
+      subscriptions: [{ stream: 'VAD' }, { stream: 'location_stream', rate: 'high' }],
     });
   });
 
@@ -116,6 +137,17 @@ describe('decode', () => {
       status: 'reconnecting',
       stats: { bitrate: 1, fps: 2, droppedFrames: 3 },
       temperatureC: 40,
+    });
+  });
+
+  it('reads the settings of a START in their compact forms', () => {
+    const { message } = decodeToGlasses(
+      '{"type":"start_stream","streamUrl":"rtmp://h/a/k","streamId":"m1","sound":true,"v":{"br":900000},"a":{"br":64000,"sr":44100,"ec":true,"ns":false}}',
+    );
+    expect(message).toMatchObject({
+      sound: true,
+      video: { bitrate: 900_000 },
+      audio: { bitrate: 64_000, sampleRate: 44_100, echoCancellation: true, noiseSuppression: false },
     });
   });
 
@@ -165,6 +197,35 @@ describe('encode and decode again', () => {
         expect(decodeFromGlasses(encodeFromGlasses(message, spoken, 1)).message).toEqual(message);
       }),
     );
+  });
+
+  it('hands on what apps ask of the glasses with every field', () => {
+    const orders = fc.record({
+      type: fc.constantFrom('photo_request' as const, 'display_event' as const, 'set_location_tier' as const),
+      requestId: id,
+      layout: fc.dictionary(id, fc.oneof(fc.string(), fc.integer(), fc.boolean())),
+    });
+    fc.assert(
+      fc.property(orders, dialect, (order, spoken) => {
+        const { timestamp: _, ...wire } = JSON.parse(encodeToGlasses(order, spoken, 0));
+        expect(wire).toEqual(order);
+        expect(decodeToGlasses(JSON.stringify(wire)).message).toEqual(order);
+      }),
+    );
+  });
+
+  it('names the address of an unmanaged stream as the app knows it', () => {
+    const streamInfo = { type: 'unmanaged', streamId: 's1', status: 'active', createdAt: 'x' } as const;
+    const answer = {
+      type: 'stream_status_check_response',
+      hasActiveStream: true,
+      streamInfo: { ...streamInfo, publishUrl: 'rtmp://h/a/k' },
+    } as const;
+    expect(JSON.parse(encodeToApp(answer, 'rtmp', 0)).streamInfo).toEqual({ ...streamInfo, rtmpUrl: 'rtmp://h/a/k' });
+    expect(JSON.parse(encodeToApp(answer, 'stream', 0)).streamInfo).toEqual({
+      ...streamInfo,
+      streamUrl: 'rtmp://h/a/k',
+    });
   });
 
   it('sends nothing but two ids in a keep-alive', () => {

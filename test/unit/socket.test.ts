@@ -65,9 +65,14 @@ describe('a socket', () => {
     const { socket, receive, last } = world();
     socket.send(status);
     expect(last().type).toBe('rtmp_stream_status');
+    expect(socket.dialect).toBeUndefined();
+    socket.send(status, 'state', 'stream');
+    expect(last().type).toBe('stream_status');
+    socket.send(status);
+    expect(last().type).toBe('rtmp_stream_status');
     receive('{"type":"stream_request","streamUrl":"rtmp://x/y/z"}');
     socket.send(status);
-    expect(last().type).toBe('stream_status');
+    expect([last().type, socket.dialect]).toEqual(['stream_status', 'stream']);
   });
 
   it('answers bad frames with what is wrong, and stays', () => {
@@ -79,8 +84,8 @@ describe('a socket', () => {
     receive('{"type":"managed_stream_stop"}');
     expect(last()).toMatchObject({ code: 'APP_NOT_STARTED' });
     receive('audio', true);
-    receive('{"type":"display_event"}');
-    expect([got, ws.ended]).toEqual([[{ type: 'unknown', wireType: 'display_event' }], undefined]);
+    receive('{"type":"dashboard_content_update"}');
+    expect([got, ws.ended]).toEqual([[{ type: 'unknown', wireType: 'dashboard_content_update' }], undefined]);
   });
 
   it('does not answer a flood, and ends it', async () => {
