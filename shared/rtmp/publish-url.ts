@@ -24,7 +24,8 @@ export interface PublishUrl {
 const MAX_URL_CHARS = 2048;
 
 /**
- * Takes `rtmp[s]://host[:port]/app[/instance]/key[?query]`; ports default to 1935 and 443.
+ * Takes `rtmp[s]://host[:port]/app[/instance]/key[?query]`; ports default to 1935 and 443. Also `/app?query/key`: some
+ * platforms give a server address with a query, behind which the key is pasted.
  * @throws GlasscastError INVALID_PUBLISH_URL; its text never holds the address itself, because a key may be in it.
  */
 export function parsePublishUrl(text: string): PublishUrl {
@@ -39,16 +40,27 @@ export function parsePublishUrl(text: string): PublishUrl {
   if (hasControls(text.trim())) throw invalid('it holds spaces or control characters');
   const { host, port } = hostAndPort(authority, secure ? 443 : 1935);
 
+  const { app, key } = appAndKey(path, query);
+  const shownHost = host.includes(':') ? `[${host}]` : host;
+  const base = `${secure ? 'rtmps' : 'rtmp'}://${shownHost}:${port}/`;
+  const printable = `${base}${app.replace(/\?.*/, '')}/***`;
+  return { secure, host, port, app, streamKey: new Secret(key), tcUrl: base + app, printable };
+}
+
+function appAndKey(path: string, query: string): { app: string; key: string } {
   const segments = path.split('/').slice(1);
+  const behindQuery = query.lastIndexOf('/');
+  if (segments.length === 1 && segments[0] && behindQuery > 0) {
+    const key = query.slice(behindQuery + 1);
+    if (!key) throw invalid('the stream key is missing at the end');
+    return { app: segments[0] + query.slice(0, behindQuery), key };
+  }
   const key = segments.pop() ?? '';
   const app = segments.join('/');
   // A doubled slash is a key pasted behind an address that already ends in one: it would publish nowhere.
   if (!app || segments.includes('')) throw invalid('the path needs an application and a key: /app/key');
   if (!key) throw invalid('the stream key is missing at the end of the path');
-
-  const shownHost = host.includes(':') ? `[${host}]` : host;
-  const base = `${secure ? 'rtmps' : 'rtmp'}://${shownHost}:${port}/${app}`;
-  return { secure, host, port, app, streamKey: new Secret(key + query), tcUrl: base, printable: `${base}/***` };
+  return { app, key: key + query };
 }
 
 function hostAndPort(authority: string, defaultPort: number): { host: string; port: number } {
@@ -66,5 +78,5 @@ function hasControls(text: string): boolean {
 }
 
 function invalid(reason: string): GlasscastError {
-  return new GlasscastError('INVALID_PUBLISH_URL', { reason });
+  return new GlasscastError('INVALID_PUBLISH_URL', { reason, details: { reason } });
 }
