@@ -16,6 +16,12 @@ const secret = (minChars: number) =>
     .min(minChars)
     .transform((text) => new Secret(text));
 const yesNo = z.enum(['true', 'false', '1', '0', 'yes', 'no']).transform((word) => ['true', '1', 'yes'].includes(word));
+const commaList = z.string().transform((text) =>
+  text
+    .split(',')
+    .map((part) => part.trim())
+    .filter(Boolean),
+);
 const milliseconds = z.coerce.number().int().min(100).max(3_600_000);
 
 const CLOUDFLARE_API = 'https://api.cloudflare.com/client/v4';
@@ -33,10 +39,19 @@ const schema = z.strictObject({
   logLevel: z.enum(logLevels).default('info').describe('debug, info, warn, error or silent'),
   adminToken: secret(16)
     .optional()
-    .describe('Bearer token of the operator REST; default: made at each start and printed'),
+    .describe('Bearer token of the operator REST; default: made and printed at the first start, its hash kept'),
   coreTokenSecret: secret(16)
     .optional()
     .describe('Signs the tokens of glasses (HS256); default: made once and kept in the data folder'),
+  acceptForeignTokens: yesNo
+    .default(false)
+    .describe('Take core tokens without id or expiry, as MentraOS issues them; they cannot be revoked'),
+  trustedProxies: commaList
+    .optional()
+    .describe('Addresses and networks whose X-Forwarded-For is believed, e.g. 127.0.0.1,10.0.0.0/8'),
+  allowedHosts: commaList
+    .optional()
+    .describe('Names besides the one in --public-url that operators reach the relay by, e.g. relay.lan'),
   appsFile: z
     .string()
     .min(1)

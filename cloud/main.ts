@@ -11,7 +11,6 @@ import { createLog, type Log } from '../shared/log.ts';
 import { type Ending, runProgram, untilSignal } from '../shared/program.ts';
 import { createRedactor } from '../shared/secrets.ts';
 import type { EffectiveSettings } from '../shared/settings.ts';
-import { newSecret } from './access/credentials.ts';
 import { type RelayConfig, relaySettings } from './config.ts';
 import { registerConsolePage } from './http/console-page.ts';
 import { createLocalStreamChild } from './provider/local-stream-child.ts';
@@ -36,11 +35,9 @@ async function run(config: RelayConfig, effective: EffectiveSettings): Promise<v
   try {
     const appsFile = config.appsFile === undefined ? undefined : await readAppsFile(config.appsFile);
     const provider = config.provider ?? (await startLocalStream(config, { children, clock, log, closers }));
-    const adminToken = config.adminToken ?? newSecret();
-    const { startDeadlineMs, adminToken: given, logLevel: _, appsFile: __, ...settings } = config;
+    const { startDeadlineMs, logLevel: _, appsFile: __, ...settings } = config;
     const relay = createRelay({
       ...settings,
-      adminToken,
       appsFile,
       provider,
       timings: { startDeadlineMs },
@@ -48,9 +45,10 @@ async function run(config: RelayConfig, effective: EffectiveSettings): Promise<v
       ...{ clock, log, redactor },
     });
     closers.push((_ending) => relay.close());
-    const { url } = await relay.start();
+    const { url, madeAdminToken: made } = await relay.start();
+    process.stdout.write(`Relay ready: ${url}\n`);
     // Once, on standard output, and never in the log.
-    process.stdout.write(`Relay ready: ${url}\n${given ? '' : `Admin token: ${adminToken.reveal()}\n`}`);
+    if (made) process.stdout.write(`Admin token: ${made.reveal()}\n`);
   } catch (error) {
     // Whatever an earlier process left running is not this failure's to end.
     await closeAll('restart');

@@ -7,12 +7,18 @@ import type { Clock } from '../shared/clock.ts';
 import { GlasscastError } from '../shared/errors.ts';
 import type { Log } from '../shared/log.ts';
 import { type Redactor, Secret } from '../shared/secrets.ts';
-import { type Credentials, createCredentials, newSecret } from './access/credentials.ts';
+import { createCallers } from './access/callers.ts';
+import { openCoreTokens } from './access/core-tokens.ts';
+import { newSecret, openAdminToken } from './access/credentials.ts';
+import { createDoor, type DoorLimits } from './access/door.ts';
+import { createEnrolments } from './access/enrolments.ts';
 import { createFailedAttempts } from './access/failed-attempts.ts';
 import { CONSOLE_APP, createAppCatalog } from './apps/app-catalog.ts';
 import { type AppLifecycle, createAppLifecycle } from './apps/app-lifecycle.ts';
 import { createAppWebhook } from './apps/app-webhook.ts';
 import { createSessionRegistry, type SessionRegistry } from './glasses/session-registry.ts';
+import { accessRoutes, enrolRoute } from './http/access-routes.ts';
+import { createBrowserGuard } from './http/browser-guard.ts';
 import { createEventFeed, type EventFeed, type SessionView } from './http/event-feed.ts';
 import { createHttp, type Routes } from './http/http.ts';
 import { type OperatorRoutesOptions, operatorRoutes } from './http/operator-routes.ts';
@@ -48,9 +54,17 @@ export interface RelayOptions {
   publicUrl?: string | undefined;
   /** Holds the database; `:memory:` keeps nothing. */
   dataDir: string;
-  adminToken: Secret;
+  /** Default: made at the first start; the store keeps its hash. */
+  adminToken?: Secret | undefined;
   /** Signs core tokens. Default: made once and kept in the store. */
   coreTokenSecret?: Secret | undefined;
+  /** Core tokens without id or expiry, as MentraOS issues them. Default: refused. */
+  acceptForeignTokens?: boolean;
+  /** Addresses and networks whose X-Forwarded-For is believed. */
+  trustedProxies?: readonly string[] | undefined;
+  /** Names besides the public one that operators may use. */
+  allowedHosts?: readonly string[] | undefined;
+  doorLimits?: Partial<DoorLimits>;
   provider: RelayProvider;
   keepRecordings?: boolean;
   /** How long the provider holds a broadcast whose publisher is lost. Default 120. */
@@ -76,6 +90,8 @@ export interface RelayAddress {
   port: number;
   /** `http://HOST:PORT`: the operator's REST and the console. */
   url: string;
+  /** Set once, by the start that made it: to be shown to the operator, who keeps it. */
+  madeAdminToken: Secret | undefined;
 }
 
 export interface Relay {
@@ -118,7 +134,7 @@ async function startRelay(options: RelayOptions, closers: (() => Promise<void> |
     file: options.dataDir === ':memory:' ? ':memory:' : join(options.dataDir, 'relay.db'),
   });
   closers.push(() => store.close());
-  const credentials = await composeCredentials(options, store);
+  const access = await composeAccess(options, store);
   const catalog = createAppCatalog({ store });
   if (options.appsFile !== undefined) await catalog.load(options.appsFile);
 
@@ -128,10 +144,10 @@ async function startRelay(options: RelayOptions, closers: (() => Promise<void> |
   const appSocketUrl = () => `${(options.publicUrl ?? address.url).replace(/^http/, 'ws').replace(/\/+$/, '')}/app-ws`;
   const { apps, sessions } = composeSessions(options, { catalog, streams, events, appSocketUrl });
 
-  const attempts = createFailedAttempts({ clock });
+  const { adminToken, enrolments, tokens, ...guards } = access;
   const upgrades = createUpgrades({
-    credentials,
-    attempts,
+    tokens,
+    ...guards,
     glassesSession: (userId) => sessions.open(userId),
     apps,
     clock,
@@ -144,11 +160,16 @@ async function startRelay(options: RelayOptions, closers: (() => Promise<void> |
     streams: streams.snapshots().length,
   });
   const http = createHttp({
-    ...{ host, port, credentials, attempts, log },
-    publicRoutes: [publicRoutes({ catalog, health }), ...(options.pages ? [options.pages] : [])],
+    ...{ host, port, adminToken, log, ...guards },
+    publicRoutes: [
+      publicRoutes({ catalog, health }),
+      enrolRoute({ enrolments, attempts: guards.attempts }),
+      ...(options.pages ? [options.pages] : []),
+    ],
     operatorRoutes: [
+      accessRoutes({ tokens, enrolments }),
       operatorRoutes({
-        ...{ credentials, catalog, apps, events, clock },
+        ...{ catalog, apps, events, clock },
         operatorStream: operatorStream(sessions, streams),
         sessions: () => sessions.all().map(({ userId }) => sessionView(userId, sessions, apps)),
         streams: () => streams.snapshots(),
@@ -171,15 +192,29 @@ async function startRelay(options: RelayOptions, closers: (() => Promise<void> |
   address.url = `http://${host.includes(':') ? `[${host}]` : host}:${listening.port}`;
   await cleanup.start();
   providerHealth.start();
+  // Last, so that a start that fails leaves no token that nobody has seen.
+  await adminToken.keep();
   log.info({ port: listening.port, provider: options.provider.kind }, 'relay-listening');
-  return { port: listening.port, url: address.url };
+  return { port: listening.port, url: address.url, madeAdminToken: adminToken.made };
 }
 
-async function composeCredentials(options: RelayOptions, store: Store): Promise<Credentials> {
-  const { adminToken, clock, provider, redactor } = options;
-  const coreTokenSecret = options.coreTokenSecret ?? (await keptSecret(store, 'core-token-secret'));
-  for (const secret of [adminToken, coreTokenSecret, provider.apiToken]) redactor.add(secret);
-  return createCredentials({ clock, coreTokenSecret, adminToken });
+/** Who may come in, and how fast. */
+async function composeAccess(options: RelayOptions, store: Store) {
+  const { acceptForeignTokens: acceptForeign, clock, provider, redactor } = options;
+  const secret = options.coreTokenSecret ?? (await keptSecret(store, 'core-token-secret'));
+  const adminToken = await openAdminToken(store, options.adminToken);
+  for (const known of [options.adminToken, adminToken.made, secret, provider.apiToken]) if (known) redactor.add(known);
+  const tokens = await openCoreTokens({ clock, secret, store, acceptForeign });
+  const callers = createCallers(options.trustedProxies);
+  return {
+    adminToken,
+    tokens,
+    enrolments: createEnrolments({ clock, store, tokens }),
+    callers,
+    attempts: createFailedAttempts({ clock, callers }),
+    door: createDoor({ clock, callers, limits: options.doorLimits }),
+    browserGuard: createBrowserGuard(options),
+  };
 }
 
 function composeStreams(

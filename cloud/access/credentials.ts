@@ -1,68 +1,59 @@
 /**
- * Who may come in: core tokens of glasses (HS256 JWT), the operator's admin token, API keys of apps.
- * Compares in constant time; keeps no key of an app, only its hash.
+ * Keys and how they are compared: made at random, kept as hashes, compared in constant time. Owns the operator's admin
+ * token; core tokens and enrolment codes stand beside.
  */
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
-import { jwtVerify, SignJWT } from 'jose';
-import { z } from 'zod';
-import type { Clock } from '../../shared/clock.ts';
-import { GlasscastError } from '../../shared/errors.ts';
 import { Secret } from '../../shared/secrets.ts';
+import type { Store } from '../store/store.ts';
 
-const claims = z.object({ email: z.string().min(1).max(320) });
+const ADMIN_TOKEN_HASH = 'admin-token-hash';
 
-export interface Credentials {
-  /** A core token for a user's glasses. @param lifetimeSeconds none: it does not expire, as MentraOS' tokens do not. */
-  mintCoreToken(email: string, lifetimeSeconds?: number): Promise<Secret>;
-  /** The user id (e-mail in lower case). MISSING_TOKEN or INVALID_TOKEN otherwise. */
-  verifyCoreToken(token: string | undefined): Promise<string>;
+export interface AdminToken {
   /** True when this is the operator's token. */
-  isAdmin(token: string | undefined): boolean;
+  matches(token: string | undefined): boolean;
+  /** The token, when it was made just now: to be shown once, after `keep`. */
+  readonly made: Secret | undefined;
+  /** Stores the hash of one that was made; before that nothing is changed. */
+  keep(): Promise<void>;
 }
 
-export interface CredentialsOptions {
-  clock: Clock;
-  coreTokenSecret: Secret;
-  adminToken: Secret;
+/** The operator's token: the given one, else the one whose hash is kept, else a new one. */
+export async function openAdminToken(store: Pick<Store, 'values'>, given?: Secret | undefined): Promise<AdminToken> {
+  const opened = (hash: string, made?: Secret): AdminToken => ({
+    matches: (token) => token !== undefined && hashMatches(token, hash),
+    made,
+    async keep() {
+      if (made) await store.values.put({ name: ADMIN_TOKEN_HASH, value: hash });
+    },
+  });
+  if (given) return opened(hashSecret(given.reveal()));
+  const kept = (await store.values.get(ADMIN_TOKEN_HASH))?.value;
+  if (kept !== undefined) return opened(kept);
+  const made = newSecret();
+  return opened(hashSecret(made.reveal()), made);
 }
 
-export function createCredentials({ clock, coreTokenSecret, adminToken }: CredentialsOptions): Credentials {
-  const key = new TextEncoder().encode(coreTokenSecret.reveal());
-  return {
-    async mintCoreToken(email, lifetimeSeconds) {
-      const userId = email.trim().toLowerCase();
-      const nowSeconds = Math.floor(clock.now() / 1000);
-      const token = new SignJWT({ sub: userId, email: userId })
-        .setProtectedHeader({ alg: 'HS256', typ: 'JWT' })
-        .setIssuedAt(nowSeconds);
-      if (lifetimeSeconds !== undefined) token.setExpirationTime(nowSeconds + lifetimeSeconds);
-      return new Secret(await token.sign(key));
-    },
-    async verifyCoreToken(token) {
-      if (!token) throw new GlasscastError('MISSING_TOKEN');
-      try {
-        // The algorithm is fixed here: a token may not choose its own.
-        const { payload } = await jwtVerify(token, key, {
-          algorithms: ['HS256'],
-          currentDate: new Date(clock.now()),
-        });
-        return claims.parse(payload).email.trim().toLowerCase();
-      } catch (cause) {
-        throw new GlasscastError('INVALID_TOKEN', { cause });
-      }
-    },
-    isAdmin: (token) => token !== undefined && sameText(token, adminToken.reveal()),
-  };
+/** Makes a new admin token in place of the kept one. A relay that runs knows nothing of it until it is started again. */
+export async function resetAdminToken(store: Pick<Store, 'values'>): Promise<Secret> {
+  const made = newSecret();
+  await store.values.put({ name: ADMIN_TOKEN_HASH, value: hashSecret(made.reveal()) });
+  return made;
+}
+
+/** Hex SHA-256. */
+export function hashSecret(text: string): string {
+  return createHash('sha256').update(text).digest('hex');
+}
+
+/** In constant time: hashes are of one length, so neither length nor content of the secret shows. */
+export function hashMatches(text: string, hash: string): boolean {
+  const [given, kept] = [Buffer.from(hashSecret(text)), Buffer.from(hash.toLowerCase())];
+  return given.length === kept.length && timingSafeEqual(given, kept);
 }
 
 /** Hex SHA-256 of an app's API key. */
-export function hashApiKey(apiKey: string): string {
-  return createHash('sha256').update(apiKey).digest('hex');
-}
-
-export function apiKeyMatches(apiKey: string, hashedApiKey: string): boolean {
-  return sameText(hashApiKey(apiKey), hashedApiKey.toLowerCase());
-}
+export const hashApiKey = hashSecret;
+export const apiKeyMatches = hashMatches;
 
 /** 256 random bits, fit for headers and URLs. */
 export function newSecret(): Secret {
@@ -72,10 +63,4 @@ export function newSecret(): Secret {
 /** `Bearer x` → x. */
 export function bearerToken(header: string | undefined): string | undefined {
   return /^Bearer\s+(\S+)\s*$/i.exec(header ?? '')?.[1];
-}
-
-function sameText(a: string, b: string): boolean {
-  // Hashing first gives equal lengths, so that neither length nor content shows in the time taken.
-  const digest = (text: string) => createHash('sha256').update(text).digest();
-  return timingSafeEqual(digest(a), digest(b));
 }

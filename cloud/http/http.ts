@@ -8,18 +8,27 @@ import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest }
 import type { z } from 'zod';
 import { errorText, GlasscastError, isGlasscastError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
-import { bearerToken, type Credentials } from '../access/credentials.ts';
+import type { Callers } from '../access/callers.ts';
+import { type AdminToken, bearerToken } from '../access/credentials.ts';
+import type { Door } from '../access/door.ts';
 import type { FailedAttempts } from '../access/failed-attempts.ts';
+import type { BrowserGuard } from './browser-guard.ts';
 
 /** Adds routes to a server or to a part of it. */
 export type Routes = (server: FastifyInstance) => void;
+
+/** For a request to arrive whole, so that one sent a byte at a time holds nothing for long. */
+const REQUEST_TIMEOUT_MS = 15_000;
 
 export interface HttpOptions {
   host: string;
   /** 0: a free one. */
   port: number;
-  credentials: Pick<Credentials, 'isAdmin'>;
+  adminToken: Pick<AdminToken, 'matches'>;
   attempts: FailedAttempts;
+  callers: Pick<Callers, 'isTrusted'>;
+  door: Pick<Door, 'maxConnections' | 'connected' | 'request'>;
+  browserGuard: BrowserGuard;
   /** For anybody, or behind keys that they check themselves. */
   publicRoutes: readonly Routes[];
   /** Behind the admin token. */
@@ -35,24 +44,36 @@ export interface Http {
 }
 
 export function createHttp(options: HttpOptions): Http {
+  const { attempts, browserGuard, callers, door, log } = options;
   const server = fastify({
     logger: false,
     bodyLimit: 256 * 1024,
     forceCloseConnections: true,
+    requestTimeout: REQUEST_TIMEOUT_MS,
+    http: { connectionsCheckingInterval: REQUEST_TIMEOUT_MS / 5 },
+    trustProxy: (address) => callers.isTrusted(address),
     routerOptions: { maxParamLength: 400 },
   });
-  server.setErrorHandler((thrown, request, reply) => answerError(thrown, request, reply, options.log));
+  server.setErrorHandler((thrown, request, reply) => answerError(thrown, request, reply, log));
   server.setNotFoundHandler((request, reply) =>
-    answerError(new GlasscastError('ROUTE_NOT_FOUND'), request, reply, options.log),
+    answerError(new GlasscastError('ROUTE_NOT_FOUND'), request, reply, log),
   );
+  watchConnections(server.server, door, log);
   server.server.on('upgrade', options.onUpgrade);
+  server.addHook('onRequest', async ({ headers, host, ip }, reply) => {
+    // On the raw answer, so that one that Fastify does not write has them too (events).
+    for (const [name, value] of Object.entries(browserGuard.headers)) reply.raw.setHeader(name, value);
+    door.request(ip);
+    browserGuard.checkOrigin(headers.origin, host);
+  });
   for (const add of options.publicRoutes) add(server);
   server.register(async (scope) => {
-    scope.addHook('onRequest', async ({ headers, ip }) => {
+    scope.addHook('onRequest', async ({ headers, host, ip }) => {
+      browserGuard.checkHost(host);
       const token = bearerToken(headers.authorization);
       if (token === undefined) throw new GlasscastError('ADMIN_TOKEN_REQUIRED');
-      await options.attempts.guard(ip, async () => {
-        if (!options.credentials.isAdmin(token)) throw new GlasscastError('ADMIN_TOKEN_REQUIRED');
+      await attempts.guard(ip, async () => {
+        if (!options.adminToken.matches(token)) throw new GlasscastError('ADMIN_TOKEN_REQUIRED');
       });
     });
     for (const add of options.operatorRoutes) add(scope);
@@ -74,6 +95,15 @@ export function createHttp(options: HttpOptions): Http {
   };
 }
 
+/** One too many is cut without a word: an answer would cost what the limit is to save. */
+function watchConnections(server: Server, door: HttpOptions['door'], log: Log): void {
+  server.maxConnections = door.maxConnections;
+  server.on('drop', () => log.debug({ maxConnections: door.maxConnections }, 'connection-dropped'));
+  server.on('connection', (socket) => {
+    if (!door.connected(socket)) socket.destroy();
+  });
+}
+
 /** @throws GlasscastError MALFORMED_MESSAGE naming the field. */
 export function checkedBody<T>(schema: z.ZodType<T>, body: unknown): T {
   const parsed = schema.safeParse(body);
@@ -89,6 +119,7 @@ function answerError(thrown: unknown, request: FastifyRequest, reply: FastifyRep
   const route = request.routeOptions.url ?? 'none';
   if (error.fault === 'us') log.error({ code: error.code, route, reason: errorText(error.cause) }, 'request-failed');
   else log.debug({ code: error.code, route }, 'request-refused');
+  if (error.code === 'RATE_LIMITED') reply.header('retry-after', '1');
   return reply.code(error.http).send({ error: error.code, message: error.message });
 }
 

@@ -1,5 +1,5 @@
 /**
- * The operator's REST: sessions, streams, apps, tokens, events. Behind the admin token; translates only, and holds no
+ * The operator's REST: sessions, streams, apps, events. Behind the admin token; translates only, and holds no
  * rule about streams or sessions.
  */
 import type { FastifyInstance } from 'fastify';
@@ -7,7 +7,6 @@ import { z } from 'zod';
 import type { Clock } from '../../shared/clock.ts';
 import { GlasscastError } from '../../shared/errors.ts';
 import { audioSettings, videoSettings } from '../../shared/stream.ts';
-import type { Credentials } from '../access/credentials.ts';
 import type { AppCatalog } from '../apps/app-catalog.ts';
 import type { RegisteredApp } from '../store/records.ts';
 import type { StreamSnapshot } from '../streams/managed-status.ts';
@@ -16,7 +15,6 @@ import type { EventFeed, SessionView } from './event-feed.ts';
 import { checkedBody, type Routes } from './http.ts';
 
 export interface OperatorRoutesOptions {
-  credentials: Pick<Credentials, 'mintCoreToken'>;
   catalog: AppCatalog;
   apps: { start(userId: string, packageName: string): Promise<void>; stop(userId: string, packageName: string): void };
   /** The operator's own stream, as the built-in app. */
@@ -31,10 +29,6 @@ export interface OperatorRoutesOptions {
 }
 
 const email = z.string().trim().toLowerCase().min(1).max(320);
-const tokenRequest = z.strictObject({
-  email,
-  lifetimeSeconds: z.number().int().positive().optional(),
-});
 const userRequest = z.strictObject({ userId: email });
 const streamRequest = z.strictObject({ video: videoSettings.optional(), audio: audioSettings.optional() }).default({});
 
@@ -50,7 +44,7 @@ export function operatorRoutes(options: OperatorRoutesOptions): Routes {
   };
 }
 
-function addAppRoutes(server: FastifyInstance, { apps, catalog, credentials }: OperatorRoutesOptions): void {
+function addAppRoutes(server: FastifyInstance, { apps, catalog }: OperatorRoutesOptions): void {
   type Named = { Params: { packageName: string } };
   server.get('/api/apps', async () => ({ apps: (await catalog.list()).map(printable) }));
   server.get<Named>('/api/apps/:packageName', async ({ params }) => printable(await catalog.get(params.packageName)));
@@ -70,11 +64,6 @@ function addAppRoutes(server: FastifyInstance, { apps, catalog, credentials }: O
     const { userId } = checkedBody(userRequest, body);
     apps.stop(userId, params.packageName);
     return { status: 'stopped', userId, packageName: params.packageName };
-  });
-  server.post('/api/tokens', async ({ body }) => {
-    const { email: user, lifetimeSeconds } = checkedBody(tokenRequest, body);
-    const coreToken = await credentials.mintCoreToken(user, lifetimeSeconds);
-    return { userId: user, coreToken: coreToken.reveal() };
   });
 }
 

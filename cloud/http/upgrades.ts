@@ -17,16 +17,23 @@ import {
   MAX_FRAME_BYTES,
 } from '../../shared/protocol/dialects.ts';
 import type { FromGlasses, ToGlasses } from '../../shared/protocol/glasses-messages.ts';
+import type { Callers } from '../access/callers.ts';
+import type { CoreTokens, TokenHolder } from '../access/core-tokens.ts';
 import { bearerToken } from '../access/credentials.ts';
+import type { Door } from '../access/door.ts';
 import type { FailedAttempts } from '../access/failed-attempts.ts';
 import type { AppClaim } from '../apps/app-lifecycle.ts';
 import type { AppSession } from '../apps/app-session.ts';
 import { errorStatus } from '../streams/managed-status.ts';
+import type { BrowserGuard } from './browser-guard.ts';
 import { closeCodes, createSocket, type Socket, type SocketLimits } from './socket.ts';
 
 export interface UpgradesOptions {
-  credentials: { verifyCoreToken(token: string | undefined): Promise<string> };
+  tokens: Pick<CoreTokens, 'verify' | 'watch'>;
   attempts: FailedAttempts;
+  callers: Pick<Callers, 'addressOf'>;
+  door: Pick<Door, 'handshake'>;
+  browserGuard: Pick<BrowserGuard, 'checkOrigin'>;
   /** The session of a user, opened now when there is none. */
   glassesSession: (userId: string) => {
     attach(socket: Socket<ToGlasses>): void;
@@ -66,6 +73,9 @@ export function createUpgrades(options: UpgradesOptions): Upgrades {
     const address = request.url ?? '/';
     if (!URL.canParse(address, 'ws://relay')) throw new GlasscastError('ROUTE_NOT_FOUND');
     const url = new URL(address, 'ws://relay');
+    const { attempts, browserGuard, callers, door, tokens } = options;
+    browserGuard.checkOrigin(request.headers.origin, request.headers.host);
+    const admitted = door.handshake(request);
     const upgraded = (take: (ws: WebSocket) => void) => {
       if (isShut) throw new GlasscastError('SHUTTING_DOWN');
       server.handleUpgrade(request, raw, head, take);
@@ -74,13 +84,13 @@ export function createUpgrades(options: UpgradesOptions): Upgrades {
       case '/glasses-ws': {
         const token = bearerToken(request.headers.authorization) ?? url.searchParams.get('token') ?? undefined;
         if (!token) throw new GlasscastError('MISSING_TOKEN');
-        const { attempts, credentials } = options;
-        const userId = await attempts.guard(request.socket.remoteAddress, () => credentials.verifyCoreToken(token));
-        upgraded((ws) => welcomeGlasses(ws, userId, options));
+        const holder = await attempts.guard(callers.addressOf(request), () => tokens.verify(token));
+        admitted();
+        upgraded((ws) => welcomeGlasses(ws, holder, options));
         return;
       }
       case '/app-ws':
-        upgraded((ws) => welcomeApp(ws, request, options));
+        upgraded((ws) => welcomeApp(ws, request, options, admitted));
         return;
       default:
         throw new GlasscastError('ROUTE_NOT_FOUND');
@@ -111,8 +121,8 @@ export function createUpgrades(options: UpgradesOptions): Upgrades {
   };
 }
 
-function welcomeGlasses(ws: WebSocket, userId: string, options: UpgradesOptions): void {
-  const session = options.glassesSession(userId);
+function welcomeGlasses(ws: WebSocket, holder: TokenHolder, options: UpgradesOptions): void {
+  const session = options.glassesSession(holder.userId);
   const socket: Socket<ToGlasses> = createSocket<FromGlasses, ToGlasses>({
     ws,
     decode: decodeFromGlasses,
@@ -122,16 +132,25 @@ function welcomeGlasses(ws: WebSocket, userId: string, options: UpgradesOptions)
     log: options.log,
     ...(options.limits ? { limits: options.limits } : {}),
     onMessage: (message) => session.receive(message),
-    onClose: () => session.detach(socket),
+    onClose() {
+      unwatch();
+      session.detach(socket);
+    },
   });
+  const unwatch = options.tokens.watch(holder, () => socket.close(closeCodes.policy, 'Core token revoked or expired'));
   session.attach(socket);
 }
 
 /** An app's socket: anonymous until its first frame has been checked, then one app of one user for good. */
-function welcomeApp(ws: WebSocket, request: IncomingMessage, options: UpgradesOptions): void {
-  const { apps, attempts, clock, log, initTimeoutMs = 5_000 } = options;
+function welcomeApp(
+  ws: WebSocket,
+  request: IncomingMessage,
+  options: UpgradesOptions,
+  admitted: () => void,
+): void {
+  const { apps, attempts, callers, clock, log, initTimeoutMs = 5_000 } = options;
   const early: FromApp[] = [];
-  const address = request.socket.remoteAddress;
+  const address = callers.addressOf(request);
   let session: AppSession | undefined;
   let isClaimed = false;
   const patience = clock.after('app-init', initTimeoutMs, () => socket.close(closeCodes.policy, 'No init in time'));
@@ -139,6 +158,7 @@ function welcomeApp(ws: WebSocket, request: IncomingMessage, options: UpgradesOp
   async function admit(claim: AppClaim): Promise<void> {
     try {
       session = await attempts.guard(address, () => apps.admit(claim, socket));
+      admitted();
       // Its end came while the claim was being checked, and found no session yet.
       if (!socket.isOpen) apps.lost(session, socket, 1006);
       for (const message of early.splice(0)) session.receive(message);

@@ -102,8 +102,8 @@ const enrolment = z.object({
   userId: z.string(),
   label: z.string().optional(),
   expiresAtMs: z.number(),
-  /** Of the token that it will give. */
-  tokenLifetimeSeconds: z.number().optional(),
+  /** Of the token that it will give; null: it will not expire. */
+  tokenLifetimeSeconds: z.number().nullable().optional(),
 });
 export type Enrolment = z.output<typeof enrolment>;
 

@@ -44,7 +44,7 @@ describe('imports', () => {
     ['fluent-ffmpeg', /^device\/encoder/],
     ['node:child_process', /^shared\/(child-process|ffmpeg-binary)\.ts$/],
     ['libsql', /^cloud\/(store\/sqlite-store|local-stream\/)/],
-    ['jose', /^cloud\/access\/credentials/],
+    ['jose', /^cloud\/access\/core-tokens/],
   ])('%s has one importer', (name, allowed) => {
     const importers = modules.filter(({ imports }) =>
       imports.some((got) => got === name || got.startsWith(`${name}/`)),

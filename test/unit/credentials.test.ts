@@ -1,77 +1,69 @@
-import { SignJWT } from 'jose';
 import { describe, expect, it } from 'vitest';
 import {
   apiKeyMatches,
   bearerToken,
-  createCredentials,
   hashApiKey,
   newSecret,
+  openAdminToken,
+  resetAdminToken,
 } from '../../cloud/access/credentials.ts';
+import { createSqliteStore } from '../../cloud/store/sqlite-store.ts';
 import { Secret } from '../../shared/secrets.ts';
-import { createTestClock } from '../support/test-clock.ts';
 
-const coreTokenSecret = new Secret('a-secret-for-core-tokens');
-const adminToken = new Secret('the-admin-token');
-const world = () => {
-  const clock = createTestClock();
-  return { clock, credentials: createCredentials({ clock, coreTokenSecret, adminToken }) };
-};
+const kept = async (store: ReturnType<typeof createSqliteStore>) => JSON.stringify(await store.values.all());
 
-describe('core tokens', () => {
-  it('go out and come back as the user, in lower case', async () => {
-    const { credentials } = world();
-    const token = await credentials.mintCoreToken(' Ada@Example.com ');
-    expect(await credentials.verifyCoreToken(token.reveal())).toBe('ada@example.com');
-    expect(String(token)).toBe('***');
+describe('the admin token', () => {
+  it('is made at the first start, kept as a hash, and made no second time', async () => {
+    const store = createSqliteStore({ file: ':memory:' });
+    const first = await openAdminToken(store);
+    const text = first.made?.reveal() ?? '';
+    expect([first.matches(text), first.matches(`${text}x`), first.matches(undefined)]).toEqual([true, false, false]);
+    expect(await kept(store)).toBe('[]');
+    await first.keep();
+    expect(await kept(store)).not.toContain(text);
+    const second = await openAdminToken(store);
+    expect([second.made, second.matches(text)]).toEqual([undefined, true]);
   });
 
-  it('of MentraOS are taken: HS256, sub, email, no expiry', async () => {
-    const token = await new SignJWT({ sub: 'x', email: 'Ada@Example.com', organizations: [], defaultOrg: null })
-      .setProtectedHeader({ alg: 'HS256' })
-      .sign(new TextEncoder().encode(coreTokenSecret.reveal()));
-    expect(await world().credentials.verifyCoreToken(token)).toBe('ada@example.com');
+  it('that was made by a start that failed is made anew by the next one', async () => {
+    const store = createSqliteStore({ file: ':memory:' });
+    const failed = await openAdminToken(store);
+    const next = await openAdminToken(store);
+    expect(next.made?.reveal()).toHaveLength(43);
+    expect(next.matches(failed.made?.reveal())).toBe(false);
   });
 
-  it('expire when they were told to [48]', async () => {
-    const { clock, credentials } = world();
-    const token = (await credentials.mintCoreToken('a@b.c', 60)).reveal();
-    await clock.advance(59_000);
-    expect(await credentials.verifyCoreToken(token)).toBe('a@b.c');
-    await clock.advance(2_000);
-    await expect(credentials.verifyCoreToken(token)).rejects.toMatchObject({ code: 'INVALID_TOKEN' });
+  it('that is given wins, and changes nothing that is kept', async () => {
+    const store = createSqliteStore({ file: ':memory:' });
+    const own = await openAdminToken(store);
+    await own.keep();
+    const given = await openAdminToken(store, new Secret('the-admin-token'));
+    await given.keep();
+    expect([given.made, given.matches('the-admin-token'), given.matches(own.made?.reveal())]).toEqual([
+      undefined,
+      true,
+      false,
+    ]);
+    expect((await openAdminToken(store)).matches(own.made?.reveal())).toBe(true);
   });
 
-  it.each([
-    ['another secret', { alg: 'HS256', secret: 'another-secret-of-someone' }, { email: 'a@b.c' }],
-    ['another algorithm', { alg: 'HS512', secret: coreTokenSecret.reveal() }, { email: 'a@b.c' }],
-    ['no e-mail', { alg: 'HS256', secret: coreTokenSecret.reveal() }, { sub: 'a' }],
-  ])('with %s are refused', async (_name, { alg, secret }, claims) => {
-    const key = new TextEncoder().encode(secret.padEnd(64, 'x').slice(0, alg === 'HS512' ? 64 : secret.length));
-    const token = await new SignJWT(claims).setProtectedHeader({ alg }).sign(key);
-    await expect(world().credentials.verifyCoreToken(token)).rejects.toMatchObject({ code: 'INVALID_TOKEN' });
-  });
-
-  it('unsigned or absent are refused', async () => {
-    const { credentials } = world();
-    const encode = (value: object) => Buffer.from(JSON.stringify(value)).toString('base64url');
-    const unsigned = `${encode({ alg: 'none' })}.${encode({ email: 'a@b.c' })}.`;
-    await expect(credentials.verifyCoreToken(unsigned)).rejects.toMatchObject({ code: 'INVALID_TOKEN' });
-    await expect(credentials.verifyCoreToken(undefined)).rejects.toMatchObject({ code: 'MISSING_TOKEN' });
+  it('can be replaced: the old one is nothing then', async () => {
+    const store = createSqliteStore({ file: ':memory:' });
+    const old = await openAdminToken(store);
+    await old.keep();
+    const made = await resetAdminToken(store);
+    const opened = await openAdminToken(store);
+    expect([opened.matches(made.reveal()), opened.matches(old.made?.reveal())]).toEqual([true, false]);
   });
 });
 
-describe('other keys', () => {
+describe('keys', () => {
   it('compare by content', () => {
-    const { credentials } = world();
-    expect([
-      credentials.isAdmin('the-admin-token'),
-      credentials.isAdmin('the-admin-toke'),
-      credentials.isAdmin(undefined),
-    ]).toEqual([true, false, false]);
     expect([apiKeyMatches('key', hashApiKey('key').toUpperCase()), apiKeyMatches('kez', hashApiKey('key'))]).toEqual([
       true,
       false,
     ]);
+    expect(apiKeyMatches('key', 'no hash')).toBe(false);
     expect(newSecret().reveal()).not.toBe(newSecret().reveal());
   });
   it('are read from the header', () => {

@@ -1,11 +1,12 @@
 import { describe, expect, it } from 'vitest';
+import { createCallers } from '../../cloud/access/callers.ts';
 import { createFailedAttempts } from '../../cloud/access/failed-attempts.ts';
 import { GlasscastError } from '../../shared/errors.ts';
 import { createTestClock } from '../support/test-clock.ts';
 
-function world(limits: { maxFailures?: number; maxAddresses?: number } = {}) {
+function world(limits: { maxFailures?: number; maxAddresses?: number } = {}, trustedProxies: string[] = []) {
   const clock = createTestClock();
-  const attempts = createFailedAttempts({ clock, maxFailures: 3, ...limits });
+  const attempts = createFailedAttempts({ clock, callers: createCallers(trustedProxies), maxFailures: 3, ...limits });
   const tryWith = (address: string | undefined, result: GlasscastError | 'right') =>
     attempts
       .guard(address, () => (result === 'right' ? Promise.resolve(result) : Promise.reject(result)))
@@ -36,6 +37,22 @@ describe('failed attempts', () => {
       expect([await tryWith(address, wrong), await tryWith(address, 'right')]).toEqual(['RATE_LIMITED', 'right']);
     },
   );
+
+  it('from a near address that a named proxy speaks for do shut it out', async () => {
+    const { tryWith } = world({}, ['127.0.0.1']);
+    for (let count = 0; count < 3; count += 1) await tryWith('192.168.1.5', wrong);
+    expect(await tryWith('192.168.1.5', 'right')).toBe('RATE_LIMITED');
+    // The proxy itself, when it names nobody, stands for everybody.
+    for (let count = 0; count < 3; count += 1) await tryWith('127.0.0.1', wrong);
+    expect(await tryWith('127.0.0.1', 'right')).toBe('right');
+  });
+
+  it('of one IPv6 line count together, whatever address it takes', async () => {
+    const { tryWith } = world();
+    for (const host of ['1', '2:3', 'ffff:ffff']) await tryWith(`2001:db8:1:2::${host}`, wrong);
+    expect(await tryWith('2001:db8:1:2:aaaa:bbbb:cccc:dddd', 'right')).toBe('RATE_LIMITED');
+    expect(await tryWith('2001:db8:1:3::1', 'right')).toBe('right');
+  });
 
   it('are only what was refused for its token', async () => {
     const { tryWith } = world();
