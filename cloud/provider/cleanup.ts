@@ -1,24 +1,14 @@
 /**
  * The ledger of live inputs: written before one is created, struck out when nothing of it is left at the provider.
- * Owns the order and the repetition of deletion; never decides that a stream has ended.
+ * Owns the order and the repetition of deletion, and the sweep of strays; never decides that a stream has ended.
+ * A write that fails (full disk) is repeated and loses nothing: memory knows, and so does the mark on the input.
  */
 import { type BackoffPolicy, backoffMs, type Clock, type Timer } from '../../shared/clock.ts';
-import { asGlasscastError, GlasscastError, isGlasscastError } from '../../shared/errors.ts';
+import { asGlasscastError, errorText, GlasscastError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import type { LedgerEntry } from '../store/records.ts';
 import type { Store } from '../store/store.ts';
-import type { LiveInputOutput, LiveInputSummary, Video } from './live-inputs.ts';
-
-/** The part of the provider that deletion needs. */
-export interface DeletableInputs {
-  setEnabled(uid: string, enabled: boolean): Promise<void>;
-  delete(uid: string): Promise<void>;
-  list(): Promise<LiveInputSummary[]>;
-  outputs(uid: string): Promise<LiveInputOutput[]>;
-  deleteOutput(uid: string, outputUid: string): Promise<void>;
-  videos(uid: string): Promise<Video[]>;
-  deleteVideo(videoUid: string): Promise<void>;
-}
+import { type DeletableInputs, removeInput, removeRecordings } from './removal.ts';
 
 export interface CleanupOptions {
   inputs: DeletableInputs;
@@ -27,21 +17,30 @@ export interface CleanupOptions {
   log: Log;
   /** Recordings stay when their stream ends. */
   keepRecordings: boolean;
+  /** After an input is gone, when to look for recordings that came to light late. Default: never. */
+  lateRecordingLooksMs?: readonly number[];
   random?: () => number;
 }
 
 export interface Cleanup {
-  /** Takes over what an earlier process left behind: all of it has to go. */
-  start(): Promise<void>;
-  /** Before the creation: a crash from here on leaves a trace. */
+  /**
+   * Takes over what an earlier process left behind: all of it has to go but what belongs to the streams in `kept`.
+   * Sweeps strays now and every 15 min.
+   */
+  start(kept: ReadonlySet<string>): Promise<void>;
+  /** Before the creation: a crash from here on leaves a trace. Rejects when the trace cannot be written. */
   intend(streamId: string): Promise<void>;
-  /** The creation has an outcome; without a uid it failed, and may have left an input all the same. */
+  /** The creation has an outcome; without a uid it failed, and may have left an input all the same. Never rejects. */
   created(streamId: string, liveInputUid: string | undefined): Promise<void>;
-  /** The provider refused outright: there is nothing to look for. */
+  /** The provider refused outright: there is nothing to look for. Never rejects. */
   refused(streamId: string): Promise<void>;
   /** Nothing of this stream is wanted any more. Repeated until it is gone. */
   discard(streamId: string): void;
-  /** Streams whose traces are still at the provider. */
+  /** A sign that something has changed at the provider, e.g. a recording has landed: what waits for it looks at once. */
+  lookAgain(liveInputUid: string): void;
+  /** The stream that this input was made for, as long as a trace of it may be left. */
+  streamOf(liveInputUid: string): string | undefined;
+  /** Streams of which something may still be at the provider. */
   pending(): string[];
   /** Lets running deletions come to an end, at most `patienceMs`; the rest stays in the ledger for the next start. */
   close(patienceMs?: number): Promise<void>;
@@ -49,9 +48,11 @@ export interface Cleanup {
 
 /** A recording that is still live can be deleted once the provider has let go of it, after its hold window at worst. */
 const RETRY: BackoffPolicy = { firstMs: 300, factor: 2, maxMs: 60_000, jitter: 0.2 };
-
 /** A creation that nobody answered may still be at work at the provider: looked for this long before it counts as failed. */
 const UNSEEN_MS = 60_000;
+const SWEEP_MS = 15 * 60_000;
+/** A younger input may be one whose creation has not been answered yet. */
+const STRAY_AGE_MS = 10 * 60_000;
 
 interface Tracked {
   entry: LedgerEntry;
@@ -60,6 +61,8 @@ interface Tracked {
   attempt: number;
   running: Promise<void> | undefined;
   timer: Timer | undefined;
+  /** A sign came while it was at work. */
+  again: boolean;
 }
 
 export function createCleanup(options: CleanupOptions): Cleanup {
@@ -69,25 +72,37 @@ export function createCleanup(options: CleanupOptions): Cleanup {
 class Ledger implements Cleanup {
   readonly #options: CleanupOptions;
   readonly #tracked = new Map<string, Tracked>();
+  #sweeping: { timer: Timer; running: Promise<void> } | undefined;
   #closed = false;
 
   constructor(options: CleanupOptions) {
     this.#options = options;
   }
 
-  async start(): Promise<void> {
-    for (const entry of await this.#options.store.ledger.all()) {
+  async start(kept: ReadonlySet<string>): Promise<void> {
+    const { clock, log, store } = this.#options;
+    for (const entry of await store.ledger.all()) {
       const { streamId } = entry;
       if (this.#tracked.has(streamId)) continue;
-      this.#tracked.set(streamId, newTracked({ ...entry, doomed: true }, false));
-      this.#options.log.info({ streamId }, 'cleanup-left-over-found');
+      const isKept = kept.has(streamId) && !entry.doomed;
+      this.#tracked.set(streamId, newTracked({ ...entry, doomed: !isKept }, false));
+      if (isKept) continue;
+      log.info({ streamId }, 'cleanup-left-over-found');
       this.#attempt(streamId);
     }
+    const sweep = () => this.#sweep().catch((error) => log.warn({ reason: errorText(error) }, 'cleanup-sweep-failed'));
+    const sweeping = { timer: clock.every('cleanup-sweep', SWEEP_MS, again), running: sweep() };
+    function again(): void {
+      sweeping.running = sweeping.running.then(sweep);
+    }
+    this.#sweeping = sweeping;
   }
 
   async intend(streamId: string): Promise<void> {
     const { clock, keepRecordings, store } = this.#options;
-    const entry = { streamId, doomed: false, keepRecordings, createdAtMs: clock.now() };
+    const known = this.#tracked.get(streamId)?.entry;
+    // A stream that goes on over a restart may be created once more: by its key it is the same input.
+    const entry = known ?? { streamId, doomed: false, keepRecordings, createdAtMs: clock.now() };
     this.#tracked.set(streamId, newTracked(entry, true));
     try {
       await store.ledger.put(entry);
@@ -100,22 +115,38 @@ class Ledger implements Cleanup {
   async created(streamId: string, liveInputUid: string | undefined): Promise<void> {
     const tracked = this.#tracked.get(streamId);
     if (!tracked) return;
-    tracked.creating = false;
     tracked.entry = { ...tracked.entry, liveInputUid };
-    await this.#options.store.ledger.put(tracked.entry);
+    await this.#write(tracked);
+    tracked.creating = false;
     if (tracked.entry.doomed) this.#attempt(streamId);
   }
 
   async refused(streamId: string): Promise<void> {
     this.#tracked.delete(streamId);
-    await this.#options.store.ledger.delete(streamId);
+    // Left in the ledger, it is looked for once more by the next process and not found.
+    await this.#options.store.ledger.delete(streamId).catch((error) => this.#unwritten(streamId, error));
   }
 
   discard(streamId: string): void {
     const tracked = this.#tracked.get(streamId);
     if (!tracked || tracked.entry.doomed) return;
+    tracked.timer?.cancel();
     tracked.entry = { ...tracked.entry, doomed: true };
     this.#attempt(streamId);
+  }
+
+  lookAgain(liveInputUid: string): void {
+    const streamId = this.streamOf(liveInputUid);
+    const tracked = streamId === undefined ? undefined : this.#tracked.get(streamId);
+    if (!tracked?.entry.doomed || streamId === undefined) return;
+    tracked.again = true;
+    tracked.timer?.cancel();
+    this.#attempt(streamId);
+  }
+
+  streamOf(liveInputUid: string): string | undefined {
+    for (const { entry } of this.#tracked.values()) if (entry.liveInputUid === liveInputUid) return entry.streamId;
+    return undefined;
   }
 
   pending(): string[] {
@@ -123,56 +154,81 @@ class Ledger implements Cleanup {
   }
 
   async close(patienceMs = 3_000): Promise<void> {
-    const doomed = () => [...this.#tracked.values()].filter(({ entry }) => entry.doomed);
-    const untilMs = this.#options.clock.monotonicMs() + patienceMs;
-    while (doomed().length > 0 && this.#options.clock.monotonicMs() < untilMs) {
-      await this.#options.clock.sleep(50, { name: 'cleanup-close' });
+    const { clock } = this.#options;
+    // What only waits for recordings that may never come has its time in the next process.
+    const isAtWork = ({ entry }: Tracked) => entry.doomed && entry.inputGoneAtMs === undefined;
+    const untilMs = clock.monotonicMs() + patienceMs;
+    while ([...this.#tracked.values()].some(isAtWork) && clock.monotonicMs() < untilMs) {
+      await clock.sleep(50, { name: 'cleanup-close' });
     }
     this.#closed = true;
+    this.#sweeping?.timer.cancel();
     for (const { timer } of this.#tracked.values()) timer?.cancel();
   }
 
   #attempt(streamId: string): void {
     const tracked = this.#tracked.get(streamId);
     if (!tracked || tracked.creating || tracked.running || this.#closed) return;
-    const { clock, log, store, random } = this.#options;
-    const removal = this.#remove(tracked.entry).then(() => store.ledger.delete(streamId));
-    tracked.running = removal.then(
-      () => {
+    const { log } = this.#options;
+    tracked.again = false;
+    tracked.running = this.#remove(tracked).then(
+      (nextLookMs) => {
         tracked.running = undefined;
-        this.#tracked.delete(streamId);
-        log.info({ streamId, attempts: tracked.attempt + 1 }, 'cleanup-done');
+        tracked.attempt = 0;
+        if (nextLookMs === undefined) {
+          this.#tracked.delete(streamId);
+          log.info({ streamId }, 'cleanup-done');
+        } else {
+          this.#attemptIn(tracked, nextLookMs);
+        }
       },
       (thrown: unknown) => {
         const error = asGlasscastError(thrown);
         tracked.running = undefined;
-        const waitMs = backoffMs(RETRY, tracked.attempt, random);
+        const { retryAfterMs } = error.details;
+        const backMs = backoffMs(RETRY, tracked.attempt, this.#options.random);
+        const waitMs = typeof retryAfterMs === 'number' ? Math.max(backMs, retryAfterMs) : backMs;
         tracked.attempt += 1;
         const isExpected = error.code === 'PROVIDER_CONFLICT';
         log[isExpected ? 'debug' : 'warn']({ streamId, code: error.code, waitMs }, 'cleanup-postponed');
-        if (this.#closed) return;
-        tracked.timer = clock.after('cleanup-retry', waitMs, () => this.#attempt(streamId));
+        this.#attemptIn(tracked, waitMs);
       },
     );
   }
 
-  /** Broadcast ended → recordings → outputs → input. What is gone already is done. */
-  async #remove(entry: LedgerEntry): Promise<void> {
-    const { inputs, store } = this.#options;
-    await store.ledger.put(entry);
-    for (const uid of await this.#uidsOf(entry)) {
-      await goneIsDone(() => inputs.setEnabled(uid, false));
-      if (!entry.keepRecordings) {
-        // Deleting an input leaves its recordings, billed and hard to find: they go first.
-        for (const video of (await goneIsDone(() => inputs.videos(uid))) ?? []) {
-          await goneIsDone(() => inputs.deleteVideo(video.uid));
-        }
+  #attemptIn(tracked: Tracked, waitMs: number): void {
+    if (this.#closed) return;
+    const { streamId } = tracked.entry;
+    tracked.timer?.cancel();
+    const ms = tracked.again ? 0 : waitMs;
+    tracked.timer = this.#options.clock.after('cleanup-retry', ms, () => this.#attempt(streamId));
+  }
+
+  /** Undefined: nothing is left, and it is struck out. Else when to look again for recordings that come late. */
+  async #remove(tracked: Tracked): Promise<number | undefined> {
+    const { clock, inputs, lateRecordingLooksMs = [], store } = this.#options;
+    const { entry } = tracked;
+    const { keepRecordings, streamId } = entry;
+    if (entry.inputGoneAtMs === undefined) {
+      // A full disk must not keep the provider's bill running; the next process finds the entry as it was.
+      await this.#put(entry);
+      const uids = await this.#uidsOf(entry);
+      for (const uid of uids) await removeInput(inputs, uid, { keepRecordings });
+      const [liveInputUid] = uids;
+      if (liveInputUid !== undefined && !keepRecordings && lateRecordingLooksMs.length > 0) {
+        tracked.entry = { ...entry, liveInputUid, inputGoneAtMs: clock.now() };
+        await this.#put(tracked.entry);
       }
-      for (const output of (await goneIsDone(() => inputs.outputs(uid))) ?? []) {
-        await goneIsDone(() => inputs.deleteOutput(uid, output.uid));
-      }
-      await goneIsDone(() => inputs.delete(uid));
+    } else if (entry.liveInputUid !== undefined) {
+      await removeRecordings(inputs, entry.liveInputUid);
     }
+    const { inputGoneAtMs } = tracked.entry;
+    const agoMs = clock.now() - (inputGoneAtMs ?? 0);
+    const nextMs = inputGoneAtMs === undefined ? undefined : lateRecordingLooksMs.find((lookMs) => lookMs > agoMs);
+    // A wall clock that was set back must not keep an entry for years.
+    if (nextMs !== undefined && agoMs >= 0) return nextMs - agoMs;
+    await store.ledger.delete(streamId);
+    return undefined;
   }
 
   /** An input whose creation was never answered is known only by the mark it carries. */
@@ -186,17 +242,48 @@ class Ledger implements Cleanup {
     }
     return uids;
   }
+
+  /** Inputs of this relay that the ledger does not know: an answer that came after we had given up, a second creation. */
+  async #sweep(): Promise<void> {
+    const { clock, inputs, keepRecordings, log } = this.#options;
+    for (const { uid, streamId, createdAtMs } of await inputs.list()) {
+      if (this.#closed) return;
+      if (streamId === undefined || createdAtMs === undefined || this.streamOf(uid)) continue;
+      const known = this.#tracked.get(streamId);
+      // The entry without a uid finds it by the mark.
+      const isAwaited = known !== undefined && known.entry.liveInputUid === undefined;
+      if (isAwaited || clock.now() - createdAtMs < STRAY_AGE_MS) continue;
+      // The stream may be alive with another input, so the stray has an entry of its own.
+      const key = `stray-${uid}`;
+      const entry = { streamId: key, liveInputUid: uid, doomed: true, keepRecordings, createdAtMs };
+      log.warn({ streamId, inputUid: uid }, 'cleanup-stray-found');
+      this.#tracked.set(key, newTracked(entry, false));
+      this.#attempt(key);
+    }
+  }
+
+  /** Written now or, when the disk does not let us, as soon as it does. */
+  async #write(tracked: Tracked): Promise<void> {
+    if ((await this.#put(tracked.entry)) || this.#closed || tracked.entry.doomed) return;
+    const again = () => void this.#write(tracked);
+    tracked.timer = this.#options.clock.after('ledger-write', RETRY.maxMs, again);
+  }
+
+  async #put(entry: LedgerEntry): Promise<boolean> {
+    try {
+      await this.#options.store.ledger.put(entry);
+      return true;
+    } catch (error) {
+      this.#unwritten(entry.streamId, error);
+      return false;
+    }
+  }
+
+  #unwritten(streamId: string, error: unknown): void {
+    this.#options.log.warn({ streamId, reason: errorText(error) }, 'ledger-write-failed');
+  }
 }
 
 function newTracked(entry: LedgerEntry, creating: boolean): Tracked {
-  return { entry, creating, attempt: 0, running: undefined, timer: undefined };
-}
-
-async function goneIsDone<T>(work: () => Promise<T>): Promise<T | undefined> {
-  try {
-    return await work();
-  } catch (error) {
-    if (isGlasscastError(error) && error.code === 'LIVE_INPUT_NOT_FOUND') return undefined;
-    throw error;
-  }
+  return { entry, creating, attempt: 0, running: undefined, timer: undefined, again: false };
 }

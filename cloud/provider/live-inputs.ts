@@ -3,7 +3,7 @@
  * Accepts the documented and the observed shapes; checks what it asked for against the echo. Never decides when to delete.
  */
 import { z } from 'zod';
-import { GlasscastError } from '../../shared/errors.ts';
+import { GlasscastError, isGlasscastError } from '../../shared/errors.ts';
 import type { PlaybackUrls } from '../../shared/protocol/app-messages.ts';
 import { Secret } from '../../shared/secrets.ts';
 import type { StreamApi } from './stream-api.ts';
@@ -17,9 +17,15 @@ export interface ProviderProfile {
   watchingPollMs: number;
   /** No new segment for this long: the picture is interrupted. */
   stallMs: number;
+  /** Pace of asking how one stream's restream outputs go. */
+  outputPollMs: number;
   maxRequestsPerSecond: number | undefined;
   /** An embeddable player page at `/<uid>/iframe`. */
   hasPreviewPage: boolean;
+  /** What is published by RTMP can be watched by WHEP. Cloudflare names an address for it all the same. */
+  playsWebRtc: boolean;
+  /** A recording may come to light after its input is gone: looked for again so long after that. */
+  lateRecordingLooksMs: readonly number[];
 }
 
 export const providerProfiles = {
@@ -28,16 +34,22 @@ export const providerProfiles = {
     provingPollMs: 100,
     watchingPollMs: 2_000,
     stallMs: 8_000,
+    outputPollMs: 1_000,
     maxRequestsPerSecond: undefined,
     hasPreviewPage: false,
+    playsWebRtc: false,
+    lateRecordingLooksMs: [],
   },
   cloudflare: {
     keyFrameIntervalMs: 2_000,
     provingPollMs: 1_000,
     watchingPollMs: 5_000,
     stallMs: 20_000,
+    outputPollMs: 5_000,
     maxRequestsPerSecond: 3,
     hasPreviewPage: true,
+    playsWebRtc: false,
+    lateRecordingLooksMs: [60_000, 300_000, 900_000],
   },
 } as const satisfies Record<string, ProviderProfile>;
 
@@ -50,12 +62,15 @@ export interface LiveInput {
   publishUrl: Secret;
   urls: PlaybackUrls;
   ingestState: IngestState;
+  /** Wall clock of the last change of `ingestState`, as far as it is told. */
+  ingestStateSinceMs: number | undefined;
 }
 
 export interface LiveInputSummary {
   uid: string;
-  /** The stream it was made for, when it is one of ours. */
+  /** The stream it was made for, when this relay made it: others may share the account. */
   streamId: string | undefined;
+  createdAtMs: number | undefined;
 }
 
 export interface LiveInputOutput {
@@ -65,6 +80,8 @@ export interface LiveInputOutput {
   enabled: boolean;
   /** A hint only; absent until the first push. */
   state: string | undefined;
+  /** Why, when the provider says so; ours gives a code of our error table. */
+  reason?: string | undefined;
 }
 
 export interface Video {
@@ -91,7 +108,9 @@ export interface CreateLiveInput {
 export interface LiveInputs {
   create(asked: CreateLiveInput): Promise<LiveInput>;
   get(uid: string): Promise<LiveInput>;
-  /** False cuts a running broadcast and refuses new ones. */
+  /** New keys: the old ones are refused and what they publish is cut; uid and addresses stay. */
+  rotateKeys(uid: string): Promise<LiveInput>;
+  /** False cuts a running broadcast and refuses new ones. PROVIDER_ECHO_MISMATCH when it was accepted and dropped. */
   setEnabled(uid: string, enabled: boolean): Promise<void>;
   /** Leaves its recordings behind. LIVE_INPUT_NOT_FOUND when it is gone already. */
   delete(uid: string): Promise<void>;
@@ -101,20 +120,35 @@ export interface LiveInputs {
   outputs(uid: string): Promise<LiveInputOutput[]>;
   setOutputEnabled(uid: string, outputUid: string, enabled: boolean): Promise<void>;
   deleteOutput(uid: string, outputUid: string): Promise<void>;
-  /** Recordings of an input, the running one among them. */
+  /** Recordings of an input, the running one among them, also after the input is gone. */
   videos(uid: string): Promise<Video[]>;
   /** PROVIDER_CONFLICT while it is live. */
   deleteVideo(videoUid: string): Promise<void>;
-  storageUsage(): Promise<StorageUsage>;
+  /** @param isUrgent somebody waits for a start by it. */
+  storageUsage(isUrgent?: boolean): Promise<StorageUsage>;
 }
 
 /** Marks inputs as ours, so that strays can be told from other people's. */
 const META_APP = 'glasscast';
 
-const meta = z.object({ app: z.string().optional(), stream: z.string().optional() }).loose().nullish();
+const meta = z
+  .object({ app: z.string().optional(), relay: z.string().optional(), stream: z.string().optional() })
+  .loose()
+  .nullish();
 const status = z.union([
   z.string(),
-  z.object({ current: z.object({ state: z.string().nullish() }).loose().nullish() }).loose(),
+  z
+    .object({
+      current: z
+        .object({
+          state: z.string().nullish(),
+          reason: z.string().nullish().catch(undefined),
+          statusEnteredAt: z.string().nullish(),
+        })
+        .loose()
+        .nullish(),
+    })
+    .loose(),
 ]);
 const liveInputShape = z.object({
   uid: z.string().min(1),
@@ -126,7 +160,11 @@ const liveInputShape = z.object({
   webRTCPlayback: z.object({ url: z.string().min(1) }).nullish(),
   status: status.nullish().catch('unknown'),
 });
-const summaryShape = z.object({ uid: z.string().min(1), meta: meta.catch(undefined) });
+const summaryShape = z.object({
+  uid: z.string().min(1),
+  meta: meta.catch(undefined),
+  created: z.string().nullish().catch(undefined),
+});
 const listShape = z.union([
   z.array(summaryShape),
   z.object({ liveInputs: z.array(summaryShape) }).transform(({ liveInputs }) => liveInputs),
@@ -140,6 +178,7 @@ const outputShape = z.object({
 });
 const videoShape = z.object({
   uid: z.string().min(1),
+  liveInput: z.string().nullish().catch(undefined),
   status: z.object({ state: z.string().nullish() }).loose().nullish(),
 });
 const videosShape = z.union([
@@ -153,7 +192,13 @@ const storageShape = z.object({
   videoCount: z.number(),
 });
 
-export function createLiveInputs({ api, profile }: { api: StreamApi; profile: ProviderProfile }): LiveInputs {
+export function createLiveInputs(options: {
+  api: StreamApi;
+  profile: ProviderProfile;
+  /** Marks what this relay makes. */
+  relayId: string;
+}): LiveInputs {
+  const { api, profile, relayId } = options;
   const at = (uid: string) => `/live_inputs/${encodeURIComponent(uid)}`;
   const outputAt = (uid: string, outputUid: string) => `${at(uid)}/outputs/${encodeURIComponent(outputUid)}`;
   const remove = async (path: string) => void (await api.call({ method: 'DELETE', path }));
@@ -161,24 +206,39 @@ export function createLiveInputs({ api, profile }: { api: StreamApi; profile: Pr
 
   return {
     async create(asked) {
-      const body = creationBody(asked);
-      const { idempotencyKey } = asked;
-      const made = read(liveInputShape, await api.call({ method: 'POST', path: '/live_inputs', body, idempotencyKey }));
-      const ignored = ignoredSetting(body, made);
-      if (!ignored) return liveInput(made, profile);
-      await remove(at(made.uid)).catch(() => {});
-      throw new GlasscastError('PROVIDER_ECHO_MISMATCH', { reason: ignored, details: { setting: ignored } });
+      const body = creationBody(asked, relayId);
+      const call = { method: 'POST', path: '/live_inputs', body, idempotencyKey: asked.idempotencyKey } as const;
+      const made = read(liveInputShape, await api.call({ ...call, isUrgent: true }));
+      try {
+        const ignored = ignoredSetting(body, made);
+        if (ignored) {
+          throw new GlasscastError('PROVIDER_ECHO_MISMATCH', { reason: ignored, details: { setting: ignored } });
+        }
+        return liveInput(made, profile);
+      } catch (error) {
+        await remove(at(made.uid)).catch(() => {});
+        throw error;
+      }
     },
     get: async (uid) => liveInput(read(liveInputShape, await get(at(uid))), profile),
+    async rotateKeys(uid) {
+      const rotated = await api.call({ method: 'POST', path: `${at(uid)}/rotate_keys`, isUrgent: true });
+      return liveInput(read(liveInputShape, rotated), profile);
+    },
     async setEnabled(uid, enabled) {
-      await api.call({ method: 'PUT', path: at(uid), body: { enabled } });
+      const echo = await api.call({ method: 'PUT', path: at(uid), body: { enabled }, isUrgent: true });
+      // Left out of the echo it says nothing.
+      if (read(z.object({ enabled: z.boolean().nullish() }), echo).enabled === !enabled) {
+        throw new GlasscastError('PROVIDER_ECHO_MISMATCH', { reason: 'enabled', details: { setting: 'enabled' } });
+      }
     },
     delete: (uid) => remove(at(uid)),
     async list() {
       const found = read(listShape, await get('/live_inputs'));
-      return found.map(({ uid, meta: tags }) => ({
+      return found.map(({ uid, meta: tags, created }) => ({
         uid,
-        streamId: tags?.app === META_APP ? tags.stream : undefined,
+        streamId: tags?.app === META_APP && tags.relay === relayId ? tags.stream : undefined,
+        createdAtMs: timeOf(created),
       }));
     },
     async createOutput(uid, { url, streamKey }) {
@@ -191,17 +251,32 @@ export function createLiveInputs({ api, profile }: { api: StreamApi; profile: Pr
     },
     deleteOutput: (uid, outputUid) => remove(outputAt(uid, outputUid)),
     async videos(uid) {
-      const found = read(videosShape, await get(`${at(uid)}/videos`));
-      return found.map((video) => ({ uid: video.uid, state: video.status?.state ?? 'unknown' }));
+      const ofInput = await get(`${at(uid)}/videos`).catch((error: unknown) => {
+        // With the input goes its own list, not its recordings.
+        if (isGlasscastError(error) && error.code === 'LIVE_INPUT_NOT_FOUND') return [];
+        throw error;
+      });
+      const filtered = read(videosShape, await get(`?live_input_id=${encodeURIComponent(uid)}`));
+      const found = new Map<string, Video>();
+      for (const video of [
+        ...read(videosShape, ofInput),
+        // A filter that is dropped without a word would give us everybody's recordings to delete.
+        ...filtered.filter(({ liveInput: owner }) => owner === uid),
+      ]) {
+        found.set(video.uid, { uid: video.uid, state: video.status?.state ?? 'unknown' });
+      }
+      return [...found.values()];
     },
     deleteVideo: (videoUid) => remove(`/${encodeURIComponent(videoUid)}`),
-    storageUsage: async () => read(storageShape, await get('/storage-usage')),
+    async storageUsage(isUrgent = false) {
+      return read(storageShape, await api.call({ method: 'GET', path: '/storage-usage', isUrgent }));
+    },
   };
 }
 
-function creationBody({ streamId, holdSeconds, deleteRecordingAfterDays }: CreateLiveInput) {
+function creationBody({ streamId, holdSeconds, deleteRecordingAfterDays }: CreateLiveInput, relayId: string) {
   return {
-    meta: { name: `glasscast ${streamId}`, app: META_APP, stream: streamId },
+    meta: { name: `glasscast ${streamId}`, app: META_APP, relay: relayId, stream: streamId },
     // `off`, the default, is neither recorded nor playable.
     recording: { mode: 'automatic', timeoutSeconds: holdSeconds },
     // Top level: nested in `recording` it is accepted and dropped.
@@ -209,11 +284,18 @@ function creationBody({ streamId, holdSeconds, deleteRecordingAfterDays }: Creat
   };
 }
 
+function timeOf(text: string | null | undefined): number | undefined {
+  const ms = Date.parse(text ?? '');
+  return Number.isNaN(ms) ? undefined : ms;
+}
+
 /** The API answers 200 to settings that it drops: every one we sent has to come back. */
 function ignoredSetting(
   asked: ReturnType<typeof creationBody>,
   made: z.output<typeof liveInputShape>,
 ): string | undefined {
+  // Also the proof that a repeated key did not answer with somebody else's input.
+  if (made.meta?.stream !== asked.meta.stream) return 'meta.stream';
   if (made.recording?.mode !== asked.recording.mode) return 'recording.mode';
   if (made.recording?.timeoutSeconds !== asked.recording.timeoutSeconds) return 'recording.timeoutSeconds';
   const days = asked.deleteRecordingAfterDays;
@@ -226,14 +308,16 @@ function liveInput(made: z.output<typeof liveInputShape>, profile: ProviderProfi
   return {
     uid,
     publishUrl: new Secret(`${rtmps.url.replace(/\/+$/, '')}/${rtmps.streamKey}`),
-    // No webrtcUrl: what comes in by RTMP does not leave by WHEP, though the API names an address for it.
     urls: {
       hlsUrl: playback?.hls ?? `${origin}/${uid}/manifest/video.m3u8`,
       dashUrl: playback?.dash ?? `${origin}/${uid}/manifest/video.mpd`,
       thumbnailUrl: `${origin}/${uid}/thumbnails/thumbnail.jpg`,
       ...(profile.hasPreviewPage ? { previewUrl: `${origin}/${uid}/iframe` } : {}),
+      // Never `webRTC`: that is where one publishes, a credential.
+      ...(profile.playsWebRtc && webRTCPlayback ? { webrtcUrl: webRTCPlayback.url } : {}),
     },
     ingestState: ingestState(made.status),
+    ingestStateSinceMs: typeof made.status === 'object' ? timeOf(made.status?.current?.statusEnteredAt) : undefined,
   };
 }
 
@@ -264,13 +348,14 @@ function ingestState(given: z.output<typeof status> | null | undefined): IngestS
 }
 
 function output(found: z.output<typeof outputShape>): LiveInputOutput {
-  const state = typeof found.status === 'string' ? found.status : (found.status?.current?.state ?? undefined);
+  const current = typeof found.status === 'string' ? { state: found.status, reason: undefined } : found.status?.current;
   return {
     uid: found.uid,
     url: found.url,
     streamKey: new Secret(found.streamKey),
     enabled: found.enabled ?? true,
-    state,
+    state: current?.state ?? undefined,
+    reason: current?.reason ?? undefined,
   };
 }
 

@@ -1,8 +1,8 @@
 /**
  * What is known of the provider before a stream is asked for: does it answer, is there storage left. Asked in the
- * background, so that no start waits for it; an unknown answer refuses nobody.
+ * background, so that hardly a start waits for it; an unknown answer refuses nobody.
  */
-import type { Clock, Timer } from '../../shared/clock.ts';
+import { type Clock, type Timer, withTimeout } from '../../shared/clock.ts';
 import { asGlasscastError, type ErrorCode, GlasscastError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import type { LiveInputs } from './live-inputs.ts';
@@ -10,12 +10,22 @@ import type { LiveInputs } from './live-inputs.ts';
 export interface ProviderHealth {
   /** Asks now and then every minute. */
   start(): void;
-  /** PROVIDER_STORAGE_FULL when no new broadcast would be let in: the input is made, the encoder refused. */
-  admit(): void;
+  /**
+   * PROVIDER_STORAGE_FULL when no new broadcast would be let in: the input is made, the encoder refused. When the last
+   * answer is old and it is a near thing, or the last answer was "full", asks again first, for 2 s at most.
+   */
+  admit(): Promise<void>;
+  /** Asks now. True: no storage is left. Undefined: no answer. */
+  isFull(): Promise<boolean | undefined>;
   /** `unknown` until the first answer. */
   state(): 'unknown' | 'ok' | ErrorCode;
   close(): Promise<void>;
 }
+
+/** A broadcast of an hour may begin in the time between two answers, and weighs nothing until it has landed. */
+const SMALL_MARGIN_MINUTES = 60;
+const FRESH_MS = 5_000;
+const PATIENCE_MS = 2_000;
 
 export function createProviderHealth({
   inputs,
@@ -29,32 +39,50 @@ export function createProviderHealth({
   intervalMs?: number;
 }): ProviderHealth {
   let state: 'unknown' | 'ok' | ErrorCode = 'unknown';
-  let isFull = false;
+  let marginMinutes = Number.POSITIVE_INFINITY;
+  let answeredAtMs = Number.NEGATIVE_INFINITY;
   let timer: Timer | undefined;
-  let asking: Promise<void> = Promise.resolve();
+  let asking: Promise<void> | undefined;
 
-  async function ask(): Promise<void> {
+  async function ask(isUrgent: boolean): Promise<void> {
     const before = state;
     try {
-      const { totalStorageMinutes, totalStorageMinutesLimit } = await inputs.storageUsage();
-      isFull = totalStorageMinutesLimit > 0 && totalStorageMinutes >= totalStorageMinutesLimit;
-      state = isFull ? 'PROVIDER_STORAGE_FULL' : 'ok';
+      const { totalStorageMinutes, totalStorageMinutesLimit } = await inputs.storageUsage(isUrgent);
+      // Who has bought none is told so by the first creation.
+      marginMinutes = totalStorageMinutesLimit > 0 ? totalStorageMinutesLimit - totalStorageMinutes : Infinity;
+      answeredAtMs = clock.monotonicMs();
+      state = marginMinutes <= 0 ? 'PROVIDER_STORAGE_FULL' : 'ok';
     } catch (thrown) {
       state = asGlasscastError(thrown).code;
     }
     if (state !== before) log[state === 'ok' ? 'info' : 'warn']({ state }, 'provider-state-changed');
   }
+  /** One question at a time serves all who ask. */
+  function askOnce(isUrgent: boolean): Promise<void> {
+    asking ??= ask(isUrgent).finally(() => {
+      asking = undefined;
+    });
+    return asking;
+  }
 
   return {
     start() {
       timer?.cancel();
-      asking = ask();
-      timer = clock.every('provider-health', intervalMs, () => {
-        asking = ask();
-      });
+      timer = clock.every('provider-health', intervalMs, () => void askOnce(false));
+      void askOnce(false);
     },
-    admit() {
-      if (isFull) throw new GlasscastError('PROVIDER_STORAGE_FULL');
+    async admit() {
+      const isOld = clock.monotonicMs() - answeredAtMs > FRESH_MS;
+      if (isOld && marginMinutes < SMALL_MARGIN_MINUTES) {
+        const late = () => new GlasscastError('PROVIDER_UNREACHABLE');
+        await withTimeout(clock, 'provider-admission', PATIENCE_MS, askOnce(true), late).catch(() => {});
+      }
+      if (marginMinutes <= 0) throw new GlasscastError('PROVIDER_STORAGE_FULL');
+    },
+    async isFull() {
+      const sinceMs = clock.monotonicMs();
+      await askOnce(true);
+      return answeredAtMs < sinceMs ? undefined : marginMinutes <= 0;
     },
     state: () => state,
     async close() {

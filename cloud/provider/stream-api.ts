@@ -1,5 +1,5 @@
 /**
- * One call to the provider's HTTP API: envelope, budget, bounded retries, typed errors. Knows no resource by name.
+ * One call to the provider's HTTP API: envelope, bounded retries, typed errors. Knows no resource by name.
  * Rules of the API (limits, codes, Retry-After): Cloudflare Stream, measured. Never logs a body, a header or a query.
  */
 import { setMaxListeners } from 'node:events';
@@ -8,6 +8,7 @@ import { backoffMs, type Clock } from '../../shared/clock.ts';
 import { type ErrorCode, errorText, GlasscastError, isGlasscastError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import type { Secret } from '../../shared/secrets.ts';
+import { createRequestBudget } from './request-budget.ts';
 
 export interface ApiCall {
   method: 'GET' | 'POST' | 'PUT' | 'DELETE';
@@ -16,6 +17,8 @@ export interface ApiCall {
   body?: unknown;
   /** Makes a POST safe to repeat; without it a POST is sent once. At most 255 bytes. */
   idempotencyKey?: string;
+  /** A start or a stop of somebody who waits: goes before clean-up and polling when the budget is short. */
+  isUrgent?: boolean;
 }
 
 export interface StreamApi {
@@ -37,25 +40,32 @@ export interface StreamApiOptions {
   requestTimeoutMs?: number;
   /** Attempts after the first one. Default 2. */
   maxRetries?: number;
-  /** A longer Retry-After is reported, not waited for. Default 10000. */
+  /** A longer Retry-After is reported (`details.retryAfterMs`), not waited for. Default 10000. */
   maxRetryAfterMs?: number;
   /** Budget; Cloudflare blocks every call for 5 min past 4 a second. Default: none. */
   maxRequestsPerSecond?: number | undefined;
   random?: () => number;
 }
 
-/** Errors and messages may be missing on odd paths. */
+/** Errors and messages may be missing on odd paths; a deletion's `{}` has nothing at all. */
 const envelope = z.object({
-  success: z.boolean(),
+  success: z.boolean().optional(),
   errors: z.array(z.object({ code: z.number().optional(), message: z.string().optional() }).loose()).nullish(),
-  result: z.unknown(),
+  result: z.unknown().optional(),
 });
 
-const RETRY = { firstMs: 200, factor: 3, maxMs: 3_000, jitter: 0.3 };
-/** Calls that may go at once before the budget's pace applies. */
-const BURST = 5;
+type Envelope = z.output<typeof envelope>;
 
-type Attempt = { done: true; result: unknown } | { done: false; error: GlasscastError; retryAfterMs?: number };
+const RETRY = { firstMs: 200, factor: 3, maxMs: 3_000, jitter: 0.3 };
+/** A token made a moment ago may be refused with 403 for a while: waited for once, when the program is young. */
+const FRESH_TOKEN = { firstMs: 1_000, factor: 2, maxMs: 4_000, jitter: 0 };
+const FRESH_TOKEN_MS = 10_000;
+
+/** Between attempts after a 429 that does not say how long. */
+const UNSAID = { firstMs: 1_000, factor: 3, maxMs: 9_000, jitter: 0 };
+
+type Failure = { done: false; error: GlasscastError; retryAfterMs?: number };
+type Attempt = { done: true; result: unknown } | Failure;
 
 export function createStreamApi(options: StreamApiOptions): StreamApi {
   const { clock, log, maxRetries = 2, maxRetryAfterMs = 10_000, random = Math.random } = options;
@@ -63,25 +73,57 @@ export function createStreamApi(options: StreamApiOptions): StreamApi {
   const { signal } = closing;
   // One for every call that waits, and they may be many.
   setMaxListeners(0, signal);
-  const budget = createBudget(clock, options.maxRequestsPerSecond, signal);
+  const budget = createRequestBudget({
+    clock,
+    perSecond: options.maxRequestsPerSecond,
+    maxWaitMs: maxRetryAfterMs,
+    signal,
+  });
+  const bornMs = clock.monotonicMs();
+  let isTokenProven = false;
+
+  /** How long to wait before the next attempt; undefined: the error is the answer. */
+  function pauseMs(asked: ApiCall, { error, retryAfterMs = 0 }: Failure, attempt: number): number | undefined {
+    const { code, details, retryable } = error;
+    const ageMs = clock.monotonicMs() - bornMs;
+    if (code === 'PROVIDER_UNAUTHORIZED' && details.status === 403 && !isTokenProven && ageMs < FRESH_TOKEN_MS) {
+      return backoffMs(FRESH_TOKEN, attempt, random);
+    }
+    // A conflict is an answer, not an accident: the caller comes back later by its own plan.
+    if (!retryable || code === 'PROVIDER_CONFLICT' || attempt >= maxRetries) return undefined;
+    // What the limit turned away had no effect and may be sent again, as soon as the budget lets it go.
+    if (code === 'PROVIDER_RATE_LIMITED') return 0;
+    const isRepeatable = asked.method !== 'POST' || asked.idempotencyKey !== undefined;
+    if (!isRepeatable || retryAfterMs > maxRetryAfterMs) return undefined;
+    return Math.max(retryAfterMs, backoffMs(RETRY, attempt, random));
+  }
 
   async function call(asked: ApiCall): Promise<unknown> {
-    const repeatable = asked.method !== 'POST' || asked.idempotencyKey !== undefined;
+    /** Of a creation: it may have been done. No later refusal takes that back. */
+    let unclear: GlasscastError | undefined;
     for (let attempt = 0; ; attempt += 1) {
-      await budget.take();
+      await budget.take(asked.isUrgent ?? false).catch((error: unknown) => {
+        throw signal.aborted ? error : (unclear ?? error);
+      });
       const outcome = await attemptCall(options, asked, signal);
-      if (outcome.done) return outcome.result;
-      const { error, retryAfterMs } = outcome;
-      if (error.code === 'PROVIDER_RATE_LIMITED') budget.pause(retryAfterMs ?? 1_000);
-      const waitMs = retryAfterMs ?? backoffMs(RETRY, attempt, random);
-      // A conflict is an answer, not an accident: the caller comes back later by its own plan.
-      const hopeless = !error.retryable || error.code === 'PROVIDER_CONFLICT' || waitMs > maxRetryAfterMs;
-      if (hopeless || !repeatable || attempt >= maxRetries) throw error;
+      if (outcome.done) {
+        isTokenProven = true;
+        return outcome.result;
+      }
+      const { error } = outcome;
+      if (asked.method === 'POST' && isUnclear(error)) unclear = error;
+      if (error.code === 'PROVIDER_RATE_LIMITED') budget.block(outcome.retryAfterMs ?? backoffMs(UNSAID, attempt));
+      const waitMs = pauseMs(asked, outcome, attempt);
+      if (waitMs === undefined) throw unclear ?? error;
       log.debug({ method: asked.method, code: error.code, attempt: attempt + 1, waitMs }, 'provider-call-retried');
-      await clock.sleep(waitMs, { name: 'provider-retry', signal });
+      if (waitMs > 0) await clock.sleep(waitMs, { name: 'provider-retry', signal });
     }
   }
   return { call, close: () => closing.abort(new GlasscastError('SHUTTING_DOWN')) };
+}
+
+function isUnclear({ code }: GlasscastError): boolean {
+  return code === 'PROVIDER_FAILED' || code === 'PROVIDER_UNREACHABLE';
 }
 
 async function attemptCall(options: StreamApiOptions, asked: ApiCall, closing: AbortSignal): Promise<Attempt> {
@@ -101,7 +143,7 @@ async function attemptCall(options: StreamApiOptions, asked: ApiCall, closing: A
         redirect: 'error',
       },
     );
-    return readAnswer(asked, response, await response.text());
+    return readAnswer(asked, response, await response.text(), clock.now());
   } catch (cause) {
     if (closing.aborted) throw closing.reason;
     const reason = abort.signal.aborted ? errorText(abort.signal.reason) : networkReason(cause);
@@ -120,22 +162,37 @@ function headersOf(asked: ApiCall, apiToken: Secret): Record<string, string> {
   };
 }
 
-function readAnswer(asked: ApiCall, response: Response, text: string): Attempt {
+function readAnswer(asked: ApiCall, response: Response, text: string, nowMs: number): Attempt {
   const body = parseEnvelope(text);
-  if (response.ok && (asked.method === 'DELETE' || body?.success)) return { done: true, result: body?.result };
+  if (response.ok && isSuccess(asked, body, text)) return { done: true, result: body?.result };
   const [problem] = body?.errors ?? [];
   const reason = problem?.message ?? (response.ok ? 'the answer is not the API’s envelope' : `HTTP ${response.status}`);
-  const error = new GlasscastError(codeFor(response.status, problem?.code), {
-    reason,
-    details: { status: response.status, providerCode: problem?.code },
-  });
-  const seconds = Number(response.headers.get('retry-after') ?? Number.NaN);
-  return Number.isFinite(seconds) && seconds >= 0
-    ? { done: false, error, retryAfterMs: seconds * 1000 }
-    : { done: false, error };
+  const retryAfterMs = response.ok ? undefined : readRetryAfter(response.headers, nowMs);
+  const known = retryAfterMs === undefined ? {} : { retryAfterMs };
+  const code = codeFor(response.status, problem?.code, body !== undefined || text === '');
+  const details = { status: response.status, providerCode: problem?.code, ...known };
+  return { done: false, error: new GlasscastError(code, { reason, details }), ...known };
 }
 
-function parseEnvelope(text: string): z.output<typeof envelope> | undefined {
+/** A deletion is answered with an envelope, with `{}` or with nothing at all; a web page is nobody's success. */
+function isSuccess({ method }: ApiCall, body: Envelope | undefined, text: string): boolean {
+  if (body?.success !== undefined) return body.success;
+  return method === 'DELETE' && (text.trim() === '' || body !== undefined);
+}
+
+/** In seconds or as a date; the spellings of the window's end are not certain, so none is relied on. */
+function readRetryAfter(headers: Headers, nowMs: number): number | undefined {
+  const said = headers.get('retry-after');
+  const window = headers.get('x-ratelimit-reset') ?? /\bt=(\d+)/.exec(headers.get('ratelimit') ?? '')?.[1];
+  for (const text of [said, window]) {
+    if (text === null || text === undefined) continue;
+    const ms = /^\d+(\.\d+)?$/.test(text) ? Number(text) * 1000 : Date.parse(text) - nowMs;
+    if (Number.isFinite(ms)) return Math.max(0, ms);
+  }
+  return undefined;
+}
+
+function parseEnvelope(text: string): Envelope | undefined {
   try {
     return envelope.safeParse(JSON.parse(text)).data;
   } catch {
@@ -144,13 +201,24 @@ function parseEnvelope(text: string): z.output<typeof envelope> | undefined {
 }
 
 /** 10003: no such object. 10002: no subscription. 10046: not while it is live. 7003: no such route or account. */
-function codeFor(status: number, providerCode: number | undefined): ErrorCode {
-  if (status === 404) return providerCode === 7003 ? 'PROVIDER_REJECTED' : 'LIVE_INPUT_NOT_FOUND';
-  if (status === 401 || (status === 403 && providerCode !== 10_002)) return 'PROVIDER_UNAUTHORIZED';
-  if (status === 409) return 'PROVIDER_CONFLICT';
+const providerCodes: Readonly<Record<number, ErrorCode>> = {
+  7003: 'PROVIDER_REJECTED',
+  10002: 'PROVIDER_SUBSCRIPTION_MISSING',
+  10003: 'LIVE_INPUT_NOT_FOUND',
+  10046: 'PROVIDER_CONFLICT',
+};
+
+/** @param isApi false: a proxy's page or a captive portal's; what it says of objects and tokens is nobody's word. */
+function codeFor(status: number, providerCode: number | undefined, isApi: boolean): ErrorCode {
   if (status === 429) return 'PROVIDER_RATE_LIMITED';
-  if (status === 408 || status >= 500 || status < 300) return 'PROVIDER_FAILED';
-  return 'PROVIDER_REJECTED';
+  if (status === 408 || status >= 500) return 'PROVIDER_FAILED';
+  const known = providerCodes[providerCode ?? 0];
+  if (status < 400) return known ?? 'PROVIDER_FAILED';
+  if (!isApi && status !== 401 && status !== 409) return status === 404 ? 'PROVIDER_FAILED' : 'PROVIDER_REJECTED';
+  if (status === 404) return known ?? 'LIVE_INPUT_NOT_FOUND';
+  if (status === 401 || (status === 403 && known === undefined)) return 'PROVIDER_UNAUTHORIZED';
+  if (status === 409) return 'PROVIDER_CONFLICT';
+  return known ?? 'PROVIDER_REJECTED';
 }
 
 /** fetch says only "fetch failed"; its cause says why. */
@@ -158,27 +226,4 @@ function networkReason(error: unknown): string {
   const cause = error instanceof Error ? error.cause : undefined;
   if (cause instanceof Error) return 'code' in cause ? String(cause.code) : cause.message;
   return isGlasscastError(error) ? error.message : errorText(error);
-}
-
-interface Budget {
-  take(): Promise<void>;
-  pause(ms: number): void;
-}
-
-/** A token bucket as one number: the time at which the next call is due. */
-function createBudget(clock: Clock, perSecond: number | undefined, signal: AbortSignal): Budget {
-  let dueMs = 0;
-  return {
-    async take() {
-      if (perSecond === undefined) return;
-      const gapMs = 1000 / perSecond;
-      const nowMs = clock.monotonicMs();
-      dueMs = Math.max(dueMs, nowMs - BURST * gapMs) + gapMs;
-      const waitMs = dueMs - nowMs;
-      if (waitMs > 0) await clock.sleep(waitMs, { name: 'provider-budget', signal });
-    },
-    pause(ms) {
-      dueMs = Math.max(dueMs, clock.monotonicMs() + ms);
-    },
-  };
 }

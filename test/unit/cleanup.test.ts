@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { createCleanup } from '../../cloud/provider/cleanup.ts';
+import type { LiveInputSummary } from '../../cloud/provider/live-inputs.ts';
 import { createSqliteStore } from '../../cloud/store/sqlite-store.ts';
 import { GlasscastError } from '../../shared/errors.ts';
 import { silentLog } from '../../shared/log.ts';
@@ -7,15 +8,20 @@ import { Secret } from '../../shared/secrets.ts';
 import { createTestClock, settle } from '../support/test-clock.ts';
 
 const gone = () => new GlasscastError('LIVE_INPUT_NOT_FOUND');
+const listed = (uid: string, streamId: string | undefined, createdAtMs = 1_700_000_000_000): LiveInputSummary => ({
+  uid,
+  streamId,
+  createdAtMs,
+});
 
-function world({ keepRecordings = false } = {}) {
+function world({ keepRecordings = false, lateRecordingLooksMs = [] as number[] } = {}) {
   const clock = createTestClock();
   const store = createSqliteStore({ file: ':memory:' });
   const done: string[] = [];
   const provider = {
     videos: ['video-1', 'video-2'],
     outputs: ['output-1'],
-    inputs: [] as { uid: string; streamId: string | undefined }[],
+    inputs: [] as LiveInputSummary[],
     fails: undefined as GlasscastError | undefined,
     liveUntilMs: 0,
   };
@@ -37,12 +43,13 @@ function world({ keepRecordings = false } = {}) {
       provider.outputs.map((uid) => ({ uid, url: '', streamKey: new Secret('x'), enabled: true, state: undefined })),
     deleteOutput: (_uid: string, output: string) => did(`delete ${output}`),
   };
-  const make = () => createCleanup({ inputs, store, clock, log: silentLog(), keepRecordings, random: () => 0 });
+  const rules = { keepRecordings, lateRecordingLooksMs, random: () => 0 };
+  const make = () => createCleanup({ inputs, store, clock, log: silentLog(), ...rules });
   return { clock, store, done, provider, inputs, make, cleanup: make() };
 }
 
 describe('deletion', () => {
-  it('goes by the order of the contract, and strikes the entry out at the end [11]', async () => {
+  it('defect 11: goes by the order of the contract, and strikes the entry out at the end', async () => {
     const { cleanup, store, done, clock } = world();
     await cleanup.intend('m1');
     expect(await store.ledger.all()).toMatchObject([{ streamId: 'm1', doomed: false }]);
@@ -112,10 +119,7 @@ describe('deletion', () => {
 
   it('finds by its mark an input whose creation was never answered', async () => {
     const { cleanup, done, provider } = world();
-    provider.inputs = [
-      { uid: 'theirs', streamId: undefined },
-      { uid: 'ours', streamId: 'm1' },
-    ];
+    provider.inputs = [listed('theirs', undefined), listed('ours', 'm1')];
     await cleanup.intend('m1');
     await cleanup.created('m1', undefined);
     cleanup.discard('m1');
@@ -130,7 +134,7 @@ describe('deletion', () => {
     cleanup.discard('m1');
     await clock.advance(20_000);
     expect(await store.ledger.all()).toMatchObject([{ streamId: 'm1' }]);
-    provider.inputs = [{ uid: 'late', streamId: 'm1' }];
+    provider.inputs = [listed('late', 'm1')];
     await clock.advance(40_000);
     expect([done.at(-1), await store.ledger.all()]).toEqual(['delete late', []]);
     await cleanup.intend('m2');
@@ -159,18 +163,156 @@ describe('deletion', () => {
   });
 });
 
+describe('a recording that comes to light late', () => {
+  const looks = { lateRecordingLooksMs: [60_000, 300_000, 900_000] };
+
+  async function removed(options = looks) {
+    const made = world(options);
+    await made.cleanup.intend('m1');
+    await made.cleanup.created('m1', 'uid-1');
+    made.cleanup.discard('m1');
+    await settle();
+    return made;
+  }
+
+  it('is looked for three times after the input is gone', async () => {
+    const { done, provider, clock, store, cleanup } = await removed();
+    expect(done.at(-1)).toBe('delete uid-1');
+    expect(await store.ledger.all()).toMatchObject([{ liveInputUid: 'uid-1', doomed: true }]);
+    await clock.advance(299_000);
+    provider.videos = ['late'];
+    await clock.advance(1_000);
+    expect(done.at(-1)).toBe('delete late');
+    await clock.advance(599_000);
+    expect(cleanup.pending()).toEqual(['m1']);
+    await clock.advance(1_000);
+    expect([await store.ledger.all(), cleanup.pending(), clock.pending()]).toEqual([[], [], []]);
+  });
+
+  it('is looked for at once when the provider tells of it', async () => {
+    const { done, provider, cleanup } = await removed();
+    provider.videos = ['late'];
+    cleanup.lookAgain('uid-1');
+    cleanup.lookAgain('somebody-else');
+    await settle();
+    expect(done.at(-1)).toBe('delete late');
+  });
+
+  it('does not hold up the close, and is the next process’s business', async () => {
+    const { done, provider, clock, store, cleanup, make } = await removed();
+    const closing = cleanup.close(3_000);
+    await clock.advance(0);
+    await closing;
+    provider.videos = ['late'];
+    const next = make();
+    await next.start(new Set());
+    await clock.advance(900_000);
+    expect([done.at(-1), await store.ledger.all()]).toEqual(['delete late', []]);
+    await next.close(0);
+    expect(clock.pending()).toEqual([]);
+  });
+});
+
+describe('a disk that is full', () => {
+  it('loses nothing: the uid is written later, the deletion goes on', async () => {
+    const { cleanup, store, done, clock } = world();
+    await cleanup.intend('m1');
+    const { put } = store.ledger;
+    const remove = store.ledger.delete;
+    store.ledger.put = () => Promise.reject(new Error('disk full'));
+    await cleanup.created('m1', 'uid-1');
+    await cleanup.intend('m2').catch(() => {});
+    store.ledger.put = put;
+    await clock.advance(60_000);
+    expect(await store.ledger.all()).toMatchObject([{ streamId: 'm1', liveInputUid: 'uid-1' }]);
+    store.ledger.put = () => Promise.reject(new Error('disk full'));
+    store.ledger.delete = () => Promise.reject(new Error('disk full'));
+    cleanup.discard('m1');
+    await settle();
+    expect(done.at(-1)).toBe('delete uid-1');
+    expect(cleanup.pending()).toEqual(['m1']);
+    store.ledger.put = put;
+    store.ledger.delete = remove;
+    await clock.advance(60_000);
+    expect([await store.ledger.all(), cleanup.pending(), clock.pending()]).toEqual([[], [], []]);
+  });
+});
+
+describe('strays', () => {
+  it('are found by their mark at the start and every 15 min, once they are older than 10 min', async () => {
+    const { cleanup, done, provider, clock, store } = world();
+    await cleanup.intend('m1');
+    await cleanup.created('m1', 'uid-1');
+    await cleanup.intend('m2');
+    provider.inputs = [
+      listed('uid-1', 'm1'),
+      listed('twin-of-1', 'm1', clock.now() - 600_000),
+      listed('awaited', 'm2', clock.now() - 700_000),
+      listed('young', 'm3'),
+      listed('theirs', undefined, 0),
+    ];
+    await cleanup.start(new Set());
+    await settle();
+    const deleted = () => done.filter((what) => /^delete (?!video|output)/.test(what));
+    expect(deleted()).toEqual(['delete twin-of-1']);
+    provider.inputs = provider.inputs.filter(({ uid }) => uid !== 'twin-of-1');
+    await clock.advance(15 * 60_000);
+    expect(deleted()).toEqual(['delete twin-of-1', 'delete young']);
+    expect((await store.ledger.all()).map(({ streamId }) => streamId)).toEqual(['m1', 'm2']);
+    await cleanup.created('m2', 'awaited');
+    const closing = cleanup.close(0);
+    await clock.advance(100);
+    await closing;
+    expect(clock.pending()).toEqual([]);
+  });
+
+  it('wait until the provider answers', async () => {
+    const { cleanup, done, provider, clock, inputs } = world();
+    const { list } = inputs;
+    inputs.list = () => Promise.reject(new GlasscastError('PROVIDER_UNREACHABLE'));
+    provider.inputs = [listed('stray', 'm1', 0)];
+    await cleanup.start(new Set());
+    await settle();
+    inputs.list = list;
+    await clock.advance(15 * 60_000);
+    expect(done.at(-1)).toBe('delete stray');
+    await cleanup.close(0);
+  });
+});
+
 describe('another process', () => {
+  it('leaves alone what belongs to streams that go on', async () => {
+    const { cleanup, make, done, provider, clock, store } = world();
+    for (const id of ['m1', 'm2', 'm3']) await cleanup.intend(id);
+    await cleanup.created('m1', 'uid-1');
+    await cleanup.created('m2', 'uid-2');
+    provider.inputs = [listed('uid-1', 'm1'), listed('uid-2', 'm2'), listed('uid-3', 'm3')];
+    const next = make();
+    await next.start(new Set(['m1', 'm3']));
+    await settle();
+    expect(done.at(-1)).toBe('delete uid-2');
+    // Its creation was cut short: it is made again by the same key.
+    await next.intend('m3');
+    await next.created('m3', 'uid-3');
+    expect((await store.ledger.all()).map(({ liveInputUid }) => liveInputUid)).toEqual(['uid-1', 'uid-3']);
+    next.discard('m1');
+    await settle();
+    expect(done.at(-1)).toBe('delete uid-1');
+    await next.close(0);
+    expect(clock.pending()).toEqual([]);
+  });
+
   it('removes what was left behind, whatever state it was in', async () => {
     const { cleanup, make, done, provider, clock, store } = world();
     await cleanup.intend('m1');
     await cleanup.created('m1', 'uid-1');
     await cleanup.intend('m2');
-    provider.inputs = [{ uid: 'uid-2', streamId: 'm2' }];
+    provider.inputs = [listed('uid-2', 'm2')];
     const closing = cleanup.close(0);
     await clock.advance(100);
     await closing;
     const next = make();
-    await next.start();
+    await next.start(new Set());
     await settle();
     expect(done.filter((what) => what.startsWith('delete uid'))).toEqual(['delete uid-1', 'delete uid-2']);
     expect(await store.ledger.all()).toEqual([]);

@@ -13,6 +13,7 @@ const input: LiveInput = {
   publishUrl: new Secret(`rtmp://127.0.0.1/live/${KEY}`),
   urls: { hlsUrl: 'http://x/h', dashUrl: 'http://x/d' },
   ingestState: 'never-connected',
+  ingestStateSinceMs: undefined,
 };
 
 function world(create: () => Promise<LiveInput>) {
@@ -74,24 +75,64 @@ describe('the source of ingests', () => {
 });
 
 describe('what is known of the provider', () => {
-  it('refuses nobody while unknown, and everybody when storage is full', async () => {
+  function healthWorld() {
     const clock = createTestClock();
-    const usage = { totalStorageMinutes: 1, totalStorageMinutesLimit: 10, videoCount: 0 };
-    let fails: GlasscastError | undefined = new GlasscastError('PROVIDER_UNREACHABLE');
-    const inputs = { storageUsage: () => (fails ? Promise.reject(fails) : Promise.resolve({ ...usage })) };
-    const health = createProviderHealth({ inputs, clock, log: silentLog() });
+    const usage = { totalStorageMinutes: 1, totalStorageMinutesLimit: 100, videoCount: 0 };
+    const provider = { usage, fails: undefined as GlasscastError | undefined, asked: 0, hangs: false };
+    const storageUsage = () => {
+      provider.asked += 1;
+      if (provider.hangs) return new Promise<never>(() => {});
+      return provider.fails ? Promise.reject(provider.fails) : Promise.resolve({ ...usage });
+    };
+    const health = createProviderHealth({ inputs: { storageUsage }, clock, log: silentLog() });
+    return { clock, usage, provider, health };
+  }
+
+  it('refuses nobody while unknown, and everybody when storage is full', async () => {
+    const { clock, usage, provider, health } = healthWorld();
+    provider.fails = new GlasscastError('PROVIDER_UNREACHABLE');
     expect(health.state()).toBe('unknown');
+    await health.admit();
     health.start();
     await settle();
-    expect([health.state(), health.admit()]).toEqual(['PROVIDER_UNREACHABLE', undefined]);
-    fails = undefined;
+    expect(health.state()).toBe('PROVIDER_UNREACHABLE');
+    await health.admit();
+    provider.fails = undefined;
     await clock.advance(60_000);
-    expect(health.state()).toBe('ok');
-    usage.totalStorageMinutes = 10;
+    expect([health.state(), await health.isFull()]).toEqual(['ok', false]);
+    usage.totalStorageMinutes = 100;
     await clock.advance(60_000);
-    expect(() => health.admit()).toThrow(GlasscastError);
-    expect(health.state()).toBe('PROVIDER_STORAGE_FULL');
+    await expect(health.admit()).rejects.toMatchObject({ code: 'PROVIDER_STORAGE_FULL' });
+    expect([health.state(), await health.isFull()]).toEqual(['PROVIDER_STORAGE_FULL', true]);
+    provider.fails = new GlasscastError('PROVIDER_UNREACHABLE');
+    await clock.advance(1);
+    expect(await health.isFull()).toBeUndefined();
     await health.close();
     expect(clock.pending()).toEqual([]);
+  });
+
+  it('asks once more before a start when it is a near thing, and waits 2 s at most', async () => {
+    const { clock, usage, provider, health } = healthWorld();
+    health.start();
+    await settle();
+    await clock.advance(30_000);
+    await health.admit();
+    expect(provider.asked).toBe(1);
+    usage.totalStorageMinutes = 50;
+    await clock.advance(30_000);
+    await clock.advance(6_000);
+    usage.totalStorageMinutes = 100;
+    await expect(health.admit()).rejects.toMatchObject({ code: 'PROVIDER_STORAGE_FULL' });
+    // Somebody has made room: the next start is let in, not the one after the next minute.
+    await clock.advance(6_000);
+    usage.totalStorageMinutes = 60;
+    await health.admit();
+    await clock.advance(6_000);
+    provider.hangs = true;
+    const late = health.admit();
+    await clock.advance(2_000);
+    await late;
+    expect(provider.asked).toBe(5);
+    expect(clock.pending()).toEqual(['provider-health']);
   });
 });
