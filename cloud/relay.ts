@@ -26,10 +26,12 @@ import { publicRoutes } from './http/public-routes.ts';
 import type { SocketLimits } from './http/socket.ts';
 import { createUpgrades } from './http/upgrades.ts';
 import { type Cleanup, createCleanup } from './provider/cleanup.ts';
+import { createDestinationGuard } from './provider/destination-guard.ts';
 import { createIngestSource } from './provider/ingest-source.ts';
 import { createLiveInputs, providerProfiles } from './provider/live-inputs.ts';
 import { createPlayback } from './provider/playback.ts';
 import { createProviderHealth, type ProviderHealth } from './provider/provider-health.ts';
+import { createRestreaming } from './provider/restream-outputs.ts';
 import { createStreamApi, type StreamApi } from './provider/stream-api.ts';
 import { createSqliteStore } from './store/sqlite-store.ts';
 import type { Store } from './store/store.ts';
@@ -67,6 +69,8 @@ export interface RelayOptions {
   doorLimits?: Partial<DoorLimits>;
   provider: RelayProvider;
   keepRecordings?: boolean;
+  /** Streams may be pushed on to addresses that are not on the public internet. Default false. */
+  restreamPrivateTargets?: boolean;
   /** How long the provider holds a broadcast whose publisher is lost. Default 120. */
   holdSeconds?: number;
   /** The provider's own last line of clean-up. Default 30. */
@@ -97,12 +101,16 @@ export interface RelayAddress {
 export interface Relay {
   /** Errors: PORT_IN_USE, INVALID_CONFIG. */
   start(): Promise<RelayAddress>;
-  /** Stops every stream, cleans up at the provider as far as it answers, and tells peers to come back. Idempotent. */
-  close(): Promise<void>;
+  /**
+   * Stops every stream, cleans up at the provider as far as it answers, and tells peers to come back. Idempotent.
+   * @param keepStreams they go on, and the next start takes them over.
+   */
+  close(options?: { keepStreams?: boolean }): Promise<void>;
 }
 
 export function createRelay(options: RelayOptions): Relay {
   const closers: (() => Promise<void> | void)[] = [];
+  const ending = { keepStreams: false };
   let starting: Promise<RelayAddress> | undefined;
   let closing: Promise<void> | undefined;
 
@@ -112,7 +120,7 @@ export function createRelay(options: RelayOptions): Relay {
   return {
     async start() {
       if (closing) throw new GlasscastError('SHUTTING_DOWN');
-      starting ??= startRelay(options, closers);
+      starting ??= startRelay(options, closers, ending);
       try {
         return await starting;
       } catch (error) {
@@ -120,7 +128,8 @@ export function createRelay(options: RelayOptions): Relay {
         throw error;
       }
     },
-    close() {
+    close({ keepStreams = false } = {}) {
+      ending.keepStreams = keepStreams;
       // What a start is still building is built first: nothing of it may be left.
       closing ??= Promise.allSettled([starting]).then(closeAll);
       return closing;
@@ -128,7 +137,11 @@ export function createRelay(options: RelayOptions): Relay {
   };
 }
 
-async function startRelay(options: RelayOptions, closers: (() => Promise<void> | void)[]): Promise<RelayAddress> {
+async function startRelay(
+  options: RelayOptions,
+  closers: (() => Promise<void> | void)[],
+  ending: { readonly keepStreams: boolean },
+): Promise<RelayAddress> {
   const { clock, host = '127.0.0.1', log, port = 0 } = options;
   const store = createSqliteStore({
     file: options.dataDir === ':memory:' ? ':memory:' : join(options.dataDir, 'relay.db'),
@@ -139,7 +152,9 @@ async function startRelay(options: RelayOptions, closers: (() => Promise<void> |
   if (options.appsFile !== undefined) await catalog.load(options.appsFile);
 
   const events = createEventFeed();
-  const { api, cleanup, health: providerHealth, streams } = composeStreams(options, store, events);
+  // No secret, only a name that no other relay on the account has.
+  const relayId = (await keptSecret(store, 'relay-id')).reveal();
+  const { api, cleanup, health: providerHealth, streams } = composeStreams(options, store, { events, relayId });
   const address = { url: '' };
   const appSocketUrl = () => `${(options.publicUrl ?? address.url).replace(/^http/, 'ws').replace(/\/+$/, '')}/app-ws`;
   const { apps, sessions } = composeSessions(options, { catalog, streams, events, appSocketUrl });
@@ -185,12 +200,19 @@ async function startRelay(options: RelayOptions, closers: (() => Promise<void> |
     () => apps.close(),
     () => api.close(),
     () => cleanup.close(),
-    () => streams.close(),
+    () => (ending.keepStreams ? streams.suspend() : streams.close()),
     () => upgrades.shut(),
   );
+  // Before anybody can come in: whoever was here comes back within a second or two.
+  await apps.resume();
+  const records = await store.streams.all();
+  await cleanup.start(new Set(records.map(({ streamId }) => streamId)));
+  streams.resume(records, {
+    viewer: (userId, appId) => (appId === operator.id ? operator : apps.session(userId, appId)),
+    glasses: (userId) => sessions.open(userId),
+  });
   const listening = await http.start();
   address.url = `http://${host.includes(':') ? `[${host}]` : host}:${listening.port}`;
-  await cleanup.start();
   providerHealth.start();
   // Last, so that a start that fails leaves no token that nobody has seen.
   await adminToken.keep();
@@ -220,16 +242,17 @@ async function composeAccess(options: RelayOptions, store: Store) {
 function composeStreams(
   options: RelayOptions,
   store: Store,
-  events: EventFeed,
+  { events, relayId }: { events: EventFeed; relayId: string },
 ): { api: StreamApi; cleanup: Cleanup; health: ProviderHealth; streams: StreamRegistry } {
   const { clock, keepRecordings = false, log, provider, redactor, timings, onDefect } = options;
   const profile = providerProfiles[provider.kind];
   const withFetch = options.fetch ? { fetch: options.fetch } : {};
-  const { maxRequestsPerSecond, provingPollMs, watchingPollMs, stallMs, keyFrameIntervalMs } = profile;
+  const { maxRequestsPerSecond, provingPollMs, watchingPollMs, stallMs } = profile;
+  const { keyFrameIntervalMs, lateRecordingLooksMs } = profile;
   const api = createStreamApi({ ...provider, clock, log, maxRequestsPerSecond, ...withFetch });
-  const inputs = createLiveInputs({ api, profile });
+  const inputs = createLiveInputs({ api, profile, relayId });
   const health = createProviderHealth({ inputs, clock, log });
-  const cleanup = createCleanup({ inputs, store, clock, log, keepRecordings });
+  const cleanup = createCleanup({ inputs, store, clock, log, keepRecordings, lateRecordingLooksMs });
   const source = createIngestSource({
     inputs,
     cleanup,
@@ -239,8 +262,15 @@ function composeStreams(
     holdSeconds: options.holdSeconds ?? 120,
     deleteRecordingAfterDays: keepRecordings ? undefined : (options.deleteRecordingAfterDays ?? 30),
   });
+  const restreaming = createRestreaming({
+    ...{ inputs, clock, log, redactor },
+    guard: createDestinationGuard({ allowPrivate: options.restreamPrivateTargets ?? false, clock }),
+    pollMs: profile.outputPollMs,
+    // The rest of the budget is for starts and stops.
+    maxPollsPerSecond: maxRequestsPerSecond && maxRequestsPerSecond / 3,
+  });
   const streams = createStreamRegistry({
-    source,
+    ...{ source, restreaming, store },
     playback: createPlayback({ clock, log, provingPollMs, watchingPollMs, ...withFetch }),
     clock,
     log,
@@ -299,18 +329,19 @@ function composeSessions(
 }
 
 /** The operator's page watches like any app; what it hears, it hears through the events. */
+const operator: Viewer = { id: CONSOLE_APP, deliver() {} };
+
 function operatorStream(sessions: SessionRegistry, streams: StreamRegistry): OperatorRoutesOptions['operatorStream'] {
-  const viewer: Viewer = { id: CONSOLE_APP, deliver() {} };
   return {
     start(userId, request) {
       const session = sessions.get(userId);
       if (!session?.isKnown()) throw new GlasscastError('GLASSES_NOT_CONNECTED');
-      streams.request(userId, viewer, request, session);
+      streams.request(userId, operator, request, session);
       const snapshot = streams.snapshots().find((stream) => stream.userId === userId);
       if (!snapshot) throw new GlasscastError('STREAM_NOT_FOUND');
       return snapshot;
     },
-    stop: (userId) => streams.leave(userId, viewer),
+    stop: (userId) => streams.leave(userId, operator),
   };
 }
 
