@@ -24,7 +24,7 @@ import type { Door } from '../access/door.ts';
 import type { FailedAttempts } from '../access/failed-attempts.ts';
 import type { AppClaim } from '../apps/app-lifecycle.ts';
 import type { AppSession } from '../apps/app-session.ts';
-import { errorStatus } from '../streams/managed-status.ts';
+import { wordsOf } from '../streams/stream-words.ts';
 import type { BrowserGuard } from './browser-guard.ts';
 import { closeCodes, createSocket, type Socket, type SocketLimits } from './socket.ts';
 
@@ -142,12 +142,7 @@ function welcomeGlasses(ws: WebSocket, holder: TokenHolder, options: UpgradesOpt
 }
 
 /** An app's socket: anonymous until its first frame has been checked, then one app of one user for good. */
-function welcomeApp(
-  ws: WebSocket,
-  request: IncomingMessage,
-  options: UpgradesOptions,
-  admitted: () => void,
-): void {
+function welcomeApp(ws: WebSocket, request: IncomingMessage, options: UpgradesOptions, admitted: () => void): void {
   const { apps, attempts, callers, clock, log, initTimeoutMs = 5_000 } = options;
   const early: FromApp[] = [];
   const address = callers.addressOf(request);
@@ -203,7 +198,8 @@ function welcomeApp(
 /** Once it is in, an app hears of a bad stream request as of any failed stream: its promise settles. */
 function appComplaint(error: GlasscastError, isIn: boolean): ToApp {
   if (!isIn) return { type: 'tpa_connection_error', code: connectionErrorCode(error.code), message: error.message };
-  if (error.details.type === 'managed_stream_request') return errorStatus(error);
+  if (error.details.type === 'managed_stream_request') return wordsOf.managed.failed(error);
+  if (/^(rtmp_)?stream_request$/.test(String(error.details.type))) return wordsOf.unmanaged.failed(error);
   return { type: 'message_error', code: error.code, message: error.message };
 }
 
