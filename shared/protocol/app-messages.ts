@@ -137,6 +137,7 @@ export const fromApp = z.discriminatedUnion('type', [
 ]);
 export type FromApp = z.output<typeof fromApp>;
 export type ManagedStreamRequest = z.output<typeof managedStreamRequest>;
+export type StreamRequest = z.output<typeof streamRequest>;
 
 // ── relay → app ──
 
@@ -238,9 +239,9 @@ export const streamStatusCheckResponse = z.object({
       /** ISO 8601. */
       createdAt: z.string(),
       activeViewers: z.number().optional(),
-      /** Unmanaged: in full to its owner; without its path to others, as the path holds the key. */
-      publishUrl: z.string().optional(),
       requestingAppId: z.string().optional(),
+      /** Of an unmanaged stream: whole to its owner, without the key to others. `streamUrl` in the newer dialect. */
+      rtmpUrl: z.string().optional(),
     })
     .extend(playbackUrls.partial().shape)
     .optional(),

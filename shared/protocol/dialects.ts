@@ -86,16 +86,12 @@ function encode<Schema extends z.ZodType<{ type: string }>>(
   dialect: Dialect,
   stamp: Fields,
 ): string {
-  const fields = schema.parse(message) as { type: string } & Fields;
-  const wire = inDialect(fields, dialect);
-  if (isFields(wire.streamInfo)) wire.streamInfo = inDialect(wire.streamInfo, dialect);
+  const { publishUrl, streamInfo, ...fields } = schema.parse(message) as { type: string } & Fields;
+  const isOlder = dialect === 'rtmp';
+  const wire: Fields = { ...fields, type: isOlder ? (NEW_TO_OLD[fields.type] ?? fields.type) : fields.type };
+  if (publishUrl !== undefined) wire[isOlder ? 'rtmpUrl' : 'streamUrl'] = publishUrl;
+  if (streamInfo) wire.streamInfo = isOlder ? streamInfo : renamed(streamInfo, { rtmpUrl: 'streamUrl' });
   return JSON.stringify({ ...wire, ...stamp });
-}
-
-function inDialect({ publishUrl, ...fields }: Fields, dialect: Dialect): Fields {
-  const type = dialect === 'rtmp' ? (NEW_TO_OLD[String(fields.type)] ?? fields.type) : fields.type;
-  const address = publishUrl === undefined ? {} : { [dialect === 'rtmp' ? 'rtmpUrl' : 'streamUrl']: publishUrl };
-  return { ...fields, type, ...address };
 }
 
 function parseFrame(frame: string): Fields {

@@ -219,7 +219,7 @@ describe('encode and decode again', () => {
     const answer = {
       type: 'stream_status_check_response',
       hasActiveStream: true,
-      streamInfo: { ...streamInfo, publishUrl: 'rtmp://h/a/k' },
+      streamInfo: { ...streamInfo, rtmpUrl: 'rtmp://h/a/k' },
     } as const;
     expect(JSON.parse(encodeToApp(answer, 'rtmp', 0)).streamInfo).toEqual({ ...streamInfo, rtmpUrl: 'rtmp://h/a/k' });
     expect(JSON.parse(encodeToApp(answer, 'stream', 0)).streamInfo).toEqual({
