@@ -26,7 +26,8 @@ export function startProgram(
   const child = children.spawn({
     name: file,
     file: process.execPath,
-    args: ['--import', 'tsx', file, ...args],
+    // A .js file brings its own loader.
+    args: [...(file.endsWith('.ts') ? ['--import', 'tsx'] : []), file, ...args],
     cwd: new URL('../..', import.meta.url).pathname,
     env: { PATH: process.env.PATH ?? '', ...env },
     stdout: 'lines',

@@ -172,7 +172,8 @@ export async function createRelayWorld(overrides: Partial<RelayOptions> = {}) {
 }
 export type RelayWorld = Awaited<ReturnType<typeof createRelayWorld>>;
 
-async function createGlasses(url: string, coreToken: string, spawn: (spec: never) => Child) {
+/** Glasses at any relay. */
+export async function createGlasses(url: string, coreToken: string, spawn: (spec: never) => Child) {
   const run = spawn as unknown as ReturnType<typeof createChildSpawner>['spawn'];
   const inbox = createInbox();
   let peer: Peer;
@@ -246,7 +247,8 @@ function pushArgs(publishUrl: string): string[] {
   return ['-loglevel', 'error', ...input, ...video, '-c:a', 'aac', '-b:a', '64k', '-f', 'flv', publishUrl];
 }
 
-async function createScriptedApp(packageName: string) {
+/** An app with its webhook server, registered nowhere yet. */
+export async function createScriptedApp(packageName: string) {
   const apiKey = `key-of-${packageName}`;
   const webhooks = createInbox();
   const inbox = createInbox();
