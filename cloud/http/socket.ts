@@ -1,12 +1,13 @@
 /**
  * One WebSocket connection: frames to messages and back, size and rate bounds, pings. A slow peer loses statistics but
- * never a state. Knows no message by meaning; a bad frame is answered on the open socket.
+ * never a state. Knows no message by meaning; a bad frame is answered on the open socket, and so is one too many.
  */
 import type { WebSocket } from 'ws';
 import type { Clock, Timer } from '../../shared/clock.ts';
-import { asGlasscastError, type GlasscastError } from '../../shared/errors.ts';
+import { asGlasscastError, GlasscastError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import type { Decoded, Dialect } from '../../shared/protocol/dialects.ts';
+import { type Bucket, createBucket, type Rate } from '../access/rate-limits.ts';
 import type { Importance } from '../streams/viewers.ts';
 
 export interface SocketLimits {
@@ -22,6 +23,10 @@ export interface SocketLimits {
   answeredErrors: number;
   /** Bad frames each 10 s that end the connection (1008). Default 500. */
   maxErrors: number;
+  /** Frames of every kind; more are bad frames. Default 200 each second, 1000 at once: a phone passes on a lot. */
+  frames: Rate;
+  /** What those frames hold. Default 1 MiB each second, 4 MiB at once. */
+  bytes: Rate;
 }
 
 export const defaultSocketLimits: SocketLimits = {
@@ -31,7 +36,16 @@ export const defaultSocketLimits: SocketLimits = {
   maxBufferBytes: 1024 * 1024,
   answeredErrors: 10,
   maxErrors: 500,
+  frames: { perSecond: 200, burst: 1_000 },
+  bytes: { perSecond: 1024 * 1024, burst: 4 * 1024 * 1024 },
 };
+
+/** Apps ask and stop; nothing that they do comes in this number. */
+export const appSocketLimits: Partial<SocketLimits> = {
+  frames: { perSecond: 50, burst: 200 },
+  bytes: { perSecond: 512 * 1024, burst: 2 * 1024 * 1024 },
+};
+
 const ERROR_WINDOW_MS = 10_000;
 
 /** Close codes and what the SDK makes of them: reconnects after 1012 and 4000; takes 1000 as the end. */
@@ -70,6 +84,8 @@ class Connection<In extends { type: string }, Out extends { type: string }> impl
   readonly #options: SocketOptions<In, Out>;
   readonly #limits: SocketLimits;
   readonly #pings: Timer;
+  readonly #frames: Bucket;
+  readonly #bytes: Bucket;
   /** The peer's last word decides how it is answered. */
   #dialect: Dialect | undefined;
   #heardMs: number;
@@ -81,15 +97,14 @@ class Connection<In extends { type: string }, Out extends { type: string }> impl
     const { ws, clock } = options;
     this.#options = options;
     this.#limits = { ...defaultSocketLimits, ...options.limits };
+    this.#frames = createBucket({ clock, ...this.#limits.frames });
+    this.#bytes = createBucket({ clock, ...this.#limits.bytes });
     this.#heardMs = clock.monotonicMs();
-    ws.on('message', (data, isBinary) => {
-      this.#heardMs = clock.monotonicMs();
+    ws.on('message', (data: Buffer, isBinary) => {
       // Binary frames are audio, for other services.
-      if (!isBinary) this.#receive(data.toString());
+      if (this.#isWithinRate(data.length) && !isBinary) this.#receive(data.toString());
     });
-    ws.on('pong', () => {
-      this.#heardMs = clock.monotonicMs();
-    });
+    for (const event of ['ping', 'pong'] as const) ws.on(event, () => void this.#isWithinRate(0));
     // 'close' follows; without a listener an oversized frame would end the process.
     ws.on('error', (error) => options.log.debug({ reason: error.message }, 'socket-error'));
     ws.on('close', (code, reason) => this.#onClose(code, reason.toString()));
@@ -132,6 +147,14 @@ class Connection<In extends { type: string }, Out extends { type: string }> impl
     ws.once('close', () => cut.cancel());
   }
 
+  /** False: one too many, which is not even looked into. */
+  #isWithinRate(bytes: number): boolean {
+    this.#heardMs = this.#options.clock.monotonicMs();
+    if (this.#frames.take() && this.#bytes.take(bytes)) return true;
+    if (this.isOpen) this.#complain(new GlasscastError('RATE_LIMITED'));
+    return false;
+  }
+
   #receive(frame: string): void {
     // After our close nothing that was still on its way counts: its session may be over.
     if (!this.isOpen) return;
@@ -163,7 +186,8 @@ class Connection<In extends { type: string }, Out extends { type: string }> impl
       this.#errorsSinceMs = nowMs;
     }
     this.#errors += 1;
-    if (this.#errors > this.#limits.maxErrors) this.close(closeCodes.policy, 'Too many bad messages');
+    if (this.#errors > this.#limits.maxErrors)
+      this.close(closeCodes.policy, `Too many ${error.code === 'RATE_LIMITED' ? '' : 'bad '}messages`);
     else if (this.#errors <= this.#limits.answeredErrors) this.send(complaint(error));
   }
 

@@ -26,7 +26,7 @@ import type { AppClaim } from '../apps/app-lifecycle.ts';
 import type { AppSession } from '../apps/app-session.ts';
 import { wordsOf } from '../streams/stream-words.ts';
 import type { BrowserGuard } from './browser-guard.ts';
-import { closeCodes, createSocket, type Socket, type SocketLimits } from './socket.ts';
+import { appSocketLimits, closeCodes, createSocket, type Socket, type SocketLimits } from './socket.ts';
 
 export interface UpgradesOptions {
   tokens: Pick<CoreTokens, 'verify' | 'watch'>;
@@ -186,7 +186,7 @@ function welcomeApp(ws: WebSocket, request: IncomingMessage, options: UpgradesOp
     complaint: (error) => appComplaint(error, session !== undefined),
     clock,
     log,
-    ...(options.limits ? { limits: options.limits } : {}),
+    limits: { ...appSocketLimits, ...options.limits },
     onMessage: receive,
     onClose(code) {
       patience.cancel();

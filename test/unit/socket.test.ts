@@ -99,6 +99,36 @@ describe('a socket', () => {
     expect(ws.ended).toBe('1008 Too many bad messages');
   });
 
+  it('refuses what comes too fast, and in the end the peer', async () => {
+    const { receive, ws, last, got, clock } = world({
+      frames: { perSecond: 10, burst: 20 },
+      answeredErrors: 1,
+      maxErrors: 50,
+    });
+    const flood = (count: number) => {
+      for (let frame = 0; frame < count; frame += 1) receive('{"type":"stream_status_check"}', frame % 2 === 1);
+    };
+    flood(30);
+    expect([got.length, ws.sent.length, last()]).toMatchObject([10, 1, { code: 'RATE_LIMITED' }]);
+    await clock.advance(1_000);
+    flood(10);
+    expect([got.length, ws.sent.length, ws.ended]).toEqual([15, 1, undefined]);
+    for (let ping = 0; ping < 20; ping += 1) ws.emit('ping', Buffer.alloc(100));
+    flood(21);
+    expect(ws.ended).toBe('1008 Too many messages');
+  });
+
+  it('refuses more bytes than it can read', async () => {
+    const { receive, last, got, clock } = world({ bytes: { perSecond: 100, burst: 300 } });
+    const frame = JSON.stringify({ type: 'stream_status_check', padding: 'x'.repeat(200) });
+    receive(frame);
+    receive(frame);
+    expect([got.length, last()]).toMatchObject([1, { type: 'message_error', code: 'RATE_LIMITED' }]);
+    await clock.advance(2_000);
+    receive(frame);
+    expect(got.length).toBe(2);
+  });
+
   it('leaves out statistics for a slow peer, never a state', () => {
     const { socket, ws, closes } = world({ statsBufferBytes: 100, maxBufferBytes: 1_000 });
     ws.bufferedAmount = 101;
