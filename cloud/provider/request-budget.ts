@@ -39,7 +39,7 @@ export function createRequestBudget(options: {
   let waiting: Waiting[] = [];
   let timer: Timer | undefined;
   /** A token bucket as one number: when the call before the next one was due. */
-  let dueMs = 0;
+  let dueMs = Number.NEGATIVE_INFINITY;
   let blockedUntilMs = 0;
 
   function blockedMs(): number {
