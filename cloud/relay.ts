@@ -22,6 +22,7 @@ import { createBrowserGuard } from './http/browser-guard.ts';
 import { createEventFeed, type EventFeed, type SessionView } from './http/event-feed.ts';
 import { createHttp, type Routes } from './http/http.ts';
 import { type OperatorRoutesOptions, operatorRoutes } from './http/operator-routes.ts';
+import { outputRoutes } from './http/output-routes.ts';
 import { publicRoutes } from './http/public-routes.ts';
 import type { SocketLimits } from './http/socket.ts';
 import { createUpgrades } from './http/upgrades.ts';
@@ -124,6 +125,8 @@ export function createRelay(options: RelayOptions): Relay {
       try {
         return await starting;
       } catch (error) {
+        // What an earlier process left running waits for a start that succeeds.
+        ending.keepStreams = true;
         await closeAll();
         throw error;
       }
@@ -175,10 +178,11 @@ async function startRelay(
     streams: streams.snapshots().length,
   });
   const http = createHttp({
-    ...{ host, port, adminToken, log, ...guards },
+    ...{ host, port, adminToken, clock, log, ...guards },
     publicRoutes: [
       publicRoutes({ catalog, health }),
       enrolRoute({ enrolments, attempts: guards.attempts }),
+      outputRoutes({ catalog, streams, clock, log, attempts: guards.attempts }),
       ...(options.pages ? [options.pages] : []),
     ],
     operatorRoutes: [

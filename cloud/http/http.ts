@@ -6,6 +6,7 @@ import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import type { z } from 'zod';
+import type { Clock } from '../../shared/clock.ts';
 import { errorText, GlasscastError, isGlasscastError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import type { Callers } from '../access/callers.ts';
@@ -19,6 +20,9 @@ export type Routes = (server: FastifyInstance) => void;
 
 /** For a request to arrive whole, so that one sent a byte at a time holds nothing for long. */
 const REQUEST_TIMEOUT_MS = 15_000;
+
+/** For running requests to be answered before the server goes. */
+const DRAIN_MS = 5_000;
 
 export interface HttpOptions {
   host: string;
@@ -35,11 +39,13 @@ export interface HttpOptions {
   operatorRoutes: readonly Routes[];
   log: Log;
   onUpgrade: (...args: Parameters<Parameters<Server['on']>[1]>) => void;
+  clock: Clock;
 }
 
 export interface Http {
   /** PORT_IN_USE names the port. */
   start(): Promise<{ port: number }>;
+  /** Takes no more; who has asked already is answered, for 5 s at most. */
   close(): Promise<void>;
 }
 
@@ -48,7 +54,7 @@ export function createHttp(options: HttpOptions): Http {
   const server = fastify({
     logger: false,
     bodyLimit: 256 * 1024,
-    forceCloseConnections: true,
+    forceCloseConnections: 'idle',
     requestTimeout: REQUEST_TIMEOUT_MS,
     http: { connectionsCheckingInterval: REQUEST_TIMEOUT_MS / 5 },
     trustProxy: (address) => callers.isTrusted(address),
@@ -91,7 +97,11 @@ export function createHttp(options: HttpOptions): Http {
       }
       return { port: (server.server.address() as AddressInfo).port };
     },
-    close: () => server.close(),
+    async close() {
+      const cut = options.clock.after('http-drain', DRAIN_MS, () => server.server.closeAllConnections());
+      await server.close();
+      cut.cancel();
+    },
   };
 }
 
@@ -113,14 +123,21 @@ export function checkedBody<T>(schema: z.ZodType<T>, body: unknown): T {
   throw new GlasscastError('MALFORMED_MESSAGE', { reason: `${where}: ${issue?.message ?? 'not valid'}` });
 }
 
-function answerError(thrown: unknown, request: FastifyRequest, reply: FastifyReply, log: Log): FastifyReply {
+/** @param bodyOf for routes whose bodies are somebody else's. */
+export function answerError(
+  thrown: unknown,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  log: Log,
+  bodyOf: (error: GlasscastError) => object = ({ code, message }) => ({ error: code, message }),
+): FastifyReply {
   const error = asAnswer(thrown);
   // The pattern of the route, not the address: addresses hold e-mails and could hold more.
   const route = request.routeOptions.url ?? 'none';
   if (error.fault === 'us') log.error({ code: error.code, route, reason: errorText(error.cause) }, 'request-failed');
   else log.debug({ code: error.code, route }, 'request-refused');
   if (error.code === 'RATE_LIMITED') reply.header('retry-after', '1');
-  return reply.code(error.http).send({ error: error.code, message: error.message });
+  return reply.code(error.http).send(bodyOf(error));
 }
 
 /** Fastify's own refusals of a body are the caller's; whatever else is unknown is ours and says nothing of our insides. */
