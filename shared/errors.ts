@@ -46,6 +46,11 @@ export const errorKinds = {
   APP_NOT_STARTED: caller(409, 'The app was not started for this user; start it through the relay first'),
   APP_BOOT_TIMEOUT: { ...caller(409, 'The glasses did not come back in time'), retryable: true },
   STREAM_NOT_FOUND: caller(404, 'No such stream'),
+  STREAM_NOT_YOURS: caller(403, 'The stream belongs to another app'),
+  UNMANAGED_STREAM_ACTIVE: caller(
+    409,
+    'Cannot start a managed stream while an unmanaged stream is active; stop that first',
+  ),
   LIVE_INPUT_NOT_FOUND: caller(404, 'No such live input'),
   TOKEN_NOT_FOUND: caller(404, 'No core token with this id was issued here'),
   ENROLMENT_NOT_FOUND: caller(404, 'No enrolment with this id is open'),

@@ -186,6 +186,17 @@ export const managedStatusOf: Readonly<Record<StreamState, ManagedStatusWord>> =
   failed: 'error',
 };
 
+/** The word an unmanaged stream's owner hears, of the SDK's twelve; only stopped, error and timeout end its idea of a stream. */
+export const unmanagedStatusOf: Readonly<Record<StreamState, DeviceStatusWord>> = {
+  provisioning: 'initializing',
+  starting: 'initializing',
+  active: 'active',
+  interrupted: 'reconnecting',
+  stopping: 'stopping',
+  stopped: 'stopped',
+  failed: 'error',
+};
+
 /**
  * The device's push.
  *

@@ -1,5 +1,5 @@
 /** News for operators: sessions and streams as they change, to any number of listeners. Keeps nothing. */
-import type { StreamSnapshot } from '../streams/managed-status.ts';
+import type { StreamSnapshot } from '../streams/stream-views.ts';
 
 /** A user's session as operators see it. */
 export interface SessionView {

@@ -2,6 +2,7 @@
  * The operator's REST: sessions, streams, apps, events. Behind the admin token; translates only, and holds no
  * rule about streams or sessions.
  */
+import type { ServerResponse } from 'node:http';
 import type { FastifyInstance } from 'fastify';
 import { z } from 'zod';
 import type { Clock } from '../../shared/clock.ts';
@@ -9,8 +10,8 @@ import { GlasscastError } from '../../shared/errors.ts';
 import { audioSettings, videoSettings } from '../../shared/stream.ts';
 import type { AppCatalog } from '../apps/app-catalog.ts';
 import type { RegisteredApp } from '../store/records.ts';
-import type { StreamSnapshot } from '../streams/managed-status.ts';
 import type { StreamRequest } from '../streams/stream-registry.ts';
+import type { StreamSnapshot } from '../streams/stream-views.ts';
 import type { EventFeed, SessionView } from './event-feed.ts';
 import { checkedBody, type Routes } from './http.ts';
 
@@ -89,9 +90,15 @@ function addStreamRoutes(server: FastifyInstance, { operatorStream, sessions, st
 
 /** Server-sent events (WHATWG HTML): `data:` lines of JSON, a comment each 15 s so that proxies keep the line. */
 function addEventRoute(server: FastifyInstance, { clock, events }: OperatorRoutesOptions): void {
+  const readers = new Set<ServerResponse>();
+  // They never end by themselves, and would hold a server that waits for its last requests.
+  server.addHook('preClose', async () => {
+    for (const raw of readers) raw.end();
+  });
   server.get('/api/events', (_request, reply) => {
     reply.hijack();
     const { raw } = reply;
+    readers.add(raw);
     raw.writeHead(200, {
       'content-type': 'text/event-stream',
       'cache-control': 'no-store',
@@ -105,6 +112,7 @@ function addEventRoute(server: FastifyInstance, { clock, events }: OperatorRoute
     const comments = clock.every('event-comment', 15_000, () => write(': still here\n\n'));
     raw.on('error', () => {});
     raw.on('close', () => {
+      readers.delete(raw);
       unlisten();
       comments.cancel();
     });

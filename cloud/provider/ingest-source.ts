@@ -4,19 +4,25 @@
  */
 import { GlasscastError, isGlasscastError } from '../../shared/errors.ts';
 import type { PlaybackUrls } from '../../shared/protocol/app-messages.ts';
-import type { Redactor, Secret } from '../../shared/secrets.ts';
+import { type Redactor, Secret } from '../../shared/secrets.ts';
+import type { StreamRecord } from '../store/records.ts';
 import type { Cleanup } from './cleanup.ts';
 import type { LiveInputs } from './live-inputs.ts';
 
 /** Where the glasses push to and viewers look. */
 export interface IngestPoint {
   publishUrl: Secret;
-  urls: PlaybackUrls;
-  keyFrameIntervalMs: number;
+  /** Absent: an address of the app's own choice, where nobody of us can look. */
+  urls?: PlaybackUrls | undefined;
+  liveInputUid?: string | undefined;
+  keyFrameIntervalMs?: number | undefined;
 }
 
 export interface IngestSource {
+  /** Makes it. The same stream again, after a crash hid the outcome, gets the same one. */
   provision(streamId: string): Promise<IngestPoint>;
+  /** One that is there already: of an earlier process, or given by an app. */
+  adopt(streamId: string, saved: NonNullable<StreamRecord['ingest']>): IngestPoint;
   /** Nothing of it is wanted any more, whether or not its provision has come to an end. */
   discard(streamId: string): void;
 }
@@ -24,8 +30,8 @@ export interface IngestSource {
 export interface IngestSourceOptions {
   inputs: Pick<LiveInputs, 'create'>;
   cleanup: Pick<Cleanup, 'intend' | 'created' | 'refused' | 'discard'>;
-  /** Throws when the provider would take no new broadcast. */
-  admit: () => void;
+  /** Throws when the provider would take no new broadcast; may ask it first. */
+  admit: () => Promise<void> | void;
   redactor: Redactor;
   keyFrameIntervalMs: number;
   holdSeconds: number;
@@ -40,9 +46,21 @@ export function createIngestSource(options: IngestSourceOptions): IngestSource {
   /** Removed by a discard that comes before the provision has ended. */
   const provisioning = new Set<string>();
 
+  function mask(streamId: string, publishUrl: Secret): void {
+    const url = publishUrl.reveal();
+    const key = url.slice(url.lastIndexOf('/') + 1);
+    redactor.add(key);
+    masked.set(streamId, key);
+  }
+
   return {
+    adopt(streamId, { publishUrl, ...point }) {
+      const secret = new Secret(publishUrl);
+      mask(streamId, secret);
+      return { ...point, publishUrl: secret };
+    },
     async provision(streamId): Promise<IngestPoint> {
-      options.admit();
+      await options.admit();
       await cleanup.intend(streamId);
       provisioning.add(streamId);
       try {
@@ -52,14 +70,10 @@ export function createIngestSource(options: IngestSourceOptions): IngestSource {
           holdSeconds,
           deleteRecordingAfterDays,
         });
-        const url = input.publishUrl.reveal();
-        const key = url.slice(url.lastIndexOf('/') + 1);
-        if (provisioning.has(streamId)) {
-          redactor.add(key);
-          masked.set(streamId, key);
-        }
-        await cleanup.created(streamId, input.uid);
-        return { publishUrl: input.publishUrl, urls: input.urls, keyFrameIntervalMs };
+        const { publishUrl, uid: liveInputUid, urls } = input;
+        if (provisioning.has(streamId)) mask(streamId, publishUrl);
+        await cleanup.created(streamId, liveInputUid);
+        return { publishUrl, urls, liveInputUid, keyFrameIntervalMs };
       } catch (thrown) {
         const error = isGlasscastError(thrown) ? thrown : new GlasscastError('PROVIDER_FAILED', { cause: thrown });
         if (isRefusal(error)) await cleanup.refused(streamId);

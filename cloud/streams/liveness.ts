@@ -3,9 +3,17 @@
  * mean nothing while media flows; a word of the glasses means nothing until a picture is proven. Decides no state.
  */
 import type { Clock } from '../../shared/clock.ts';
+import type { GlasscastError } from '../../shared/errors.ts';
 import { createKeepAliveSender, createWatchdog, type KeepAliveSender, type Watchdog } from '../../shared/keep-alive.ts';
 import { newAckId } from '../../shared/stream.ts';
-import type { Playback, PlaybackTarget, PlaybackWatch } from '../provider/playback.ts';
+import type { PlaybackEvents, PlaybackWatch } from '../provider/playback.ts';
+
+/** What somebody else has seen of the ingest: a hint, never a proof. */
+export type IngestHint =
+  | { kind: 'connected' }
+  | { kind: 'disconnected' }
+  /** Verified by whoever brings it. */
+  | { kind: 'errored'; error: GlasscastError };
 
 export interface LivenessEvents {
   /** A picture is proven, the first time or again. */
@@ -18,10 +26,10 @@ export interface LivenessEvents {
 
 export interface LivenessOptions {
   clock: Clock;
-  playback: Playback;
   events: LivenessEvents;
   keepAliveIntervalMs: number;
-  stallMs: number;
+  /** No newer picture for this long is a stall; undefined where nobody can look. */
+  stallMs: number | undefined;
   /** While the glasses say that they reconnect, what the ingest still had in hand is no sign of life. */
   settleMs: number;
   sendKeepAlive: (ackId: string) => boolean;
@@ -29,7 +37,7 @@ export interface LivenessOptions {
 
 export interface Liveness {
   /** START is wanted: from now on glasses that cannot be asked have missed the question. */
-  begin(target: PlaybackTarget): void;
+  begin(look: (events: PlaybackEvents) => PlaybackWatch): void;
   /** Any word of the glasses about this stream. */
   heard(): void;
   /** True when the glasses have said anything since. @param sinceMs monotonic. */
@@ -39,6 +47,8 @@ export interface Liveness {
   forgive(): void;
   devicePublishes(): void;
   deviceRetries(): void;
+  /** Somebody who may know says that it is worth looking now. */
+  hurry(): void;
   /** The picture is gone: prove it anew. */
   proveAgain(): void;
   close(): void;
@@ -51,8 +61,8 @@ export function createLiveness(options: LivenessOptions): Liveness {
 class StreamLiveness implements Liveness {
   readonly #options: LivenessOptions;
   readonly #keepAlive: KeepAliveSender;
-  readonly #stall: Watchdog;
-  #target: PlaybackTarget | undefined;
+  readonly #stall: Watchdog | undefined;
+  #look: ((events: PlaybackEvents) => PlaybackWatch) | undefined;
   #watch: PlaybackWatch | undefined;
   #isPublishing = false;
   #retryingSinceMs: number | undefined;
@@ -63,18 +73,16 @@ class StreamLiveness implements Liveness {
     const { clock, events, keepAliveIntervalMs: intervalMs, sendKeepAlive: send, stallMs } = options;
     this.#options = options;
     this.#keepAlive = createKeepAliveSender({ clock, intervalMs, newAckId, send, onLost: () => this.#onSilence() });
-    this.#stall = createWatchdog({
-      clock,
-      name: 'playback-stall',
-      timeoutMs: stallMs,
-      onExpired: () => events.stalled(),
-    });
+    this.#stall =
+      stallMs === undefined
+        ? undefined
+        : createWatchdog({ clock, name: 'playback-stall', timeoutMs: stallMs, onExpired: () => events.stalled() });
   }
 
-  begin(target: PlaybackTarget): void {
-    this.#target = target;
+  begin(look: (events: PlaybackEvents) => PlaybackWatch): void {
+    this.#look = look;
     this.#keepAlive.start();
-    this.#look();
+    this.#prove();
   }
 
   heard(): void {
@@ -101,36 +109,37 @@ class StreamLiveness implements Liveness {
   }
 
   deviceRetries(): void {
+    this.#isPublishing = false;
     this.#retryingSinceMs = this.#nowMs();
   }
 
+  hurry(): void {
+    this.#watch?.hurry();
+  }
+
   proveAgain(): void {
-    this.#stall.close();
-    this.#look();
+    this.#stall?.close();
+    this.#prove();
   }
 
   close(): void {
     this.#keepAlive.close();
-    this.#stall.close();
+    this.#stall?.close();
     this.#watch?.close();
     this.#watch = undefined;
-    this.#target = undefined;
+    this.#look = undefined;
   }
 
-  #look(): void {
+  #prove(): void {
     this.#watch?.close();
-    if (!this.#target) return;
-    this.#watch = this.#options.playback.watch(this.#target, {
-      live: () => this.#onLive(),
-      advanced: () => this.#onAdvanced(),
-    });
-    if (this.#isPublishing) this.#watch.hurry();
+    this.#watch = this.#look?.({ live: () => this.#onLive(), advanced: () => this.#onAdvanced() });
+    if (this.#isPublishing) this.#watch?.hurry();
   }
 
   #onLive(): void {
     const retryingMs = this.#retryingSinceMs === undefined ? undefined : this.#nowMs() - this.#retryingSinceMs;
     if (retryingMs !== undefined && retryingMs < this.#options.settleMs) {
-      this.#look();
+      this.#prove();
       return;
     }
     this.#onAdvanced();
@@ -139,13 +148,13 @@ class StreamLiveness implements Liveness {
 
   #onAdvanced(): void {
     this.#advancedMs = this.#nowMs();
-    this.#stall.touch();
+    this.#stall?.touch();
     // Media at the ingest is life, whatever the control link says.
     this.#keepAlive.signOfLife();
   }
 
   #onSilence(): void {
-    if (this.#nowMs() - this.#advancedMs < this.#options.stallMs) this.#keepAlive.start();
+    if (this.#nowMs() - this.#advancedMs < (this.#options.stallMs ?? 0)) this.#keepAlive.start();
     else this.#options.events.lost();
   }
 

@@ -1,68 +1,99 @@
 /**
- * At most one stream per user: starts it, joins it, or lets a request wait for the old one's end. Every decision is
- * made without a pause between looking and acting, so that two requests in one instant get one live input.
- * Knows no app and no socket.
+ * At most one stream per user, managed or unmanaged: starts it, joins it, ends the one for the other by the rules of
+ * MentraOS, or lets a request wait for the old one's end. Every decision is made without a pause between looking and
+ * acting, so that two requests in one instant get one live input. Knows no app and no socket.
  */
 import type { Clock } from '../../shared/clock.ts';
-import { GlasscastError } from '../../shared/errors.ts';
+import { errorText, GlasscastError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
-import type { ManagedStreamRequest, StreamStatusCheckResponse } from '../../shared/protocol/app-messages.ts';
+import type {
+  ManagedStreamRequest,
+  StreamStatusCheckResponse,
+  StreamRequest as UnmanagedStreamRequest,
+} from '../../shared/protocol/app-messages.ts';
 import type { DeviceStreamStatus } from '../../shared/protocol/glasses-messages.ts';
-import { deviceStatusMeaning, managedStatusOf, newStreamId } from '../../shared/stream.ts';
-import type { IngestSource } from '../provider/ingest-source.ts';
-import type { Playback } from '../provider/playback.ts';
-import { errorStatus, type StreamSnapshot, stoppedStatus } from './managed-status.ts';
-import { createManagedStream, type ManagedStream } from './managed-stream.ts';
-import { type GlassesLink, stopOrder } from './stream-orders.ts';
-import type { StreamTimings } from './stream-timings.ts';
+import { redactUrl } from '../../shared/secrets.ts';
+import { deviceStatusMeaning, managedStatusOf, newStreamId, unmanagedStatusOf } from '../../shared/stream.ts';
+import type { IngestPoint, IngestSource } from '../provider/ingest-source.ts';
+import type { Playback, PlaybackEvents, PlaybackWatch } from '../provider/playback.ts';
+import type { Restreaming, RestreamOutputs } from '../provider/restream-outputs.ts';
+import type { StreamRecord } from '../store/records.ts';
+import type { Store } from '../store/store.ts';
+import { LiveStream } from './live-stream.ts';
+import type { IngestHint } from './liveness.ts';
+import { type GlassesLink, MANAGED_APP_ID, stopOrder } from './stream-orders.ts';
+import { defaultStreamTimings, type StreamTimings, timingsFor } from './stream-timings.ts';
+import type { StreamSnapshot } from './stream-views.ts';
+import { wordsOf } from './stream-words.ts';
 import type { Viewer } from './viewers.ts';
 
 export type StreamRequest = Omit<ManagedStreamRequest, 'type'>;
+export type UnmanagedRequest = Omit<UnmanagedStreamRequest, 'type'>;
 
 export interface StreamRegistry {
-  /** Starts or joins; the viewer hears everything else by its statuses. SHUTTING_DOWN is thrown. */
+  /** Starts or joins the managed stream; the viewer hears everything else by its statuses. SHUTTING_DOWN is thrown. */
   request(userId: string, viewer: Viewer, request: StreamRequest, glasses: GlassesLink): void;
   /** Always answered with `stopped`, once, whether or not anything runs. */
   leave(userId: string, viewer: Viewer): void;
-  /** As `leave`, for a viewer that is gone: says nothing when it watched nothing. */
-  drop(userId: string, viewerId: string): void;
-  /** Tells a viewer that came back how its stream is; false when it has none. */
-  repeat(userId: string, viewerId: string): boolean;
-  check(userId: string): Pick<StreamStatusCheckResponse, 'hasActiveStream' | 'streamInfo'>;
+  /** Starts an unmanaged stream in place of whatever runs. SHUTTING_DOWN is thrown. */
+  requestUnmanaged(userId: string, owner: Viewer, request: UnmanagedRequest, glasses: GlassesLink): void;
+  /** Always answered. @param streamId undefined: whatever this app owns. */
+  stopUnmanaged(userId: string, owner: Viewer, streamId: string | undefined): void;
+  /** The app is gone: as its stop of everything, but says nothing where it watched nothing. */
+  drop(userId: string, appId: string): void;
+  /** Tells an app that came back how its stream is; false when it has none. */
+  repeat(userId: string, appId: string): boolean;
+  /** @param appId who asks: an unmanaged stream's key is for its owner. */
+  check(userId: string, appId: string): Pick<StreamStatusCheckResponse, 'hasActiveStream' | 'streamInfo'>;
   deviceStatus(userId: string, status: DeviceStreamStatus, glasses: GlassesLink): void;
   keepAliveAck(userId: string, ack: { streamId: string; ackId: string }): void;
   glassesGone(userId: string): void;
   glassesBack(userId: string): void;
+  /** What somebody has seen of a live input. */
+  hint(liveInputUid: string, hint: IngestHint): void;
   /** The user's session is over. */
   endUser(userId: string, error: GlasscastError): void;
+  /** Goes on with what an earlier process had saved; nobody is told anything until they come back. */
+  resume(records: readonly StreamRecord[], peers: StreamPeers): void;
   snapshots(): StreamSnapshot[];
-  snapshot(streamId: string): StreamSnapshot | undefined;
+  /** The restream outputs of an open stream; undefined: no such stream, or none that can have any. */
+  outputs(streamId: string): { viewers: string[]; outputs: RestreamOutputs } | undefined;
   /** Stops every stream and waits for the glasses to say so, or for their time to run out. */
   close(): Promise<void>;
+  /** Lets go of every stream: the next process goes on with them. */
+  suspend(): Promise<void>;
+}
+
+/** Who belongs to a stream of an earlier process. */
+export interface StreamPeers {
+  /** Undefined when the app runs no more. */
+  viewer(userId: string, appId: string): Viewer | undefined;
+  glasses(userId: string): GlassesLink;
 }
 
 export interface StreamRegistryOptions {
   source: IngestSource;
+  restreaming: Restreaming;
   playback: Playback;
+  store: Pick<Store, 'streams'>;
   clock: Clock;
   log: Log;
   timings?: Partial<StreamTimings>;
   /** A stream's snapshot has changed. */
   onChange: (snapshot: StreamSnapshot) => void;
+  /** Default: logged. */
   onDefect?: (error: GlasscastError) => void;
 }
 
-interface Parked {
-  viewer: Viewer;
-  request: StreamRequest;
-  glasses: GlassesLink;
-  requestedMs: number;
-}
+type Asked = { viewer: Viewer; glasses: GlassesLink; requestedAtMs: number } & (
+  | { kind: 'managed'; request: StreamRequest }
+  | { kind: 'unmanaged'; request: UnmanagedRequest }
+);
 
 interface UserStreams {
-  stream: ManagedStream | undefined;
-  /** Requests that came while the stream was ending. */
-  parked: Map<string, Parked>;
+  stream: LiveStream | undefined;
+  /** Requests that came while the stream was ending, by kind and app. */
+  parked: Map<string, Asked>;
   strayStopMs: number;
 }
 
@@ -77,6 +108,7 @@ class Registry implements StreamRegistry {
   readonly #options: StreamRegistryOptions;
   readonly #users = new Map<string, UserStreams>();
   readonly #onEmpty: (() => void)[] = [];
+  readonly #saving = new Map<string, Promise<unknown>>();
   #closing = false;
 
   constructor(options: StreamRegistryOptions) {
@@ -84,46 +116,59 @@ class Registry implements StreamRegistry {
   }
 
   request(userId: string, viewer: Viewer, request: StreamRequest, glasses: GlassesLink): void {
-    if (this.#closing) throw new GlasscastError('SHUTTING_DOWN');
-    this.#serve(userId, { viewer, request, glasses, requestedMs: this.#options.clock.monotonicMs() });
+    this.#serve(userId, { kind: 'managed', viewer, request, glasses, requestedAtMs: this.#options.clock.now() });
+  }
+
+  requestUnmanaged(userId: string, viewer: Viewer, request: UnmanagedRequest, glasses: GlassesLink): void {
+    this.#serve(userId, { kind: 'unmanaged', viewer, request, glasses, requestedAtMs: this.#options.clock.now() });
   }
 
   leave(userId: string, viewer: Viewer): void {
-    const user = this.#users.get(userId);
-    const wasParked = user?.parked.delete(viewer.id) ?? false;
-    const wasViewer = user?.stream?.leave(viewer.id) ?? false;
-    if (wasViewer && !wasParked) return;
-    if (!wasViewer) viewer.deliver(stoppedStatus(undefined), 'state');
+    this.#leave(userId, viewer, 'managed');
   }
 
-  drop(userId: string, viewerId: string): void {
-    const user = this.#users.get(userId);
-    user?.parked.delete(viewerId);
-    user?.stream?.leave(viewerId);
-  }
-
-  repeat(userId: string, viewerId: string): boolean {
+  stopUnmanaged(userId: string, owner: Viewer, streamId: string | undefined): void {
     const stream = this.#users.get(userId)?.stream;
-    if (!stream?.snapshot().viewers.includes(viewerId)) return false;
-    stream.repeat(viewerId);
+    const isOthers = stream?.kind === 'unmanaged' && !stream.snapshot().viewers.includes(owner.id);
+    if (streamId && streamId === stream?.streamId && isOthers) {
+      owner.deliver(wordsOf.unmanaged.failed(new GlasscastError('STREAM_NOT_YOURS'), streamId), 'state');
+      return;
+    }
+    // The stop of an earlier stream says nothing about the present one.
+    if (streamId && stream?.kind === 'unmanaged' && streamId !== stream.streamId) {
+      owner.deliver(wordsOf.unmanaged.stopped(streamId), 'state');
+      return;
+    }
+    this.#leave(userId, owner, 'unmanaged', streamId);
+  }
+
+  drop(userId: string, appId: string): void {
+    const user = this.#users.get(userId);
+    for (const kind of ['managed', 'unmanaged'] as const) user?.parked.delete(`${kind} ${appId}`);
+    user?.stream?.leave(appId);
+  }
+
+  repeat(userId: string, appId: string): boolean {
+    const stream = this.#users.get(userId)?.stream;
+    if (!stream?.snapshot().viewers.includes(appId)) return false;
+    stream.repeat(appId);
     return true;
   }
 
-  check(userId: string): Pick<StreamStatusCheckResponse, 'hasActiveStream' | 'streamInfo'> {
+  check(userId: string, appId: string): Pick<StreamStatusCheckResponse, 'hasActiveStream' | 'streamInfo'> {
     const stream = this.#users.get(userId)?.stream;
     if (!stream?.isOpen()) return { hasActiveStream: false };
-    const { streamId, state, createdAt, viewers, urls } = stream.snapshot();
-    return {
-      hasActiveStream: true,
-      streamInfo: {
-        type: 'managed',
-        streamId,
-        status: managedStatusOf[state],
-        createdAt,
-        activeViewers: viewers.length,
-        ...urls,
-      },
-    };
+    const { streamId, kind, state, createdAt, viewers, urls } = stream.snapshot();
+    if (kind === 'managed') {
+      const status = managedStatusOf[state];
+      const info = { type: kind, streamId, status, createdAt, activeViewers: viewers.length, ...urls };
+      return { hasActiveStream: true, streamInfo: info };
+    }
+    const [owner = ''] = viewers;
+    const publishUrl = stream.saved().ingest?.publishUrl ?? '';
+    const rtmpUrl = owner === appId ? publishUrl : redactUrl(publishUrl);
+    const info = { type: kind, streamId, status: unmanagedStatusOf[state], createdAt, requestingAppId: owner, rtmpUrl };
+    return { hasActiveStream: true, streamInfo: info };
   }
 
   deviceStatus(userId: string, status: DeviceStreamStatus, glasses: GlassesLink): void {
@@ -134,10 +179,10 @@ class Registry implements StreamRegistry {
     // What runs there is wanted by nobody. Not while a start is on its way: old firmware stops whatever runs.
     const user = this.#user(userId);
     const nowMs = this.#options.clock.monotonicMs();
-    if (user.stream?.snapshot().startSentMs !== undefined || nowMs < user.strayStopMs + STRAY_STOP_GAP_MS) return;
+    if (user.stream?.saved().isStarted || nowMs < user.strayStopMs + STRAY_STOP_GAP_MS) return;
     user.strayStopMs = nowMs;
     this.#options.log.info({ userId, streamId }, 'stray-stream-stopped');
-    glasses.send(stopOrder({ streamId, userId }));
+    glasses.send(stopOrder({ streamId, userId, appId: MANAGED_APP_ID }));
   }
 
   keepAliveAck(userId: string, ack: { streamId: string; ackId: string }): void {
@@ -152,6 +197,10 @@ class Registry implements StreamRegistry {
     this.#users.get(userId)?.stream?.glassesBack();
   }
 
+  hint(liveInputUid: string, hint: IngestHint): void {
+    for (const stream of this.#streams()) if (stream.saved().ingest?.liveInputUid === liveInputUid) stream.hint(hint);
+  }
+
   endUser(userId: string, error: GlasscastError): void {
     const user = this.#users.get(userId);
     refuseParked(user, error);
@@ -159,58 +208,112 @@ class Registry implements StreamRegistry {
     else this.#users.delete(userId);
   }
 
-  snapshots(): StreamSnapshot[] {
-    return [...this.#users.values()].flatMap(({ stream }) => stream?.snapshot() ?? []);
+  resume(records: readonly StreamRecord[], peers: StreamPeers): void {
+    for (const record of records) {
+      const user = this.#user(record.userId);
+      const stream = this.#take(record, peers.glasses(record.userId));
+      if (user.stream) {
+        // Two at once cannot have been; whichever came later is not wanted.
+        stream.stop();
+        continue;
+      }
+      user.stream = stream;
+      for (const { id, requestedAtMs } of record.viewers) {
+        const viewer = peers.viewer(record.userId, id);
+        if (viewer) stream.rejoin(viewer, requestedAtMs);
+      }
+      this.#options.log.info({ userId: record.userId, streamId: record.streamId }, 'stream-resumed');
+      if (stream.snapshot().viewers.length > 0) stream.begin();
+      else stream.stop();
+    }
   }
 
-  snapshot(streamId: string): StreamSnapshot | undefined {
-    return this.snapshots().find((snapshot) => snapshot.streamId === streamId);
+  snapshots(): StreamSnapshot[] {
+    return this.#streams().map((stream) => stream.snapshot());
+  }
+
+  outputs(streamId: string): { viewers: string[]; outputs: RestreamOutputs } | undefined {
+    const stream = this.#streams().find((candidate) => candidate.streamId === streamId);
+    const outputs = stream?.outputs();
+    return stream && outputs && { viewers: stream.snapshot().viewers, outputs };
   }
 
   async close(): Promise<void> {
     this.#closing = true;
-    const streams = [...this.#users.values()].flatMap(({ stream }) => stream ?? []);
     for (const user of this.#users.values()) refuseParked(user, new GlasscastError('SHUTTING_DOWN'));
-    for (const stream of streams) stream.stop('The relay is shutting down');
-    if (this.snapshots().length > 0) await new Promise<void>((resolve) => this.#onEmpty.push(resolve));
+    for (const stream of this.#streams()) stream.stop('The relay is shutting down');
+    if (this.#streams().length > 0) await new Promise<void>((resolve) => this.#onEmpty.push(resolve));
+    await Promise.allSettled(this.#saving.values());
   }
 
-  #serve(userId: string, asked: Parked): void {
-    const { viewer, request, glasses, requestedMs } = asked;
-    const { restreamDestinations } = request;
+  async suspend(): Promise<void> {
+    this.#closing = true;
+    for (const user of this.#users.values()) refuseParked(user, new GlasscastError('SHUTTING_DOWN'));
+    for (const stream of this.#streams()) stream.suspend();
+    await Promise.allSettled(this.#saving.values());
+  }
+
+  #serve(userId: string, asked: Asked): void {
+    if (this.#closing) throw new GlasscastError('SHUTTING_DOWN');
+    const { kind, viewer } = asked;
     const user = this.#user(userId);
-    if (user.stream && !user.stream.isOpen()) {
-      user.parked.set(viewer.id, asked);
-      return;
+    const { stream } = user;
+    if (stream?.isOpen() && kind === 'managed') {
+      if (stream.kind === 'managed') join(stream, asked);
+      else viewer.deliver(wordsOf.managed.failed(new GlasscastError('UNMANAGED_STREAM_ACTIVE')), 'state');
+    } else if (stream) {
+      // An unmanaged stream takes the place of whatever runs.
+      user.parked.set(`${kind} ${viewer.id}`, asked);
+      stream.stop(`${viewer.id} has started an unmanaged stream`);
+    } else {
+      user.stream = this.#take(newRecord(userId, asked), asked.glasses);
+      this.#options.log.info({ userId, streamId: user.stream.streamId, kind }, 'stream-requested');
+      join(user.stream, asked);
+      user.stream.begin();
     }
-    const isFirst = user.stream === undefined;
-    user.stream ??= this.#begin(userId, request, glasses);
-    user.stream.join(viewer, { restreamDestinations, requestedMs });
-    if (isFirst) user.stream.begin();
   }
 
-  #begin(userId: string, request: StreamRequest, glasses: GlassesLink): ManagedStream {
-    const { source, playback, clock, log, timings, onChange, onDefect } = this.#options;
-    const streamId = newStreamId('managed');
-    const stream: ManagedStream = createManagedStream({
-      streamId,
-      userId,
-      request,
-      glasses,
-      source,
-      playback,
-      clock,
+  #take(record: StreamRecord, glasses: GlassesLink): LiveStream {
+    const { source, restreaming, playback, clock, log, onChange } = this.#options;
+    const { streamId, userId } = record;
+    const logDefect = ({ code, message }: GlasscastError) =>
+      log.error({ userId, streamId, code, reason: message }, 'stream-defect');
+    const stream: LiveStream = new LiveStream({
+      ...{ record, glasses, source, restreaming, clock },
       log: log.child({ userId }),
-      ...(timings ? { timings } : {}),
-      ...(onDefect ? { onDefect } : {}),
+      timings: timingsFor(record.kind, { ...defaultStreamTimings, ...this.#options.timings }),
+      look: (ingest, events) => look(playback, streamId, ingest, events),
+      save: (changed) => this.#save(streamId, changed),
       onChange: () => onChange(stream.snapshot()),
       onEnded: () => this.#ended(userId, stream),
+      onDefect: this.#options.onDefect ?? logDefect,
     });
-    log.info({ userId, streamId }, 'stream-requested');
     return stream;
   }
 
-  #ended(userId: string, stream: ManagedStream): void {
+  /** One write after the other: the last word about a stream is the last one written. */
+  #save(streamId: string, record: StreamRecord | undefined): Promise<void> {
+    const { store, log } = this.#options;
+    const before = this.#saving.get(streamId) ?? Promise.resolve();
+    const write = async () => void (await (record ? store.streams.put(record) : store.streams.delete(streamId)));
+    const saved = before.then(write, write);
+    this.#saving.set(streamId, saved);
+    saved
+      .catch((error: unknown) => log.error({ streamId, reason: errorText(error) }, 'stream-not-saved'))
+      .finally(() => {
+        if (this.#saving.get(streamId) === saved) this.#saving.delete(streamId);
+      });
+    return saved;
+  }
+
+  #leave(userId: string, viewer: Viewer, kind: Asked['kind'], streamId?: string): void {
+    const user = this.#users.get(userId);
+    user?.parked.delete(`${kind} ${viewer.id}`);
+    const wasViewer = user?.stream?.kind === kind && user.stream.leave(viewer.id);
+    if (!wasViewer) viewer.deliver(wordsOf[kind].stopped(streamId), 'state');
+  }
+
+  #ended(userId: string, stream: LiveStream): void {
     const user = this.#users.get(userId);
     if (user?.stream !== stream) return;
     user.stream = undefined;
@@ -218,7 +321,11 @@ class Registry implements StreamRegistry {
     user.parked.clear();
     if (waiting.length === 0) this.#users.delete(userId);
     for (const asked of waiting) this.#serve(userId, asked);
-    if (this.snapshots().length === 0) for (const resolve of this.#onEmpty.splice(0)) resolve();
+    if (this.#streams().length === 0) for (const resolve of this.#onEmpty.splice(0)) resolve();
+  }
+
+  #streams(): LiveStream[] {
+    return [...this.#users.values()].flatMap(({ stream }) => stream ?? []);
   }
 
   #user(userId: string): UserStreams {
@@ -230,7 +337,33 @@ class Registry implements StreamRegistry {
   }
 }
 
+function join(stream: LiveStream, { viewer, request, requestedAtMs }: Asked): void {
+  const destinations = 'restreamDestinations' in request ? request.restreamDestinations : undefined;
+  stream.join(viewer, { restreamDestinations: destinations, requestedAtMs });
+}
+
+function newRecord(userId: string, { kind, viewer, request, requestedAtMs }: Asked): StreamRecord {
+  const { audio, sound, stream, video } = request;
+  const quality = kind === 'managed' && 'quality' in request ? request.quality : undefined;
+  return {
+    streamId: newStreamId(kind),
+    ...{ userId, kind },
+    request: { audio, quality, sound, stream, video },
+    createdAtMs: requestedAtMs,
+    viewers: [{ id: viewer.id, requestedAtMs }],
+    ...('publishUrl' in request ? { ingest: { publishUrl: request.publishUrl } } : {}),
+    outputs: [],
+    isStarted: false,
+  };
+}
+
+/** Of an address of the app's own choice the glasses' word is the only proof there is. */
+function look(playback: Playback, streamId: string, { urls }: IngestPoint, events: PlaybackEvents): PlaybackWatch {
+  if (!urls) return { hurry: () => events.live(), close() {} };
+  return playback.watch({ streamId, hlsUrl: urls.hlsUrl, dashUrl: urls.dashUrl }, events);
+}
+
 function refuseParked(user: UserStreams | undefined, error: GlasscastError): void {
-  for (const { viewer } of user?.parked.values() ?? []) viewer.deliver(errorStatus(error), 'state');
+  for (const { kind, viewer } of user?.parked.values() ?? []) viewer.deliver(wordsOf[kind].failed(error), 'state');
   user?.parked.clear();
 }

@@ -1,4 +1,6 @@
-/** The patience of a stream, in one place; each value with the reason it has. Behaviour stands in `managed-stream.ts`. */
+/** The patience of a stream, in one place; each value with the reason it has. Behaviour stands in `live-stream.ts`. */
+import type { VideoSettings } from '../../shared/stream.ts';
+import type { StreamRecord } from '../store/records.ts';
 
 export interface StreamTimings {
   /** For the first picture, from each viewer's request. The SDK gives up at 30 s. Default 25000. */
@@ -23,3 +25,13 @@ export const defaultStreamTimings: StreamTimings = {
   keepAliveIntervalMs: 15_000,
   reconcileMs: 3_000,
 };
+
+/** Segments end at key frames: far apart, they are no stall. */
+export function stallMsFor({ stallMs }: Pick<StreamTimings, 'stallMs'>, video: VideoSettings | undefined): number {
+  return Math.max(stallMs, 3 * (video?.keyFrameIntervalMs ?? 0));
+}
+
+/** The owner of an unmanaged stream waits for no picture: as long as the glasses try, they may. */
+export function timingsFor(kind: StreamRecord['kind'], timings: StreamTimings): StreamTimings {
+  return kind === 'managed' ? timings : { ...timings, startDeadlineMs: timings.interruptedDeadlineMs };
+}

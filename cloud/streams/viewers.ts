@@ -3,7 +3,8 @@
  * Says the final word to each viewer once; never decides what the word is.
  */
 import type { Clock, Timer } from '../../shared/clock.ts';
-import type { ManagedStreamRequest, ManagedStreamStatus, OutputStatus } from '../../shared/protocol/app-messages.ts';
+import type { ManagedStreamRequest } from '../../shared/protocol/app-messages.ts';
+import type { AppStatus } from './stream-words.ts';
 
 /** A state must arrive; statistics may be left out for a slow peer. */
 export type Importance = 'state' | 'stats';
@@ -11,40 +12,41 @@ export type Importance = 'state' | 'stats';
 export interface Viewer {
   /** Its package name. */
   readonly id: string;
-  deliver(status: ManagedStreamStatus, importance: Importance): void;
+  deliver(status: AppStatus, importance: Importance): void;
 }
 
 /** What is a viewer's own in its request. */
 export interface JoinRequest {
   restreamDestinations?: ManagedStreamRequest['restreamDestinations'];
-  /** Monotonic; a request that had to wait has used up some of its patience. Default: now. */
-  requestedMs?: number;
+  /** Wall clock; a request that had to wait has used up some of its patience. Default: now. */
+  requestedAtMs?: number;
 }
 
 export interface Viewers {
   readonly size: number;
   ids(): string[];
   has(id: string): boolean;
-  /**
-   * The same viewer again replaces its earlier self and gets a new deadline.
-   * @param outputs for its eyes only, in every status until the last: their addresses hold keys.
-   */
-  add(viewer: Viewer, outputs?: readonly OutputStatus[]): void;
+  /** Wall clock of each viewer's request. */
+  requests(): { id: string; requestedAtMs: number }[];
+  /** The same viewer again replaces its earlier self and gets a new deadline. */
+  add(viewer: Viewer, requestedAtMs: number): void;
   /** The first picture is waited for at most this long, from now on. */
   expect(id: string, deadlineMs: number, onLate: () => void): void;
   /** The picture is there: nobody waits any longer. */
   satisfied(): void;
-  tell(id: string, status: ManagedStreamStatus): void;
-  /** Skips whoever has heard the very same already. */
-  tellAll(status: ManagedStreamStatus, importance: Importance): void;
+  tell(id: string, status: AppStatus): void;
+  /** Skips whoever has heard the very same already. @param statusFor by viewer id. */
+  tellAll(statusFor: (id: string) => AppStatus, importance: Importance): void;
   /** Says the last word to one and forgets it. False when it was no viewer. */
-  dismiss(id: string, lastWord: ManagedStreamStatus): boolean;
-  dismissAll(lastWord: ManagedStreamStatus): void;
+  dismiss(id: string, lastWord: AppStatus): boolean;
+  dismissAll(lastWord: AppStatus): void;
+  /** Deadlines end; nobody is told anything. */
+  close(): void;
 }
 
 interface Seat {
   viewer: Viewer;
-  outputs: readonly OutputStatus[];
+  requestedAtMs: number;
   lastTold: string | undefined;
   deadline: Timer | undefined;
 }
@@ -52,8 +54,7 @@ interface Seat {
 export function createViewers({ clock }: { clock: Clock }): Viewers {
   const seats = new Map<string, Seat>();
 
-  function tell(seat: Seat, common: ManagedStreamStatus, importance: Importance, evenIfSame: boolean): void {
-    const status = seat.outputs.length === 0 ? common : { ...common, outputs: [...seat.outputs] };
+  function tell(seat: Seat, status: AppStatus, importance: Importance, evenIfSame: boolean): void {
     const text = JSON.stringify(status);
     if (text === seat.lastTold && !evenIfSame) return;
     // Statistics are no state: the next state is compared with the last state.
@@ -67,9 +68,10 @@ export function createViewers({ clock }: { clock: Clock }): Viewers {
     },
     ids: () => [...seats.keys()],
     has: (id) => seats.has(id),
-    add(viewer, outputs = []) {
+    requests: () => [...seats].map(([id, { requestedAtMs }]) => ({ id, requestedAtMs })),
+    add(viewer, requestedAtMs) {
       seats.get(viewer.id)?.deadline?.cancel();
-      seats.set(viewer.id, { viewer, outputs, lastTold: undefined, deadline: undefined });
+      seats.set(viewer.id, { viewer, requestedAtMs, lastTold: undefined, deadline: undefined });
     },
     expect(id, deadlineMs, onLate) {
       const seat = seats.get(id);
@@ -87,20 +89,21 @@ export function createViewers({ clock }: { clock: Clock }): Viewers {
       const seat = seats.get(id);
       if (seat) tell(seat, status, 'state', true);
     },
-    tellAll(status, importance) {
-      for (const seat of [...seats.values()]) tell(seat, status, importance, false);
+    tellAll(statusFor, importance) {
+      for (const [id, seat] of [...seats]) tell(seat, statusFor(id), importance, false);
     },
     dismiss(id, lastWord) {
       const seat = seats.get(id);
       if (!seat) return false;
       seat.deadline?.cancel();
       seats.delete(id);
-      tell({ ...seat, outputs: [] }, lastWord, 'state', true);
+      tell(seat, lastWord, 'state', true);
       return true;
     },
     dismissAll(lastWord) {
       for (const id of [...seats.keys()]) viewers.dismiss(id, lastWord);
     },
+    close: () => viewers.satisfied(),
   };
   return viewers;
 }

@@ -1,8 +1,17 @@
 /** Fakes with function fields for a stream's surroundings: glasses, ingest source, playback, viewers. */
 import type { IngestPoint, IngestSource } from '../../cloud/provider/ingest-source.ts';
 import type { Playback, PlaybackEvents } from '../../cloud/provider/playback.ts';
+import type {
+  Destination,
+  RestreamedStream,
+  Restreaming,
+  RestreamOutput,
+} from '../../cloud/provider/restream-outputs.ts';
+import type { StreamRecord } from '../../cloud/store/records.ts';
+import type { AppStatus } from '../../cloud/streams/stream-words.ts';
 import type { Importance, Viewer } from '../../cloud/streams/viewers.ts';
 import type { ManagedStreamStatus } from '../../shared/protocol/app-messages.ts';
+import type { Dialect } from '../../shared/protocol/dialects.ts';
 import type { ToGlasses } from '../../shared/protocol/glasses-messages.ts';
 import { Secret } from '../../shared/secrets.ts';
 
@@ -11,9 +20,13 @@ export function fakeGlasses() {
   const glasses = {
     sent,
     isUp: true,
+    isDialectKnown: true,
+    dialects: [] as (Dialect | undefined)[],
     isConnected: () => glasses.isUp,
-    send(message: ToGlasses) {
+    knowsDialect: () => glasses.isDialectKnown,
+    send(message: ToGlasses, dialect?: Dialect) {
       if (glasses.isUp) sent.push(message);
+      if (message.type === 'start_stream') glasses.dialects.push(dialect);
       return glasses.isUp;
     },
     types: () => sent.map(({ type }) => type).filter((type) => type !== 'keep_stream_alive'),
@@ -32,6 +45,11 @@ export function fakeSource() {
       new Promise<IngestPoint>((resolve, reject) => {
         waiting.push({ streamId, resolve, reject });
       }),
+    adopted: [] as string[],
+    adopt(streamId: string, { publishUrl, ...point }: NonNullable<StreamRecord['ingest']>): IngestPoint {
+      source.adopted.push(streamId);
+      return { ...point, publishUrl: new Secret(publishUrl) };
+    },
     discard: (streamId: string) => void discarded.push(streamId),
     /** Lets the newest creation come out well. */
     provide() {
@@ -47,6 +65,7 @@ export function ingestPoint(streamId: string): IngestPoint {
   return {
     publishUrl: new Secret(`rtmp://127.0.0.1/live/key-of-${streamId}`),
     urls: { hlsUrl: `http://x/${streamId}.m3u8`, dashUrl: `http://x/${streamId}.mpd`, thumbnailUrl: 'http://x/t.jpg' },
+    liveInputUid: `uid-${streamId}`,
     keyFrameIntervalMs: 1000,
   };
 }
@@ -74,13 +93,20 @@ export function fakePlayback() {
   return playback satisfies Playback;
 }
 
+/** Either kind of status, as tests look at it. */
+export type Heard = Partial<Omit<ManagedStreamStatus, 'type' | 'status'>> & {
+  type: string;
+  status: string;
+  errorDetails?: string | undefined;
+};
+
 export function fakeViewer(id: string) {
-  const heard: ManagedStreamStatus[] = [];
+  const heard: Heard[] = [];
   const viewer = {
     id,
     heard,
     importances: [] as Importance[],
-    deliver(status: ManagedStreamStatus, importance: Importance) {
+    deliver(status: AppStatus, importance: Importance) {
       heard.push(status);
       viewer.importances.push(importance);
     },
@@ -88,4 +114,50 @@ export function fakeViewer(id: string) {
     last: () => heard.at(-1),
   };
   return viewer satisfies Viewer;
+}
+
+/** Outputs that come to what the test says. */
+export function fakeRestreaming() {
+  const opened: (RestreamedStream & { list: RestreamOutput[]; isClosed: boolean })[] = [];
+  const restreaming = {
+    opened,
+    open(stream: RestreamedStream) {
+      const list: RestreamOutput[] = stream.saved.map(({ name, ...saved }) => ({
+        ...saved,
+        ...(name === undefined ? {} : { name }),
+        state: 'unknown' as const,
+      }));
+      const entry = { ...stream, list, isClosed: false };
+      opened.push(entry);
+      const add = (addedBy: string, { url, name }: Destination): RestreamOutput => {
+        const output: RestreamOutput = {
+          outputId: `out-${list.length}`,
+          ...{ url, addedBy, state: 'unknown' as const },
+          ...(name === undefined ? {} : { name }),
+        };
+        list.push(output);
+        stream.onChange();
+        return output;
+      };
+      return {
+        list: () => list,
+        async addAll(appId: string, destinations: readonly Destination[]) {
+          for (const destination of destinations) add(appId, destination);
+        },
+        add: async (appId: string, destination: Destination) => add(appId, destination),
+        async remove(_appId: string, outputId: string) {
+          list.splice(
+            list.findIndex((output) => output.outputId === outputId),
+            1,
+          );
+          stream.onChange();
+        },
+        records: () => list.map(({ state: _, error: __, ...saved }) => saved),
+        close: () => {
+          entry.isClosed = true;
+        },
+      };
+    },
+  };
+  return restreaming satisfies Restreaming;
 }

@@ -1,8 +1,9 @@
 import { describe, expect, it } from 'vitest';
+import { createSqliteStore } from '../../cloud/store/sqlite-store.ts';
 import { createStreamRegistry } from '../../cloud/streams/stream-registry.ts';
 import { GlasscastError } from '../../shared/errors.ts';
 import { silentLog } from '../../shared/log.ts';
-import { fakeGlasses, fakePlayback, fakeSource, fakeViewer } from '../support/stream-fakes.ts';
+import { fakeGlasses, fakePlayback, fakeRestreaming, fakeSource, fakeViewer } from '../support/stream-fakes.ts';
 import { createTestClock, settle } from '../support/test-clock.ts';
 
 const USER = 'ada@example.com';
@@ -13,8 +14,9 @@ function world() {
   const source = fakeSource();
   const playback = fakePlayback();
   const states: string[] = [];
+  const store = createSqliteStore({ file: ':memory:' });
   const streams = createStreamRegistry({
-    ...{ source, playback, clock },
+    ...{ source, playback, clock, store, restreaming: fakeRestreaming() },
     log: silentLog(),
     onChange: ({ state }) => void states.push(state),
     onDefect(error) {
@@ -23,6 +25,7 @@ function world() {
   });
   async function goLive(viewer: ReturnType<typeof fakeViewer>) {
     streams.request(USER, viewer, {}, glasses);
+    await settle();
     await source.provide();
     await settle();
     playback.prove();
@@ -30,7 +33,7 @@ function world() {
   }
   const deviceSays = (status: 'stopped' | 'streaming', streamId?: string) =>
     streams.deviceStatus(USER, { type: 'stream_status', status, ...(streamId ? { streamId } : {}) }, glasses);
-  return { clock, glasses, source, playback, states, streams, goLive, deviceSays };
+  return { clock, glasses, source, playback, states, store, streams, goLive, deviceSays };
 }
 
 describe('one stream per user', () => {
@@ -39,17 +42,19 @@ describe('one stream per user', () => {
     const [a, b] = [fakeViewer('com.a'), fakeViewer('com.b')];
     streams.request(USER, a, {}, glasses);
     streams.request(USER, b, {}, glasses);
+    await settle();
     expect(source.waiting.length).toBe(1);
     expect([a.words(), b.words()]).toEqual([['initializing'], ['initializing']]);
     expect(a.last()?.streamId).toBe(b.last()?.streamId);
   });
 
-  it('keeps users apart', () => {
+  it('keeps users apart', async () => {
     const { streams, source, glasses } = world();
     streams.request('a@x.com', fakeViewer('com.a'), {}, glasses);
     streams.request('b@x.com', fakeViewer('com.a'), {}, glasses);
+    await settle();
     expect(source.waiting.length).toBe(2);
-    expect(streams.check('c@x.com')).toEqual({ hasActiveStream: false });
+    expect(streams.check('c@x.com', 'com.a')).toEqual({ hasActiveStream: false });
   });
 
   it('lets a request wait for the end of the old stream, and never stops the new one [55]', async () => {
@@ -61,6 +66,7 @@ describe('one stream per user', () => {
     streams.request(USER, b, {}, glasses);
     expect([b.words(), source.waiting.length]).toEqual([[], 1]);
     deviceSays('stopped');
+    await settle();
     expect([b.words(), source.waiting.length]).toEqual([['initializing'], 2]);
     expect(b.last()?.streamId).not.toBe(oldId);
     await source.provide();
@@ -68,7 +74,10 @@ describe('one stream per user', () => {
     deviceSays('stopped', oldId);
     expect(glasses.types()).toEqual(['start_stream', 'stop_stream', 'start_stream']);
     await clock.advance(100);
-    expect(streams.check(USER)).toMatchObject({ hasActiveStream: true, streamInfo: { status: 'initializing' } });
+    expect(streams.check(USER, 'com.a')).toMatchObject({
+      hasActiveStream: true,
+      streamInfo: { status: 'initializing' },
+    });
   });
 });
 
@@ -138,11 +147,11 @@ describe('the rest', () => {
   it('answers checks with what is true', async () => {
     const { streams, goLive } = world();
     const streamId = await goLive(fakeViewer('com.a'));
-    expect(streams.check(USER)).toMatchObject({
+    expect(streams.check(USER, 'com.a')).toMatchObject({
       hasActiveStream: true,
       streamInfo: { type: 'managed', streamId, status: 'active', activeViewers: 1, hlsUrl: expect.any(String) },
     });
-    expect(streams.snapshot(streamId)?.state).toBe('active');
+    expect(streams.snapshots()[0]?.state).toBe('active');
     expect(streams.repeat(USER, 'com.none')).toBe(false);
     expect(streams.repeat(USER, 'com.a')).toBe(true);
   });
@@ -183,5 +192,141 @@ describe('the rest', () => {
     deviceSays('stopped');
     await closing;
     expect(clock.pending()).toEqual([]);
+  });
+});
+
+describe('one stream for the other (defects 21, 30)', () => {
+  const url = 'rtmp://a.example/live/secret-key';
+  const ask = { publishUrl: url };
+
+  it('an unmanaged start stops the managed stream for all, and starts when the glasses have stopped', async () => {
+    const { streams, glasses, goLive, deviceSays } = world();
+    const [a, b] = [fakeViewer('com.a'), fakeViewer('com.b')];
+    await goLive(a);
+    streams.requestUnmanaged(USER, b, ask, glasses);
+    expect(a.last()).toMatchObject({ status: 'stopped', message: 'com.b has started an unmanaged stream' });
+    expect(glasses.types()).toEqual(['start_stream', 'stop_stream']);
+    deviceSays('stopped');
+    expect(glasses.sent.at(-2)).toMatchObject({ type: 'start_stream', appId: 'com.b', publishUrl: url });
+    expect(b.words()).toEqual(['initializing']);
+  });
+
+  it('an unmanaged start stops the unmanaged stream before it, on the glasses too', () => {
+    const { streams, glasses, deviceSays } = world();
+    const [a, b] = [fakeViewer('com.a'), fakeViewer('com.b')];
+    streams.requestUnmanaged(USER, a, ask, glasses);
+    streams.requestUnmanaged(USER, b, ask, glasses);
+    expect(a.words()).toEqual(['initializing', 'stopped']);
+    deviceSays('stopped');
+    expect(glasses.types()).toEqual(['start_stream', 'stop_stream', 'start_stream']);
+  });
+
+  it('a managed start beside an unmanaged stream is refused with what to do', () => {
+    const { streams, glasses } = world();
+    const [a, b] = [fakeViewer('com.a'), fakeViewer('com.b')];
+    streams.requestUnmanaged(USER, a, ask, glasses);
+    streams.request(USER, b, {}, glasses);
+    expect(b.heard).toMatchObject([{ status: 'error', errorCode: 'UNMANAGED_STREAM_ACTIVE' }]);
+    expect(a.words()).toEqual(['initializing']);
+  });
+
+  it('a stop reaches the glasses only from its owner (defect 32)', () => {
+    const { streams, glasses } = world();
+    const [a, b] = [fakeViewer('com.a'), fakeViewer('com.b')];
+    streams.requestUnmanaged(USER, a, ask, glasses);
+    const { streamId = '' } = streams.snapshots()[0] ?? {};
+    streams.stopUnmanaged(USER, b, undefined);
+    expect(b.last()).toEqual({ type: 'stream_status', status: 'stopped' });
+    streams.stopUnmanaged(USER, b, streamId);
+    expect(b.last()).toMatchObject({ status: 'error', errorCode: 'STREAM_NOT_YOURS', streamId });
+    streams.stopUnmanaged(USER, a, 's-an-earlier-one');
+    expect(a.last()).toEqual({ type: 'stream_status', status: 'stopped', streamId: 's-an-earlier-one' });
+    expect(glasses.types()).toEqual(['start_stream']);
+    streams.leave(USER, a);
+    expect(a.last()).toMatchObject({ type: 'managed_stream_status', status: 'stopped' });
+    streams.stopUnmanaged(USER, a, streamId);
+    expect(glasses.types()).toEqual(['start_stream', 'stop_stream']);
+    expect(a.heard.filter(({ streamId: id, status }) => id === streamId && status === 'stopped').length).toBe(1);
+  });
+
+  it('tells who owns an unmanaged stream, and its key to the owner alone', () => {
+    const { streams, glasses } = world();
+    streams.requestUnmanaged(USER, fakeViewer('com.a'), ask, glasses);
+    const info = { type: 'unmanaged', status: 'initializing', requestingAppId: 'com.a' };
+    expect(streams.check(USER, 'com.a')).toMatchObject({
+      hasActiveStream: true,
+      streamInfo: { ...info, rtmpUrl: url },
+    });
+    expect(streams.check(USER, 'com.b')).toMatchObject({
+      streamInfo: { ...info, rtmpUrl: 'rtmp://a.example/live/***' },
+    });
+    expect(JSON.stringify(streams.snapshots())).not.toContain('secret-key');
+  });
+
+  it('an app that is gone takes its unmanaged stream with it (defect 38)', () => {
+    const { streams, glasses } = world();
+    streams.requestUnmanaged(USER, fakeViewer('com.a'), ask, glasses);
+    streams.drop(USER, 'com.a');
+    expect(glasses.types()).toEqual(['start_stream', 'stop_stream']);
+  });
+});
+
+describe('over a restart of the relay (defect 22)', () => {
+  function restarted(before: ReturnType<typeof world>) {
+    const { clock, source, playback, glasses, store } = before;
+    const streams = createStreamRegistry({
+      ...{ source, playback, clock, store, restreaming: fakeRestreaming() },
+      log: silentLog(),
+      onChange() {},
+    });
+    const apps = new Map(['com.a', 'com.b'].map((id) => [id, fakeViewer(id)]));
+    const peers = { viewer: (_user: string, id: string) => apps.get(id), glasses: () => glasses };
+    return { streams, apps, peers, resume: async () => streams.resume(await store.streams.all(), peers) };
+  }
+
+  it('the next process has the same stream with the same viewers, and stops it like its own', async () => {
+    const before = world();
+    const streamId = await before.goLive(fakeViewer('com.a'));
+    before.streams.request(USER, fakeViewer('com.b'), {}, before.glasses);
+    await before.streams.suspend();
+    expect(before.glasses.types()).toEqual(['start_stream']);
+    const { streams, apps, resume } = restarted(before);
+    await resume();
+    expect(streams.snapshots()).toMatchObject([{ streamId, state: 'interrupted', viewers: ['com.a', 'com.b'] }]);
+    streams.glassesBack(USER);
+    before.playback.prove();
+    expect(streams.repeat(USER, 'com.a')).toBe(true);
+    expect(apps.get('com.a')?.last()).toMatchObject({ status: 'active', streamId });
+    for (const app of apps.values()) streams.leave(USER, app);
+    streams.deviceStatus(USER, { type: 'stream_status', status: 'stopped' }, before.glasses);
+    await settle();
+    expect([before.source.discarded, await before.store.streams.all()]).toEqual([[streamId], []]);
+    expect(before.glasses.types()).toEqual(['start_stream', 'stop_stream']);
+  });
+
+  it('ends what nobody watches any more, and of two streams of one user the second', async () => {
+    const before = world();
+    const streamId = await before.goLive(fakeViewer('com.a'));
+    await before.streams.suspend();
+    const [record] = await before.store.streams.all();
+    if (record) await before.store.streams.put({ ...record, streamId: 'mzzzzzzzzzz' });
+    const { streams, apps, resume } = restarted(before);
+    apps.delete('com.a');
+    await resume();
+    await before.clock.advance(10_000);
+    expect([streams.snapshots(), await before.store.streams.all()]).toEqual([[], []]);
+    expect(before.source.discarded.sort()).toEqual([streamId, 'mzzzzzzzzzz'].sort());
+  });
+
+  it('takes up an unmanaged stream with its address', async () => {
+    const before = world();
+    before.streams.requestUnmanaged(USER, fakeViewer('com.a'), { publishUrl: 'rtmp://a/b/c' }, before.glasses);
+    await before.streams.suspend();
+    const { streams, apps, resume } = restarted(before);
+    await resume();
+    const { streamId = '' } = streams.snapshots()[0] ?? {};
+    streams.deviceStatus(USER, { type: 'stream_status', status: 'streaming', streamId }, before.glasses);
+    expect(apps.get('com.a')?.words()).toEqual(['active']);
+    expect(streams.check(USER, 'com.a').streamInfo).toMatchObject({ rtmpUrl: 'rtmp://a/b/c', status: 'active' });
   });
 });

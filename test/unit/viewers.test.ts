@@ -11,10 +11,10 @@ it('remembers nothing of viewers that are gone [19]', async () => {
   const late: string[] = [];
   for (let index = 0; index < 100; index += 1) {
     const viewer = fakeViewer(`com.v${index}`);
-    viewers.add(viewer);
+    viewers.add(viewer, clock.now());
     viewers.expect(viewer.id, 1_000, () => void late.push(viewer.id));
-    viewers.tellAll(status('preparing'), 'state');
-    viewers.tellAll(status('preparing'), 'state');
+    viewers.tellAll(() => status('preparing'), 'state');
+    viewers.tellAll(() => status('preparing'), 'state');
     expect(viewer.words()).toEqual(['preparing']);
     expect(viewers.dismiss(viewer.id, status('stopped'))).toBe(true);
     expect(viewers.dismiss(viewer.id, status('stopped'))).toBe(false);

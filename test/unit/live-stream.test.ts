@@ -1,53 +1,17 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { createManagedStream } from '../../cloud/streams/managed-stream.ts';
 import { GlasscastError } from '../../shared/errors.ts';
-import { silentLog } from '../../shared/log.ts';
 import { managedStreamRequest } from '../../shared/protocol/app-messages.ts';
-import type { DeviceStreamStatus } from '../../shared/protocol/glasses-messages.ts';
 import { deviceStatusWords } from '../../shared/stream.ts';
-import { fakeGlasses, fakePlayback, fakeSource, fakeViewer } from '../support/stream-fakes.ts';
-import { createTestClock, settle } from '../support/test-clock.ts';
-
-const STREAM = 'm1234567890';
-
-function world(request = {}) {
-  const clock = createTestClock();
-  const glasses = fakeGlasses();
-  const source = fakeSource();
-  const playback = fakePlayback();
-  const defects: GlasscastError[] = [];
-  const ends: number[] = [];
-  const stream = createManagedStream({
-    streamId: STREAM,
-    userId: 'ada@example.com',
-    request,
-    ...{ glasses, source, playback, clock },
-    log: silentLog(),
-    onChange() {},
-    onEnded: () => void ends.push(clock.now()),
-    onDefect: (error) => void defects.push(error),
-  });
-  const say = (status: DeviceStreamStatus['status'], rest: Partial<DeviceStreamStatus> = {}) =>
-    stream.deviceStatus({ type: 'stream_status', status, streamId: STREAM, ...rest });
-  const first = fakeViewer('com.first');
-  async function begin() {
-    stream.join(first);
-    stream.begin();
-    await source.provide();
-    await settle();
-  }
-  async function goLive() {
-    await begin();
-    say('streaming');
-    playback.prove();
-  }
-  return { ...{ clock, glasses, source, playback, defects, ends, stream, say, first }, begin, goLive };
-}
+import { fakeViewer } from '../support/stream-fakes.ts';
+import { STREAM, streamWorld } from '../support/stream-world.ts';
+import { settle } from '../support/test-clock.ts';
 
 describe('starting', () => {
   it('says initializing without addresses, sends START, and says active only once a picture is proven [3, 4, 20]', async () => {
-    const { stream, first, glasses, source, say, playback, begin, clock } = world({ quality: '1080p' });
+    const { stream, first, glasses, source, say, playback, begin, clock } = streamWorld({
+      request: { quality: '1080p' },
+    });
     await begin();
     expect(first.heard).toEqual([
       {
@@ -89,13 +53,15 @@ describe('starting', () => {
   });
 
   it('asked values win over quality, and over the key frames of the provider', async () => {
-    const { glasses, begin } = world({ quality: '720p', video: { width: 640, keyFrameIntervalMs: 500 } });
+    const { glasses, begin } = streamWorld({
+      request: { quality: '720p', video: { width: 640, keyFrameIntervalMs: 500 } },
+    });
     await begin();
     expect(glasses.sent[0]).toMatchObject({ video: { width: 640, keyFrameIntervalMs: 500 } });
   });
 
   it('lets others join: initializing while it starts, active at once when live [2]', async () => {
-    const { stream, begin, playback, say } = world();
+    const { stream, begin, playback, say } = streamWorld();
     await begin();
     const early = fakeViewer('com.early');
     stream.join(early);
@@ -111,7 +77,7 @@ describe('starting', () => {
   });
 
   it('gives each viewer 25 s of its own, and stops when none is left [9, 59]', async () => {
-    const { stream, begin, clock, first, ends, say, source } = world();
+    const { stream, begin, clock, first, ends, say, source } = streamWorld();
     await begin();
     await clock.advance(10_000);
     say('initializing');
@@ -131,9 +97,10 @@ describe('starting', () => {
   });
 
   it('tells of a failed creation and keeps nothing', async () => {
-    const { stream, first, glasses, source, ends, clock } = world();
+    const { stream, first, glasses, source, ends, clock } = streamWorld();
     stream.join(first);
     stream.begin();
+    await settle();
     source.waiting[0]?.reject(new GlasscastError('PROVIDER_UNREACHABLE', { reason: 'ECONNREFUSED' }));
     await settle();
     expect(first.last()).toMatchObject({ status: 'error', errorCode: 'PROVIDER_UNREACHABLE' });
@@ -141,26 +108,32 @@ describe('starting', () => {
     expect(clock.pending()).toEqual([]);
   });
 
-  it('says of restream destinations, to their owner alone, that they are not pushed to', async () => {
-    const { stream, first, begin, say, playback } = world();
+  it('adds the destinations of each app once there is an ingest, and shows a key to its owner alone [26]', async () => {
+    const { stream, first, begin, say, playback, restreaming } = streamWorld();
     const second = fakeViewer('com.second');
     const url = 'rtmp://a.example/live/secret-key';
     stream.join(second, { restreamDestinations: [{ url, name: 'A' }] });
+    expect(stream.outputs()).toBeUndefined();
     await begin();
+    expect(restreaming.opened).toMatchObject([{ streamId: STREAM, liveInputUid: `uid-${STREAM}`, saved: [] }]);
     say('streaming');
     playback.prove();
-    const outputs = [{ url, name: 'A', status: 'error', error: expect.stringContaining('not supported') }];
-    expect(second.heard.map((status) => [status.status, status.outputs])).toEqual([
-      ['initializing', outputs],
-      ['active', outputs],
-    ]);
+    expect(second.last()).toMatchObject({ status: 'active', outputs: [{ url, name: 'A', status: 'stopped' }] });
+    expect(first.last()).toMatchObject({ outputs: [{ url: 'rtmp://a.example', name: 'A', status: 'stopped' }] });
+    const [opened] = restreaming.opened;
+    if (opened?.list[0]) opened.list[0].state = 'connected';
+    opened?.onChange();
+    const updated = { status: 'active', message: 'Outputs updated', hlsUrl: expect.any(String) };
+    expect(first.last()).toMatchObject({ ...updated, outputs: [{ url: 'rtmp://a.example', status: 'active' }] });
+    expect(second.last()).toMatchObject({ ...updated, outputs: [{ url, status: 'active' }] });
+    expect(JSON.stringify([first.heard, stream.snapshot()])).not.toContain('secret-key');
+    stream.leave('com.first');
     stream.leave('com.second');
-    expect(second.last()).toEqual({ type: 'managed_stream_status', status: 'stopped', streamId: STREAM });
-    expect(JSON.stringify([first.heard, stream.snapshot()])).not.toContain('a.example');
+    expect(opened?.isClosed).toBe(true);
   });
 
   it('takes the last words of what ran before, which carry no id, for what they are [7, 55]', async () => {
-    const { stream, begin, first, ends, say } = world();
+    const { stream, begin, first, ends, say } = streamWorld();
     await begin();
     stream.deviceStatus({ type: 'stream_status', status: 'stopped' });
     stream.deviceStatus({ type: 'stream_status', status: 'error', errorDetails: 'not_streaming' });
@@ -171,7 +144,7 @@ describe('starting', () => {
   });
 
   it('leaves before the input exists: it is discarded when it comes, and no START goes out', async () => {
-    const { stream, first, glasses, source, ends } = world();
+    const { stream, first, glasses, source, ends } = streamWorld();
     stream.join(first);
     stream.begin();
     expect(stream.leave('com.first')).toBe(true);
@@ -186,7 +159,7 @@ describe('starting', () => {
   });
 
   it('passes on what the glasses say is wrong, in their words and with our code [6, 7]', async () => {
-    const idless = world();
+    const idless = streamWorld();
     await idless.begin();
     idless.stream.deviceStatus({ type: 'stream_status', status: 'error', errorDetails: 'no_wifi_connection' });
     expect(idless.first.last()).toMatchObject({
@@ -194,7 +167,7 @@ describe('starting', () => {
       message: 'no_wifi_connection',
       errorCode: 'DEVICE_REPORTED',
     });
-    const coded = world();
+    const coded = streamWorld();
     await coded.begin();
     coded.say('error', { errorDetails: 'Camera /dev/video9 not found', errorCode: 'CAMERA_NOT_FOUND' });
     expect(coded.first.last()).toMatchObject({ errorCode: 'CAMERA_NOT_FOUND' });
@@ -205,7 +178,7 @@ describe('starting', () => {
 
 describe('while live', () => {
   it.each(['reconnecting', 'disconnected'] as const)('%s never reads as healthy [5]', async (word) => {
-    const { first, say, goLive, playback } = world();
+    const { first, say, goLive, playback } = streamWorld();
     await goLive();
     say(word);
     expect(first.last()).toMatchObject({ status: 'preparing' });
@@ -215,7 +188,7 @@ describe('while live', () => {
   });
 
   it('what the ingest still had in hand does not revive a stream that reconnects', async () => {
-    const { first, say, goLive, playback, clock } = world();
+    const { first, say, goLive, playback, clock } = streamWorld();
     await goLive();
     say('reconnecting');
     playback.prove();
@@ -226,7 +199,7 @@ describe('while live', () => {
   });
 
   it('sees a frozen picture itself, and gives up after two minutes', async () => {
-    const { first, goLive, clock, say, ends } = world();
+    const { first, goLive, clock, say, ends } = streamWorld();
     await goLive();
     await clock.advance(8_000);
     expect(first.last()).toMatchObject({ status: 'preparing', message: 'No new picture arrives' });
@@ -240,7 +213,7 @@ describe('while live', () => {
   });
 
   it('does not take key frames that are far apart for a stall', async () => {
-    const { first, goLive, clock } = world({ video: { keyFrameIntervalMs: 10_000 } });
+    const { first, goLive, clock } = streamWorld({ request: { video: { keyFrameIntervalMs: 10_000 } } });
     await goLive();
     await clock.advance(29_000);
     expect(first.last()?.status).toBe('active');
@@ -249,7 +222,7 @@ describe('while live', () => {
   });
 
   it('sends statistics with all addresses, as statistics, and says no state twice [8]', async () => {
-    const { first, say, goLive } = world();
+    const { first, say, goLive } = streamWorld();
     await goLive();
     const count = first.heard.length;
     say('streaming');
@@ -265,7 +238,7 @@ describe('while live', () => {
   });
 
   it('keeps asking every 15 s; three misses and no media end it, with a word to everybody [12]', async () => {
-    const { first, goLive, clock, glasses, stream } = world();
+    const { first, goLive, clock, glasses, stream } = streamWorld();
     const second = fakeViewer('com.second');
     await goLive();
     stream.join(second);
@@ -278,7 +251,7 @@ describe('while live', () => {
   });
 
   it('counts what cannot be asked [13]', async () => {
-    const { first, goLive, clock, glasses } = world();
+    const { first, goLive, clock, glasses } = streamWorld();
     await goLive();
     glasses.isUp = false;
     await clock.advance(60_000);
@@ -287,7 +260,7 @@ describe('while live', () => {
   });
 
   it('counts from the disconnect on, not from before [13]', async () => {
-    const { stream, goLive, clock, glasses } = world();
+    const { stream, goLive, clock, glasses } = streamWorld();
     await goLive();
     await clock.advance(20_500);
     // Two questions are unanswered by now.
@@ -300,7 +273,7 @@ describe('while live', () => {
   });
 
   it('says active once for each proof, whatever the device says beside it [10]', async () => {
-    const { first, goLive, say, playback } = world();
+    const { first, goLive, say, playback } = streamWorld();
     await goLive();
     for (const word of ['active', 'streaming', 'reconnected', 'initializing'] as const) say(word);
     playback.advance();
@@ -309,7 +282,7 @@ describe('while live', () => {
   });
 
   it('lives on for hours without a word, while media flows [17]', async () => {
-    const { first, goLive, clock, playback } = world();
+    const { first, goLive, clock, playback } = streamWorld();
     await goLive();
     for (let minutes = 0; minutes < 180; minutes += 0.1) {
       await clock.advance(6_000);
@@ -319,7 +292,7 @@ describe('while live', () => {
   });
 
   it('lives on as long as media flows, silent glasses or not', async () => {
-    const { first, goLive, clock, glasses, playback, stream } = world();
+    const { first, goLive, clock, glasses, playback, stream } = streamWorld();
     await goLive();
     glasses.isUp = false;
     for (let seconds = 0; seconds < 180; seconds += 2) {
@@ -330,14 +303,14 @@ describe('while live', () => {
   });
 
   it('credits acknowledgements to their own stream only [14]', async () => {
-    const other = world();
+    const other = streamWorld();
     await other.goLive();
     for (let seconds = 0; seconds < 60; seconds += 5) {
       await other.clock.advance(5_000);
       other.stream.keepAliveAck({ streamId: 'mother', ackId: 'a1' });
     }
     expect(other.first.last()?.status).toBe('error');
-    const own = world();
+    const own = streamWorld();
     await own.goLive();
     for (let seconds = 0; seconds < 100; seconds += 5) {
       await own.clock.advance(5_000);
@@ -352,7 +325,7 @@ describe('while live', () => {
   });
 
   it('stops at the duration limit', async () => {
-    const { first, goLive, clock, playback, glasses } = world({ stream: { durationLimit: 30 } });
+    const { first, goLive, clock, playback, glasses } = streamWorld({ request: { stream: { durationLimit: 30 } } });
     await goLive();
     for (let seconds = 0; seconds < 30; seconds += 5) {
       playback.advance();
@@ -365,7 +338,7 @@ describe('while live', () => {
 
 describe('glasses that come and go', () => {
   it('START is wanted: sent when they return in time', async () => {
-    const { begin, glasses, stream, clock } = world();
+    const { begin, glasses, stream, clock } = streamWorld();
     glasses.isUp = false;
     await begin();
     expect(glasses.sent).toEqual([]);
@@ -376,7 +349,7 @@ describe('glasses that come and go', () => {
   });
 
   it('and the deadline says who was missing', async () => {
-    const { begin, glasses, clock, first } = world();
+    const { begin, glasses, clock, first } = streamWorld();
     glasses.isUp = false;
     await begin();
     await clock.advance(25_000);
@@ -385,7 +358,7 @@ describe('glasses that come and go', () => {
   });
 
   it('are asked, not told again, while they know the stream; told again when they do not', async () => {
-    const { goLive, glasses, stream, clock, playback } = world();
+    const { goLive, glasses, stream, clock, playback } = streamWorld();
     await goLive();
     stream.glassesBack();
     stream.keepAliveAck({ streamId: STREAM, ackId: 'a' });
@@ -400,7 +373,7 @@ describe('glasses that come and go', () => {
 
 describe('stopping', () => {
   it('says stopped at once and once, stops the device, waits for it, then lets go [11]', async () => {
-    const { goLive, stream, first, glasses, ends, source, clock, playback } = world();
+    const { goLive, stream, first, glasses, ends, source, clock, playback } = streamWorld();
     await goLive();
     expect(stream.leave('com.first')).toBe(true);
     expect(first.last()).toEqual({ type: 'managed_stream_status', status: 'stopped', streamId: STREAM });
@@ -417,12 +390,12 @@ describe('stopping', () => {
   });
 
   it('takes "not_streaming" for done, and waits 5 s at most', async () => {
-    const idle = world();
+    const idle = streamWorld();
     await idle.goLive();
     idle.stream.leave('com.first');
     idle.stream.deviceStatus({ type: 'stream_status', status: 'error', errorDetails: 'not_streaming' });
     expect(idle.ends.length).toBe(1);
-    const mute = world();
+    const mute = streamWorld();
     await mute.goLive();
     mute.stream.leave('com.first');
     await mute.clock.advance(4_999);
@@ -432,7 +405,7 @@ describe('stopping', () => {
   });
 
   it('goes on for those who stay', async () => {
-    const { goLive, stream, glasses, first } = world();
+    const { goLive, stream, glasses, first } = streamWorld();
     await goLive();
     const second = fakeViewer('com.second');
     stream.join(second);
@@ -442,7 +415,7 @@ describe('stopping', () => {
   });
 
   it('ends for all when the glasses stop by themselves, and tells them nothing more', async () => {
-    const { goLive, say, first, glasses, ends } = world();
+    const { goLive, say, first, glasses, ends } = streamWorld();
     await goLive();
     say('stopped');
     expect(first.last()).toMatchObject({ status: 'stopped', message: 'The glasses stopped the stream' });
@@ -450,7 +423,7 @@ describe('stopping', () => {
   });
 
   it('ignores the words of other streams', async () => {
-    const { goLive, stream } = world();
+    const { goLive, stream } = streamWorld();
     await goLive();
     expect(stream.deviceStatus({ type: 'stream_status', status: 'stopped', streamId: 'mold' })).toBe(false);
     expect(stream.isOpen()).toBe(true);
@@ -471,7 +444,7 @@ describe('whatever happens', () => {
   it('no transition is refused, each viewer hears one last word, and nothing is left running', async () => {
     await fc.assert(
       fc.asyncProperty(fc.array(step, { maxLength: 40 }), async (steps) => {
-        const { stream, clock, glasses, source, playback, defects, ends, first } = world();
+        const { stream, clock, glasses, source, playback, defects, ends, first } = streamWorld();
         const viewers = new Map([['com.first', first]]);
         stream.join(first);
         stream.begin();

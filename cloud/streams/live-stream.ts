@@ -1,0 +1,396 @@
+/**
+ * One stream from the first request to the last trace, managed or unmanaged: what is wanted, what is, and who hears of it.
+ * One thing at a time; every continuation is void once its generation is over. What the next process needs to go on is
+ * saved as it changes. Knows neither how the glasses are reached nor who hosts the ingest.
+ */
+import type { Clock } from '../../shared/clock.ts';
+import { asGlasscastError, GlasscastError } from '../../shared/errors.ts';
+import type { Log } from '../../shared/log.ts';
+import type { DeviceStreamStatus, StreamStats } from '../../shared/protocol/glasses-messages.ts';
+import { type StreamEvent, type StreamState, streamTable, transition } from '../../shared/stream.ts';
+import type { IngestPoint, IngestSource } from '../provider/ingest-source.ts';
+import type { PlaybackEvents, PlaybackWatch } from '../provider/playback.ts';
+import type { Restreaming, RestreamOutputs } from '../provider/restream-outputs.ts';
+import type { StreamRecord } from '../store/records.ts';
+import { createGlassesPush, type GlassesPush } from './glasses-push.ts';
+import { createLiveness, type IngestHint, type Liveness } from './liveness.ts';
+import { createSerialInbox, type SerialInbox } from './serial-inbox.ts';
+import { createStreamFacts, type StreamFacts } from './stream-facts.ts';
+import { type GlassesLink, identityOf, type StreamSettings, startOrder } from './stream-orders.ts';
+import { createStreamOutputs, type StreamOutputs } from './stream-outputs.ts';
+import { type StreamTimings, stallMsFor } from './stream-timings.ts';
+import { recordOf, type StreamParts, type StreamSnapshot, situationOf, snapshotOf, stateOf } from './stream-views.ts';
+import { deviceError, type StreamWords, wordsOf } from './stream-words.ts';
+import { createViewers, type JoinRequest, type Viewer, type Viewers } from './viewers.ts';
+
+export interface LiveStreamOptions {
+  /** What is known of it: a new stream's request, or what an earlier process had saved. */
+  record: StreamRecord;
+  glasses: GlassesLink;
+  source: IngestSource;
+  restreaming: Restreaming;
+  /** Begins to look whether viewers can see the picture. */
+  look: (ingest: IngestPoint, events: PlaybackEvents) => PlaybackWatch;
+  clock: Clock;
+  log: Log;
+  timings: StreamTimings;
+  /** What has to outlive the process; undefined: nothing any more. Rejects when it could not be kept. */
+  save: (record: StreamRecord | undefined) => Promise<void>;
+  /** Something that a snapshot shows has changed. */
+  onChange: () => void;
+  /** Once, when the device is done (or was waited for): the next stream may start. */
+  onEnded: () => void;
+  /** A defect of ours, e.g. a refused transition. */
+  onDefect: (error: GlasscastError) => void;
+}
+
+export class LiveStream {
+  readonly streamId: string;
+  readonly kind: StreamRecord['kind'];
+  readonly #options: LiveStreamOptions;
+  readonly #words: StreamWords;
+  readonly #settings: StreamSettings;
+  readonly #viewers: Viewers;
+  readonly #liveness: Liveness;
+  readonly #inbox: SerialInbox;
+  readonly #push: GlassesPush;
+  readonly #outputs: StreamOutputs;
+  readonly #facts: StreamFacts;
+  #state: StreamState;
+  #ingest: IngestPoint | undefined;
+  #ended = false;
+
+  constructor(options: LiveStreamOptions) {
+    const { clock, glasses, record, timings } = options;
+    const { streamId, kind, liveMs, createdAtMs } = record;
+    this.streamId = streamId;
+    this.kind = kind;
+    this.#options = options;
+    this.#words = wordsOf[kind];
+    this.#settings = record.request as StreamSettings;
+    this.#state = stateOf(record);
+    this.#facts = createStreamFacts({ clock, createdAtMs, liveMs });
+    this.#outputs = createStreamOutputs(options.restreaming, record.outputs);
+    this.#viewers = createViewers({ clock });
+    this.#inbox = createSerialInbox({ clock, onDefect: options.onDefect });
+    this.#liveness = createLiveness({
+      clock,
+      keepAliveIntervalMs: timings.keepAliveIntervalMs,
+      // Nobody can look at an address of an app's own choice.
+      stallMs: kind === 'managed' ? stallMsFor(timings, this.#settings.video) : undefined,
+      settleMs: timings.stopTimeoutMs,
+      sendKeepAlive: (ackId) => glasses.send({ type: 'keep_stream_alive', streamId, ackId }),
+      events: {
+        live: () => this.#inbox.do(() => this.#onLive()),
+        stalled: () => this.#inbox.do(() => this.#interrupt('No new picture arrives')),
+        lost: () =>
+          this.#inbox.do(() => {
+            this.#fail(new GlasscastError(glasses.isConnected() ? 'GLASSES_SILENT' : 'GLASSES_NOT_CONNECTED'));
+          }),
+      },
+    });
+    this.#push = createGlassesPush({
+      ...{ glasses, timings, inbox: this.#inbox },
+      ask: () => this.#liveness.askNow(),
+      heardSince: (sinceMs) => this.#liveness.heardSince(sinceMs),
+      nowMs: () => clock.monotonicMs(),
+      onStartSent: () => this.#onStartSent(),
+    });
+  }
+
+  /** Has the ingest made, or takes it up again. Once, after the first viewers joined. */
+  begin(): void {
+    const { record, source } = this.#options;
+    const { ingest } = record;
+    if (ingest) {
+      this.#inbox.do(() => this.#onIngest(source.adopt(this.streamId, ingest)));
+      return;
+    }
+    // What is not saved before it is made could not be found again after a crash.
+    const made = this.#options.save(this.saved()).then(() => {
+      return this.isOpen() ? source.provision(this.streamId) : undefined;
+    });
+    made.then(
+      this.#inbox.current((point) => point && this.#onIngest(point)),
+      this.#inbox.current((thrown: unknown) => this.#fail(asGlasscastError(thrown), 'device-idle')),
+    );
+  }
+
+  /** Takes new viewers; false from the stop on. */
+  isOpen(): boolean {
+    return !this.#ended && !['stopping', 'stopped', 'failed'].includes(this.#state);
+  }
+
+  /** What is asked is this viewer's own; its settings count only when it is the first. */
+  join(viewer: Viewer, { restreamDestinations, requestedAtMs }: JoinRequest = {}): void {
+    this.#inbox.do(() => {
+      this.#seat(viewer, requestedAtMs ?? this.#options.clock.now());
+      this.#outputs.want(viewer.id, restreamDestinations);
+      this.#viewers.tell(viewer.id, this.#words.status(situationOf(this.#parts()), viewer.id));
+      this.#changed();
+    });
+  }
+
+  /** An earlier process's viewer: told nothing until it comes back. */
+  rejoin(viewer: Viewer, requestedAtMs: number): void {
+    this.#inbox.do(() => this.#seat(viewer, requestedAtMs));
+  }
+
+  /** Says `stopped` to it; false when it was no viewer. */
+  leave(viewerId: string): boolean {
+    const wasViewer = this.#viewers.has(viewerId);
+    this.#inbox.do(() => {
+      if (this.#ended || !this.#viewers.dismiss(viewerId, this.#words.stopped(this.streamId))) return;
+      this.#outputs.forget(viewerId);
+      if (this.#viewers.size === 0 && this.isOpen()) this.#stop(undefined);
+      else this.#changed();
+    });
+    return wasViewer;
+  }
+
+  /** Tells a viewer that came back what it may have missed. */
+  repeat(viewerId: string): void {
+    this.#inbox.do(() => this.#viewers.tell(viewerId, this.#words.status(situationOf(this.#parts()), viewerId)));
+  }
+
+  /** Ends for everybody. */
+  fail(error: GlasscastError): void {
+    this.#inbox.do(() => this.#fail(error));
+  }
+
+  stop(message?: string): void {
+    this.#inbox.do(() => {
+      if (this.isOpen()) this.#stop(message);
+    });
+  }
+
+  /** Lets go of it without a word to anybody: the next process goes on with what was saved. */
+  suspend(): void {
+    this.#inbox.do(() => {
+      this.#ended = true;
+      this.#rest();
+      this.#viewers.close();
+      this.#options.onEnded();
+    });
+  }
+
+  /** True when the status was about this stream. */
+  deviceStatus(status: DeviceStreamStatus): boolean {
+    const isMine = status.streamId === this.streamId || this.#push.concerns(status);
+    if (isMine && !this.#ended) this.#inbox.do(() => this.#onDeviceStatus(status));
+    return isMine;
+  }
+
+  keepAliveAck({ streamId }: { streamId: string; ackId: string }): void {
+    if (streamId === this.streamId) this.#inbox.do(() => this.#liveness.heard());
+  }
+
+  hint(hint: IngestHint): void {
+    this.#inbox.do(() => {
+      if (!this.isOpen()) return;
+      if (hint.kind === 'errored') this.#fail(hint.error);
+      else this.#liveness.hurry();
+    });
+  }
+
+  /** The control link is lost: only what is missed from now on counts. */
+  glassesGone(): void {
+    this.#inbox.do(() => this.#liveness.forgive());
+  }
+
+  glassesBack(): void {
+    this.#inbox.do(() => {
+      if (this.#ingest && this.isOpen()) this.#push.back();
+    });
+  }
+
+  /** Undefined until its ingest is made, and for streams that have none. */
+  outputs(): RestreamOutputs | undefined {
+    return this.isOpen() ? this.#outputs.live() : undefined;
+  }
+
+  /** With the addresses it is pushed to: secrets. */
+  saved(): StreamRecord {
+    return recordOf(this.#parts());
+  }
+
+  snapshot(): StreamSnapshot {
+    return snapshotOf(this.#parts());
+  }
+
+  // ── inside: called from the inbox only ──
+
+  #seat(viewer: Viewer, requestedAtMs: number): void {
+    this.#viewers.add(viewer, requestedAtMs);
+    if (this.#facts.times.liveMs !== undefined) return;
+    const patienceMs = this.#options.timings.startDeadlineMs - (this.#options.clock.now() - requestedAtMs);
+    this.#viewers.expect(viewer.id, Math.max(0, patienceMs), () => this.#inbox.do(() => this.#onLate(viewer.id)));
+  }
+
+  #onIngest(ingest: IngestPoint): void {
+    const { look, record } = this.#options;
+    if (!this.isOpen()) return;
+    this.#ingest = ingest;
+    const { liveInputUid, urls } = ingest;
+    const onOutputs = this.#inbox.current(() => {
+      if (this.#state === 'active') this.#facts.message = 'Outputs updated';
+      this.#tellAll('state');
+      this.#changed();
+    });
+    if (liveInputUid) this.#outputs.open(this.streamId, liveInputUid, onOutputs);
+    if (this.#state === 'provisioning') this.#move('provisioned');
+    if (this.#state === 'interrupted') this.#armInterrupted();
+    this.#push.want(startOrder(identityOf(record), ingest, this.#settings), record.isStarted);
+    this.#liveness.begin((events) => look(ingest, events));
+    if (record.isStarted && urls) this.#liveness.hurry();
+    this.#changed();
+  }
+
+  #onStartSent(): void {
+    this.#facts.reached('startSentMs');
+    this.#options.log.info({ streamId: this.streamId, ms: this.#facts.sinceRequestMs() }, 'stream-start-sent');
+    this.#changed();
+  }
+
+  #onDeviceStatus(status: DeviceStreamStatus): void {
+    if (this.#push.readLast(status) || !this.isOpen()) return;
+    const news = this.#push.read(status);
+    if (news === undefined) return;
+    this.#liveness.heard();
+    this.#facts.learn(status);
+    switch (news) {
+      case 'starting':
+      case 'stopping':
+        return;
+      case 'publishing':
+        this.#facts.reached('publishingMs');
+        this.#liveness.devicePublishes();
+        if (this.#state === 'active' && status.stats) this.#tellAll('stats', this.#facts.stats);
+        this.#options.onChange();
+        return;
+      case 'retrying':
+        this.#liveness.deviceRetries();
+        this.#interrupt('The glasses are reconnecting');
+        return;
+      case 'ended':
+        this.#stop('The glasses stopped the stream', 'device-idle');
+        return;
+      case 'failed':
+        this.#fail(deviceError(status), 'device-idle');
+        return;
+      default:
+        news satisfies never;
+    }
+  }
+
+  #onLive(): void {
+    if (this.#state === 'active' || !this.isOpen()) return;
+    this.#move('live');
+    this.#facts.reached('liveMs');
+    this.#facts.message = 'Stream is now live';
+    this.#inbox.disarm('interrupted');
+    this.#viewers.satisfied();
+    this.#armDurationLimit();
+    this.#options.log.info({ streamId: this.streamId, ms: this.#facts.sinceRequestMs() }, 'stream-live');
+    this.#tellAll('state');
+    this.#changed();
+  }
+
+  #interrupt(message: string): void {
+    if (this.#state !== 'active') return;
+    this.#move('interrupt');
+    this.#facts.message = message;
+    this.#options.log.info({ streamId: this.streamId, reason: message }, 'stream-interrupted');
+    this.#armInterrupted();
+    this.#tellAll('state');
+    this.#liveness.proveAgain();
+    this.#options.onChange();
+  }
+
+  #onLate(viewerId: string): void {
+    const code = this.#push.isStarted || !this.#ingest ? 'START_TIMEOUT' : 'GLASSES_NOT_CONNECTED';
+    if (!this.#viewers.dismiss(viewerId, this.#words.failed(new GlasscastError(code), this.streamId))) return;
+    this.#options.log.warn({ streamId: this.streamId, appId: viewerId, code }, 'stream-start-late');
+    this.#changed();
+    if (this.#viewers.size > 0 || !this.isOpen()) return;
+    this.#facts.error ??= new GlasscastError(code);
+    this.#stop(undefined);
+  }
+
+  #armInterrupted(): void {
+    const { interruptedDeadlineMs } = this.#options.timings;
+    this.#inbox.arm('interrupted', interruptedDeadlineMs, () => this.#fail(new GlasscastError('STREAM_INTERRUPTED')));
+  }
+
+  #armDurationLimit(): void {
+    const seconds = this.#settings.stream?.durationLimit;
+    if (seconds === undefined || this.#inbox.isArmed('duration-limit')) return;
+    const liveForMs = this.#facts.sinceRequestMs() - (this.#facts.times.liveMs ?? 0);
+    const leftMs = Math.max(0, seconds * 1000 - liveForMs);
+    this.#inbox.arm('duration-limit', leftMs, () => this.#stop('The duration limit is reached'));
+  }
+
+  #stop(message: string | undefined, device?: 'device-idle'): void {
+    this.#move('stop');
+    this.#facts.message = message ?? this.#facts.error?.message;
+    this.#viewers.dismissAll(this.#words.stopped(this.streamId, message));
+    this.#windDown(device);
+  }
+
+  #fail(error: GlasscastError, device?: 'device-idle'): void {
+    if (!this.isOpen()) return;
+    this.#move('fail');
+    this.#facts.error = error;
+    this.#facts.message = error.message;
+    const level = error.fault === 'us' ? 'error' : 'warn';
+    this.#options.log[level]({ streamId: this.streamId, code: error.code, reason: error.message }, 'stream-failed');
+    this.#viewers.dismissAll(this.#words.failed(error, this.streamId));
+    this.#windDown(device);
+  }
+
+  /** The device first: a stop sent after the next start would end that one. */
+  #windDown(device: 'device-idle' | undefined): void {
+    this.#rest();
+    void this.#options.save(undefined).catch(() => {});
+    this.#options.onChange();
+    this.#push.stop(device === 'device-idle', () => this.#end());
+  }
+
+  /** Nothing begun earlier acts any more. */
+  #rest(): void {
+    this.#inbox.supersede();
+    this.#liveness.close();
+    this.#outputs.close();
+  }
+
+  #end(): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#options.source.discard(this.streamId);
+    if (this.#state === 'stopping') this.#move('stopped');
+    this.#options.log.info({ streamId: this.streamId, state: this.#state }, 'stream-ended');
+    this.#options.onChange();
+    this.#options.onEnded();
+  }
+
+  #tellAll(importance: 'state' | 'stats', stats?: StreamStats): void {
+    const situation = situationOf(this.#parts());
+    this.#viewers.tellAll((appId) => this.#words.status(situation, appId, stats), importance);
+  }
+
+  #changed(): void {
+    this.#options.onChange();
+    if (this.isOpen()) void this.#options.save(this.saved()).catch(() => {});
+  }
+
+  #parts(): StreamParts {
+    return {
+      ...{ record: this.#options.record, state: this.#state, ingest: this.#ingest, isStarted: this.#push.isStarted },
+      ...{ facts: this.#facts, outputs: this.#outputs, viewers: this.#viewers },
+    };
+  }
+
+  #move(event: StreamEvent): void {
+    this.#state = transition(streamTable, this.#state, event);
+  }
+}

@@ -1,0 +1,50 @@
+/**
+ * The restream outputs of one stream from its side: destinations wait here until there is an ingest to push them from.
+ * How an output is made and watched is the provider's part.
+ */
+import type { Restreaming, RestreamOutput, RestreamOutputs } from '../provider/restream-outputs.ts';
+import type { StreamRecord } from '../store/records.ts';
+
+type Destinations = readonly { url: string; name?: string | undefined }[];
+
+export interface StreamOutputs {
+  /** Adds them, now or when the ingest is there. What fails stands in the list. */
+  want(appId: string, destinations: Destinations | undefined): void;
+  /** The app has left before its destinations were added. */
+  forget(appId: string): void;
+  /** The ingest is there. */
+  open(streamId: string, liveInputUid: string, onChange: () => void): void;
+  list(): readonly RestreamOutput[];
+  records(): StreamRecord['outputs'];
+  /** Undefined until the ingest is there. */
+  live(): RestreamOutputs | undefined;
+  close(): void;
+}
+
+/** @param saved what an earlier process had added. */
+export function createStreamOutputs(restreaming: Restreaming, saved: StreamRecord['outputs']): StreamOutputs {
+  const wanted = new Map<string, Destinations>();
+  let outputs: RestreamOutputs | undefined;
+
+  function addWanted(): void {
+    if (!outputs) return;
+    for (const [appId, destinations] of wanted) void outputs.addAll(appId, destinations);
+    wanted.clear();
+  }
+  return {
+    want(appId, destinations) {
+      if (!destinations || destinations.length === 0) return;
+      wanted.set(appId, destinations);
+      addWanted();
+    },
+    forget: (appId) => void wanted.delete(appId),
+    open(streamId, liveInputUid, onChange) {
+      outputs = restreaming.open({ streamId, liveInputUid, saved, onChange });
+      addWanted();
+    },
+    list: () => outputs?.list() ?? [],
+    records: () => outputs?.records() ?? saved,
+    live: () => outputs,
+    close: () => outputs?.close(),
+  };
+}

@@ -1,0 +1,92 @@
+/** One stream as others see it: the store, operators, and the words for apps. Pure. */
+import type { ErrorCode } from '../../shared/errors.ts';
+import type { OutputStatus, PlaybackUrls } from '../../shared/protocol/app-messages.ts';
+import type { ResolvedConfig, StreamStats } from '../../shared/protocol/glasses-messages.ts';
+import type { StreamState } from '../../shared/stream.ts';
+import type { IngestPoint } from '../provider/ingest-source.ts';
+import { outputsFor } from '../provider/restream-outputs.ts';
+import type { StreamRecord } from '../store/records.ts';
+import type { StreamFacts } from './stream-facts.ts';
+import type { StreamOutputs } from './stream-outputs.ts';
+import type { Situation } from './stream-words.ts';
+import type { Viewers } from './viewers.ts';
+
+/** For operators and tests; no secrets. Times in ms from the first request. */
+export interface StreamSnapshot {
+  streamId: string;
+  userId: string;
+  kind: StreamRecord['kind'];
+  state: StreamState;
+  /** ISO 8601. */
+  createdAt: string;
+  /** Package names; of an unmanaged stream its owner alone. */
+  viewers: string[];
+  urls: PlaybackUrls | undefined;
+  /** By scheme and host. */
+  outputs: OutputStatus[];
+  startSentMs: number | undefined;
+  publishingMs: number | undefined;
+  liveMs: number | undefined;
+  stats: StreamStats | undefined;
+  resolvedConfig: ResolvedConfig | undefined;
+  errorCode: ErrorCode | undefined;
+  message: string | undefined;
+}
+
+/** What a stream holds of itself. */
+export interface StreamParts {
+  /** As it was taken up. */
+  record: StreamRecord;
+  state: StreamState;
+  isStarted: boolean;
+  ingest: IngestPoint | undefined;
+  facts: StreamFacts;
+  outputs: StreamOutputs;
+  viewers: Viewers;
+}
+
+export function snapshotOf({ record, state, ingest, facts, outputs, viewers }: StreamParts): StreamSnapshot {
+  const { streamId, userId, kind, createdAtMs } = record;
+  const { error, message, resolvedConfig, stats, times } = facts;
+  return {
+    ...{ streamId, userId, kind, state, stats, resolvedConfig, message },
+    createdAt: new Date(createdAtMs).toISOString(),
+    viewers: viewers.ids(),
+    urls: state === 'active' ? ingest?.urls : undefined,
+    outputs: outputsFor('', outputs.list()),
+    ...times,
+    errorCode: error?.code,
+  };
+}
+
+export function situationOf({ record, state, ingest, facts, outputs }: StreamParts): Situation {
+  return {
+    streamId: record.streamId,
+    state,
+    message: facts.message,
+    urls: ingest?.urls,
+    liveMs: facts.times.liveMs,
+    resolvedConfig: facts.resolvedConfig,
+    outputs: outputs.list(),
+  };
+}
+
+/** What the next process needs to go on with it. */
+export function recordOf({ record, isStarted, ingest, facts, outputs, viewers }: StreamParts): StreamRecord {
+  const { liveMs } = facts.times;
+  const { publishUrl, ...point } = ingest ?? {};
+  return {
+    ...record,
+    isStarted,
+    viewers: viewers.requests(),
+    outputs: outputs.records(),
+    ...(publishUrl ? { ingest: { ...point, publishUrl: publishUrl.reveal() } } : {}),
+    ...(liveMs === undefined ? {} : { liveMs }),
+  };
+}
+
+/** Where a stream is taken up. What was live has to be proven anew. */
+export function stateOf({ ingest, isStarted, liveMs }: StreamRecord): StreamState {
+  if (!ingest || !isStarted) return 'provisioning';
+  return liveMs === undefined ? 'starting' : 'interrupted';
+}

@@ -1,0 +1,192 @@
+import { describe, expect, it } from 'vitest';
+import type { StreamRecord } from '../../cloud/store/records.ts';
+import { GlasscastError } from '../../shared/errors.ts';
+import { fakeViewer, ingestPoint } from '../support/stream-fakes.ts';
+import { STREAM, streamWorld } from '../support/stream-world.ts';
+import { createTestClock, settle } from '../support/test-clock.ts';
+
+const { publishUrl, ...point } = ingestPoint(STREAM);
+const ingest = { ...point, publishUrl: publishUrl.reveal() };
+const nowMs = createTestClock().now();
+const viewers = (agoMs: number) => [{ id: 'com.first', requestedAtMs: nowMs - agoMs }];
+
+/** What the process before had saved, and the next one's world. */
+function next(taken: Partial<StreamRecord>) {
+  const world = streamWorld(taken);
+  for (const { requestedAtMs } of taken.viewers ?? []) world.stream.rejoin(world.first, requestedAtMs);
+  world.stream.begin();
+  return world;
+}
+
+describe('what is saved', () => {
+  it('stands before the ingest is made, follows each change, and goes with the end', async () => {
+    const { stream, saved, source, say, playback, first, glasses } = streamWorld();
+    stream.join(first);
+    stream.begin();
+    expect([saved.at(-1)?.ingest, source.waiting.length]).toEqual([undefined, 0]);
+    expect(saved.at(-1)?.viewers).toMatchObject([{ id: 'com.first' }]);
+    await settle();
+    expect(source.waiting.length).toBe(1);
+    await source.provide();
+    await settle();
+    expect(saved.at(-1)).toMatchObject({ streamId: STREAM, isStarted: true, ingest });
+    say('streaming');
+    playback.prove();
+    expect(saved.at(-1)?.liveMs).toBe(0);
+    const second = fakeViewer('com.second');
+    stream.join(second, { restreamDestinations: [{ url: 'rtmp://a.example/live/k' }] });
+    expect(saved.at(-1)).toMatchObject({
+      viewers: [{ id: 'com.first' }, { id: 'com.second' }],
+      outputs: [{ outputId: 'out-0', url: 'rtmp://a.example/live/k', addedBy: 'com.second' }],
+    });
+    stream.leave('com.first');
+    expect(saved.at(-1)?.viewers).toMatchObject([{ id: 'com.second' }]);
+    stream.leave('com.second');
+    expect([saved.at(-1), glasses.types()]).toEqual([undefined, ['start_stream', 'stop_stream']]);
+  });
+
+  it('is made of nothing when it cannot be kept: the start fails before anything exists', async () => {
+    const world = streamWorld({}, () => Promise.reject(new Error('disk full')));
+    world.stream.join(world.first);
+    world.stream.begin();
+    await settle();
+    expect(world.first.last()).toMatchObject({ status: 'error', errorCode: 'INTERNAL' });
+    expect([world.source.waiting, world.ends.length]).toEqual([[], 1]);
+  });
+
+  it('an app that leaves before the first save has made nothing', async () => {
+    const { stream, first, source, ends } = streamWorld();
+    stream.join(first);
+    stream.begin();
+    stream.leave('com.first');
+    await settle();
+    expect([first.words(), source.waiting.length, ends.length]).toEqual([['initializing', 'stopped'], 0, 1]);
+  });
+});
+
+describe('taken up by the next process (defect 22)', () => {
+  it('goes on with the same stream: no START, present status, live once proven again', async () => {
+    const { stream, first, glasses, playback, source, say, clock } = next({
+      ...{ ingest, isStarted: true, liveMs: 1_200, viewers: viewers(0) },
+    });
+    expect([source.adopted, stream.snapshot().state]).toEqual([[STREAM], 'interrupted']);
+    stream.glassesBack();
+    say('streaming');
+    stream.repeat('com.first');
+    expect(first.last()).toMatchObject({ status: 'preparing', streamId: STREAM });
+    playback.prove();
+    expect(first.last()).toMatchObject({ status: 'active', streamId: STREAM, hlsUrl: ingest.urls?.hlsUrl });
+    await clock.advance(10_000);
+    expect([glasses.types(), glasses.keepAlives() > 0]).toEqual([[], true]);
+    expect(stream.snapshot().liveMs).toBe(1_200);
+  });
+
+  it('sends START again to glasses that have forgotten it', async () => {
+    const { stream, glasses, clock } = next({ ingest, isStarted: true, liveMs: 1, viewers: viewers(0) });
+    stream.glassesBack();
+    await clock.advance(2_900);
+    expect(glasses.types()).toEqual([]);
+    await clock.advance(200);
+    expect(glasses.types()).toEqual(['start_stream']);
+  });
+
+  it('sends START for the first time when the glasses had been away', () => {
+    const { glasses } = next({ ingest, isStarted: false, viewers: viewers(0) });
+    expect(glasses.types()).toEqual(['start_stream']);
+  });
+
+  it('makes the ingest when the process before had not come to it', async () => {
+    const { source, glasses } = next({ viewers: viewers(0) });
+    await settle();
+    await source.provide();
+    await settle();
+    expect(glasses.types()).toEqual(['start_stream']);
+  });
+
+  it('keeps the deadlines of the process before', async () => {
+    const { first, clock, stream } = next({ ingest, isStarted: true, viewers: viewers(24_000) });
+    await clock.advance(900);
+    expect(first.heard).toEqual([]);
+    await clock.advance(200);
+    expect(first.last()).toMatchObject({ status: 'error', errorCode: 'START_TIMEOUT' });
+    expect(stream.isOpen()).toBe(false);
+  });
+
+  it('ends when nothing comes back', async () => {
+    const { first, clock, stream, glasses, ends } = next({ ingest, isStarted: true, liveMs: 1, viewers: viewers(0) });
+    glasses.isUp = false;
+    await clock.advance(120_000);
+    expect(first.last()).toMatchObject({ status: 'error', errorCode: 'GLASSES_NOT_CONNECTED' });
+    expect([stream.isOpen(), ends.length, clock.pending()]).toEqual([false, 1, []]);
+  });
+
+  it('keeps its outputs and its duration limit', async () => {
+    const outputs = [{ outputId: 'o1', url: 'rtmp://a.example/live/k', addedBy: 'com.first' }];
+    const request = { stream: { durationLimit: 60 } };
+    const world = next({
+      request,
+      ingest,
+      outputs,
+      isStarted: true,
+      liveMs: 0,
+      createdAtMs: nowMs - 54_000,
+      viewers: viewers(0),
+    });
+    expect(world.restreaming.opened[0]?.saved).toEqual(outputs);
+    world.stream.glassesBack();
+    world.say('streaming');
+    world.playback.prove();
+    await world.clock.advance(5_000);
+    expect(world.first.last()).toMatchObject({ status: 'active' });
+    await world.clock.advance(1_500);
+    expect(world.first.last()).toMatchObject({ status: 'stopped', message: 'The duration limit is reached' });
+  });
+});
+
+describe('let go of for the next process', () => {
+  it('says nothing to anybody, stops nothing, and keeps what was saved', async () => {
+    const { stream, first, glasses, saved, source, goLive, clock, ends, say } = streamWorld();
+    await goLive();
+    const [words, orders] = [first.words().length, glasses.sent.length];
+    stream.suspend();
+    say('stopped');
+    stream.leave('com.first');
+    stream.fail(new GlasscastError('GLASSES_NOT_CONNECTED'));
+    await clock.advance(300_000);
+    expect([first.words().length, glasses.sent.length, source.discarded, ends.length]).toEqual([words, orders, [], 1]);
+    expect([saved.at(-1)?.isStarted, clock.pending()]).toEqual([true, []]);
+  });
+});
+
+describe('hints', () => {
+  it('hurry the proof, and end a stream only when they are errors', async () => {
+    const { stream, first, begin, playback } = streamWorld();
+    await begin();
+    stream.hint({ kind: 'connected' });
+    expect([playback.open()[0]?.hurried, first.words()]).toEqual([true, ['initializing']]);
+    stream.hint({ kind: 'disconnected' });
+    expect(stream.isOpen()).toBe(true);
+    stream.hint({ kind: 'errored', error: new GlasscastError('PROVIDER_STORAGE_FULL') });
+    expect(first.last()).toMatchObject({ status: 'error', errorCode: 'PROVIDER_STORAGE_FULL' });
+    stream.hint({ kind: 'connected' });
+  });
+});
+
+describe('glasses that only know the newer names', () => {
+  it('get START in them when the older ones lead to nothing', async () => {
+    const { begin, glasses, clock } = streamWorld();
+    glasses.isDialectKnown = false;
+    await begin();
+    await clock.advance(3_100);
+    expect(glasses.dialects).toEqual([undefined, 'stream']);
+  });
+  it('are not told twice when they answer', async () => {
+    const { begin, glasses, clock, say } = streamWorld();
+    glasses.isDialectKnown = false;
+    await begin();
+    await clock.advance(1_000);
+    say('initializing');
+    await clock.advance(5_000);
+    expect(glasses.dialects).toEqual([undefined]);
+  });
+});
