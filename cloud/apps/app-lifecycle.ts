@@ -1,74 +1,96 @@
 /**
- * Which apps run for which users: start and stop by webhook, admission of their sockets, grace and restart after a loss.
- * The socket decides whether an app runs; the webhook's answer is information once the socket is in.
+ * Which apps run for which users: start and stop by webhook, admission of their sockets, grace and restart after a loss,
+ * and their records, by which they run on over a restart of the relay. The socket decides whether an app runs.
  */
-import type { Clock, Timer } from '../../shared/clock.ts';
+import type { Clock } from '../../shared/clock.ts';
 import { asGlasscastError, GlasscastError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import type { ToApp } from '../../shared/protocol/app-messages.ts';
+import type { AppStateChange, ToGlasses } from '../../shared/protocol/glasses-messages.ts';
 import { apiKeyMatches } from '../access/credentials.ts';
-import type { DeviceState } from '../glasses/user-session.ts';
 import { closeCodes, type Socket } from '../http/socket.ts';
-import type { RegisteredApp } from '../store/records.ts';
+import type { AppSessionRecord, RegisteredApp } from '../store/records.ts';
+import type { Collection } from '../store/store.ts';
 import type { AppCatalog } from './app-catalog.ts';
+import { inviteApp } from './app-invitation.ts';
+import { type AppRoster, createAppRoster, type RunningApp } from './app-roster.ts';
 import { type AppGlasses, type AppSession, type AppStreams, createAppSession } from './app-session.ts';
 import type { AppWebhook } from './app-webhook.ts';
+import { createDormantApps, type DormantApp, type DormantApps } from './dormant-apps.ts';
+import { missingHardware } from './hardware.ts';
 
+/** Who an app says that it is. */
 export interface AppClaim {
   sessionId: string | undefined;
   packageName: string;
   apiKey: string;
+  /** Checked when given. */
+  userId?: string | undefined;
+  /** It had been in and says `reconnect`. */
+  isReturn?: boolean;
 }
 
 export interface AppLifecycle {
-  /** Settles when the app's socket is in. Errors: PACKAGE_NOT_FOUND, APP_UNREACHABLE. */
+  /**
+   * Settles when the app's socket is in; at once when it runs. A `standard` app takes the place of another one.
+   * Errors: PACKAGE_NOT_FOUND, HARDWARE_MISSING, APP_UNREACHABLE, APP_NOT_STARTED when stopped meanwhile, SHUTTING_DOWN.
+   */
   start(userId: string, packageName: string): Promise<void>;
   /** Fine when it does not run. */
   stop(userId: string, packageName: string): void;
-  /** The session that a socket claims. Errors: SESSION_NOT_FOUND, PACKAGE_NOT_FOUND, INVALID_API_KEY. */
+  /**
+   * The session that a socket claims. A return while the glasses are away is deferred: it settles when they are back.
+   * Errors: PACKAGE_NOT_FOUND, INVALID_API_KEY, SESSION_NOT_FOUND; of a return also APP_NOT_STARTED, APP_BOOT_TIMEOUT.
+   */
   admit(claim: AppClaim, socket: Socket<ToApp>): Promise<AppSession>;
   lost(session: AppSession, socket: Socket<ToApp>, code: number): void;
-  deviceState(userId: string, state: DeviceState): void;
+  /** The user's glasses have connected: what ran when they left starts again. */
+  glassesBack(userId: string): void;
+  /** The session of an app that runs, connected or not. */
+  session(userId: string, packageName: string): AppSession | undefined;
+  sessions(userId: string): AppSession[];
   running(userId: string): { packageName: string; connected: boolean }[];
+  state(userId: string): AppStateChange;
+  /** The catalogue has changed: without `app`, or with another key, its sessions end; else they go on with what it may now. */
+  changed(packageName: string, app: RegisteredApp | undefined): void;
+  /** The user's glasses stayed away: the apps end, and start again when they are back. */
   endUser(userId: string): void;
+  /** Before anything comes in: apps that ran when the relay ended have their sessions again, and some time to come back. */
+  resume(): Promise<void>;
+  /** Tells apps to come back. Their records stay for `resume`. */
   close(): Promise<void>;
 }
 
 export interface AppLifecycleOptions {
-  catalog: Pick<AppCatalog, 'get'>;
+  catalog: Pick<AppCatalog, 'get' | 'list'>;
+  records: Collection<AppSessionRecord>;
   webhook: AppWebhook;
   streams: AppStreams & { drop(userId: string, viewerId: string): void };
-  /** The glasses of a user; opens the user's session when there is none. */
-  glasses: (userId: string) => AppGlasses;
+  /**
+   * The glasses of a user; opens the user's session when there is none.
+   * @param areExpected they may come back by themselves, as after a restart of the relay.
+   */
+  glasses: (userId: string, areExpected?: boolean) => AppGlasses;
+  /** Lost when they are away. */
+  toGlasses: (userId: string, message: ToGlasses) => void;
+  /** Of the user's glasses; null while they are not known. */
+  capabilities: (userId: string) => Readonly<Record<string, unknown>> | null;
   /** Where apps find us: absolute, ending in `/app-ws`. */
   appSocketUrl: () => string;
   clock: Clock;
   log: Log;
   /** For a lost socket to come back. Default 5000. */
   graceMs?: number;
+  /** The same after a restart of the relay. Default 8000: the SDK tries at about 1 s and 3 s and gives up at 6 s. */
+  resumeGraceMs?: number;
   /** From the webhook's good answer to the socket. Default 10000. */
   connectTimeoutMs?: number;
   onChange: (userId: string) => void;
 }
 
-/** Only while nobody listens at the app's address: a second request would tear down a healthy session. */
-const REFUSED_RETRY_MS = [1_000, 2_000, 4_000];
 /** An app that keeps dying is not started for ever. A minute of health clears the count. */
 const MAX_RESTARTS = 5;
 const HEALTHY_MS = 60_000;
-
-interface Running {
-  session: AppSession;
-  app: RegisteredApp;
-  isIn: boolean;
-  started: Promise<void>;
-  admitted: () => void;
-  inSinceMs: number;
-  restarts: number;
-  grace: Timer | undefined;
-  /** Ends what is under way for it. */
-  over: AbortController;
-}
 
 export function createAppLifecycle(options: AppLifecycleOptions): AppLifecycle {
   return new Lifecycle(options);
@@ -76,180 +98,285 @@ export function createAppLifecycle(options: AppLifecycleOptions): AppLifecycle {
 
 class Lifecycle implements AppLifecycle {
   readonly #options: AppLifecycleOptions;
-  /** By session id: the id is looked up, never taken apart. */
-  readonly #running = new Map<string, Running>();
-  readonly #byUser = new Map<string, Set<Running>>();
+  readonly #roster: AppRoster;
+  readonly #dormant: DormantApps;
   readonly #calls = new Set<Promise<unknown>>();
   readonly #closing = new AbortController();
 
   constructor(options: AppLifecycleOptions) {
     this.#options = options;
+    this.#roster = createAppRoster(options);
+    this.#dormant = createDormantApps({ clock: options.clock });
   }
 
   async start(userId: string, packageName: string): Promise<void> {
     const app = await this.#options.catalog.get(packageName);
     if (this.#closing.signal.aborted) throw new GlasscastError('SHUTTING_DOWN');
-    return this.#find(userId, packageName)?.started ?? this.#launch(userId, app, 0);
+    const running = this.#roster.find(userId, packageName);
+    if (running) return running.started;
+    const missing = missingHardware(app, this.#options.capabilities(userId));
+    if (missing.length > 0) throw new GlasscastError('HARDWARE_MISSING', { reason: missing.join(', ') });
+    if (app.appType === 'standard') this.#stop(userId, ({ appType }) => appType === 'standard');
+    const [dormant] = this.#dormant.take(
+      ({ record }) => record.userId === userId && record.packageName === packageName,
+    );
+    return dormant ? this.#wake({ ...dormant, app }) : this.#launch(userId, app, 0);
   }
 
   stop(userId: string, packageName: string): void {
-    const running = this.#find(userId, packageName);
-    if (running) this.#end(running, 'App stopped', 'user_disabled');
+    this.#stop(userId, (app) => app.packageName === packageName);
   }
 
-  async admit({ sessionId, packageName, apiKey }: AppClaim, socket: Socket<ToApp>): Promise<AppSession> {
+  async admit(claim: AppClaim, socket: Socket<ToApp>): Promise<AppSession> {
+    const { sessionId = '', packageName, apiKey, userId, isReturn = false } = claim;
     const app = await this.#options.catalog.get(packageName);
     if (!apiKeyMatches(apiKey, app.hashedApiKey)) throw new GlasscastError('INVALID_API_KEY');
-    const running = sessionId === undefined ? undefined : this.#running.get(sessionId);
-    if (!running || running.session.packageName !== packageName) throw new GlasscastError('SESSION_NOT_FOUND');
-    const { session } = running;
-    running.grace?.cancel();
-    running.isIn = true;
-    running.inSinceMs = this.#options.clock.monotonicMs();
-    session.attach(socket);
-    running.admitted();
-    this.#options.log.info({ userId: session.userId, appId: packageName }, 'app-connected');
-    this.#options.onChange(session.userId);
-    return session;
+    if (this.#closing.signal.aborted) throw new GlasscastError('SHUTTING_DOWN');
+    const running = this.#roster.get(sessionId);
+    const dormant = this.#dormant.get(sessionId);
+    const known = running?.session ?? dormant?.record;
+    if (known && (known.packageName !== packageName || (userId ?? known.userId) !== known.userId)) {
+      throw new GlasscastError('SESSION_NOT_FOUND');
+    }
+    if (running) return this.#enter(running, socket, isReturn);
+    if (!isReturn) throw new GlasscastError('SESSION_NOT_FOUND');
+    if (!dormant) throw new GlasscastError('APP_NOT_STARTED');
+    return this.#dormant.defer(dormant, socket);
   }
 
   lost(session: AppSession, socket: Socket<ToApp>, code: number): void {
     if (!session.detach(socket)) return;
-    const running = this.#running.get(session.sessionId);
+    const running = this.#roster.get(session.sessionId);
     if (running?.session !== session) return;
     const { clock, log, graceMs = 5_000, onChange } = this.#options;
     log.info({ userId: session.userId, appId: session.packageName, code }, 'app-disconnected');
+    const isFarewell = code === 1000 || code === 1001 || session.isReleased;
     // It left on purpose: it neither comes back nor wants to be started.
-    if (code === 1000 || code === 1001 || session.isReleased) this.#end(running, 'App stopped', undefined);
+    if (isFarewell && !running.isAskedAgain) this.#end(running, 'App stopped', undefined);
     else running.grace = clock.after('app-grace', graceMs, () => this.#restart(running));
+    running.isAskedAgain = false;
     onChange(session.userId);
   }
 
-  deviceState(userId: string, state: DeviceState): void {
-    for (const { session } of this.#of(userId)) session.deviceState(state);
+  glassesBack(userId: string): void {
+    this.#options.toGlasses(userId, this.#roster.state(userId));
+    for (const dormant of this.#dormant.take(({ record }) => record.userId === userId)) void this.#wake(dormant);
+  }
+
+  session(userId: string, packageName: string): AppSession | undefined {
+    return this.#roster.find(userId, packageName)?.session;
+  }
+
+  sessions(userId: string): AppSession[] {
+    return this.#roster.of(userId).map(({ session }) => session);
   }
 
   running(userId: string): { packageName: string; connected: boolean }[] {
-    return this.#of(userId).map(({ session }) => ({
-      packageName: session.packageName,
-      connected: session.isConnected,
-    }));
+    return this.sessions(userId).map(({ packageName, isConnected }) => ({ packageName, connected: isConnected }));
+  }
+
+  state(userId: string): AppStateChange {
+    return this.#roster.state(userId);
+  }
+
+  changed(packageName: string, app: RegisteredApp | undefined): void {
+    for (const running of this.#roster.all()) {
+      if (running.app.packageName !== packageName) continue;
+      if (app?.hashedApiKey !== running.app.hashedApiKey) {
+        this.#end(running, 'App stopped', 'system_stop');
+      } else {
+        running.app = app;
+        running.session.update(app);
+      }
+    }
+    for (const dormant of this.#dormant.take((one) => one.app.packageName === packageName)) {
+      if (app?.hashedApiKey === dormant.app.hashedApiKey) this.#dormant.add(dormant.record, app);
+      else this.#drop(dormant);
+    }
   }
 
   endUser(userId: string): void {
-    for (const running of this.#of(userId)) this.#end(running, 'User session ended', undefined);
+    for (const running of this.#roster.of(userId)) {
+      this.#end(running, 'User session ended', undefined, { keepsRecord: true });
+      this.#dormant.add(this.#roster.save(running, true), running.app);
+    }
+  }
+
+  async resume(): Promise<void> {
+    const { catalog, records, glasses, clock, log, resumeGraceMs = 8_000 } = this.#options;
+    const apps = new Map((await catalog.list()).map((app) => [app.packageName, app]));
+    for (const record of await records.all()) {
+      const app = apps.get(record.packageName);
+      if (!app) {
+        this.#roster.erase(record.sessionId);
+      } else if (record.isDormant) {
+        this.#dormant.add(record, app);
+      } else {
+        glasses(record.userId, true);
+        const running = this.#add(record, app, { isResumed: true });
+        running.grace = clock.after('app-grace', resumeGraceMs, () => this.#restart(running));
+      }
+    }
+    log.info({ apps: this.#roster.all().length }, 'apps-resumed');
+    await this.#roster.written();
   }
 
   async close(): Promise<void> {
     this.#closing.abort();
-    for (const running of [...this.#running.values()]) {
+    this.#dormant.close();
+    // Off the roster first: so they end without erasing their records.
+    for (const running of this.#roster.clear()) {
       running.grace?.cancel();
       running.over.abort();
       // 1012: the SDK comes back; after 1000 or 1001 it would not.
       running.session.close(closeCodes.restart, 'Relay restarting');
     }
-    this.#running.clear();
-    this.#byUser.clear();
     await Promise.allSettled(this.#calls);
+    await this.#roster.written();
   }
 
-  #launch(userId: string, app: RegisteredApp, restarts: number): Promise<void> {
-    const { streams, glasses, log, clock, onChange } = this.#options;
-    const sessionId = `${userId}-${app.packageName}`;
-    const session = createAppSession({ sessionId, userId, app, streams, glasses: glasses(userId), log });
-    const { promise: entered, resolve: admitted } = deferred();
-    const over = new AbortController();
-    const inSinceMs = clock.monotonicMs();
-    const running: Running = {
-      session,
-      app,
-      isIn: false,
-      started: entered,
-      admitted,
-      inSinceMs,
-      restarts,
-      grace: undefined,
-      over,
-    };
-    this.#running.set(sessionId, running);
-    this.#byUser.set(userId, (this.#byUser.get(userId) ?? new Set()).add(running));
-    const asking = this.#track(this.#askToConnect(running));
-    running.started = Promise.race([entered, asking.then(() => entered)]).catch((thrown: unknown) => {
-      this.#forget(running);
-      throw asGlasscastError(thrown);
-    });
-    // A restart has nobody waiting for it.
-    running.started.catch(() => {});
-    onChange(userId);
+  /** Ends what runs and what would run again. */
+  #stop(userId: string, fits: (app: RegisteredApp) => boolean): void {
+    for (const running of this.#roster.of(userId)) {
+      if (fits(running.app)) this.#end(running, 'App stopped', 'user_disabled');
+    }
+    for (const dormant of this.#dormant.take(({ record, app }) => record.userId === userId && fits(app))) {
+      this.#drop(dormant);
+    }
+  }
+
+  #drop({ record, waiting }: DormantApp): void {
+    waiting?.refuse(new GlasscastError('APP_NOT_STARTED'));
+    this.#roster.erase(record.sessionId);
+  }
+
+  /** By the socket that waits, else by webhook. */
+  #wake({ record, app, waiting }: DormantApp): Promise<void> {
+    if (!waiting?.socket.isOpen) {
+      waiting?.refuse(new GlasscastError('APP_NOT_STARTED'));
+      this.#roster.erase(record.sessionId);
+      return this.#launch(record.userId, app, 0);
+    }
+    const running = this.#add({ ...record, restarts: 0 }, app);
+    waiting.settle(this.#enter(running, waiting.socket, true));
+    this.#roster.save(running, false);
     return running.started;
   }
 
-  /** Rejects when the app cannot be brought to connect; whatever happens after its socket is in is information. */
-  async #askToConnect(running: Running): Promise<void> {
-    const { webhook, appSocketUrl, clock, log, connectTimeoutMs = 10_000 } = this.#options;
-    const { session, app, over } = running;
-    const { sessionId, userId, packageName } = session;
-    if (!app.publicUrl) throw new GlasscastError('APP_UNREACHABLE', { reason: 'it has no address' });
-    for (let attempt = 0; ; attempt += 1) {
-      const request = { sessionId, userId, appSocketUrl: appSocketUrl() };
-      const outcome = await webhook.start(app.publicUrl, request, over.signal);
-      log.info({ userId, appId: packageName, outcome: outcome.kind, isIn: running.isIn }, 'app-webhook-answered');
-      if (running.isIn) return;
-      if (over.signal.aborted) throw new GlasscastError('APP_NOT_STARTED', { reason: 'it was stopped meanwhile' });
-      if (outcome.kind === 'accepted') {
-        await clock.sleep(connectTimeoutMs, { name: 'app-connect', signal: over.signal }).catch(() => {});
-        if (running.isIn) return;
-        throw new GlasscastError('APP_UNREACHABLE', { reason: 'it accepted the session and did not connect' });
-      }
-      const waitMs = outcome.kind === 'refused' ? REFUSED_RETRY_MS[attempt] : undefined;
-      if (waitMs === undefined) {
-        const reason = outcome.kind === 'rejected' ? `webhook answered HTTP ${outcome.status}` : outcome.reason;
-        throw new GlasscastError('APP_UNREACHABLE', { reason });
-      }
-      await clock.sleep(waitMs, { name: 'app-webhook-retry', signal: over.signal }).catch(() => {});
-      if (running.isIn) return;
-    }
+  #add(
+    { sessionId, userId, restarts }: Omit<AppSessionRecord, 'isDormant'>,
+    app: RegisteredApp,
+    { isResumed = false, isAskedAgain = false } = {},
+  ): RunningApp {
+    const { streams, glasses, log, clock } = this.#options;
+    const session = createAppSession({ sessionId, userId, app, streams, glasses: glasses(userId), log, isResumed });
+    return this.#roster.add({ session, app, restarts, inSinceMs: clock.monotonicMs(), isResumed, isAskedAgain });
   }
 
-  #restart(running: Running): void {
-    const { clock, log } = this.#options;
-    const { session, app } = running;
-    const isHealthy = clock.monotonicMs() - running.inSinceMs > HEALTHY_MS;
-    const restarts = isHealthy ? 1 : running.restarts + 1;
-    const stopped = this.#end(running, 'App stopped', 'system_stop');
-    if (restarts > MAX_RESTARTS) {
-      log.warn({ userId: session.userId, appId: session.packageName, restarts }, 'app-restart-given-up');
-      return;
+  #enter(running: RunningApp, socket: Socket<ToApp>, isReturn: boolean): AppSession {
+    const { session, isIn } = running;
+    const { userId, packageName } = session;
+    running.grace?.cancel();
+    running.isIn = true;
+    running.isResumed = false;
+    running.inSinceMs = this.#options.clock.monotonicMs();
+    session.attach(socket, isReturn);
+    running.admitted();
+    this.#options.log.info({ userId, appId: packageName }, 'app-connected');
+    if (isIn) {
+      this.#options.onChange(userId);
+    } else {
+      this.#options.toGlasses(userId, { type: 'app_started', packageName });
+      this.#changed(userId);
     }
-    log.info({ userId: session.userId, appId: session.packageName, restarts }, 'app-restarted');
-    void stopped.then(() => {
-      if (this.#closing.signal.aborted || this.#find(session.userId, session.packageName)) return;
-      this.#launch(session.userId, app, restarts).catch((error: GlasscastError) => {
-        log.warn({ userId: session.userId, appId: session.packageName, code: error.code }, 'app-restart-failed');
-      });
+    return session;
+  }
+
+  /** @param former settles when the app has been told of the end of its former self. */
+  #launch(
+    userId: string,
+    app: RegisteredApp,
+    restarts: number,
+    { former, isAskedAgain = false }: { former?: Promise<unknown>; isAskedAgain?: boolean } = {},
+  ): Promise<void> {
+    let sessionId = `${userId}-${app.packageName}`;
+    // Hyphens on both sides: another user's other app may have come to the same text.
+    while (this.#roster.get(sessionId) || this.#dormant.get(sessionId)) sessionId += '+';
+    const running = this.#add({ sessionId, userId, packageName: app.packageName, restarts }, app, { isAskedAgain });
+    const entered = running.started;
+    const asking = this.#track(this.#invite(running, former));
+    running.started = Promise.race([entered, asking.then(() => entered)]).catch((thrown: unknown) => {
+      this.#forget(running);
+      const error = asGlasscastError(thrown);
+      this.#options.log.warn({ userId, appId: app.packageName, code: error.code, restarts }, 'app-not-started');
+      throw error;
+    });
+    // A restart has nobody waiting for it.
+    running.started.catch(() => {});
+    this.#changed(userId);
+    return running.started;
+  }
+
+  async #invite(running: RunningApp, former: Promise<unknown> | undefined): Promise<void> {
+    const { appSocketUrl } = this.#options;
+    const { session, app, over } = running;
+    const { sessionId, userId } = session;
+    // Before the app hears of it: whoever connects after a crash must be known.
+    this.#roster.save(running, false);
+    await Promise.all([this.#roster.written(), former]);
+    const request = { sessionId, userId, appSocketUrl: appSocketUrl() };
+    const invitation = { publicUrl: app.publicUrl, request, isIn: () => running.isIn, signal: over.signal };
+    await inviteApp(invitation, this.#options).finally(() => {
+      running.isAskedAgain = false;
     });
   }
 
-  /** @param webhookReason undefined: the app knows already. */
-  #end(running: Running, closeReason: string, webhookReason: string | undefined): Promise<unknown> {
+  #restart(running: RunningApp): void {
+    const { clock, log } = this.#options;
+    const { session, app, isResumed } = running;
+    const { userId, packageName } = session;
+    const isHealthy = clock.monotonicMs() - running.inSinceMs > HEALTHY_MS;
+    const restarts = isHealthy ? 1 : running.restarts + 1;
+    const isLast = restarts > MAX_RESTARTS;
+    // After our own restart the app may be gone, or on its way back: nothing tells it to stop.
+    const former = this.#end(running, 'App stopped', isResumed ? undefined : 'system_stop', { keepsRecord: !isLast });
+    if (isLast) {
+      log.warn({ userId, appId: packageName, restarts }, 'app-restart-given-up');
+      return;
+    }
+    log.info({ userId, appId: packageName, restarts }, 'app-restarted');
+    void this.#launch(userId, app, restarts, { former, isAskedAgain: isResumed });
+  }
+
+  /** @param webhookReason undefined: the app knows already. @param keepsRecord it will be written anew. */
+  #end(
+    running: RunningApp,
+    closeReason: string,
+    webhookReason: string | undefined,
+    { keepsRecord = false } = {},
+  ): Promise<unknown> {
     const { session, app } = running;
     const { sessionId, userId, packageName } = session;
     this.#options.streams.drop(userId, packageName);
     session.close(closeCodes.done, closeReason);
-    this.#forget(running);
+    this.#forget(running, keepsRecord);
     if (webhookReason === undefined || !app.publicUrl) return Promise.resolve();
     const body = { sessionId, userId, reason: webhookReason };
     return this.#track(this.#options.webhook.stop(app.publicUrl, body, this.#closing.signal));
   }
 
-  #forget(running: Running): void {
-    const { sessionId, userId } = running.session;
+  #forget(running: RunningApp, keepsRecord = false): void {
+    const { sessionId, userId, packageName } = running.session;
     running.grace?.cancel();
     running.over.abort();
-    if (this.#running.get(sessionId) === running) this.#running.delete(sessionId);
-    const siblings = this.#byUser.get(userId);
-    siblings?.delete(running);
-    if (siblings?.size === 0) this.#byUser.delete(userId);
+    if (!this.#roster.remove(running)) return;
+    if (!keepsRecord) this.#roster.erase(sessionId);
+    if (running.isIn) this.#options.toGlasses(userId, { type: 'app_stopped', packageName });
+    this.#changed(userId);
+  }
+
+  #changed(userId: string): void {
+    this.#options.toGlasses(userId, this.#roster.state(userId));
     this.#options.onChange(userId);
   }
 
@@ -262,20 +389,4 @@ class Lifecycle implements AppLifecycle {
     void settled.then(() => this.#calls.delete(settled));
     return call;
   }
-
-  #find(userId: string, packageName: string): Running | undefined {
-    return this.#of(userId).find(({ session }) => session.packageName === packageName);
-  }
-
-  #of(userId: string): Running[] {
-    return [...(this.#byUser.get(userId) ?? [])];
-  }
-}
-
-function deferred(): { promise: Promise<void>; resolve: () => void } {
-  let resolve = () => {};
-  const promise = new Promise<void>((settle) => {
-    resolve = settle;
-  });
-  return { promise, resolve };
 }

@@ -1,96 +1,10 @@
 import { describe, expect, it } from 'vitest';
-import { createAppCatalog } from '../../cloud/apps/app-catalog.ts';
-import { createAppLifecycle } from '../../cloud/apps/app-lifecycle.ts';
 import type { WebhookOutcome } from '../../cloud/apps/app-webhook.ts';
-import { createSqliteStore } from '../../cloud/store/sqlite-store.ts';
-import { silentLog } from '../../shared/log.ts';
-import type { ToApp } from '../../shared/protocol/app-messages.ts';
-import { createTestClock, settle } from '../support/test-clock.ts';
-
-const USER = 'ada-marie@example.com';
-const APP = 'com.example.cam';
-const SESSION = `${USER}-${APP}`;
-
-function fakeSocket() {
-  const sent: ToApp[] = [];
-  const socket = {
-    sent,
-    isOpen: true,
-    closed: undefined as [number, string] | undefined,
-    send: (message: ToApp) => {
-      if (socket.isOpen) sent.push(message);
-      return socket.isOpen;
-    },
-    close(code: number, reason: string) {
-      socket.isOpen = false;
-      socket.closed = [code, reason];
-    },
-    types: () => sent.map(({ type }) => type),
-  };
-  return socket;
-}
-
-async function world() {
-  const clock = createTestClock();
-  const catalog = createAppCatalog({ store: createSqliteStore({ file: ':memory:' }) });
-  await catalog.put(APP, { publicUrl: 'http://app.example/', apiKey: 'right' });
-  const starts: { body: { sessionId: string; appSocketUrl: string }; answer: (outcome: WebhookOutcome) => void }[] = [];
-  const stops: { sessionId: string; reason: string }[] = [];
-  const dropped: string[] = [];
-  const apps = createAppLifecycle({
-    catalog,
-    webhook: {
-      start: (_url, body, signal) =>
-        new Promise((answer) => {
-          starts.push({ body, answer });
-          signal.addEventListener('abort', () => answer({ kind: 'unclear', reason: 'aborted' }));
-        }),
-      async stop(_url, body) {
-        stops.push(body);
-        return { kind: 'accepted' };
-      },
-    },
-    streams: {
-      request() {},
-      leave() {},
-      repeat: () => false,
-      check: () => ({ hasActiveStream: false }),
-      drop: (userId, viewerId) => void dropped.push(`${userId} ${viewerId}`),
-    },
-    glasses: () => ({
-      isConnected: () => true,
-      isKnown: () => true,
-      send: () => true,
-      deviceState: () => ({ connected: true }),
-    }),
-    appSocketUrl: () => 'ws://relay.example/app-ws',
-    clock,
-    log: silentLog(),
-    onChange() {},
-  });
-  const admit = async (sessionId = SESSION, apiKey = 'right') => {
-    const socket = fakeSocket();
-    const session = await apps.admit({ sessionId, packageName: APP, apiKey }, socket);
-    return { session, socket };
-  };
-  const outcome = async (started: Promise<void>) => {
-    let result = 'pending';
-    started.then(
-      () => {
-        result = 'started';
-      },
-      ({ code }) => {
-        result = code;
-      },
-    );
-    await settle();
-    return () => result;
-  };
-  return { clock, apps, starts, stops, dropped, admit, outcome };
-}
+import { APP, SESSION, USER, lifecycleWorld as world } from '../support/lifecycle-world.ts';
+import { settle } from '../support/test-clock.ts';
 
 describe('start', () => {
-  it('is done when the socket is in, whatever the webhook says later [36, 37, 64]', async () => {
+  it('is done when the socket is in, whatever the webhook says later [defect 36, defect 37, defect 64]', async () => {
     const { apps, starts, admit, outcome, clock } = await world();
     const result = await outcome(apps.start(USER, APP));
     expect([starts.length, starts[0]?.body]).toMatchObject([
@@ -101,7 +15,7 @@ describe('start', () => {
     expect(result()).toBe('pending');
     const { socket } = await admit();
     await settle();
-    expect(result()).toBe('started');
+    expect(result()).toBe('done');
     starts[0]?.answer({ kind: 'rejected', status: 500 });
     await clock.advance(60_000);
     expect([starts.length, socket.isOpen, apps.running(USER)]).toEqual([
@@ -122,7 +36,7 @@ describe('start', () => {
   });
 
   it('is repeated only while nobody listens there', async () => {
-    const { apps, starts, outcome, clock } = await world();
+    const { apps, starts, outcome, clock, recorded } = await world();
     const result = await outcome(apps.start(USER, APP));
     for (const waitMs of [1_000, 2_000, 4_000]) {
       starts.at(-1)?.answer({ kind: 'refused', reason: 'ECONNREFUSED' });
@@ -131,13 +45,13 @@ describe('start', () => {
     expect(starts.length).toBe(4);
     starts.at(-1)?.answer({ kind: 'refused', reason: 'ECONNREFUSED' });
     await settle();
-    expect([result(), apps.running(USER)]).toEqual(['APP_UNREACHABLE', []]);
+    expect([result(), apps.running(USER), await recorded()]).toEqual(['APP_UNREACHABLE', [], []]);
   });
 
   it.each<WebhookOutcome>([
     { kind: 'rejected', status: 500 },
     { kind: 'unclear', reason: 'no answer' },
-  ])('fails at once after %o', async (answer) => {
+  ])('fails at once after %o [defect 44]', async (answer) => {
     const { apps, starts, outcome } = await world();
     const result = await outcome(apps.start(USER, APP));
     starts[0]?.answer(answer);
@@ -157,38 +71,104 @@ describe('start', () => {
     const { apps } = await world();
     await expect(apps.start(USER, 'com.none')).rejects.toMatchObject({ code: 'PACKAGE_NOT_FOUND' });
   });
+
+  it('is refused when the glasses are known to lack what is required', async () => {
+    const { apps, register, state, starts, outcome } = await world();
+    await register('com.example.glass', {
+      hardwareRequirements: [
+        { type: 'DISPLAY', level: 'REQUIRED' },
+        { type: 'CAMERA', level: 'REQUIRED' },
+        { type: 'IMU', level: 'OPTIONAL' },
+      ],
+    });
+    state.capabilities = { hasCamera: true, hasDisplay: false };
+    await expect(apps.start(USER, 'com.example.glass')).rejects.toMatchObject({
+      code: 'HARDWARE_MISSING',
+      message: expect.stringContaining(': DISPLAY'),
+    });
+    expect(starts).toEqual([]);
+    state.capabilities = null;
+    expect((await outcome(apps.start(USER, 'com.example.glass')))()).toBe('pending');
+  });
+
+  it('of a standard app stops the other one; background apps stay', async () => {
+    const { apps, register, started, stops, dropped, names } = await world();
+    for (const name of ['com.first', 'com.second']) await register(name, { appType: 'standard' });
+    await started();
+    const first = await started('com.first');
+    const others = await started('com.first', 'bob@example.com');
+    await started('com.second');
+    expect(names()).toEqual([APP, 'com.second']);
+    expect(first.socket.closed).toEqual([1000, 'App stopped']);
+    expect([stops, dropped]).toMatchObject([
+      [{ sessionId: `${USER}-com.first`, reason: 'user_disabled' }],
+      [`${USER} com.first`],
+    ]);
+    expect(others.socket.isOpen).toBe(true);
+    // Of two in one instant the later one stays.
+    const both = ['com.first', 'com.second'].map((name) => apps.start('eve@example.com', name));
+    await expect(both[0]).rejects.toMatchObject({ code: 'APP_NOT_STARTED' });
+    expect(apps.running('eve@example.com')).toEqual([{ packageName: 'com.second', connected: false }]);
+    apps.stop('eve@example.com', 'com.second');
+    await expect(both[1]).rejects.toMatchObject({ code: 'APP_NOT_STARTED' });
+  });
 });
 
 describe('admission', () => {
-  it('looks the session up and checks the key [39, 40]', async () => {
+  it('looks the session up and checks the key [defect 39, defect 40]', async () => {
     const { apps, admit } = await world();
     apps.start(USER, APP).catch(() => {});
     await settle();
-    await expect(admit(SESSION, 'wrong')).rejects.toMatchObject({ code: 'INVALID_API_KEY' });
-    await expect(admit('ada-com.example.cam')).rejects.toMatchObject({ code: 'SESSION_NOT_FOUND' });
-    const { session, socket } = await admit();
+    await expect(admit({ apiKey: 'wrong' })).rejects.toMatchObject({ code: 'INVALID_API_KEY' });
+    await expect(admit({ sessionId: 'ada-com.example.cam' })).rejects.toMatchObject({ code: 'SESSION_NOT_FOUND' });
+    await expect(admit({ userId: 'eve@example.com' })).rejects.toMatchObject({ code: 'SESSION_NOT_FOUND' });
+    const { session, socket } = await admit({ userId: USER });
     expect([session.userId, socket.types().slice(0, 2)]).toEqual([USER, ['tpa_connection_ack', 'device_state_update']]);
   });
 
-  it('replaces an older socket of the same session, whose end then means nothing', async () => {
-    const { apps, admit, clock, starts } = await world();
-    apps.start(USER, APP).catch(() => {});
+  it('keeps apart what hyphens make look alike [defect 39]', async () => {
+    const { apps, register, starts } = await world();
+    await register('x-com.cam');
+    await register('com.cam');
+    for (const [userId, name] of [
+      ['ada@b', 'x-com.cam'],
+      ['ada@b-x', 'com.cam'],
+    ] as const) {
+      apps.start(userId, name).catch(() => {});
+    }
     await settle();
-    const older = await admit();
+    expect(new Set(starts.map(({ body }) => body.sessionId)).size).toBe(2);
+  });
+
+  it('replaces an older socket of the same session, whose end then means nothing', async () => {
+    const { apps, admit, started, clock, starts } = await world();
+    const older = await started();
     const newer = await admit();
     expect(older.socket.closed).toEqual([1000, expect.stringContaining('App stopped')]);
     apps.lost(older.session, older.socket, 1006);
     await clock.advance(60_000);
     expect([newer.socket.isOpen, starts.length]).toEqual([true, 1]);
   });
+
+  it('takes a 3.x return with its own word, and tells who does not run', async () => {
+    const { apps, admit, started, register } = await world();
+    await register('com.other');
+    const { session, socket } = await started();
+    apps.lost(session, socket, 1006);
+    const back = await admit({ isReturn: true });
+    expect([back.session, back.socket.types()[0]]).toEqual([session, 'reconnect_ack']);
+    await expect(admit({ isReturn: true, packageName: 'com.other' })).rejects.toMatchObject({
+      code: 'SESSION_NOT_FOUND',
+    });
+    apps.stop(USER, APP);
+    await expect(admit({ isReturn: true })).rejects.toMatchObject({ code: 'APP_NOT_STARTED' });
+  });
 });
 
 describe('loss', () => {
   async function started() {
     const all = await world();
-    all.apps.start(USER, APP).catch(() => {});
-    await settle();
-    return { ...all, ...(await all.admit()) };
+    return { ...all, ...(await all.started()) };
   }
 
   it('is forgiven within 5 s', async () => {
@@ -200,32 +180,51 @@ describe('loss', () => {
     expect([starts.length, stops, dropped]).toEqual([1, [], []]);
   });
 
-  it('past that leaves the stream, and the app is started anew [38]', async () => {
-    const { apps, session, socket, clock, starts, stops, dropped, admit } = await started();
+  it('past that leaves the stream, and the app is started anew [defect 38]', async () => {
+    const { apps, session, socket, clock, starts, stops, dropped, admit, recorded } = await started();
     apps.lost(session, socket, 1006);
     await clock.advance(5_000);
     expect([stops[0]?.reason, dropped, starts.length]).toEqual(['system_stop', [`${USER} ${APP}`], 2]);
     await admit();
-    expect(apps.running(USER)).toEqual([{ packageName: APP, connected: true }]);
+    expect([apps.running(USER), await recorded()]).toEqual([[{ packageName: APP, connected: true }], [APP]]);
+  });
+
+  it('may be stopped while the app is being told of the end of its former self', async () => {
+    const { apps, session, socket, clock, starts, state, recorded } = await started();
+    let answer = () => {};
+    state.stopAnswer = new Promise((resolve) => {
+      answer = resolve;
+    });
+    apps.lost(session, socket, 1006);
+    await clock.advance(5_000);
+    apps.stop(USER, APP);
+    answer();
+    await clock.advance(60_000);
+    expect([starts.at(-1)?.body.sessionId, apps.running(USER), await recorded()]).toEqual([SESSION, [], []]);
   });
 
   it.each([1000, 1001])('by code %i is a farewell', async (code) => {
-    const { apps, session, socket, clock, starts, dropped } = await started();
+    const { apps, session, socket, clock, starts, dropped, recorded } = await started();
     apps.lost(session, socket, code);
     await clock.advance(60_000);
-    expect([starts.length, dropped.length, apps.running(USER)]).toEqual([1, 1, []]);
+    expect([starts.length, dropped.length, apps.running(USER), await recorded()]).toEqual([1, 1, [], []]);
   });
 
-  it('after ownership_release is one too', async () => {
-    const { apps, session, socket, clock, starts } = await started();
-    session.receive({ type: 'ownership_release', reason: 'switching_clouds' });
-    apps.lost(session, socket, 1005);
+  it.each(
+    ['switching_clouds', 'clean_shutdown', 'user_logout'].flatMap((reason) =>
+      [1005, 1000, 1006].map((code) => [reason, code] as const),
+    ),
+  )('after ownership_release %s by code %i is one too', async (reason, code) => {
+    const { apps, session, socket, clock, starts, stops, recorded } = await started();
+    session.receive({ type: 'ownership_release', reason });
+    await clock.advance(100);
+    apps.lost(session, socket, code);
     await clock.advance(60_000);
-    expect([starts.length, apps.running(USER)]).toEqual([1, []]);
+    expect([starts.length, stops, apps.running(USER), await recorded()]).toEqual([1, [], [], []]);
   });
 
   it('again and again ends the restarts', async () => {
-    const { apps, clock, starts, admit, session, socket } = await started();
+    const { apps, clock, starts, admit, session, socket, recorded } = await started();
     let last = { session, socket };
     for (let round = 0; round < 10; round += 1) {
       apps.lost(last.session, last.socket, 1006);
@@ -233,11 +232,14 @@ describe('loss', () => {
       if (apps.running(USER).length === 0) break;
       last = await admit();
     }
-    expect([starts.length, apps.running(USER)]).toEqual([6, []]);
+    expect([starts.length, apps.running(USER), await recorded()]).toEqual([6, [], []]);
   });
+});
 
-  it('stop says goodbye in the words that keep the SDK away', async () => {
-    const { apps, socket, stops, dropped, clock } = await started();
+describe('the end', () => {
+  it('says goodbye in the words that keep the SDK away', async () => {
+    const { apps, started, stops, dropped, clock } = await world();
+    const { socket } = await started();
     apps.stop(USER, APP);
     expect(socket.types().at(-1)).toBe('app_stopped');
     expect([socket.closed, stops[0]?.reason, dropped.length]).toEqual([[1000, 'App stopped'], 'user_disabled', 1]);
@@ -245,12 +247,60 @@ describe('loss', () => {
     expect([stops.length, clock.pending()]).toEqual([1, []]);
   });
 
-  it('the end of the user, and of the relay, have their own', async () => {
-    const user = await started();
+  it('of the user, and of the relay, have their own', async () => {
+    const user = await world();
+    const of = await user.started();
     user.apps.endUser(USER);
-    expect([user.socket.closed, user.stops]).toEqual([[1000, 'User session ended'], []]);
-    const relay = await started();
+    expect([of.socket.closed, user.stops]).toEqual([[1000, 'User session ended'], []]);
+    const relay = await world();
+    const { socket } = await relay.started();
     await relay.apps.close();
-    expect([relay.socket.closed, relay.clock.pending()]).toEqual([[1012, 'Relay restarting'], []]);
+    expect([socket.closed, relay.clock.pending()]).toEqual([[1012, 'Relay restarting'], []]);
+  });
+
+  it.each(['deleted', 'rekeyed'])('comes when the app is %s', async (what) => {
+    const { started, catalog, register, stops, names, admit, recorded, dropped } = await world();
+    const { socket } = await started();
+    if (what === 'deleted') await catalog.delete(APP);
+    else await register(APP, { apiKey: 'another' });
+    expect([socket.closed, names(), dropped.length]).toEqual([[1000, 'App stopped'], [], 1]);
+    expect([stops[0]?.reason, await recorded()]).toEqual(['system_stop', []]);
+    await expect(admit()).rejects.toMatchObject({ code: what === 'deleted' ? 'PACKAGE_NOT_FOUND' : 'INVALID_API_KEY' });
+  });
+
+  it('does not come when its permissions change, but the camera goes with CAMERA', async () => {
+    const { started, register, names, left } = await world();
+    const { session, socket } = await started();
+    await register(APP, { permissions: [{ type: 'CAMERA' }, { type: 'LOCATION' }] });
+    expect(left).toEqual([]);
+    await register(APP, { permissions: [{ type: 'LOCATION' }] });
+    expect([left, socket.isOpen, names()]).toEqual([[APP], true, [APP]]);
+    session.receive({ type: 'managed_stream_request' });
+    expect(socket.sent.at(-1)).toMatchObject({ status: 'error', errorCode: 'PERMISSION_DENIED' });
+  });
+});
+
+describe('the phone', () => {
+  it('hears of every app that comes and goes [defect 49]', async () => {
+    const { apps, started, toGlasses, clock } = await world();
+    const heard = () =>
+      toGlasses
+        .splice(0)
+        .map((message) =>
+          message.type === 'app_state_change'
+            ? [message.userSession.loadingApps, message.userSession.activeAppSessions]
+            : message,
+        );
+    apps.glassesBack(USER);
+    expect(heard()).toEqual([[[], []]]);
+    const { session, socket } = await started();
+    expect(heard()).toEqual([[[APP], []], { type: 'app_started', packageName: APP }, [[], [APP]]]);
+    apps.lost(session, socket, 1006);
+    expect(heard()).toEqual([]);
+    await clock.advance(5_000);
+    expect(heard()).toEqual([{ type: 'app_stopped', packageName: APP }, [[], []], [[APP], []]]);
+    apps.stop(USER, APP);
+    // It had not come in again.
+    expect(heard()).toEqual([[[], []]]);
   });
 });
