@@ -44,7 +44,7 @@ async function run(config: RelayConfig, effective: EffectiveSettings): Promise<v
       pages: registerConsolePage,
       ...{ clock, log, redactor },
     });
-    closers.push((_ending) => relay.close());
+    closers.push((ending) => relay.close({ keepStreams: ending === 'restart' }));
     const { url, madeAdminToken: made } = await relay.start();
     process.stdout.write(`Relay ready: ${url}\n`);
     // Once, on standard output, and never in the log.
@@ -78,6 +78,7 @@ async function startLocalStream(
     node: { file: process.execPath, flags: process.execArgv },
     dataDir: join(config.dataDir, 'local-stream'),
     logLevel: config.logLevel,
+    outputPrivateTargets: config.restreamPrivateTargets,
   });
   closers.push(localStream.close);
   return localStream.start();

@@ -26,12 +26,14 @@ import { outputRoutes } from './http/output-routes.ts';
 import { publicRoutes } from './http/public-routes.ts';
 import type { SocketLimits } from './http/socket.ts';
 import { createUpgrades } from './http/upgrades.ts';
+import { webhookRoutes } from './http/webhook-routes.ts';
 import { type Cleanup, createCleanup } from './provider/cleanup.ts';
 import { createDestinationGuard } from './provider/destination-guard.ts';
 import { createIngestSource } from './provider/ingest-source.ts';
 import { createLiveInputs, providerProfiles } from './provider/live-inputs.ts';
 import { createPlayback } from './provider/playback.ts';
 import { createProviderHealth, type ProviderHealth } from './provider/provider-health.ts';
+import { createProviderWebhooks, type ProviderWebhooks } from './provider/provider-webhooks.ts';
 import { createRestreaming } from './provider/restream-outputs.ts';
 import { createStreamApi, type StreamApi } from './provider/stream-api.ts';
 import { createSqliteStore } from './store/sqlite-store.ts';
@@ -46,6 +48,11 @@ export interface RelayProvider {
   apiBaseUrl: string;
   accountId: string;
   apiToken: Secret;
+}
+
+export interface WebhookSecrets {
+  live?: Secret | undefined;
+  recording?: Secret | undefined;
 }
 
 export interface RelayOptions {
@@ -69,6 +76,8 @@ export interface RelayOptions {
   allowedHosts?: readonly string[] | undefined;
   doorLimits?: Partial<DoorLimits>;
   provider: RelayProvider;
+  /** What the provider's webhooks prove themselves by. Default: none is listened to. */
+  webhookSecrets?: WebhookSecrets;
   keepRecordings?: boolean;
   /** Streams may be pushed on to addresses that are not on the public internet. Default false. */
   restreamPrivateTargets?: boolean;
@@ -157,7 +166,8 @@ async function startRelay(
   const events = createEventFeed();
   // No secret, only a name that no other relay on the account has.
   const relayId = (await keptSecret(store, 'relay-id')).reveal();
-  const { api, cleanup, health: providerHealth, streams } = composeStreams(options, store, { events, relayId });
+  const composed = composeStreams(options, store, { events, relayId });
+  const { api, cleanup, health: providerHealth, streams, webhooks } = composed;
   const address = { url: '' };
   const appSocketUrl = () => `${(options.publicUrl ?? address.url).replace(/^http/, 'ws').replace(/\/+$/, '')}/app-ws`;
   const { apps, sessions } = composeSessions(options, { catalog, streams, events, appSocketUrl });
@@ -183,6 +193,7 @@ async function startRelay(
       publicRoutes({ catalog, health }),
       enrolRoute({ enrolments, attempts: guards.attempts }),
       outputRoutes({ catalog, streams, clock, log, attempts: guards.attempts }),
+      webhookRoutes({ webhooks, attempts: guards.attempts }),
       ...(options.pages ? [options.pages] : []),
     ],
     operatorRoutes: [
@@ -200,6 +211,7 @@ async function startRelay(
     () => http.close(),
     () => upgrades.close(),
     () => providerHealth.close(),
+    () => webhooks.close(),
     () => sessions.close(),
     () => apps.close(),
     () => api.close(),
@@ -247,7 +259,13 @@ function composeStreams(
   options: RelayOptions,
   store: Store,
   { events, relayId }: { events: EventFeed; relayId: string },
-): { api: StreamApi; cleanup: Cleanup; health: ProviderHealth; streams: StreamRegistry } {
+): {
+  api: StreamApi;
+  cleanup: Cleanup;
+  health: ProviderHealth;
+  streams: StreamRegistry;
+  webhooks: ProviderWebhooks;
+} {
   const { clock, keepRecordings = false, log, provider, redactor, timings, onDefect } = options;
   const profile = providerProfiles[provider.kind];
   const withFetch = options.fetch ? { fetch: options.fetch } : {};
@@ -273,16 +291,19 @@ function composeStreams(
     // The rest of the budget is for starts and stops.
     maxPollsPerSecond: maxRequestsPerSecond && maxRequestsPerSecond / 3,
   });
+  const playback = createPlayback({ clock, log, provingPollMs, watchingPollMs, ...withFetch });
   const streams = createStreamRegistry({
-    ...{ source, restreaming, store },
-    playback: createPlayback({ clock, log, provingPollMs, watchingPollMs, ...withFetch }),
+    ...{ source, restreaming, store, playback },
     clock,
     log,
     timings: { stallMs, ...timings },
     onChange: (stream) => events.publish({ type: 'stream', stream }),
     ...(onDefect ? { onDefect } : {}),
   });
-  return { api, cleanup, health, streams };
+  const secrets = options.webhookSecrets ?? {};
+  for (const secret of [secrets.live, secrets.recording]) if (secret) redactor.add(secret);
+  const webhooks = createProviderWebhooks({ secrets, streams, cleanup, inputs, health, playback, clock, log });
+  return { api, cleanup, health, streams, webhooks };
 }
 
 function composeSessions(

@@ -72,6 +72,11 @@ export function createHttp(options: HttpOptions): Http {
     door.request(ip);
     browserGuard.checkOrigin(headers.origin, host);
   });
+  let isClosing = false;
+  server.addHook('onSend', async (_request, reply) => {
+    // A connection kept for the next request would hold the server.
+    if (isClosing) reply.header('connection', 'close');
+  });
   for (const add of options.publicRoutes) add(server);
   server.register(async (scope) => {
     scope.addHook('onRequest', async ({ headers, host, ip }) => {
@@ -98,6 +103,7 @@ export function createHttp(options: HttpOptions): Http {
       return { port: (server.server.address() as AddressInfo).port };
     },
     async close() {
+      isClosing = true;
       const cut = options.clock.after('http-drain', DRAIN_MS, () => server.server.closeAllConnections());
       await server.close();
       cut.cancel();
