@@ -7,6 +7,10 @@ import { logLevels } from '../shared/log.ts';
 import { Secret } from '../shared/secrets.ts';
 import { createSettings } from '../shared/settings.ts';
 
+const secret = z
+  .string()
+  .min(1)
+  .transform((text) => new Secret(text));
 const milliseconds = z.coerce.number().int().min(100).max(3_600_000);
 
 const schema = z.strictObject({
@@ -14,11 +18,13 @@ const schema = z.strictObject({
     .url({ protocol: /^wss?$/ })
     .default('ws://127.0.0.1:8787/glasses-ws')
     .describe('Where the relay takes glasses, with path'),
-  coreToken: z
-    .string({ error: 'is missing; the relay gives one to each user' })
-    .min(1, 'is missing; the relay gives one to each user')
-    .transform((text) => new Secret(text))
-    .describe('Core token of the user whose glasses these are'),
+  coreToken: secret.optional().describe('Core token of the user whose glasses these are; default: the kept one'),
+  enrolmentCode: secret.optional().describe('One-time code that gives a core token, which is then kept'),
+  tokenFile: z
+    .string()
+    .min(1)
+    .default('.glasscast/agent-token.json')
+    .describe('Where the agent keeps the core token that a code gave'),
   source: z.string().min(1).default('test-pattern').describe('Picture: test-pattern, file:PATH or v4l2:/dev/videoN'),
   microphone: z
     .string()
@@ -48,7 +54,7 @@ export type AgentConfig = z.output<typeof schema>;
 export const agentSettings = createSettings({
   schema,
   prefix: 'GLASSCAST_AGENT_',
-  environmentOnly: ['coreToken'],
+  environmentOnly: ['coreToken', 'enrolmentCode'],
   // The name that other programs know as well.
   aliases: { FFMPEG_PATH: 'ffmpegPath' },
   about: 'The agent: publishes what the glasses see when the relay asks. With a test pattern it is the simulator.',

@@ -9,32 +9,43 @@ import { createLog } from '../shared/log.ts';
 import { runProgram, untilSignal } from '../shared/program.ts';
 import { createRedactor } from '../shared/secrets.ts';
 import type { EffectiveSettings } from '../shared/settings.ts';
-import { createAgent } from './agent.ts';
+import { type Agent, createAgent } from './agent.ts';
 import { parseCaptureSource } from './capture-source.ts';
 import { type AgentConfig, agentSettings } from './config.ts';
+import { findCoreToken } from './enrolment.ts';
 
 async function run(config: AgentConfig, effective: EffectiveSettings): Promise<void> {
-  const { source: sourceText, microphone, caFile, logLevel, modelName, ...settings } = config;
+  const { source: sourceText, microphone, caFile, logLevel, modelName, ...rest } = config;
+  const { coreToken: given, enrolmentCode, tokenFile, ...settings } = rest;
   const source = parseCaptureSource(sourceText, microphone);
   const ca = caFile === undefined ? undefined : await readCaFile(caFile);
   const clock = createSystemClock();
   const redactor = createRedactor();
   const log = createLog({ program: 'agent', level: logLevel, redactor, pretty: Boolean(process.stderr.isTTY) });
   log.info(effective, 'agent-config');
-  const agent = createAgent({
-    ...settings,
-    modelName: modelName ?? (source.kind === 'camera' ? 'Glasscast' : 'Glasscast Simulator'),
-    ...{ source, ca, clock, log, redactor },
+  const enrolling = new AbortController();
+  let agent: Agent | undefined;
+  const { ended, isEnding } = untilSignal(clock, async () => {
+    enrolling.abort();
+    await agent?.close();
   });
-  const { ended } = untilSignal(clock, agent.close);
   try {
-    await agent.start();
+    const sources = { coreToken: given, enrolmentCode, tokenFile, relayUrl: config.relayUrl };
+    const coreToken = await findCoreToken({ ...sources, clock, log, redactor, signal: enrolling.signal });
+    agent = createAgent({
+      ...settings,
+      modelName: modelName ?? (source.kind === 'camera' ? 'Glasscast' : 'Glasscast Simulator'),
+      ...{ coreToken, source, ca, clock, log, redactor },
+    });
+    if (!isEnding()) await agent.start();
     process.stdout.write(`Agent ready: ${sourceText} for ${config.relayUrl}\n`);
   } catch (error) {
-    await agent.close();
-    throw error;
+    await agent?.close();
+    // A signal during the enrolment makes it fail: that is the clean end that was asked for.
+    if (!enrolling.signal.aborted) throw error;
   }
   await ended;
+  await agent?.close();
 }
 
 async function readCaFile(file: string): Promise<string> {

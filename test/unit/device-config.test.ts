@@ -20,9 +20,9 @@ test('flags win over the environment, and FFMPEG_PATH is heard', () => {
 });
 
 test.each([
-  [[], {}, 'GLASSCAST_AGENT_CORE_TOKEN: is missing'],
   [[], { ...env, GLASSCAST_AGENT_COLOR: 'x' }, 'unknown GLASSCAST_AGENT_COLOR'],
   [['--core-token', 'x'], env, '--core-token'],
+  [['--enrolment-code', 'x'], env, '--enrolment-code'],
   [['--relay-url', 'http://x'], env, '--relay-url'],
   [['--lease-ms', 'soon'], env, '--lease-ms'],
   [['--push-mode', 'fast'], env, '--push-mode'],
