@@ -268,8 +268,14 @@ class Lifecycle implements AppLifecycle {
     app: RegisteredApp,
     { isResumed = false, isAskedAgain = false } = {},
   ): RunningApp {
-    const { streams, glasses, log, clock } = this.#options;
-    const session = createAppSession({ sessionId, userId, app, streams, glasses: glasses(userId), log, isResumed });
+    const { streams, glasses, log, clock, webhook } = this.#options;
+    const session = createAppSession({
+      ...{ sessionId, userId, app, streams, glasses: glasses(userId), log, clock, isResumed },
+      share: (event) => {
+        for (const other of this.sessions(userId)) if (other !== session) other.hear(event);
+      },
+      photoFailed: (failure) => void this.#track(webhook.photoFailed(app.publicUrl, failure, this.#closing.signal)),
+    });
     return this.#roster.add({ session, app, restarts, inSinceMs: clock.monotonicMs(), isResumed, isAskedAgain });
   }
 

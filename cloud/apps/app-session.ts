@@ -1,31 +1,34 @@
 /**
- * One app of one user across reconnects: its socket, and what it asks for. The app is known by its socket; names inside
- * messages are not looked at. Failures are answered as statuses on the open socket, since the SDK takes a close as final.
+ * One app of one user across reconnects: its socket, what it asks for, and what it is told. The app is known by its
+ * socket; names inside messages are not looked at. Failures are answered as statuses on the open socket, since the SDK
+ * takes a close as final.
  */
+import type { Clock } from '../../shared/clock.ts';
 import { asGlasscastError, GlasscastError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
-import type {
-  FromApp,
-  ManagedStreamStatus,
-  StreamStatusCheckResponse,
-  ToApp,
-} from '../../shared/protocol/app-messages.ts';
-import type { DeviceState } from '../glasses/user-session.ts';
+import type { FromApp, StreamStatusCheckResponse, Subscription, ToApp } from '../../shared/protocol/app-messages.ts';
+import type { GlassesAnswer } from '../../shared/protocol/glasses-messages.ts';
+import type { DeviceState } from '../glasses/device-state.ts';
+import type { GlassesEvent } from '../glasses/user-session.ts';
 import { closeCodes, type Socket } from '../http/socket.ts';
 import type { RegisteredApp } from '../store/records.ts';
-import { errorStatus, stoppedStatus } from '../streams/managed-status.ts';
 import type { GlassesLink } from '../streams/stream-orders.ts';
-import type { StreamRequest } from '../streams/stream-registry.ts';
+import type { StreamRequest, UnmanagedRequest } from '../streams/stream-registry.ts';
+import { type AppStatus, wordsOf } from '../streams/stream-words.ts';
 import type { Importance, Viewer } from '../streams/viewers.ts';
 import { maySeeCamera } from './app-catalog.ts';
-import { mentraLiveCapabilities } from './mentra-live.ts';
+import { type AppOrders, createAppOrders, type PhotoFailure } from './app-orders.ts';
+import { capabilitiesOf } from './glasses-models.ts';
+import { createSubscriptions, type Subscriptions } from './subscriptions.ts';
 
 /** What an app can ask of the streams of its user. */
 export interface AppStreams {
   request(userId: string, viewer: Viewer, request: StreamRequest, glasses: GlassesLink): void;
   leave(userId: string, viewer: Viewer): void;
-  repeat(userId: string, viewerId: string): boolean;
-  check(userId: string): Pick<StreamStatusCheckResponse, 'hasActiveStream' | 'streamInfo'>;
+  requestUnmanaged(userId: string, owner: Viewer, request: UnmanagedRequest, glasses: GlassesLink): void;
+  stopUnmanaged(userId: string, owner: Viewer, streamId: string | undefined): void;
+  repeat(userId: string, appId: string): boolean;
+  check(userId: string, appId: string): Pick<StreamStatusCheckResponse, 'hasActiveStream' | 'streamInfo'>;
 }
 
 /** The glasses of the app's user. */
@@ -33,6 +36,8 @@ export interface AppGlasses extends GlassesLink {
   /** They have been here lately: a start is kept for them. */
   isKnown(): boolean;
   deviceState(): DeviceState;
+  /** @param tier in MentraOS' words; undefined: the app needs no location. */
+  followLocation(appId: string, tier: string | undefined): void;
 }
 
 export interface AppSession extends Viewer {
@@ -48,7 +53,9 @@ export interface AppSession extends Viewer {
   detach(socket: Socket<ToApp>): boolean;
   receive(message: FromApp): void;
   deviceState(state: DeviceState): void;
-  /** The operator has changed the app. Without CAMERA it watches no longer. */
+  /** An event reaches it when it has subscribed, an answer when it has asked. */
+  hear(news: GlassesEvent | GlassesAnswer): void;
+  /** The operator has changed the app: it hears of new settings. Without CAMERA it streams and watches no longer. */
   update(app: RegisteredApp): void;
   close(code: number, reason: string): void;
 }
@@ -59,10 +66,18 @@ export interface AppSessionOptions {
   app: RegisteredApp;
   streams: AppStreams;
   glasses: AppGlasses;
+  /** Tells the user's other apps how the stream is that this one owns. */
+  share: (event: GlassesEvent) => void;
+  /** Tells the app's own server; the SDK waits for it there. */
+  photoFailed: (failure: PhotoFailure) => void;
+  clock: Clock;
   log: Log;
   /** It ran before the relay restarted: its SDK may still believe in a stream that is over. */
   isResumed?: boolean;
 }
+
+type StreamKind = keyof typeof wordsOf;
+const KINDS: readonly StreamKind[] = ['managed', 'unmanaged'];
 
 export function createAppSession(options: AppSessionOptions): AppSession {
   return new Session(options);
@@ -74,20 +89,29 @@ class Session implements AppSession {
   readonly packageName: string;
   readonly id: string;
   readonly #options: AppSessionOptions;
+  readonly #subscriptions: Subscriptions;
+  readonly #orders: AppOrders;
   #app: RegisteredApp;
   #socket: Socket<ToApp> | undefined;
   #isReleased = false;
   /** For a return without a stream: the last state that found no socket, else that nothing runs any more. */
-  #lastWord: ManagedStreamStatus | undefined;
+  readonly #lastWords = new Map<StreamKind, AppStatus>();
+  /** What this socket has been told: whose capabilities, and which connection of the glasses. */
+  #toldModel: string | undefined;
+  #toldConnection = '';
 
   constructor(options: AppSessionOptions) {
+    const { app, clock, glasses, isResumed, log, photoFailed } = options;
     this.#options = options;
-    this.#app = options.app;
-    if (options.isResumed) this.#lastWord = stoppedStatus(undefined);
+    this.#app = app;
     this.sessionId = options.sessionId;
     this.userId = options.userId;
-    this.packageName = options.app.packageName;
-    this.id = options.app.packageName;
+    this.packageName = app.packageName;
+    this.id = app.packageName;
+    this.#subscriptions = createSubscriptions(app.permissions);
+    const reply = (message: ToApp) => void this.#socket?.send(message);
+    this.#orders = createAppOrders({ app: () => this.#app, glasses, reply, photoFailed, clock, log });
+    for (const kind of isResumed ? KINDS : []) this.#lastWords.set(kind, wordsOf[kind].stopped(undefined));
   }
 
   get isReleased(): boolean {
@@ -99,10 +123,12 @@ class Session implements AppSession {
   }
 
   attach(socket: Socket<ToApp>, isReturn = false): void {
-    const { glasses, streams } = this.#options;
+    const state = this.#options.glasses.deviceState();
     const old = this.#socket;
     this.#socket = socket;
     this.#isReleased = false;
+    this.#toldModel = state.modelName;
+    this.#toldConnection = '';
     // The reason is what keeps the SDK from reconnecting the socket that was replaced.
     old?.close(closeCodes.done, 'App stopped: replaced by a newer connection');
     socket.send({
@@ -111,11 +137,10 @@ class Session implements AppSession {
       settings: this.#app.settings,
       mentraosSettings: {},
       augmentosSettings: {},
-      capabilities: mentraLiveCapabilities,
+      capabilities: capabilitiesOf(state.modelName),
     });
-    this.deviceState(glasses.deviceState());
-    // The SDK keeps its idea of a stream over a reconnect; without this it would refuse to start another.
-    if (!streams.repeat(this.userId, this.id) && this.#lastWord) this.deliver(this.#lastWord, 'state');
+    this.deviceState(state);
+    this.#repeatStatus();
   }
 
   detach(socket: Socket<ToApp>): boolean {
@@ -124,38 +149,64 @@ class Session implements AppSession {
     return true;
   }
 
-  deliver(status: ManagedStreamStatus, importance: Importance): void {
-    const isSent = this.#socket?.send(status, importance) ?? false;
+  deliver(status: AppStatus, importance: Importance): void {
+    let isSent = false;
+    if (status.type === 'managed_stream_status') {
+      isSent = this.#socket?.send(status, importance) ?? false;
+    } else {
+      const data = { ...status, appId: this.packageName };
+      isSent = this.#socket?.send({ ...data, sessionId: this.sessionId }, importance) ?? false;
+      this.#options.share({ type: 'event', streamType: status.type, data });
+    }
+    if (importance !== 'state') return;
+    const kind = status.type === 'managed_stream_status' ? 'managed' : 'unmanaged';
     // Sent is not received: the socket may have been dead already.
-    if (importance === 'state') this.#lastWord = isSent ? stoppedStatus(status.streamId) : status;
+    this.#lastWords.set(kind, isSent ? wordsOf[kind].stopped(status.streamId) : status);
   }
 
   receive(message: FromApp): void {
     const { streams, log } = this.#options;
     switch (message.type) {
-      case 'managed_stream_request':
-        this.#requestStream(message);
+      case 'managed_stream_request': {
+        const { type: _, ...request } = message;
+        this.#request('managed', (glasses) => streams.request(this.userId, this, request, glasses));
         return;
+      }
       case 'managed_stream_stop':
         streams.leave(this.userId, this);
         return;
+      case 'stream_request': {
+        const { type: _, ...request } = message;
+        this.#request('unmanaged', (glasses) => streams.requestUnmanaged(this.userId, this, request, glasses));
+        return;
+      }
+      case 'stream_stop':
+        streams.stopUnmanaged(this.userId, this, message.streamId);
+        return;
       case 'stream_status_check': {
         const { requestId } = message;
-        const answer = { type: 'stream_status_check_response', ...streams.check(this.userId) } as const;
+        const answer = { type: 'stream_status_check_response', ...streams.check(this.userId, this.id) } as const;
         this.#socket?.send(requestId === undefined ? answer : { ...answer, requestId });
         return;
       }
-      case 'stream_request':
-      case 'stream_stop':
-        this.#socket?.send({
-          type: 'stream_status',
-          status: message.type === 'stream_stop' ? 'stopped' : 'error',
-          appId: this.packageName,
-          ...(message.type === 'stream_stop'
-            ? {}
-            : { errorDetails: 'Unmanaged streams are not supported by this relay' }),
-        });
+      case 'subscription_update':
+        this.#subscribe(message.subscriptions);
         return;
+      case 'photo_request':
+      case 'audio_play_request':
+      case 'audio_stop_request':
+      case 'rgb_led_control':
+      case 'display_event':
+      case 'location_poll_request':
+      case 'request_wifi_setup':
+        this.#orders.ask(message);
+        return;
+      case 'app_direct_message': {
+        const { messageId, targetUserId } = message;
+        const error = 'This relay carries no messages between users';
+        this.#socket?.send({ type: 'app_direct_message_response', messageId, targetUserId, success: false, error });
+        return;
+      }
       case 'ownership_release':
         this.#isReleased = true;
         return;
@@ -164,9 +215,8 @@ class Session implements AppSession {
         return;
       case 'tpa_connection_init':
       case 'reconnect':
-      case 'subscription_update':
       case 'pong':
-        // Nothing that we send needs a subscription yet; a second init changes nothing.
+        // A second init changes nothing.
         return;
       case 'unknown':
         log.debug({ appId: this.packageName, type: message.wireType }, 'message-type-not-handled');
@@ -177,44 +227,97 @@ class Session implements AppSession {
   }
 
   deviceState(state: DeviceState): void {
-    const { connected, modelName, wifiConnected, wifiSsid, wifiLocalIp } = state;
-    this.#socket?.send({ type: 'device_state_update', state: { ...state }, fullSnapshot: true });
+    const { connected, modelName, wifiConnected, wifiSsid = null, wifiLocalIp = null } = state;
+    if (modelName !== undefined && modelName !== this.#toldModel) {
+      this.#toldModel = modelName;
+      this.#socket?.send({ type: 'capabilities_update', capabilities: capabilitiesOf(modelName), modelName });
+    }
+    const hasWifi = wifiConnected !== undefined;
+    // The SDK keeps what is left out; null tells it that there is no such network any more.
+    const network = hasWifi ? { wifiSsid, wifiLocalIp } : {};
+    this.#socket?.send({ type: 'device_state_update', state: { ...state, ...network }, fullSnapshot: true });
+    const data = {
+      type: 'glasses_connection_state',
+      status: connected ? 'CONNECTED' : 'DISCONNECTED',
+      ...(modelName === undefined ? {} : { modelName }),
+      ...(hasWifi ? { wifi: { connected: wifiConnected, ssid: wifiSsid, localIp: wifiLocalIp } } : {}),
+    };
+    const connection = JSON.stringify(data);
+    if (connection === this.#toldConnection) return;
+    this.#toldConnection = connection;
     // Sent whether or not the app subscribed: it feeds `session.getWifiStatus()`.
-    this.#socket?.send({
-      type: 'data_stream',
-      streamType: 'glasses_connection_state',
-      data: {
-        type: 'glasses_connection_state',
-        status: connected ? 'CONNECTED' : 'DISCONNECTED',
-        ...(modelName ? { modelName } : {}),
-        ...(wifiConnected === undefined
-          ? {}
-          : { wifi: { connected: wifiConnected, ssid: wifiSsid ?? null, localIp: wifiLocalIp ?? null } }),
-      },
-    });
+    this.#sendData(data.type, data, 'state');
+  }
+
+  hear(news: GlassesEvent | GlassesAnswer): void {
+    if (news.type !== 'event') {
+      this.#orders.answered(news);
+      return;
+    }
+    for (const name of this.#subscriptions.namesFor(news)) {
+      const data = news.streamType === 'stream_status' ? { ...news.data, type: name } : news.data;
+      // Left out for an app that does not read as fast as they come.
+      this.#sendData(name, data, 'stats');
+    }
   }
 
   update(app: RegisteredApp): void {
-    const mayNoLonger = maySeeCamera(this.#app) && !maySeeCamera(app);
+    const { streams } = this.#options;
+    const before = this.#app;
     this.#app = app;
-    if (mayNoLonger) this.#options.streams.leave(this.userId, this);
+    this.#subscriptions.permit(app.permissions);
+    this.#followLocation();
+    if (JSON.stringify(before.settings) !== JSON.stringify(app.settings)) {
+      this.#socket?.send({ type: 'settings_update', packageName: this.packageName, settings: app.settings });
+    }
+    if (!maySeeCamera(before) || maySeeCamera(app)) return;
+    streams.leave(this.userId, this);
+    streams.stopUnmanaged(this.userId, this, undefined);
   }
 
   close(code: number, reason: string): void {
     const socket = this.#socket;
     this.#socket = undefined;
+    this.#orders.close();
+    this.#options.glasses.followLocation(this.id, undefined);
     if (reason === 'App stopped') socket?.send({ type: 'app_stopped' });
     socket?.close(code, reason);
   }
 
-  #requestStream({ type: _, ...request }: Extract<FromApp, { type: 'managed_stream_request' }>): void {
-    const { glasses, streams } = this.#options;
+  #request(kind: StreamKind, ask: (glasses: GlassesLink) => void): void {
+    const { glasses } = this.#options;
     try {
       if (!maySeeCamera(this.#app)) throw new GlasscastError('PERMISSION_DENIED');
       if (!glasses.isConnected() && !glasses.isKnown()) throw new GlasscastError('GLASSES_NOT_CONNECTED');
-      streams.request(this.userId, this, request, glasses);
+      ask(glasses);
     } catch (thrown) {
-      this.deliver(errorStatus(asGlasscastError(thrown)), 'state');
+      this.deliver(wordsOf[kind].failed(asGlasscastError(thrown)), 'state');
     }
+  }
+
+  /** The SDK keeps its idea of a stream over a reconnect; without this it would refuse to start another. */
+  #repeatStatus(): void {
+    const { streams } = this.#options;
+    const isTold = streams.repeat(this.userId, this.id);
+    const { streamInfo } = streams.check(this.userId, this.id);
+    if (isTold && !streamInfo) return;
+    for (const [kind, word] of [...this.#lastWords]) {
+      if (!isTold || kind !== streamInfo?.type) this.deliver(word, 'state');
+    }
+  }
+
+  #subscribe(wanted: readonly Subscription[]): void {
+    const details = this.#subscriptions.replace(wanted);
+    const message = 'The app lacks permissions for some of its subscriptions';
+    if (details.length > 0) this.#socket?.send({ type: 'permission_error', message, details });
+    this.#followLocation();
+  }
+
+  #followLocation(): void {
+    this.#options.glasses.followLocation(this.id, this.#subscriptions.locationTier());
+  }
+
+  #sendData(streamType: string, data: Record<string, unknown>, importance: Importance): void {
+    this.#socket?.send({ type: 'data_stream', sessionId: this.sessionId, streamType, data }, importance);
   }
 }

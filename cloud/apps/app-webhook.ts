@@ -1,9 +1,10 @@
 /**
- * The relay's calls to an app's own server: start and stop. Says how a call ended; never decides what that means, and
- * never follows a redirect.
+ * The relay's calls to an app's own server: start, stop, a photo that will not come. Says how a call ended; never
+ * decides what that means, and never follows a redirect.
  */
 import { type Clock, withTimeout } from '../../shared/clock.ts';
 import { errorText } from '../../shared/errors.ts';
+import type { PhotoFailure } from './app-orders.ts';
 
 /** `refused`: nobody listens there, so nothing can have happened. `unclear`: it may have been received. */
 export type WebhookOutcome =
@@ -27,6 +28,8 @@ export interface AppWebhook {
     request: Omit<SessionRequest, 'appSocketUrl'> & { reason: string },
     signal: AbortSignal,
   ): Promise<WebhookOutcome>;
+  /** To the address where the glasses would have put the photo. */
+  photoFailed(publicUrl: string | undefined, failure: PhotoFailure, signal: AbortSignal): Promise<WebhookOutcome>;
 }
 
 export interface AppWebhookOptions {
@@ -43,18 +46,21 @@ const REFUSALS = ['ECONNREFUSED', 'ENOTFOUND', 'EHOSTUNREACH', 'ENETUNREACH', 'E
 export function createAppWebhook(options: AppWebhookOptions): AppWebhook {
   const { clock, startTimeoutMs = 90_000, stopTimeoutMs = 10_000 } = options;
 
+  const stamped = (body: object) => JSON.stringify({ ...body, timestamp: new Date(clock.now()).toISOString() });
+
   async function post(
-    publicUrl: string,
-    body: object,
+    url: string,
+    body: string | FormData,
     timeoutMs: number,
     signal: AbortSignal,
   ): Promise<WebhookOutcome> {
     const timeout = new AbortController();
     try {
-      const call = (options.fetch ?? fetch)(`${publicUrl}/webhook`, {
+      const call = (options.fetch ?? fetch)(url, {
         method: 'POST',
-        headers: { 'content-type': 'application/json' },
-        body: JSON.stringify({ ...body, timestamp: new Date(clock.now()).toISOString() }),
+        // Of a form fetch knows the type itself, with its boundary.
+        ...(typeof body === 'string' ? { headers: { 'content-type': 'application/json' } } : {}),
+        body,
         redirect: 'error',
         signal: AbortSignal.any([timeout.signal, signal]),
       });
@@ -81,8 +87,18 @@ export function createAppWebhook(options: AppWebhookOptions): AppWebhook {
         mentraOSWebsocketUrl: appSocketUrl,
         augmentOSWebsocketUrl: appSocketUrl,
       };
-      return post(publicUrl, { type: 'session_request', sessionId, userId, ...urls }, startTimeoutMs, signal);
+      const body = stamped({ type: 'session_request', sessionId, userId, ...urls });
+      return post(`${publicUrl}/webhook`, body, startTimeoutMs, signal);
     },
-    stop: (publicUrl, request, signal) => post(publicUrl, { type: 'stop_request', ...request }, stopTimeoutMs, signal),
+    stop: (publicUrl, request, signal) =>
+      post(`${publicUrl}/webhook`, stamped({ type: 'stop_request', ...request }), stopTimeoutMs, signal),
+    async photoFailed(publicUrl, failure, signal) {
+      if (publicUrl === undefined) return { kind: 'refused', reason: 'it has no address' };
+      const form = new FormData();
+      for (const [name, value] of Object.entries({ ...failure, type: 'photo_error', success: 'false' })) {
+        form.set(name, value);
+      }
+      return post(`${publicUrl}/photo-upload`, form, stopTimeoutMs, signal);
+    },
   };
 }

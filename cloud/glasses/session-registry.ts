@@ -2,12 +2,17 @@
 import type { Clock } from '../../shared/clock.ts';
 import { GlasscastError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
+import type { GlassesAnswer } from '../../shared/protocol/glasses-messages.ts';
 import { closeCodes } from '../http/socket.ts';
-import { createUserSession, type DeviceState, type GlassesListener, type UserSession } from './user-session.ts';
+import type { DeviceState } from './device-state.ts';
+import { createUserSession, type GlassesEvent, type GlassesListener, type UserSession } from './user-session.ts';
 
 export interface SessionRegistry {
-  /** The user's session; begun now when there is none. It ends by itself when no glasses come. SHUTTING_DOWN after `close`. */
-  open(userId: string): UserSession;
+  /**
+   * The user's session; begun now when there is none. It ends by itself when no glasses come. SHUTTING_DOWN after `close`.
+   * @param areExpected they were here before the relay restarted: they count as known.
+   */
+  open(userId: string, areExpected?: boolean): UserSession;
   get(userId: string): UserSession | undefined;
   all(): UserSession[];
   /** Ends all, for a restart of the relay. */
@@ -20,18 +25,19 @@ export interface SessionRegistryOptions {
   graceMs?: number;
   streams: GlassesListener;
   onDeviceState: (userId: string, state: DeviceState) => void;
+  onNews: (userId: string, news: GlassesEvent | GlassesAnswer) => void;
   onApp: (verb: 'start' | 'stop', userId: string, packageName: string) => void;
   onEnded: (userId: string) => void;
 }
 
 export function createSessionRegistry(options: SessionRegistryOptions): SessionRegistry {
   const sessions = new Map<string, UserSession>();
-  const { clock, log, graceMs, streams, onDeviceState, onApp, onEnded } = options;
+  const { clock, log, graceMs, streams } = options;
 
   let isClosed = false;
 
   return {
-    open(userId) {
+    open(userId, areExpected = false) {
       const known = sessions.get(userId);
       if (known) return known;
       if (isClosed) throw new GlasscastError('SHUTTING_DOWN');
@@ -40,12 +46,14 @@ export function createSessionRegistry(options: SessionRegistryOptions): SessionR
         clock,
         log,
         streams,
+        areExpected,
         ...(graceMs === undefined ? {} : { graceMs }),
-        onDeviceState: (state) => onDeviceState(userId, state),
-        onApp: (verb, packageName) => onApp(verb, userId, packageName),
+        onDeviceState: (state) => options.onDeviceState(userId, state),
+        onNews: (news) => options.onNews(userId, news),
+        onApp: (verb, packageName) => options.onApp(verb, userId, packageName),
         onEnded: () => {
           sessions.delete(userId);
-          onEnded(userId);
+          options.onEnded(userId);
         },
       });
       sessions.set(userId, session);

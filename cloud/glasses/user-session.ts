@@ -1,13 +1,21 @@
 /**
  * One user's glasses across reconnects: the socket they have now, what is known of them, and the grace after a loss.
- * Hands their words to the streams; never decides what a stream does.
+ * Hands their words to the streams and to the apps; never decides what a stream does or who may hear an event.
  */
 import type { Clock, Timer } from '../../shared/clock.ts';
 import { GlasscastError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
-import type { DeviceStreamStatus, FromGlasses, ToGlasses } from '../../shared/protocol/glasses-messages.ts';
+import type { Dialect } from '../../shared/protocol/dialects.ts';
+import type {
+  DeviceStreamStatus,
+  FromGlasses,
+  GlassesAnswer,
+  ToGlasses,
+} from '../../shared/protocol/glasses-messages.ts';
 import { closeCodes, type Socket } from '../http/socket.ts';
 import type { GlassesLink } from '../streams/stream-orders.ts';
+import { type DeviceFacts, type DeviceState, factsOf, printableStatus, withFacts } from './device-state.ts';
+import { closestTier, IDLE_TIER } from './location-tiers.ts';
 
 /** What the streams want to hear of the glasses. */
 export interface GlassesListener {
@@ -18,15 +26,13 @@ export interface GlassesListener {
   endUser(userId: string, error: GlasscastError): void;
 }
 
-/** For apps (`device_state_update`) and operators. */
-export interface DeviceState {
-  connected: boolean;
-  modelName?: string;
-  wifiConnected?: boolean;
-  wifiSsid?: string;
-  wifiLocalIp?: string;
-  batteryLevel?: number;
-  charging?: boolean;
+/** Something the glasses tell whoever wants to know. */
+export interface GlassesEvent {
+  type: 'event';
+  /** The name that apps subscribe to. */
+  streamType: string;
+  /** The whole message. */
+  data: Record<string, unknown>;
 }
 
 export interface UserSession extends GlassesLink {
@@ -39,6 +45,8 @@ export interface UserSession extends GlassesLink {
   detach(socket: Socket<ToGlasses>): void;
   receive(message: FromGlasses): void;
   deviceState(): DeviceState;
+  /** How closely an app wants to follow the location; undefined: not at all. The glasses hear of the closest. */
+  followLocation(appId: string, tier: string | undefined): void;
   /** Ends the session now. Idempotent. */
   close(code: number, reason: string): void;
 }
@@ -50,11 +58,18 @@ export interface UserSessionOptions {
   /** Between the loss of the socket and the end of the session. Default 60000. */
   graceMs?: number;
   streams: GlassesListener;
+  /** They count as known before they come: a restart of the relay was in between. Default false. */
+  areExpected?: boolean;
   onDeviceState: (state: DeviceState) => void;
+  /** For the user's apps; an answer is for the one that asked. */
+  onNews: (news: GlassesEvent | GlassesAnswer) => void;
   onApp: (verb: 'start' | 'stop', packageName: string) => void;
   /** Once. */
   onEnded: () => void;
 }
+
+/** What a phone tells its cloud about itself, and no app. */
+const NOT_FOR_APPS = new Set(['dashboard_state', 'livekit_init', 'request_settings', 'udp_register', 'udp_unregister']);
 
 export function createUserSession(options: UserSessionOptions): UserSession {
   return new Session(options);
@@ -65,8 +80,11 @@ class Session implements UserSession {
   readonly #options: UserSessionOptions;
   #socket: Socket<ToGlasses> | undefined;
   #grace: Timer | undefined;
-  #known: Omit<DeviceState, 'connected'> = {};
-  #isKnown = false;
+  #known: DeviceFacts = {};
+  readonly #locationTiers = new Map<string, string>();
+  /** What this socket has been told. */
+  #locationTier: string | undefined;
+  #isKnown: boolean;
   /** A phone may be connected while its glasses are not. */
   #isUnpaired = false;
   #isOver = false;
@@ -74,6 +92,7 @@ class Session implements UserSession {
   constructor(options: UserSessionOptions) {
     this.userId = options.userId;
     this.#options = options;
+    this.#isKnown = options.areExpected ?? false;
     this.#armGrace();
   }
 
@@ -85,8 +104,12 @@ class Session implements UserSession {
     return this.#isKnown;
   }
 
-  send(message: ToGlasses): boolean {
-    return this.#socket?.send(message) ?? false;
+  knowsDialect(): boolean {
+    return this.#socket?.dialect !== undefined;
+  }
+
+  send(message: ToGlasses, dialect?: Dialect): boolean {
+    return this.#socket?.send(message, 'state', dialect) ?? false;
   }
 
   attach(socket: Socket<ToGlasses>): void {
@@ -99,6 +122,8 @@ class Session implements UserSession {
     socket.send({ type: 'connection_ack', sessionId: this.userId });
     old?.close(closeCodes.replaced, 'Replaced by a newer connection');
     this.#options.log.info({ userId: this.userId, replaced: old !== undefined }, 'glasses-connected');
+    this.#locationTier = undefined;
+    this.#sendLocationTier();
     this.#options.onDeviceState(this.deviceState());
     this.#options.streams.glassesBack(this.userId);
   }
@@ -126,19 +151,22 @@ class Session implements UserSession {
         this.send({ type: 'connection_ack', sessionId: this.userId });
         return;
       case 'glasses_connection_state':
+        // Apps hear of it with the state as a whole.
         this.#isUnpaired = message.status === 'DISCONNECTED';
-        this.#learn({
-          ...(message.modelName ? { modelName: message.modelName } : {}),
-          ...(message.wifi ? { wifiConnected: message.wifi.connected } : {}),
-          ...(message.wifi?.ssid ? { wifiSsid: message.wifi.ssid } : {}),
-          ...(message.wifi?.localIp ? { wifiLocalIp: message.wifi.localIp } : {}),
-        });
+        this.#learn(message);
         return;
       case 'glasses_battery_update':
-        this.#learn({
-          batteryLevel: message.level,
-          ...(message.charging === undefined ? {} : { charging: message.charging }),
-        });
+        this.#learn(message);
+        this.#tell(message.type, message);
+        return;
+      case 'core_status_update':
+        this.#learn(message);
+        this.#tell(message.type, { ...message, status: printableStatus(message.status) });
+        return;
+      case 'photo_response':
+      case 'audio_play_response':
+      case 'rgb_led_control_response':
+        this.#options.onNews(message);
         return;
       case 'start_app':
         this.#options.onApp('start', message.packageName);
@@ -152,7 +180,7 @@ class Session implements UserSession {
       case 'pong':
         return;
       case 'unknown':
-        this.#options.log.debug({ userId: this.userId, type: message.wireType }, 'message-type-not-handled');
+        if (!NOT_FOR_APPS.has(message.wireType)) this.#tell(message.wireType, message.fields);
         return;
       default:
         message satisfies never;
@@ -174,9 +202,29 @@ class Session implements UserSession {
     this.#options.onEnded();
   }
 
-  #learn(news: Omit<DeviceState, 'connected'>): void {
-    this.#known = { ...this.#known, ...news };
-    this.#options.onDeviceState(this.deviceState());
+  followLocation(appId: string, tier: string | undefined): void {
+    if (tier === undefined) this.#locationTiers.delete(appId);
+    else this.#locationTiers.set(appId, tier);
+    this.#sendLocationTier();
+  }
+
+  #learn(message: FromGlasses): void {
+    const before = JSON.stringify(this.deviceState());
+    this.#known = withFacts(this.#known, factsOf(message));
+    // Phones repeat themselves every few seconds.
+    if (JSON.stringify(this.deviceState()) !== before) this.#options.onDeviceState(this.deviceState());
+  }
+
+  #tell(wireType: string, data: Record<string, unknown>): void {
+    // Some clients write it in lower case; apps know one name.
+    const streamType = wireType === 'vad' ? 'VAD' : wireType;
+    this.#options.onNews({ type: 'event', streamType, data: { ...data, type: streamType } });
+  }
+
+  #sendLocationTier(): void {
+    const tier = closestTier([...this.#locationTiers.values()]);
+    if (tier === (this.#locationTier ?? IDLE_TIER) || !this.isConnected()) return;
+    if (this.send({ type: 'set_location_tier', tier })) this.#locationTier = tier;
   }
 
   #armGrace(): void {
