@@ -13,9 +13,10 @@ import { newSecret, openAdminToken } from './access/credentials.ts';
 import { createDoor, type DoorLimits } from './access/door.ts';
 import { createEnrolments } from './access/enrolments.ts';
 import { createFailedAttempts } from './access/failed-attempts.ts';
-import { CONSOLE_APP, createAppCatalog } from './apps/app-catalog.ts';
+import { type AppCatalog, CONSOLE_APP, createAppCatalog } from './apps/app-catalog.ts';
 import { type AppLifecycle, createAppLifecycle } from './apps/app-lifecycle.ts';
 import { createAppWebhook } from './apps/app-webhook.ts';
+import { capabilitiesOf } from './apps/glasses-models.ts';
 import { createSessionRegistry, type SessionRegistry } from './glasses/session-registry.ts';
 import { accessRoutes, enrolRoute } from './http/access-routes.ts';
 import { createBrowserGuard } from './http/browser-guard.ts';
@@ -91,6 +92,8 @@ export interface RelayOptions {
   socketLimits?: Partial<SocketLimits>;
   sessionGraceMs?: number;
   appGraceMs?: number;
+  /** The same after a restart of the relay. Default 8000. */
+  appResumeGraceMs?: number;
   /** Adds the console's pages to the server. */
   pages?: Routes;
   clock: Clock;
@@ -160,8 +163,7 @@ async function startRelay(
   });
   closers.push(() => store.close());
   const access = await composeAccess(options, store);
-  const catalog = createAppCatalog({ store });
-  if (options.appsFile !== undefined) await catalog.load(options.appsFile);
+  const catalog = createAppCatalog({ store, onChange: (name, app) => apps.changed(name, app) });
 
   const events = createEventFeed();
   // No secret, only a name that no other relay on the account has.
@@ -170,7 +172,7 @@ async function startRelay(
   const { api, cleanup, health: providerHealth, streams, webhooks } = composed;
   const address = { url: '' };
   const appSocketUrl = () => `${(options.publicUrl ?? address.url).replace(/^http/, 'ws').replace(/\/+$/, '')}/app-ws`;
-  const { apps, sessions } = composeSessions(options, { catalog, streams, events, appSocketUrl });
+  const { apps, sessions } = composeSessions(options, { catalog, store, streams, events, appSocketUrl });
 
   const { adminToken, enrolments, tokens, ...guards } = access;
   const upgrades = createUpgrades({
@@ -220,12 +222,13 @@ async function startRelay(
     () => upgrades.shut(),
   );
   // Before anybody can come in: whoever was here comes back within a second or two.
+  await catalog.load(options.appsFile ?? '{}');
   await apps.resume();
   const records = await store.streams.all();
   await cleanup.start(new Set(records.map(({ streamId }) => streamId)));
   streams.resume(records, {
     viewer: (userId, appId) => (appId === operator.id ? operator : apps.session(userId, appId)),
-    glasses: (userId) => sessions.open(userId),
+    glasses: (userId) => sessions.open(userId, true),
   });
   const listening = await http.start();
   address.url = `http://${host.includes(':') ? `[${host}]` : host}:${listening.port}`;
@@ -309,14 +312,15 @@ function composeStreams(
 function composeSessions(
   options: RelayOptions,
   parts: {
-    catalog: ReturnType<typeof createAppCatalog>;
+    catalog: AppCatalog;
+    store: Store;
     streams: StreamRegistry;
     events: EventFeed;
     appSocketUrl: () => string;
   },
 ): { apps: AppLifecycle; sessions: SessionRegistry } {
   const { clock, log } = options;
-  const { catalog, streams, events, appSocketUrl } = parts;
+  const { catalog, store, streams, events, appSocketUrl } = parts;
   const publish = (userId: string) => {
     if (sessions.get(userId)) events.publish({ type: 'session', session: sessionView(userId, sessions, apps) });
   };
@@ -326,13 +330,16 @@ function composeSessions(
     streams,
     ...(options.sessionGraceMs === undefined ? {} : { graceMs: options.sessionGraceMs }),
     onDeviceState(userId, state) {
-      apps.deviceState(userId, state);
+      for (const app of apps.sessions(userId)) app.deviceState(state);
       publish(userId);
+    },
+    onNews(userId, news) {
+      for (const app of apps.sessions(userId)) app.hear(news);
     },
     onApp(verb, userId, packageName) {
       if (verb === 'stop') apps.stop(userId, packageName);
       else
-        apps.start(userId, packageName).catch(({ code }) => log.warn({ userId, packageName, code }, 'app-not-started'));
+        apps.start(userId, packageName).catch(({ code }) => log.debug({ userId, packageName, code }, 'start-refused'));
     },
     onEnded(userId) {
       apps.endUser(userId);
@@ -341,13 +348,17 @@ function composeSessions(
   });
   const apps: AppLifecycle = createAppLifecycle({
     catalog,
+    records: store.appSessions,
     webhook: createAppWebhook({ clock, ...(options.fetch ? { fetch: options.fetch } : {}) }),
     streams,
-    glasses: (userId) => sessions.open(userId),
+    glasses: sessions.open,
+    toGlasses: (userId, message) => void sessions.get(userId)?.send(message),
+    capabilities: (userId) => capabilitiesOf(sessions.get(userId)?.deviceState().modelName),
     appSocketUrl,
     clock,
     log,
     ...(options.appGraceMs === undefined ? {} : { graceMs: options.appGraceMs }),
+    ...(options.appResumeGraceMs === undefined ? {} : { resumeGraceMs: options.appResumeGraceMs }),
     onChange: publish,
   });
   return { apps, sessions };
