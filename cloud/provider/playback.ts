@@ -30,6 +30,11 @@ export interface Playback {
   watch(target: PlaybackTarget, events: PlaybackEvents): PlaybackWatch;
 }
 
+export interface PlaybackLook {
+  /** One look: true with a manifest, false when there is none yet (204), undefined when the answer is no evidence. */
+  isPlaying(hlsUrl: string): Promise<boolean | undefined>;
+}
+
 export interface PlaybackOptions {
   clock: Clock;
   log: Log;
@@ -51,14 +56,34 @@ interface Head {
 /** Anything but a browser's name can be answered 403 by the delivery host. */
 const USER_AGENT = 'Mozilla/5.0 (X11; Linux x64) AppleWebKit/537.36 (KHTML, like Gecko) Glasscast/1.0 Safari/537.36';
 
-export function createPlayback(options: PlaybackOptions): Playback {
+export function createPlayback(options: PlaybackOptions): Playback & PlaybackLook {
   return {
     watch(target, events) {
       const watch = new Watch(options, target, events);
       void watch.run();
       return watch;
     },
+    async isPlaying(hlsUrl) {
+      const page = await read(options, hlsUrl).catch(() => undefined);
+      if (page?.status === 204) return false;
+      return page?.status === 200 && page.body.startsWith('#EXTM3U') ? true : undefined;
+    },
   };
+}
+
+async function read(options: PlaybackOptions, url: string, signal?: AbortSignal) {
+  const { clock, requestTimeoutMs = 5_000 } = options;
+  const timeout = new AbortController();
+  const timer = clock.after('playback-request', requestTimeoutMs, () => timeout.abort());
+  try {
+    const response = await (options.fetch ?? fetch)(url, {
+      headers: { 'user-agent': USER_AGENT, 'cache-control': 'no-cache' },
+      signal: signal ? AbortSignal.any([timeout.signal, signal]) : timeout.signal,
+    });
+    return { status: response.status, body: await response.text() };
+  } finally {
+    timer.cancel();
+  }
 }
 
 class Watch implements PlaybackWatch {
@@ -145,23 +170,15 @@ class Watch implements PlaybackWatch {
 
   /** The body of a 200; anything else, 204 and 403 among them, is no evidence. */
   async #text(url: string): Promise<string | undefined> {
-    const { clock, log, requestTimeoutMs = 5_000 } = this.#options;
-    const timeout = new AbortController();
-    const timer = clock.after('playback-request', requestTimeoutMs, () => timeout.abort());
+    const { log } = this.#options;
     try {
-      const response = await (this.#options.fetch ?? fetch)(url, {
-        headers: { 'user-agent': USER_AGENT, 'cache-control': 'no-cache' },
-        signal: AbortSignal.any([timeout.signal, this.#closed.signal]),
-      });
-      const body = await response.text();
-      return response.status === 200 ? body : undefined;
+      const { status, body } = await read(this.#options, url, this.#closed.signal);
+      return status === 200 ? body : undefined;
     } catch (error) {
       if (!this.#closed.signal.aborted) {
         log.debug({ streamId: this.#target.streamId, reason: errorText(error) }, 'playback-look-failed');
       }
       return undefined;
-    } finally {
-      timer.cancel();
     }
   }
 }
