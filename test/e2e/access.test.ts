@@ -1,7 +1,13 @@
 /** Who may come in, over the wire: tokens, enrolment, pages of others, and how much one address may ask. */
+import { readFile } from 'node:fs/promises';
 import { type IncomingHttpHeaders, request } from 'node:http';
 import { connect } from 'node:net';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { createChildSpawner } from '../../shared/child-process.ts';
+import { silentLog } from '../../shared/log.ts';
+import { createRedactor } from '../../shared/secrets.ts';
+import { startProgram } from '../support/program.ts';
 import { createRelayWorld, type Frame, openPeer, type RelayWorld } from '../support/relay-world.ts';
 
 const ofType = (type: string) => (frame: Frame) => frame.type === type;
@@ -100,6 +106,34 @@ describe('enrolment', () => {
     for (const secret of [code, code.replace('-', ''), coreToken as string]) {
       expect(world.logLines.join('')).not.toContain(secret);
     }
+  });
+
+  it('is all that an agent needs, at its first start and never again (defect 48)', async () => {
+    const spawner = createChildSpawner({ clock: world.clock, log: silentLog(), redactor: createRedactor() });
+    const tokenFile = join(world.folder, 'agent', 'token.json');
+    const { code } = await world.rest<{ code: string }>('POST', '/api/enrolments', { email: 'agent@example.com' });
+    const isThere = async () => {
+      const { sessions } = await world.rest<{ sessions: Frame[] }>('GET', '/api/sessions');
+      return sessions.some(({ userId, connected }) => userId === 'agent@example.com' && connected);
+    };
+    // The code stays in the environment, as in a unit file.
+    for (let start = 0; start < 2; start += 1) {
+      const { child, line, logged } = startProgram(spawner, {
+        file: 'device/main.ts',
+        args: ['--relay-url', `${world.wsUrl}/glasses-ws`, '--token-file', tokenFile],
+        env: { GLASSCAST_AGENT_ENROLMENT_CODE: code },
+      });
+      await line(/^(Agent ready)/);
+      while (!(await isThere())) await world.clock.sleep(50);
+      expect((await child.stop()).code).toBe(0);
+      expect(logged.filter(({ msg }) => msg === 'enrolled')).toHaveLength(start === 0 ? 1 : 0);
+      const { coreToken } = JSON.parse(await readFile(tokenFile, 'utf8')) as { coreToken: string };
+      for (const secret of [code, coreToken]) expect(JSON.stringify(logged)).not.toContain(secret);
+      while (await isThere()) await world.clock.sleep(50);
+    }
+    const { tokens } = await world.rest<{ tokens: Frame[] }>('GET', '/api/tokens');
+    expect(tokens.filter(({ userId }) => userId === 'agent@example.com')).toHaveLength(1);
+    await spawner.close();
   });
 
   it('can be cancelled', async () => {
