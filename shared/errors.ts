@@ -35,6 +35,7 @@ export const errorKinds = {
   INVALID_CONFIG: caller(400, 'The configuration is not valid; see the named key'),
   INVALID_TOKEN: caller(401, 'Invalid core token'),
   MISSING_TOKEN: caller(401, 'No core token provided'),
+  MISSING_HEADERS: caller(401, 'x-package-name and x-api-key come together, or not at all'),
   ADMIN_TOKEN_REQUIRED: caller(401, 'The operator API needs the admin token as a Bearer token'),
   INVALID_WEBHOOK_SIGNATURE: caller(401, 'The webhook does not carry the secret agreed with the provider'),
   INVALID_API_KEY: caller(401, 'The API key does not belong to this app'),

@@ -49,7 +49,7 @@ export const appSocketLimits: Partial<SocketLimits> = {
 const ERROR_WINDOW_MS = 10_000;
 
 /** Close codes and what the SDK makes of them: reconnects after 1012 and 4000; takes 1000 as the end. */
-export const closeCodes = { done: 1000, policy: 1008, restart: 1012, replaced: 4001 } as const;
+export const closeCodes = { done: 1000, policy: 1008, restart: 1012, tryAgain: 1013, replaced: 4001 } as const;
 
 export interface Socket<Out> {
   readonly isOpen: boolean;

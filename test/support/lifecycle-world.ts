@@ -18,6 +18,7 @@ export function fakeAppSocket() {
   const socket = {
     sent,
     isOpen: true,
+    dialect: undefined,
     closed: undefined as [number, string] | undefined,
     send: (message: ToApp) => {
       if (socket.isOpen) sent.push(message);
@@ -64,11 +65,13 @@ export async function lifecycleWorld({ store = createSqliteStore({ file: ':memor
           starts.push({ body, answer });
           signal.addEventListener('abort', () => answer({ kind: 'unclear', reason: 'aborted' }));
         }),
+      photoFailed: async () => ({ kind: 'accepted' }),
       async stop(_url, body) {
         stops.push(body);
         await state.stopAnswer;
         return { kind: 'accepted' };
       },
+      photoFailed: async () => ({ kind: 'accepted' }),
     },
     streams,
     glasses(userId, areExpected) {
@@ -79,6 +82,7 @@ export async function lifecycleWorld({ store = createSqliteStore({ file: ':memor
         knowsDialect: () => true,
         send: () => true,
         deviceState: () => ({ connected: true }),
+        followLocation() {},
       };
     },
     toGlasses: (_userId, message) => void toGlasses.push(message),
