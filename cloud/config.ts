@@ -6,8 +6,8 @@ import { z } from 'zod';
 import { GlasscastError } from '../shared/errors.ts';
 import { logLevels } from '../shared/log.ts';
 import { Secret } from '../shared/secrets.ts';
-import { createSettings, type Settings } from '../shared/settings.ts';
-import type { RelayProvider } from './relay.ts';
+import { createSettings, type Settings, yesNo } from '../shared/settings.ts';
+import type { RelayProvider, WebhookSecrets } from './relay.ts';
 
 const port = z.coerce.number().int().min(0).max(65_535);
 const secret = (minChars: number) =>
@@ -15,7 +15,6 @@ const secret = (minChars: number) =>
     .string()
     .min(minChars)
     .transform((text) => new Secret(text));
-const yesNo = z.enum(['true', 'false', '1', '0', 'yes', 'no']).transform((word) => ['true', '1', 'yes'].includes(word));
 const commaList = z.string().transform((text) =>
   text
     .split(',')
@@ -67,6 +66,15 @@ const schema = z.strictObject({
     .url({ protocol: /^https?$/ })
     .default(CLOUDFLARE_API)
     .describe('Base of the Stream API; of a local Stream that runs elsewhere: http://HOST:8788/client/v4'),
+  cloudflareLiveWebhookSecret: secret(8)
+    .optional()
+    .describe('Secret of the notification webhook for live inputs; opens POST /webhooks/cloudflare/live'),
+  cloudflareVodWebhookSecret: secret(8)
+    .optional()
+    .describe('Secret that PUT /stream/webhook answered; opens POST /webhooks/cloudflare/recording'),
+  restreamPrivateTargets: yesNo
+    .default(false)
+    .describe('Let apps restream to addresses that are not on the public internet'),
   keepRecordings: yesNo.default(false).describe('Leave recordings at the provider when a stream ends'),
   deleteRecordingAfterDays: z.coerce
     .number()
@@ -91,6 +99,7 @@ type Values = z.output<typeof schema>;
 export type RelayConfig = Omit<Values, 'provider' | `cloudflare${string}`> & {
   /** Undefined: a local Stream as our child. */
   provider: RelayProvider | undefined;
+  webhookSecrets: WebhookSecrets;
 };
 
 const settings = createSettings({
@@ -98,7 +107,13 @@ const settings = createSettings({
   prefix: 'GLASSCAST_',
   // They may share the environment: the other programs' settings, and those of the command line.
   foreignPrefixes: ['GLASSCAST_LOCAL_STREAM_', 'GLASSCAST_AGENT_', 'GLASSCAST_URL', 'GLASSCAST_APP_API_KEY'],
-  environmentOnly: ['adminToken', 'coreTokenSecret', 'cloudflareApiToken'],
+  environmentOnly: [
+    'adminToken',
+    'coreTokenSecret',
+    'cloudflareApiToken',
+    'cloudflareLiveWebhookSecret',
+    'cloudflareVodWebhookSecret',
+  ],
   about: 'The relay: smart glasses to live video. GLASSCAST_LOCAL_STREAM_* are settings of its local Stream.',
   usage: 'npm run relay',
   notes: [
@@ -113,8 +128,9 @@ export const relaySettings: Settings<RelayConfig> = {
   read(args, environment) {
     const values = settings.read(args, environment);
     if (values === 'help') return values;
-    const { provider, cloudflareAccountId, cloudflareApiToken, cloudflareApiBaseUrl, ...rest } = values;
-    return { ...rest, provider: chosenProvider(values) };
+    const { provider, cloudflareAccountId, cloudflareApiToken, cloudflareApiBaseUrl, ...others } = values;
+    const { cloudflareLiveWebhookSecret: live, cloudflareVodWebhookSecret: recording, ...rest } = others;
+    return { ...rest, provider: chosenProvider(values), webhookSecrets: { live, recording } };
   },
 };
 

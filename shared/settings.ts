@@ -13,6 +13,11 @@ const USER_INFO = /\b([a-z][a-z0-9+.-]*:\/\/)[^\s/]*@/gi;
 
 type Environment = Record<string, string | undefined>;
 
+/** A switch, as people write one. */
+export const yesNo = z
+  .enum(['true', 'false', '1', '0', 'yes', 'no'])
+  .transform((word) => ['true', '1', 'yes'].includes(word));
+
 export interface SettingsTable<Shape extends z.ZodRawShape> {
   /** Every key with its default and a describing sentence. */
   schema: z.ZodObject<Shape>;

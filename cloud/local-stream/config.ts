@@ -5,7 +5,7 @@
 import { z } from 'zod';
 import { logLevels } from '../../shared/log.ts';
 import { Secret } from '../../shared/secrets.ts';
-import { createSettings } from '../../shared/settings.ts';
+import { createSettings, yesNo } from '../../shared/settings.ts';
 
 const port = z.coerce.number().int().min(0).max(65_535);
 const seconds = z.coerce.number().min(0).max(86_400);
@@ -36,6 +36,9 @@ const schema = z.strictObject({
     .default(500)
     .describe('From the end of a broadcast to ready'),
   storageLimitMinutes: z.coerce.number().int().min(1).default(1000).describe('Limit that storage-usage tells'),
+  outputPrivateTargets: yesNo
+    .default(false)
+    .describe('Let outputs push to addresses that are not on the public internet'),
   ffmpegPath: z.string().min(1).optional().describe('For thumbnails; default: FFMPEG_PATH, PATH, the bundled one'),
   logLevel: z.enum(logLevels).default('info').describe('debug, info, warn, error or silent'),
 });

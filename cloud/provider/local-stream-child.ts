@@ -24,6 +24,8 @@ export interface LocalStreamChildOptions {
   /** Used unless the environment names another one. */
   dataDir: string;
   logLevel: string;
+  /** Its outputs may push to addresses that are not on the public internet. */
+  outputPrivateTargets: boolean;
   /** For the ready message. Default 20000. */
   startTimeoutMs?: number;
 }
@@ -131,12 +133,13 @@ function launch(
 }
 
 function childEnv(options: LocalStreamChildOptions, previous: Ready | undefined): NodeJS.ProcessEnv {
-  const { env, dataDir, logLevel } = options;
+  const { env, dataDir, logLevel, outputPrivateTargets } = options;
   // Unknown to the child and none of its business: the relay's own settings, secrets among them.
   const passed = Object.entries(env).filter(([name]) => !name.startsWith('GLASSCAST_') || name.startsWith(PREFIX));
   return {
     [`${PREFIX}DATA_DIR`]: dataDir,
     [`${PREFIX}LOG_LEVEL`]: logLevel,
+    [`${PREFIX}OUTPUT_PRIVATE_TARGETS`]: String(outputPrivateTargets),
     ...Object.fromEntries(passed),
     ...(previous
       ? {

@@ -25,6 +25,8 @@ export interface PublishRtmpOptions {
   silenceTimeoutMs?: number;
   /** The send queue does not drain for this long: INGEST_SILENT. Default 2000. */
   stallTimeoutMs?: number;
+  /** See `ConnectionOptions`; holds for redirects too. */
+  allowsAddress?: ((address: string) => boolean) | undefined;
   /** Trusted certificates (PEM) instead of the system's, for rtmps. */
   ca?: string | Buffer | undefined;
   /** Shared by many publications of one process to read the kernel's table once; default: its own. */
@@ -91,7 +93,8 @@ const GUESSED_STREAM_ID = 1;
 async function attempt(options: PublishRtmpOptions, manner: Manner, startedMs: number): Promise<Outcome> {
   const { url, clock, log, connectTimeoutMs = 5000, silenceTimeoutMs = 5000 } = options;
   const signal = options.signal ?? new AbortController().signal;
-  const socket = await openConnection({ url, clock, signal, timeoutMs: connectTimeoutMs, ca: options.ca });
+  const { allowsAddress, ca } = options;
+  const socket = await openConnection({ url, clock, signal, timeoutMs: connectTimeoutMs, allowsAddress, ca });
   const gauge = createDeliveryGauge();
   const accepted = createStatusInbox(url);
   const session = createRtmpSession({

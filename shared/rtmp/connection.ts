@@ -2,10 +2,11 @@
  * Opens the TCP or TLS connection to an ingest and says in our words why it could not, or why it ended.
  * Certificates are always checked; there is no switch to turn that off.
  */
-import { connect as connectTcp, type Socket } from 'node:net';
+import { type LookupAddress, lookup } from 'node:dns';
+import { connect as connectTcp, isIP, type LookupFunction, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
 import type { Clock } from '../clock.ts';
-import { GlasscastError } from '../errors.ts';
+import { GlasscastError, isGlasscastError } from '../errors.ts';
 import type { PublishUrl } from './publish-url.ts';
 
 export interface ConnectionOptions {
@@ -14,25 +15,36 @@ export interface ConnectionOptions {
   signal: AbortSignal;
   /** For DNS, TCP and TLS together. */
   timeoutMs: number;
+  /** Which IP addresses may be connected to; a name with any other is refused as a whole. Default: all. */
+  allowsAddress?: ((address: string) => boolean) | undefined;
   ca?: string | Buffer | undefined;
 }
 
 /**
  * A connected socket with Nagle off; with rtmps the certificate has been checked.
- * @throws GlasscastError INGEST_UNREACHABLE, INGEST_TLS_FAILED, INGEST_DROPPED, INGEST_SILENT; or the signal's reason.
+ * @throws GlasscastError INGEST_UNREACHABLE, INGEST_TLS_FAILED, INGEST_DROPPED, INGEST_SILENT, DESTINATION_FORBIDDEN; or the
+ * signal's reason.
  */
-export function openConnection({ url, clock, signal, timeoutMs, ca }: ConnectionOptions): Promise<Socket> {
+export function openConnection(options: ConnectionOptions): Promise<Socket> {
+  const { url, clock, signal, timeoutMs, allowsAddress, ca } = options;
   return new Promise((resolve, reject) => {
     if (signal.aborted) {
       reject(signal.reason);
       return;
     }
+    // A literal is not looked up.
+    if (allowsAddress && isIP(url.host) && !allowsAddress(url.host)) {
+      reject(new GlasscastError('DESTINATION_FORBIDDEN', { reason: NOT_PUBLIC }));
+      return;
+    }
     let isTcpConnected = false;
+    const { host, port } = url;
+    const target = allowsAddress ? { host, port, lookup: checkedLookup(allowsAddress) } : { host, port };
     // The name goes out as SNI and is what the certificate must be for; node:tls leaves SNI out for an IP literal.
     const socket = url.secure
       ? // Said although it is the default: the environment could tell Node not to check.
-        connectTls({ host: url.host, port: url.port, rejectUnauthorized: true, ...(ca === undefined ? {} : { ca }) })
-      : connectTcp({ host: url.host, port: url.port });
+        connectTls({ ...target, rejectUnauthorized: true, ...(ca === undefined ? {} : { ca }) })
+      : connectTcp(target);
     socket.setNoDelay(true);
     // Until the session listens too, and after giving up, an error has no one else; unheard it would end the process.
     socket.on('error', () => {});
@@ -65,9 +77,26 @@ export function openConnection({ url, clock, signal, timeoutMs, ca }: Connection
   });
 }
 
+const NOT_PUBLIC = 'it is not on the public internet';
+
+/** Looks at the very addresses that the connection then takes: an earlier look could have been told others. */
+function checkedLookup(allowsAddress: (address: string) => boolean): LookupFunction {
+  return (host, options, answer) => {
+    lookup(host, { ...options, all: true }, (error, found: LookupAddress[]) => {
+      const [first] = found ?? [];
+      if (error || !first) answer(error ?? new Error('no address'), '', 0);
+      else if (!found.every(({ address }) => allowsAddress(address))) {
+        answer(new GlasscastError('DESTINATION_FORBIDDEN', { reason: NOT_PUBLIC }), '', 0);
+      } else if (options.all) answer(null, found);
+      else answer(null, first.address, first.family);
+    });
+  };
+}
+
 const CERTIFICATE_CODES = /CERT|SELF_SIGNED|UNABLE_TO|^ERR_(TLS|SSL)|^EPROTO$/;
 
 function connectError(error: Error, url: PublishUrl, isTcpConnected: boolean): GlasscastError {
+  if (isGlasscastError(error)) return error;
   const errno = errnoOf(error);
   const details = { errno, url: url.printable };
   const reason = `${errno ?? error.message} at ${url.printable}`;

@@ -39,6 +39,8 @@ export interface RtmpPushOptions {
   connectTimeoutMs?: number;
   silenceTimeoutMs?: number;
   stallTimeoutMs?: number;
+  /** Which IP addresses may be connected to, looked at on every connection. Default: all. */
+  allowsAddress?: (address: string) => boolean;
   /** Trusted certificates (PEM) instead of the system's, for rtmps. */
   ca?: string | Buffer;
   /** Shared by many pushes of one process to read the kernel's table once; default: its own. */
@@ -145,7 +147,7 @@ export function createRtmpPush(options: RtmpPushOptions): RtmpPush {
   }
   /** One attempt, and all of the publication if it comes to one. Gives why it ended. */
   async function connectAndPublish(): Promise<GlasscastError> {
-    const { silenceTimeoutMs, stallTimeoutMs, ca } = options;
+    const { silenceTimeoutMs, stallTimeoutMs, allowsAddress, ca } = options;
     const isEager = schedule.isEager(clock.monotonicMs());
     let opened: Publication;
     try {
@@ -160,6 +162,7 @@ export function createRtmpPush(options: RtmpPushOptions): RtmpPush {
         connectTimeoutMs: isEager ? Math.min(connectTimeoutMs, EAGER_CONNECT_TIMEOUT_MS) : connectTimeoutMs,
         ...(silenceTimeoutMs === undefined ? {} : { silenceTimeoutMs }),
         ...(stallTimeoutMs === undefined ? {} : { stallTimeoutMs }),
+        ...(allowsAddress === undefined ? {} : { allowsAddress }),
         ...(ca === undefined ? {} : { ca }),
       });
     } catch (error) {

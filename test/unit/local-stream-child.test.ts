@@ -38,7 +38,7 @@ function world() {
     };
   };
   const child = createLocalStreamChild({
-    ...{ spawn, clock, log: silentLog(), dataDir: '/data', logLevel: 'warn' },
+    ...{ spawn, clock, log: silentLog(), dataDir: '/data', logLevel: 'warn', outputPrivateTargets: false },
     env: { PATH: '/bin', GLASSCAST_ADMIN_TOKEN: 'mine', GLASSCAST_LOCAL_STREAM_RTMP_PORT: '0' },
     node: { file: 'node', flags: ['--import', 'tsx'] },
     program: 'main.ts',
@@ -55,6 +55,7 @@ describe('the local Stream as a child', () => {
       PATH: '/bin',
       GLASSCAST_LOCAL_STREAM_DATA_DIR: '/data',
       GLASSCAST_LOCAL_STREAM_LOG_LEVEL: 'warn',
+      GLASSCAST_LOCAL_STREAM_OUTPUT_PRIVATE_TARGETS: 'false',
       GLASSCAST_LOCAL_STREAM_RTMP_PORT: '0',
     });
     runs[0]?.spec.onMessage?.({ type: 'something else' });

@@ -2,6 +2,7 @@ import { connect, createServer, type Socket } from 'node:net';
 import { pipeline } from 'node:stream';
 import { afterEach, describe, expect, it, onTestFinished, vi } from 'vitest';
 import { silentLog } from '../../shared/log.ts';
+import { isPublicAddress } from '../../shared/network-address.ts';
 import { type Publication, type PublishRtmpOptions, publishRtmp } from '../../shared/rtmp/client.ts';
 import type { FlvTag } from '../../shared/rtmp/flv.ts';
 import { parsePublishUrl } from '../../shared/rtmp/publish-url.ts';
@@ -309,6 +310,40 @@ describe('a publication that ends', () => {
     await closing;
     expect(await publication.closed).toBeUndefined();
     expect(clock.pending()).toEqual([]);
+  });
+});
+
+describe('addresses that are not allowed', () => {
+  const allowsAddress = isPublicAddress;
+  it.each(['127.0.0.1', 'localhost', '127.1', '0x7f.0.0.1', '2130706433', '017700000001', '[::ffff:127.0.0.1]'])(
+    'no byte goes to %s, whatever anybody was told about the name before',
+    async (host) => {
+      const sink = await sinkWith();
+      const [plain, secure] = await Promise.all(
+        ['rtmp', 'rtmps'].map((scheme) => publish(sink, { host, scheme, allowsAddress }).catch((error) => error)),
+      );
+      expect(plain).toMatchObject({ code: 'DESTINATION_FORBIDDEN' });
+      expect(secure).toMatchObject({ code: 'DESTINATION_FORBIDDEN' });
+      expect(String(plain)).not.toContain(KEY);
+      expect(sink.connections).toBe(0);
+    },
+  );
+  it('are not reached by a redirect either', async () => {
+    const inside = await sinkWith();
+    const sink = await sinkWith({ redirectTo: `rtmp://localhost:${inside.port}/live` });
+    const isFirst = (address: string) => address === '127.0.0.1' && inside.connections === 0 && sink.connections === 0;
+    const failed = publish(sink, { allowsAddress: isFirst });
+    await expect(failed).rejects.toMatchObject({ code: 'DESTINATION_FORBIDDEN' });
+    expect([sink.connections, inside.connections]).toEqual([1, 0]);
+  });
+  it('leave the others alone, by name and by number', async () => {
+    const sink = await sinkWith();
+    const asked: string[] = [];
+    const allows = (address: string) => asked.push(address) > 0;
+    await published(sink, { host: 'localhost', allowsAddress: allows });
+    await published(sink, { allowsAddress: allows });
+    expect(asked).toContain('127.0.0.1');
+    expect(sink.connections).toBe(2);
   });
 });
 
