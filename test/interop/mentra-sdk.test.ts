@@ -1,79 +1,65 @@
-/** The unmodified MentraOS SDK as the app, real glasses (the agent with a test pattern), the real relay and local Stream. */
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+/** Everything real: the MentraOS SDK as the apps, the agent with a test pattern as the glasses, relay and local Stream. */
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { createAgent } from '../../device/agent.ts';
 import { parseCaptureSource } from '../../device/capture-source.ts';
-import { type ChildSpawner, createChildSpawner } from '../../shared/child-process.ts';
 import { createSystemClock } from '../../shared/clock.ts';
 import { silentLog } from '../../shared/log.ts';
 import { createRedactor, Secret } from '../../shared/secrets.ts';
 import { ffmpegs, probe } from '../support/ffprobe.ts';
 import { descendantsOf, processesWith } from '../support/processes.ts';
-import { createRelayWorld, type RelayWorld } from '../support/relay-world.ts';
-import { createSdkApp, type SdkApp } from '../support/sdk-app-process.ts';
+import { type SdkLine, sdkLines } from '../support/sdk-app-process.ts';
+import { createSdkWorld, type SdkWorld } from '../support/sdk-world.ts';
 
-const USER = 'ada-lovelace@example.com';
 const VIDEO = { width: 640, height: 360, frameRate: 24, bitrate: 800_000 };
 
 /** Of this test's glasses, which live in this process. */
 const encoders = () => descendantsOf(process.pid).filter((pid) => processesWith('-f flv pipe:1').includes(pid));
 
-let world: RelayWorld;
-let children: ChildSpawner;
-let first: SdkApp;
-let second: SdkApp;
-
+let world: SdkWorld;
 beforeAll(async () => {
-  children = createChildSpawner({ clock: createSystemClock(), log: silentLog(), redactor: createRedactor() });
-  [first, second] = (await Promise.all(
-    ['com.example.first', 'com.example.second'].map((name) => createSdkApp(children.spawn, name)),
-  )) as [SdkApp, SdkApp];
+  world = await createSdkWorld();
 });
-afterAll(() => children.close());
-
-beforeEach(async () => {
-  world = await createRelayWorld();
-});
+afterAll(async () => expect(await world.close()).toEqual([]));
 afterEach(async () => {
-  expect(await world.close()).toEqual([]);
+  await expect.poll(() => world.relay.leftovers(), { timeout: 20_000 }).toEqual([]);
   expect(encoders()).toEqual([]);
 });
 
-/** Real glasses, and both apps started for their user. */
-async function everybody(ffmpegPath?: string) {
-  const { coreToken } = await world.rest<{ coreToken: string }>('POST', '/api/tokens', { email: USER });
+/** Real glasses of a new user, and two apps in session. */
+async function everybody(line: SdkLine, ffmpegPath: string | undefined) {
+  const user = world.newUser();
+  const { coreToken } = await world.relay.rest<{ coreToken: string }>('POST', '/api/tokens', { email: user });
   const agent = createAgent({
     clock: createSystemClock(),
     log: silentLog(),
     redactor: createRedactor(),
-    relayUrl: `${world.wsUrl}/glasses-ws`,
+    relayUrl: `${world.relay.wsUrl}/glasses-ws`,
     coreToken: new Secret(coreToken),
     source: parseCaptureSource('test-pattern'),
     ffmpegPath,
   });
   await agent.start();
-  for (const app of [first, second]) {
-    const { packageName, publicUrl, apiKey } = app;
-    await world.rest('PUT', `/api/apps/${packageName}`, { publicUrl, apiKey, appType: 'background' });
-    await world.rest('POST', `/api/apps/${packageName}/start`, { userId: USER });
-    await app.session();
-  }
-  await expect
-    .poll(
-      async () =>
-        (await world.rest<{ sessions: { connected: boolean }[] }>('GET', '/api/sessions')).sessions[0]?.connected,
-    )
-    .toBe(true);
-  return agent;
+  const [first, second] = await Promise.all([world.start(line, 'first', user), world.start(line, 'second', user)]);
+  await expect.poll(() => first.call<boolean>('device.state.connected.value')).toBe(true);
+  return { agent, first, second };
 }
 
-describe.each(ffmpegs())('@mentra/sdk 2.1.29, glasses with the $name', ({ file }) => {
+/** Every line with one ffmpeg, every ffmpeg with one line. */
+const pairs = [
+  ...ffmpegs().map(({ name, file }) => ({ line: sdkLines[0], name, file })),
+  ...ffmpegs()
+    .slice(0, 1)
+    .map(({ name, file }) => ({ line: sdkLines[1], name, file })),
+];
+
+describe.each(pairs)('@mentra/sdk $line, glasses with the $name', ({ line, file }) => {
   it('starts, plays, is joined, checked and stopped, and starts again', async () => {
-    const agent = await everybody(file);
+    const { agent, first, second } = await everybody(line, file);
     try {
       const stream = await first.startManagedStream({ video: VIDEO, audio: { bitrate: 96_000, sampleRate: 44_100 } });
       const [hls, dash] = await Promise.all([
-        probe(children.spawn, stream.hlsUrl),
-        probe(children.spawn, stream.dashUrl),
+        probe(world.children.spawn, stream.hlsUrl),
+        probe(world.children.spawn, stream.dashUrl),
       ]);
       for (const { streams } of [hls, dash]) {
         const video = streams.find(({ codec_type }) => codec_type === 'video');
@@ -97,31 +83,31 @@ describe.each(ffmpegs())('@mentra/sdk 2.1.29, glasses with the $name', ({ file }
       expect(agent.status().stream?.state).toBe('publishing');
       await second.stopManagedStream();
       await expect.poll(() => second.isManagedStreamActive()).toBe(false);
-      await expect.poll(() => world.leftovers(), { timeout: 20_000 }).toEqual([]);
+      await expect.poll(() => world.relay.leftovers(), { timeout: 20_000 }).toEqual([]);
       await expect.poll(() => encoders()).toEqual([]);
       expect(await first.checkExistingStream()).toMatchObject({ hasActiveStream: false });
 
       const again = await first.startManagedStream({ video: VIDEO });
       expect(again.streamId).not.toBe(stream.streamId);
-      expect((await probe(children.spawn, again.hlsUrl)).streams).toHaveLength(2);
+      expect((await probe(world.children.spawn, again.hlsUrl)).streams).toHaveLength(2);
       await first.stopManagedStream();
-      await expect.poll(() => world.leftovers(), { timeout: 20_000 }).toEqual([]);
+      await expect.poll(() => world.relay.leftovers(), { timeout: 20_000 }).toEqual([]);
     } finally {
       await agent.close();
     }
   });
 
   it('gives two apps that ask in the same millisecond one live input, and both go live (defect 1)', async () => {
-    const agent = await everybody(file);
+    const { agent, first, second } = await everybody(line, file);
     try {
       const [one, two] = await Promise.all([
         first.startManagedStream({ video: VIDEO }),
         second.startManagedStream({ video: VIDEO }),
       ]);
       expect(two.streamId).toBe(one.streamId);
-      expect(await world.providerCall('/live_inputs')).toHaveLength(1);
+      expect(await world.relay.providerCall('/live_inputs')).toHaveLength(1);
       await Promise.all([first.stopManagedStream(), second.stopManagedStream()]);
-      await expect.poll(() => world.leftovers(), { timeout: 20_000 }).toEqual([]);
+      await expect.poll(() => world.relay.leftovers(), { timeout: 20_000 }).toEqual([]);
     } finally {
       await agent.close();
     }

@@ -9,7 +9,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { WebSocket } from 'ws';
 import { createLocalStream, type LocalStreamAddress } from '../../cloud/local-stream/server.ts';
-import { createRelay, type RelayOptions } from '../../cloud/relay.ts';
+import { createRelay, type Relay, type RelayOptions } from '../../cloud/relay.ts';
 import { type Child, createChildSpawner } from '../../shared/child-process.ts';
 import { createSystemClock } from '../../shared/clock.ts';
 import { bundledFfmpeg } from '../../shared/ffmpeg-binary.ts';
@@ -106,7 +106,7 @@ export async function createRelayWorld(overrides: Partial<RelayOptions> = {}) {
   });
   const provider: LocalStreamAddress = await localStream.start();
   const adminToken = new Secret('an-admin-token-for-tests');
-  const relay = createRelay({
+  const relayOptions: RelayOptions = {
     ...{ clock, log, redactor, adminToken, dataDir: join(folder, 'relay') },
     provider: { kind: 'local', ...provider },
     appGraceMs: 300,
@@ -114,8 +114,9 @@ export async function createRelayWorld(overrides: Partial<RelayOptions> = {}) {
       throw error;
     },
     ...overrides,
-  });
-  const { url } = await relay.start();
+  };
+  let relay = createRelay(relayOptions);
+  const { url, port } = await relay.start();
   const wsUrl = url.replace('http', 'ws');
   const closers: (() => Promise<unknown> | unknown)[] = [];
 
@@ -145,7 +146,17 @@ export async function createRelayWorld(overrides: Partial<RelayOptions> = {}) {
   }
 
   return {
-    ...{ url, wsUrl, relay, rest, providerCall, leftovers, logLines, clock, folder, adminToken },
+    ...{ url, wsUrl, rest, providerCall, leftovers, logLines, clock, folder, adminToken },
+    get relay() {
+      return relay;
+    },
+    /** The relay ends, and another takes its port and its data. @param awayMs how long nobody listens. */
+    async restart(closing?: Parameters<Relay['close']>[0], awayMs = 0) {
+      await relay.close(closing);
+      await clock.sleep(awayMs);
+      relay = createRelay({ ...relayOptions, port });
+      await relay.start();
+    },
     /** Glasses of a user; they push a test picture when told to. */
     async glasses(email: string) {
       const { coreToken } = await rest<{ coreToken: string }>('POST', '/api/tokens', { email });
@@ -172,6 +183,16 @@ export async function createRelayWorld(overrides: Partial<RelayOptions> = {}) {
 }
 export type RelayWorld = Awaited<ReturnType<typeof createRelayWorld>>;
 
+/** How the scripted glasses behave; may be changed at any time. */
+export interface GlassesManners {
+  obeysStop: boolean;
+  acksKeepAlives: boolean;
+  /** Anything else is an `error` with these details. */
+  onStart: 'publish' | 'nothing' | (string & {});
+  /** Media flows once this has settled. */
+  camera: Promise<unknown>;
+}
+
 /** Glasses at any relay. */
 export async function createGlasses(url: string, coreToken: string, spawn: (spec: never) => Child) {
   const run = spawn as unknown as ReturnType<typeof createChildSpawner>['spawn'];
@@ -179,7 +200,12 @@ export async function createGlasses(url: string, coreToken: string, spawn: (spec
   let peer: Peer;
   let ffmpeg: Child | undefined;
   let running: string | undefined;
-  const state = { obeysStop: true, acksKeepAlives: true };
+  const state: GlassesManners = {
+    obeysStop: true,
+    acksKeepAlives: true,
+    onStart: 'publish',
+    camera: Promise.resolve(),
+  };
 
   async function connect(): Promise<void> {
     peer = await openPeer(url, { authorization: `Bearer ${coreToken}` });
@@ -203,9 +229,8 @@ export async function createGlasses(url: string, coreToken: string, spawn: (spec
   function obey(frame: Frame): void {
     if (frame.type === 'start_rtmp_stream') {
       running = frame.streamId as string;
-      status({ status: 'initializing', streamId: running });
-      ffmpeg = run({ name: 'ffmpeg', file: bundledFfmpeg() ?? 'ffmpeg', args: pushArgs(frame.rtmpUrl as string) });
-      status({ status: 'streaming', streamId: running, stats: { bitrate: 600_000, fps: 15, droppedFrames: 0 } });
+      if (state.onStart === 'publish') void publish(running, frame.rtmpUrl as string);
+      else if (state.onStart !== 'nothing') status({ status: 'error', streamId: running, errorDetails: state.onStart });
     } else if (frame.type === 'stop_rtmp_stream' && state.obeysStop) {
       // As the firmware does: no id, and `stopped` before `stopping`.
       void stopPush().then(() => {
@@ -215,6 +240,13 @@ export async function createGlasses(url: string, coreToken: string, spawn: (spec
     } else if (frame.type === 'keep_rtmp_stream_alive' && state.acksKeepAlives && frame.streamId === running) {
       peer.send({ type: 'keep_alive_ack', streamId: frame.streamId, ackId: frame.ackId });
     }
+  }
+  async function publish(streamId: string, rtmpUrl: string): Promise<void> {
+    status({ status: 'initializing', streamId });
+    await state.camera;
+    if (running !== streamId) return;
+    ffmpeg = run({ name: 'ffmpeg', file: bundledFfmpeg() ?? 'ffmpeg', args: pushArgs(rtmpUrl) });
+    status({ status: 'streaming', streamId, stats: { bitrate: 600_000, fps: 15, droppedFrames: 0 } });
   }
   async function stopPush(): Promise<void> {
     await ffmpeg?.stop();

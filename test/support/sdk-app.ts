@@ -1,51 +1,94 @@
 /**
- * The real `@mentra/sdk`, unmodified, as a process of its own (its `stop()` ends the process it runs in).
- * Parent → child: {id, call, options}. Child → parent: {ready}, {session}, {id, value | error}, {event}.
+ * The real MentraOS SDK, unmodified, as a process of its own (its `stop()` ends the process it runs in). One process
+ * serves many users. Arguments: SDK line, packageName, apiKey, port.
+ * Parent → child: {id, user, call, options}, or {user, onSession}. Child → parent: {ready}, {id, value | error}, and of a
+ * user {user, event, …}.
  */
-import { AppServer, type AppSession } from '@mentra/sdk';
+import { createServer } from 'node:http';
+import type { AppSession } from '@mentra/sdk';
+import type { OnSession, SdkLine } from './sdk-app-process.ts';
 
-const [packageName = '', apiKey = '', port = ''] = process.argv.slice(2);
+const [line = '', packageName = '', apiKey = '', port = ''] = process.argv.slice(2);
 const say = (message: object) => process.send?.(message);
+const { AppServer } = await sdkOf(line as SdkLine);
+
+/** As far as a test calls them, both lines have the same surface. */
+async function sdkOf(wanted: SdkLine): Promise<typeof import('@mentra/sdk')> {
+  if (wanted === '2.1.29') return import('@mentra/sdk');
+  // It imports hono's parts for Bun, which look at this as they load; nothing here uses them.
+  Object.assign(globalThis, { Bun: {} });
+  return (await import('mentra-sdk-3')) as unknown as typeof import('@mentra/sdk');
+}
 
 class App extends AppServer {
-  #session: AppSession | undefined;
+  readonly sessions = new Map<string, AppSession>();
+  readonly manners = new Map<string, OnSession>();
 
-  protected override async onSession(session: AppSession, sessionId: string, userId: string): Promise<void> {
-    this.#session = session;
-    session.camera.onManagedStreamStatus((status) => say({ event: 'managed-status', status }));
-    session.events.onError((error) => say({ event: 'error', message: error.message }));
-    say({ session: { sessionId, userId } });
-  }
-
-  protected override async onStop(_sessionId: string, _userId: string, reason: string): Promise<void> {
-    say({ event: 'stopped', reason });
-  }
-
-  async call(name: string, options: never): Promise<unknown> {
-    const camera = this.#session?.camera;
-    if (!camera) throw new Error('no session yet');
-    switch (name) {
-      case 'startManagedStream':
-        return camera.startManagedStream(options);
-      case 'stopManagedStream':
-        return camera.stopManagedStream();
-      case 'checkExistingStream':
-        return camera.checkExistingStream();
-      case 'isManagedStreamActive':
-        return camera.isManagedStreamActive();
-      default:
-        throw new Error(`no such call: ${name}`);
+  protected override async onSession(session: AppSession, sessionId: string, user: string): Promise<void> {
+    this.sessions.set(user, session);
+    session.camera.onManagedStreamStatus((status) => say({ user, event: 'managed-status', status }));
+    session.camera.onStreamStatus((status) => say({ user, event: 'stream-status', status }));
+    session.events.onError(({ message }) => say({ user, event: 'error', message }));
+    session.events.onConnected(() => say({ user, event: 'connected' }));
+    session.events.onDisconnected((info) =>
+      say({ user, event: 'disconnected', ...(typeof info === 'string' ? { reason: info } : info) }),
+    );
+    say({ user, event: 'session', sessionId });
+    const manner = this.manners.get(user);
+    if (manner === 'throw') throw new Error('onSession throws, as asked');
+    if (manner === 'await-stream') {
+      const stream = await session.camera.startManagedStream();
+      say({ user, event: 'stream', stream });
     }
+  }
+
+  protected override async onStop(sessionId: string, user: string, reason: string): Promise<void> {
+    say({ user, event: 'stopped', reason });
+    await super.onStop(sessionId, user, reason);
   }
 }
 
+/** @param path from the session, e.g. `camera.startManagedStream`. A property is read, a function called. */
+async function call(session: AppSession | undefined, path: string, args: unknown[]): Promise<unknown> {
+  if (!session) throw new Error('no session yet');
+  let owner: unknown;
+  let found: unknown = session;
+  for (const name of path.split('.')) {
+    owner = found;
+    found = (owner as Record<string, unknown>)[name];
+  }
+  return typeof found === 'function' ? await found.apply(owner, args) : found;
+}
+
 const app = new App({ packageName, apiKey, port: Number(port), publicDir: false });
-process.on('message', ({ id, call, options }: { id: number; call: string; options: never }) => {
-  app.call(call, options).then(
-    (value) => say({ id, value: value ?? null }),
-    (error: unknown) => say({ id, error: error instanceof Error ? error.message : String(error) }),
+
+type Order = { id: number; user: string; call: string; args: unknown[] } | { user: string; onSession: OnSession };
+process.on('message', (order: Order) => {
+  if ('onSession' in order) {
+    app.manners.set(order.user, order.onSession);
+    return;
+  }
+  call(app.sessions.get(order.user), order.call, order.args).then(
+    (value) => say({ id: order.id, value: value ?? null }),
+    (error: unknown) => say({ id: order.id, error: error instanceof Error ? error.message : String(error) }),
   );
 });
 process.on('disconnect', () => process.exit(0));
-await app.start();
+
+/** 3.x is a fetch function that its user puts behind a server; its `start()` only asks the npm registry for news. */
+function serve(fetchFunction: (request: Request) => Promise<Response>): Promise<void> {
+  const server = createServer(async (request, response) => {
+    const chunks: Buffer[] = [];
+    for await (const chunk of request) chunks.push(chunk as Buffer);
+    const { method = 'GET', url = '/' } = request;
+    const headers = { 'content-type': request.headers['content-type'] ?? 'text/plain' };
+    const body = chunks.length > 0 ? { body: Buffer.concat(chunks) } : {};
+    const answer = await fetchFunction(new Request(`http://127.0.0.1:${port}${url}`, { method, headers, ...body }));
+    response.writeHead(answer.status, Object.fromEntries(answer.headers)).end(await answer.text());
+  });
+  return new Promise((resolve) => server.listen(Number(port), '127.0.0.1', resolve));
+}
+
+if ('fetch' in app) await serve((app as unknown as { fetch: (request: Request) => Promise<Response> }).fetch);
+else await app.start();
 say({ ready: true });
