@@ -179,6 +179,8 @@ async function startRelay(
     tokens,
     ...guards,
     glassesSession: (userId) => sessions.open(userId),
+    glassesBack: (userId) => apps.glassesBack(userId),
+    catalog,
     apps,
     clock,
     log,

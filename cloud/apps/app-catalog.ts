@@ -4,7 +4,7 @@
  */
 import { z } from 'zod';
 import { GlasscastError } from '../../shared/errors.ts';
-import { hashApiKey } from '../access/credentials.ts';
+import { apiKeyMatches, hashApiKey } from '../access/credentials.ts';
 import type { RegisteredApp } from '../store/records.ts';
 import type { Store } from '../store/store.ts';
 
@@ -76,6 +76,8 @@ export interface AppCatalog {
   list(): Promise<RegisteredApp[]>;
   /** PACKAGE_NOT_FOUND otherwise. */
   get(name: string): Promise<RegisteredApp>;
+  /** Errors: PACKAGE_NOT_FOUND, INVALID_API_KEY. */
+  verify(name: string, apiKey: string): Promise<void>;
   /** MALFORMED_MESSAGE names the bad field. */
   put(name: string, registration: unknown): Promise<RegisteredApp>;
   delete(name: string): Promise<void>;
@@ -111,12 +113,17 @@ export function createAppCatalog({ store, onChange }: AppCatalogOptions): AppCat
     return isGone;
   }
 
+  async function get(name: string): Promise<RegisteredApp> {
+    const app = await store.apps.get(name);
+    if (!app) throw new GlasscastError('PACKAGE_NOT_FOUND', { details: { packageName: name } });
+    return app;
+  }
+
   return {
     list: () => store.apps.all(),
-    async get(name) {
-      const app = await store.apps.get(name);
-      if (!app) throw new GlasscastError('PACKAGE_NOT_FOUND', { details: { packageName: name } });
-      return app;
+    get,
+    async verify(name, apiKey) {
+      if (!apiKeyMatches(apiKey, (await get(name)).hashedApiKey)) throw new GlasscastError('INVALID_API_KEY');
     },
     async put(name, registration) {
       const known = packageName.safeParse(name);

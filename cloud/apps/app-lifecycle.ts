@@ -7,7 +7,6 @@ import { asGlasscastError, GlasscastError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import type { ToApp } from '../../shared/protocol/app-messages.ts';
 import type { AppStateChange, ToGlasses } from '../../shared/protocol/glasses-messages.ts';
-import { apiKeyMatches } from '../access/credentials.ts';
 import { closeCodes, type Socket } from '../http/socket.ts';
 import type { AppSessionRecord, RegisteredApp } from '../store/records.ts';
 import type { Collection } from '../store/store.ts';
@@ -62,7 +61,7 @@ export interface AppLifecycle {
 }
 
 export interface AppLifecycleOptions {
-  catalog: Pick<AppCatalog, 'get' | 'list'>;
+  catalog: Pick<AppCatalog, 'get' | 'list' | 'verify'>;
   records: Collection<AppSessionRecord>;
   webhook: AppWebhook;
   streams: AppStreams & { drop(userId: string, viewerId: string): void };
@@ -129,8 +128,7 @@ class Lifecycle implements AppLifecycle {
 
   async admit(claim: AppClaim, socket: Socket<ToApp>): Promise<AppSession> {
     const { sessionId = '', packageName, apiKey, userId, isReturn = false } = claim;
-    const app = await this.#options.catalog.get(packageName);
-    if (!apiKeyMatches(apiKey, app.hashedApiKey)) throw new GlasscastError('INVALID_API_KEY');
+    await this.#options.catalog.verify(packageName, apiKey);
     if (this.#closing.signal.aborted) throw new GlasscastError('SHUTTING_DOWN');
     const running = this.#roster.get(sessionId);
     const dormant = this.#dormant.get(sessionId);

@@ -1,37 +1,22 @@
 /**
- * The door for WebSockets: who may come in by which path. Glasses show a token before the upgrade, apps name themselves
- * in their first frame. Owns the sockets that are not yet anybody's; hands the others on.
+ * The door for WebSockets: who may come in by which path. Glasses show a token before the upgrade; apps have a handshake
+ * of their own. Refusals are HTTP with JSON, before the upgrade.
  */
 import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { type WebSocket, WebSocketServer } from 'ws';
-import type { Clock } from '../../shared/clock.ts';
-import { asGlasscastError, type ErrorCode, GlasscastError } from '../../shared/errors.ts';
-import type { Log } from '../../shared/log.ts';
-import type { FromApp, ToApp } from '../../shared/protocol/app-messages.ts';
-import {
-  decodeFromApp,
-  decodeFromGlasses,
-  encodeToApp,
-  encodeToGlasses,
-  MAX_FRAME_BYTES,
-} from '../../shared/protocol/dialects.ts';
+import { asGlasscastError, GlasscastError } from '../../shared/errors.ts';
+import { decodeFromGlasses, encodeToGlasses, MAX_FRAME_BYTES } from '../../shared/protocol/dialects.ts';
 import type { FromGlasses, ToGlasses } from '../../shared/protocol/glasses-messages.ts';
-import type { Callers } from '../access/callers.ts';
 import type { CoreTokens, TokenHolder } from '../access/core-tokens.ts';
 import { bearerToken } from '../access/credentials.ts';
 import type { Door } from '../access/door.ts';
-import type { FailedAttempts } from '../access/failed-attempts.ts';
-import type { AppClaim } from '../apps/app-lifecycle.ts';
-import type { AppSession } from '../apps/app-session.ts';
-import { wordsOf } from '../streams/stream-words.ts';
+import { type AppHandshakeOptions, checkAppHeaders, connectionErrorCode, welcomeApp } from './app-handshake.ts';
 import type { BrowserGuard } from './browser-guard.ts';
-import { appSocketLimits, closeCodes, createSocket, type Socket, type SocketLimits } from './socket.ts';
+import { closeCodes, createSocket, type Socket } from './socket.ts';
 
-export interface UpgradesOptions {
+export interface UpgradesOptions extends AppHandshakeOptions {
   tokens: Pick<CoreTokens, 'verify' | 'watch'>;
-  attempts: FailedAttempts;
-  callers: Pick<Callers, 'addressOf'>;
   door: Pick<Door, 'handshake'>;
   browserGuard: Pick<BrowserGuard, 'checkOrigin'>;
   /** The session of a user, opened now when there is none. */
@@ -40,15 +25,8 @@ export interface UpgradesOptions {
     detach(socket: Socket<ToGlasses>): void;
     receive(message: FromGlasses): void;
   };
-  apps: {
-    admit(claim: AppClaim, socket: Socket<ToApp>): Promise<AppSession>;
-    lost(session: AppSession, socket: Socket<ToApp>, code: number): void;
-  };
-  clock: Clock;
-  log: Log;
-  limits?: Partial<SocketLimits>;
-  /** For the first frame of an app. Default 5000. */
-  initTimeoutMs?: number;
+  /** The glasses of a user have connected. */
+  glassesBack: (userId: string) => void;
 }
 
 export interface Upgrades {
@@ -60,10 +38,7 @@ export interface Upgrades {
   close(): Promise<void>;
 }
 
-type ToAppErrorCode = Extract<ToApp, { type: 'tpa_connection_error' }>['code'];
-
-/** Frames an app may send before it is let in. */
-const MAX_EARLY_FRAMES = 50;
+const APP_PATH = '/app-ws';
 
 export function createUpgrades(options: UpgradesOptions): Upgrades {
   const server = new WebSocketServer({ noServer: true, maxPayload: MAX_FRAME_BYTES, perMessageDeflate: false });
@@ -89,9 +64,11 @@ export function createUpgrades(options: UpgradesOptions): Upgrades {
         upgraded((ws) => welcomeGlasses(ws, holder, options));
         return;
       }
-      case '/app-ws':
-        upgraded((ws) => welcomeApp(ws, request, options, admitted));
+      case APP_PATH: {
+        const identity = await checkAppHeaders(request, options);
+        upgraded((ws) => welcomeApp(ws, { request, identity, admitted }, options));
         return;
+      }
       default:
         throw new GlasscastError('ROUTE_NOT_FOUND');
     }
@@ -101,7 +78,7 @@ export function createUpgrades(options: UpgradesOptions): Upgrades {
     accept(request, raw, head) {
       // Without a listener a reset during the check of the token would end the process.
       raw.on('error', () => {});
-      accept(request, raw, head).catch((thrown: unknown) => refuse(raw, asGlasscastError(thrown), options));
+      accept(request, raw, head).catch((thrown: unknown) => refuse(request, raw, asGlasscastError(thrown), options));
     },
     shut() {
       isShut = true;
@@ -139,96 +116,28 @@ function welcomeGlasses(ws: WebSocket, holder: TokenHolder, options: UpgradesOpt
   });
   const unwatch = options.tokens.watch(holder, () => socket.close(closeCodes.policy, 'Core token revoked or expired'));
   session.attach(socket);
-}
-
-/** An app's socket: anonymous until its first frame has been checked, then one app of one user for good. */
-function welcomeApp(ws: WebSocket, request: IncomingMessage, options: UpgradesOptions, admitted: () => void): void {
-  const { apps, attempts, callers, clock, log, initTimeoutMs = 5_000 } = options;
-  const early: FromApp[] = [];
-  const address = callers.addressOf(request);
-  let session: AppSession | undefined;
-  let isClaimed = false;
-  const patience = clock.after('app-init', initTimeoutMs, () => socket.close(closeCodes.policy, 'No init in time'));
-
-  async function admit(claim: AppClaim): Promise<void> {
-    try {
-      session = await attempts.guard(address, () => apps.admit(claim, socket));
-      admitted();
-      // Its end came while the claim was being checked, and found no session yet.
-      if (!socket.isOpen) apps.lost(session, socket, 1006);
-      for (const message of early.splice(0)) session.receive(message);
-    } catch (thrown) {
-      const { code, message } = asGlasscastError(thrown);
-      log.info({ appId: claim.packageName, code }, 'app-refused');
-      socket.send({ type: 'tpa_connection_error', code: connectionErrorCode(code), message });
-      socket.close(closeCodes.policy, message);
-    }
-  }
-  function receive(message: FromApp): void {
-    if (session) {
-      session.receive(message);
-    } else if (isClaimed) {
-      if (early.length < MAX_EARLY_FRAMES) early.push(message);
-    } else if (message.type === 'tpa_connection_init') {
-      isClaimed = true;
-      patience.cancel();
-      const { sessionId = headerText(request, 'x-session-id'), packageName, apiKey } = message;
-      void admit({ sessionId, packageName, apiKey });
-    } else if (message.type !== 'ping' && message.type !== 'pong') {
-      throw new GlasscastError('MALFORMED_MESSAGE', { reason: 'the first message has to be tpa_connection_init' });
-    }
-  }
-
-  const socket: Socket<ToApp> = createSocket<FromApp, ToApp>({
-    ws,
-    decode: decodeFromApp,
-    encode: encodeToApp,
-    complaint: (error) => appComplaint(error, session !== undefined),
-    clock,
-    log,
-    limits: { ...appSocketLimits, ...options.limits },
-    onMessage: receive,
-    onClose(code) {
-      patience.cancel();
-      if (session) apps.lost(session, socket, code);
-    },
-  });
-}
-
-/** Once it is in, an app hears of a bad stream request as of any failed stream: its promise settles. */
-function appComplaint(error: GlasscastError, isIn: boolean): ToApp {
-  if (!isIn) return { type: 'tpa_connection_error', code: connectionErrorCode(error.code), message: error.message };
-  if (error.details.type === 'managed_stream_request') return wordsOf.managed.failed(error);
-  if (/^(rtmp_)?stream_request$/.test(String(error.details.type))) return wordsOf.unmanaged.failed(error);
-  return { type: 'message_error', code: error.code, message: error.message };
-}
-
-function connectionErrorCode(code: ErrorCode): ToAppErrorCode {
-  switch (code) {
-    case 'PACKAGE_NOT_FOUND':
-    case 'INVALID_API_KEY':
-    case 'SESSION_NOT_FOUND':
-    case 'APP_NOT_STARTED':
-    case 'MALFORMED_MESSAGE':
-    case 'PERMISSION_DENIED':
-      return code;
-    default:
-      return 'INTERNAL_ERROR';
-  }
-}
-
-function headerText(request: IncomingMessage, name: string): string | undefined {
-  const value = request.headers[name];
-  return typeof value === 'string' ? value : undefined;
+  // After the acknowledgement, which waits for no app.
+  options.glassesBack(holder.userId);
 }
 
 /** An answer before the upgrade: plain HTTP with JSON. */
-function refuse(raw: Duplex, error: GlasscastError, { clock, log }: UpgradesOptions): void {
+function refuse(
+  request: IncomingMessage,
+  raw: Duplex,
+  error: GlasscastError,
+  { clock, log }: Pick<UpgradesOptions, 'clock' | 'log'>,
+): void {
   log.info({ code: error.code }, 'upgrade-refused');
-  const timestamp = new Date(clock.now()).toISOString();
-  const body = JSON.stringify({ type: 'connection_error', code: error.code, message: error.message, timestamp });
+  const { message } = error;
+  const isApp = request.url?.split('?')[0] === APP_PATH;
+  const words = isApp
+    ? { type: 'tpa_connection_error', code: connectionErrorCode(error.code), message }
+    : { type: 'connection_error', code: error.code, message };
+  const body = JSON.stringify({ ...words, timestamp: new Date(clock.now()).toISOString() });
+  // To somebody without the right key an app that does not exist is as good as one that does.
+  const status = error.code === 'PACKAGE_NOT_FOUND' ? 401 : error.http;
   raw.end(
-    `HTTP/1.1 ${error.http} Refused\r\ncontent-type: application/json\r\n` +
+    `HTTP/1.1 ${status} Refused\r\ncontent-type: application/json\r\n` +
       `content-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
     () => raw.destroy(),
   );

@@ -65,7 +65,6 @@ export async function lifecycleWorld({ store = createSqliteStore({ file: ':memor
           starts.push({ body, answer });
           signal.addEventListener('abort', () => answer({ kind: 'unclear', reason: 'aborted' }));
         }),
-      photoFailed: async () => ({ kind: 'accepted' }),
       async stop(_url, body) {
         stops.push(body);
         await state.stopAnswer;
