@@ -57,6 +57,23 @@ export async function probe(spawn: SpawnChild, source: string, { countFrames = f
   return { streams, durationS: Number(format?.duration ?? 0), complaints: complaints.join('\n') };
 }
 
+/** Presentation times of every picture behind an address, in seconds, ascending. */
+export async function pictureTimes(spawn: SpawnChild, source: string): Promise<number[]> {
+  const times: number[] = [];
+  const child = spawn({
+    name: 'ffprobe',
+    file: ffprobeFile(),
+    args: [
+      ...['-v', 'error', '-of', 'csv=p=0', '-select_streams', 'v', '-show_entries', 'packet=pts_time'],
+      ...['-protocol_whitelist', 'file,http,tcp', source],
+    ],
+    stdout: 'lines',
+    onStdoutLine: (line) => void times.push(Number.parseFloat(line)),
+  });
+  await child.exited;
+  return times.filter(Number.isFinite).sort((a, b) => a - b);
+}
+
 /** npm does not run the package's install script here, which would make the file executable. */
 function ffprobeFile(): string {
   const { path } = createRequire(import.meta.url)('@ffprobe-installer/ffprobe') as { path: string };
