@@ -24,6 +24,7 @@ import { createEventFeed, type EventFeed, type SessionView } from './http/event-
 import { createHttp, type Routes } from './http/http.ts';
 import { type OperatorRoutesOptions, operatorRoutes } from './http/operator-routes.ts';
 import { outputRoutes } from './http/output-routes.ts';
+import { phoneRoutes } from './http/phone-routes.ts';
 import { publicRoutes } from './http/public-routes.ts';
 import type { SocketLimits } from './http/socket.ts';
 import { createUpgrades } from './http/upgrades.ts';
@@ -186,6 +187,7 @@ async function startRelay(
     log,
     ...(options.socketLimits ? { limits: options.socketLimits } : {}),
   });
+  const areConnected = (userId: string) => sessions.get(userId)?.isConnected() ?? false;
   const health = () => ({
     provider: providerHealth.state(),
     sessions: sessions.all().length,
@@ -196,6 +198,7 @@ async function startRelay(
     publicRoutes: [
       publicRoutes({ catalog, health }),
       enrolRoute({ enrolments, attempts: guards.attempts }),
+      phoneRoutes({ tokens, adminToken, apps, ...guards, areConnected }),
       outputRoutes({ catalog, streams, clock, log, attempts: guards.attempts }),
       webhookRoutes({ webhooks, attempts: guards.attempts }),
       ...(options.pages ? [options.pages] : []),
@@ -203,7 +206,7 @@ async function startRelay(
     operatorRoutes: [
       accessRoutes({ tokens, enrolments }),
       operatorRoutes({
-        ...{ catalog, apps, events, clock },
+        ...{ catalog, events, clock },
         operatorStream: operatorStream(sessions, streams),
         sessions: () => sessions.all().map(({ userId }) => sessionView(userId, sessions, apps)),
         streams: () => streams.snapshots(),

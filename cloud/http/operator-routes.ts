@@ -17,7 +17,6 @@ import { checkedBody, type Routes } from './http.ts';
 
 export interface OperatorRoutesOptions {
   catalog: AppCatalog;
-  apps: { start(userId: string, packageName: string): Promise<void>; stop(userId: string, packageName: string): void };
   /** The operator's own stream, as the built-in app. */
   operatorStream: {
     start(userId: string, request: StreamRequest): StreamSnapshot;
@@ -30,7 +29,6 @@ export interface OperatorRoutesOptions {
 }
 
 const email = z.string().trim().toLowerCase().min(1).max(320);
-const userRequest = z.strictObject({ userId: email });
 const streamRequest = z.strictObject({ video: videoSettings.optional(), audio: audioSettings.optional() }).default({});
 
 /** A reader of events that falls this far behind is cut; it comes back and asks for the whole. */
@@ -45,7 +43,7 @@ export function operatorRoutes(options: OperatorRoutesOptions): Routes {
   };
 }
 
-function addAppRoutes(server: FastifyInstance, { apps, catalog }: OperatorRoutesOptions): void {
+function addAppRoutes(server: FastifyInstance, { catalog }: OperatorRoutesOptions): void {
   type Named = { Params: { packageName: string } };
   server.get('/api/apps', async () => ({ apps: (await catalog.list()).map(printable) }));
   server.get<Named>('/api/apps/:packageName', async ({ params }) => printable(await catalog.get(params.packageName)));
@@ -55,16 +53,6 @@ function addAppRoutes(server: FastifyInstance, { apps, catalog }: OperatorRoutes
   server.delete<Named>('/api/apps/:packageName', async ({ params }, reply) => {
     await catalog.delete(params.packageName);
     return reply.code(204).send();
-  });
-  server.post<Named>('/api/apps/:packageName/start', async ({ params, body }) => {
-    const { userId } = checkedBody(userRequest, body);
-    await apps.start(userId, params.packageName);
-    return { status: 'started', userId, packageName: params.packageName };
-  });
-  server.post<Named>('/api/apps/:packageName/stop', async ({ params, body }) => {
-    const { userId } = checkedBody(userRequest, body);
-    apps.stop(userId, params.packageName);
-    return { status: 'stopped', userId, packageName: params.packageName };
   });
 }
 
