@@ -58,6 +58,8 @@ interface Tracked {
   entry: LedgerEntry;
   /** The create call is under way: its outcome decides what there is to delete. */
   creating: boolean;
+  /** An earlier process may have made it. */
+  mayExist: boolean;
   attempt: number;
   running: Promise<void> | undefined;
   timer: Timer | undefined;
@@ -100,14 +102,15 @@ class Ledger implements Cleanup {
 
   async intend(streamId: string): Promise<void> {
     const { clock, keepRecordings, store } = this.#options;
-    const known = this.#tracked.get(streamId)?.entry;
+    const known = this.#tracked.get(streamId);
     // A stream that goes on over a restart may be created once more: by its key it is the same input.
-    const entry = known ?? { streamId, doomed: false, keepRecordings, createdAtMs: clock.now() };
-    this.#tracked.set(streamId, newTracked(entry, true));
+    const entry = { streamId, doomed: false, keepRecordings, ...known?.entry, createdAtMs: clock.now() };
+    this.#tracked.set(streamId, { ...newTracked(entry, true), mayExist: known !== undefined });
     try {
       await store.ledger.put(entry);
     } catch (error) {
-      this.#tracked.delete(streamId);
+      if (known) this.#tracked.set(streamId, known);
+      else this.#tracked.delete(streamId);
       throw error;
     }
   }
@@ -115,13 +118,15 @@ class Ledger implements Cleanup {
   async created(streamId: string, liveInputUid: string | undefined): Promise<void> {
     const tracked = this.#tracked.get(streamId);
     if (!tracked) return;
-    tracked.entry = { ...tracked.entry, liveInputUid };
+    tracked.entry = { ...tracked.entry, liveInputUid: liveInputUid ?? tracked.entry.liveInputUid };
     await this.#write(tracked);
     tracked.creating = false;
     if (tracked.entry.doomed) this.#attempt(streamId);
   }
 
   async refused(streamId: string): Promise<void> {
+    // A refusal now takes nothing back of what an earlier process may have made.
+    if (this.#tracked.get(streamId)?.mayExist) return this.created(streamId, undefined);
     this.#tracked.delete(streamId);
     // Left in the ledger, it is looked for once more by the next process and not found.
     await this.#options.store.ledger.delete(streamId).catch((error) => this.#unwritten(streamId, error));
@@ -285,5 +290,5 @@ class Ledger implements Cleanup {
 }
 
 function newTracked(entry: LedgerEntry, creating: boolean): Tracked {
-  return { entry, creating, attempt: 0, running: undefined, timer: undefined, again: false };
+  return { entry, creating, mayExist: false, attempt: 0, running: undefined, timer: undefined, again: false };
 }

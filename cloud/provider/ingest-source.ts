@@ -60,9 +60,16 @@ export function createIngestSource(options: IngestSourceOptions): IngestSource {
       return { ...point, publishUrl: secret };
     },
     async provision(streamId): Promise<IngestPoint> {
-      await options.admit();
-      await cleanup.intend(streamId);
       provisioning.add(streamId);
+      try {
+        await options.admit();
+        // Discarded meanwhile: the ledger knows nothing of it, and nothing is made that it would have to know.
+        if (!provisioning.has(streamId)) throw new GlasscastError('STREAM_NOT_FOUND');
+        await cleanup.intend(streamId);
+      } catch (error) {
+        provisioning.delete(streamId);
+        throw error;
+      }
       try {
         const input = await inputs.create({
           streamId,

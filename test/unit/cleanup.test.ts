@@ -68,6 +68,21 @@ describe('deletion', () => {
     expect([await store.ledger.all(), cleanup.pending(), clock.pending()]).toEqual([[], [], []]);
   });
 
+  it('does not believe a refusal when an earlier process may have made the input', async () => {
+    const { cleanup, store, make, done, provider } = world();
+    await cleanup.intend('m1');
+    await cleanup.close(0);
+    const next = make();
+    await next.start(new Set(['m1']));
+    await next.intend('m1');
+    provider.inputs = [{ uid: 'uid-of-m1', streamId: 'm1', createdAtMs: undefined }];
+    await next.refused('m1');
+    next.discard('m1');
+    await settle();
+    expect([done.at(-1), await store.ledger.all()]).toEqual(['delete uid-of-m1', []]);
+    await next.close(0);
+  });
+
   it('keeps recordings when it is to', async () => {
     const { cleanup, done } = world({ keepRecordings: true });
     await cleanup.intend('m1');

@@ -16,7 +16,7 @@ const input: LiveInput = {
   ingestStateSinceMs: undefined,
 };
 
-function world(create: () => Promise<LiveInput>) {
+function world(create: () => Promise<LiveInput>, admit: () => Promise<void> | void = () => {}) {
   const did: string[] = [];
   const redactor = createRedactor();
   const source = createIngestSource({
@@ -27,7 +27,7 @@ function world(create: () => Promise<LiveInput>) {
       refused: async (id) => void did.push(`refused ${id}`),
       discard: (id) => void did.push(`discard ${id}`),
     },
-    admit() {},
+    admit,
     redactor,
     keyFrameIntervalMs: 1000,
     holdSeconds: 120,
@@ -43,6 +43,31 @@ describe('the source of ingests', () => {
     expect([did, redactor.redact(`key ${KEY}`)]).toEqual([['intend m1', 'created m1 uid-1'], 'key ***']);
     source.discard('m1');
     expect([did.at(-1), redactor.redact(KEY)]).toEqual(['discard m1', KEY]);
+  });
+
+  it('makes nothing for a stream that ended while the provider was asked for room', async () => {
+    let admitIt = () => {};
+    const { did, source } = world(
+      async () => input,
+      () =>
+        new Promise<void>((resolve) => {
+          admitIt = resolve;
+        }),
+    );
+    const making = source.provision('m1');
+    source.discard('m1');
+    admitIt();
+    await expect(making).rejects.toMatchObject({ code: 'STREAM_NOT_FOUND' });
+    expect(did).toEqual(['discard m1']);
+  });
+
+  it('takes up an ingest that is there, and masks its key', () => {
+    const { redactor, source } = world(async () => input);
+    const saved = { publishUrl: `rtmp://h/live/${KEY}`, liveInputUid: 'uid-1', keyFrameIntervalMs: 2000 };
+    expect(source.adopt('m1', saved)).toMatchObject({ liveInputUid: 'uid-1', keyFrameIntervalMs: 2000 });
+    expect(redactor.redact(KEY)).toBe('***');
+    source.discard('m1');
+    expect(redactor.redact(KEY)).toBe(KEY);
   });
 
   it('lets go of what was discarded while it was being made', async () => {
