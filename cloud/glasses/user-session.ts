@@ -39,6 +39,7 @@ export interface UserSession extends GlassesLink {
   readonly userId: string;
   /** Glasses have been here since the session began: they may come back. */
   isKnown(): boolean;
+  knowsDialect(): boolean;
   /** A new socket replaces the old one, which is closed. */
   attach(socket: Socket<ToGlasses>): void;
   /** Ignored unless it is the present socket. */
@@ -81,6 +82,7 @@ class Session implements UserSession {
   #socket: Socket<ToGlasses> | undefined;
   #grace: Timer | undefined;
   #known: DeviceFacts = {};
+  #toldState = '';
   readonly #locationTiers = new Map<string, string>();
   /** What this socket has been told. */
   #locationTier: string | undefined;
@@ -124,7 +126,7 @@ class Session implements UserSession {
     this.#options.log.info({ userId: this.userId, replaced: old !== undefined }, 'glasses-connected');
     this.#locationTier = undefined;
     this.#sendLocationTier();
-    this.#options.onDeviceState(this.deviceState());
+    this.#tellState();
     this.#options.streams.glassesBack(this.userId);
   }
 
@@ -133,7 +135,7 @@ class Session implements UserSession {
     if (this.#socket !== socket) return;
     this.#socket = undefined;
     this.#options.log.info({ userId: this.userId }, 'glasses-disconnected');
-    this.#options.onDeviceState(this.deviceState());
+    this.#tellState();
     this.#options.streams.glassesGone(this.userId);
     this.#armGrace();
   }
@@ -152,7 +154,7 @@ class Session implements UserSession {
         return;
       case 'glasses_connection_state':
         // Apps hear of it with the state as a whole.
-        this.#isUnpaired = message.status === 'DISCONNECTED';
+        this.#isUnpaired = message.status !== 'CONNECTED';
         this.#learn(message);
         return;
       case 'glasses_battery_update':
@@ -209,10 +211,17 @@ class Session implements UserSession {
   }
 
   #learn(message: FromGlasses): void {
-    const before = JSON.stringify(this.deviceState());
     this.#known = withFacts(this.#known, factsOf(message));
+    this.#tellState();
+  }
+
+  #tellState(): void {
+    const state = this.deviceState();
     // Phones repeat themselves every few seconds.
-    if (JSON.stringify(this.deviceState()) !== before) this.#options.onDeviceState(this.deviceState());
+    const text = JSON.stringify(state);
+    if (text === this.#toldState) return;
+    this.#toldState = text;
+    this.#options.onDeviceState(state);
   }
 
   #tell(wireType: string, data: Record<string, unknown>): void {

@@ -168,7 +168,8 @@ export const connectionInit = z.object({ type: z.literal('connection_init') });
 /** Loose, here and below: apps that subscribe get the whole message. */
 export const glassesConnectionState = z.looseObject({
   type: z.literal('glasses_connection_state'),
-  status: z.enum(['CONNECTED', 'DISCONNECTED']),
+  /** CONNECTED, or a word for any other state. */
+  status: z.string().max(50),
   modelName: z.string().max(200).optional(),
   wifi: z
     .looseObject({

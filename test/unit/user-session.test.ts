@@ -1,15 +1,17 @@
 import { describe, expect, it } from 'vitest';
 import { createUserSession } from '../../cloud/glasses/user-session.ts';
 import { silentLog } from '../../shared/log.ts';
+import { type Dialect, decodeFromGlasses } from '../../shared/protocol/dialects.ts';
 import type { ToGlasses } from '../../shared/protocol/glasses-messages.ts';
 import { createTestClock } from '../support/test-clock.ts';
 
-function world() {
-  const clock = createTestClock();
+function world({ clock = createTestClock(), areExpected = false } = {}) {
   const heard: string[] = [];
   const states: unknown[] = [];
+  const news: unknown[] = [];
   const session = createUserSession({
     userId: 'u',
+    areExpected,
     clock,
     log: silentLog(),
     streams: {
@@ -20,15 +22,21 @@ function world() {
       endUser: () => void heard.push('end user'),
     },
     onDeviceState: (state) => void states.push(state),
+    onNews: (told) => void news.push(told),
     onApp: (verb, packageName) => void heard.push(`${verb} ${packageName}`),
     onEnded: () => void heard.push('ended'),
   });
   const socket = () => {
     const fake = {
       sent: [] as ToGlasses[],
+      dialects: [] as (Dialect | undefined)[],
       isOpen: true,
+      dialect: undefined as Dialect | undefined,
       closed: undefined as number | undefined,
-      send: (message: ToGlasses) => fake.sent.push(message) > 0,
+      send(message: ToGlasses, _importance?: unknown, dialect?: Dialect) {
+        fake.dialects.push(dialect);
+        return fake.sent.push(message) > 0;
+      },
       close(code: number) {
         fake.isOpen = false;
         fake.closed = code;
@@ -36,11 +44,11 @@ function world() {
     };
     return fake;
   };
-  return { clock, heard, states, session, socket };
+  return { clock, heard, states, news, session, socket };
 }
 
 describe('a user session', () => {
-  it('acknowledges before anything else [46]', () => {
+  it('acknowledges before anything else (defect 46)', () => {
     const { session, socket, heard } = world();
     const glasses = socket();
     session.attach(glasses);
@@ -49,7 +57,7 @@ describe('a user session', () => {
     expect(glasses.sent.length).toBe(2);
   });
 
-  it('takes the newer socket, closes the older, and does not mind its close [47]', async () => {
+  it('takes the newer socket, closes the older, and does not mind its close (defect 47)', async () => {
     const { session, socket, heard, clock } = world();
     const [older, newer] = [socket(), socket()];
     session.attach(older);
@@ -77,7 +85,7 @@ describe('a user session', () => {
     expect(clock.pending()).toEqual([]);
   });
 
-  it('ends when no glasses ever come, and leaves no timer [16]', async () => {
+  it('ends when no glasses ever come, and leaves no timer (defect 16)', async () => {
     const { heard, clock, session } = world();
     expect(session.isKnown()).toBe(false);
     await clock.advance(60_000);
@@ -109,11 +117,104 @@ describe('a user session', () => {
     session.receive({ type: 'stream_status', status: 'streaming', streamId: 'm' });
     session.receive({ type: 'keep_alive_ack', streamId: 'm', ackId: 'a' });
     session.receive({ type: 'start_app', packageName: 'com.a' });
-    session.receive({ type: 'unknown', wireType: 'VAD' });
     session.receive({ type: 'ping' });
     expect(heard).toEqual(['back', 'status streaming', 'ack a', 'start com.a']);
     expect(glasses.sent.at(-1)).toEqual({ type: 'pong' });
     session.detach(glasses);
     expect(heard.at(-1)).toBe('gone');
+  });
+
+  it('tells apps the whole of what happens, by one name for each thing (defect 49)', () => {
+    const { session, socket, news } = world();
+    session.attach(socket());
+    const say = (frame: object) => session.receive(decodeFromGlasses(JSON.stringify(frame)).message);
+    say({ type: 'button_press', buttonId: 'main', pressType: 'long', timestamp: 1_795_356_549_903 });
+    say({ type: 'vad', status: true });
+    say({ type: 'VAD', status: 'false' });
+    say({ type: 'glasses_battery_update', level: 12, charging: false, timeRemaining: 30 });
+    say({ type: 'something_new', of: { any: ['shape', null] } });
+    const status = { connected_glasses: { battery_level: 50, glasses_hotspot_password: 'secret' } };
+    say({ type: 'core_status_update', status: JSON.stringify({ status }) });
+    say({ type: 'photo_response', requestId: 'p1', success: true, photoUrl: 'http://x/p.jpg' });
+    // A phone's own business.
+    say({ type: 'request_settings', sessionId: 'u' });
+    say({ type: 'udp_register' });
+    expect(news).toEqual([
+      {
+        type: 'event',
+        streamType: 'button_press',
+        data: { type: 'button_press', buttonId: 'main', pressType: 'long', timestamp: 1_795_356_549_903 },
+      },
+      { type: 'event', streamType: 'VAD', data: { type: 'VAD', status: true } },
+      { type: 'event', streamType: 'VAD', data: { type: 'VAD', status: 'false' } },
+      {
+        type: 'event',
+        streamType: 'glasses_battery_update',
+        data: { type: 'glasses_battery_update', level: 12, charging: false, timeRemaining: 30 },
+      },
+      {
+        type: 'event',
+        streamType: 'something_new',
+        data: { type: 'something_new', of: { any: ['shape', null] } },
+      },
+      {
+        type: 'event',
+        streamType: 'core_status_update',
+        data: {
+          type: 'core_status_update',
+          status: '{"status":{"connected_glasses":{"battery_level":50,"glasses_hotspot_password":"***"}}}',
+        },
+      },
+      { type: 'photo_response', requestId: 'p1', success: true, photoUrl: 'http://x/p.jpg' },
+    ]);
+  });
+
+  it('says what it knows when it changes, not each time that it is told', () => {
+    const { session, socket, states } = world();
+    session.attach(socket());
+    const told = states.length;
+    for (let count = 0; count < 3; count += 1) session.receive({ type: 'glasses_battery_update', level: 40 });
+    expect(states.slice(told)).toEqual([{ connected: true, batteryLevel: 40 }]);
+  });
+
+  it('knows a dialect when the glasses have shown one, and can speak another', () => {
+    const { session, socket } = world();
+    const glasses = socket();
+    expect(session.knowsDialect()).toBe(false);
+    session.attach(glasses);
+    expect(session.knowsDialect()).toBe(false);
+    session.send({ type: 'ping' }, 'stream');
+    expect(glasses.dialects.at(-1)).toBe('stream');
+    glasses.dialect = 'stream';
+    expect(session.knowsDialect()).toBe(true);
+    session.attach(socket());
+    expect(session.knowsDialect()).toBe(false);
+  });
+
+  it('counts glasses as known that are expected back', async () => {
+    const clock = createTestClock();
+    const { session } = world({ clock, areExpected: true });
+    expect(session.isKnown()).toBe(true);
+    await clock.advance(60_000);
+    expect(clock.pending()).toEqual([]);
+  });
+
+  it('asks for the closest location that an app wants, again after a reconnect, and for none in the end', () => {
+    const { session, socket } = world();
+    const tiers = (glasses: ReturnType<typeof socket>) =>
+      glasses.sent.flatMap((message) => (message.type === 'set_location_tier' ? [message.tier] : []));
+    session.followLocation('com.a', 'kilometer');
+    const first = socket();
+    session.attach(first);
+    session.followLocation('com.b', 'realtime');
+    session.followLocation('com.a', 'standard');
+    session.followLocation('com.b', undefined);
+    session.followLocation('com.a', undefined);
+    session.followLocation('com.a', undefined);
+    expect(tiers(first)).toEqual(['kilometer', 'realtime', 'standard', 'reduced']);
+    session.followLocation('com.a', 'high');
+    const second = socket();
+    session.attach(second);
+    expect(tiers(second)).toEqual(['high']);
   });
 });
