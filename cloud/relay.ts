@@ -1,108 +1,31 @@
 /**
- * Composition root of the relay: builds the parts bottom-up, wires them, and closes them in reverse. Holds no rule of
- * its own. Control only: no media passes through here.
+ * Composition root of the relay: wires its parts, starts them in order, and closes them in reverse. Holds no rule of its
+ * own. Control only: no media passes through here.
  */
 import { join } from 'node:path';
-import type { Clock } from '../shared/clock.ts';
 import { GlasscastError } from '../shared/errors.ts';
-import type { Log } from '../shared/log.ts';
-import { type Redactor, Secret } from '../shared/secrets.ts';
-import { createCallers } from './access/callers.ts';
-import { openCoreTokens } from './access/core-tokens.ts';
-import { newSecret, openAdminToken } from './access/credentials.ts';
-import { createDoor, type DoorLimits } from './access/door.ts';
-import { createEnrolments } from './access/enrolments.ts';
-import { createFailedAttempts } from './access/failed-attempts.ts';
-import { type AppCatalog, CONSOLE_APP, createAppCatalog } from './apps/app-catalog.ts';
-import { type AppLifecycle, createAppLifecycle } from './apps/app-lifecycle.ts';
-import { createAppWebhook } from './apps/app-webhook.ts';
-import { capabilitiesOf } from './apps/glasses-models.ts';
-import { createSessionRegistry, type SessionRegistry } from './glasses/session-registry.ts';
+import type { Secret } from '../shared/secrets.ts';
+import { createAppCatalog } from './apps/app-catalog.ts';
 import { accessRoutes, enrolRoute } from './http/access-routes.ts';
-import { createBrowserGuard } from './http/browser-guard.ts';
-import { createEventFeed, type EventFeed, type SessionView } from './http/event-feed.ts';
-import { createHttp, type Routes } from './http/http.ts';
-import { type OperatorRoutesOptions, operatorRoutes } from './http/operator-routes.ts';
+import { createEventFeed } from './http/event-feed.ts';
+import { createHttp } from './http/http.ts';
+import { operatorRoutes } from './http/operator-routes.ts';
 import { outputRoutes } from './http/output-routes.ts';
 import { phoneRoutes } from './http/phone-routes.ts';
 import { publicRoutes } from './http/public-routes.ts';
-import type { SocketLimits } from './http/socket.ts';
 import { createUpgrades } from './http/upgrades.ts';
 import { webhookRoutes } from './http/webhook-routes.ts';
-import { type Cleanup, createCleanup } from './provider/cleanup.ts';
-import { createDestinationGuard } from './provider/destination-guard.ts';
-import { createIngestSource } from './provider/ingest-source.ts';
-import { createLiveInputs, providerProfiles } from './provider/live-inputs.ts';
-import { createPlayback } from './provider/playback.ts';
-import { createProviderHealth, type ProviderHealth } from './provider/provider-health.ts';
-import { createProviderWebhooks, type ProviderWebhooks } from './provider/provider-webhooks.ts';
-import { createRestreaming } from './provider/restream-outputs.ts';
-import { createStreamApi, type StreamApi } from './provider/stream-api.ts';
+import {
+  composeAccess,
+  composeSessions,
+  composeStreams,
+  keptSecret,
+  operator,
+  operatorStream,
+  type RelayOptions,
+  sessionView,
+} from './relay-parts.ts';
 import { createSqliteStore } from './store/sqlite-store.ts';
-import type { Store } from './store/store.ts';
-import { createStreamRegistry, type StreamRegistry } from './streams/stream-registry.ts';
-import type { StreamTimings } from './streams/stream-timings.ts';
-import type { Viewer } from './streams/viewers.ts';
-
-export interface RelayProvider {
-  kind: keyof typeof providerProfiles;
-  /** Up to and including `/client/v4`. */
-  apiBaseUrl: string;
-  accountId: string;
-  apiToken: Secret;
-}
-
-export interface WebhookSecrets {
-  live?: Secret | undefined;
-  recording?: Secret | undefined;
-}
-
-export interface RelayOptions {
-  /** Default 127.0.0.1. */
-  host?: string;
-  /** Default 0: a free one. */
-  port?: number;
-  /** Where apps reach us, e.g. `wss://relay.example`. Default: `ws://` and the address we listen on. */
-  publicUrl?: string | undefined;
-  /** Holds the database; `:memory:` keeps nothing. */
-  dataDir: string;
-  /** Default: made at the first start; the store keeps its hash. */
-  adminToken?: Secret | undefined;
-  /** Signs core tokens. Default: made once and kept in the store. */
-  coreTokenSecret?: Secret | undefined;
-  /** Core tokens without id or expiry, as MentraOS issues them. Default: refused. */
-  acceptForeignTokens?: boolean;
-  /** Addresses and networks whose X-Forwarded-For is believed. */
-  trustedProxies?: readonly string[] | undefined;
-  /** Names besides the public one that operators may use. */
-  allowedHosts?: readonly string[] | undefined;
-  doorLimits?: Partial<DoorLimits>;
-  provider: RelayProvider;
-  /** What the provider's webhooks prove themselves by. Default: none is listened to. */
-  webhookSecrets?: WebhookSecrets;
-  keepRecordings?: boolean;
-  /** Streams may be pushed on to addresses that are not on the public internet. Default false. */
-  restreamPrivateTargets?: boolean;
-  /** How long the provider holds a broadcast whose publisher is lost. Default 120. */
-  holdSeconds?: number;
-  /** The provider's own last line of clean-up. Default 30. */
-  deleteRecordingAfterDays?: number;
-  /** Text of the apps file. */
-  appsFile?: string | undefined;
-  timings?: Partial<StreamTimings>;
-  socketLimits?: Partial<SocketLimits>;
-  sessionGraceMs?: number;
-  appGraceMs?: number;
-  /** The same after a restart of the relay. Default 8000. */
-  appResumeGraceMs?: number;
-  /** Adds the console's pages to the server. */
-  pages?: Routes;
-  clock: Clock;
-  log: Log;
-  redactor: Redactor;
-  fetch?: typeof fetch;
-  onDefect?: (error: GlasscastError) => void;
-}
 
 export interface RelayAddress {
   port: number;
@@ -244,157 +167,4 @@ async function startRelay(
   return { port: listening.port, url: address.url, madeAdminToken: adminToken.made };
 }
 
-/** Who may come in, and how fast. */
-async function composeAccess(options: RelayOptions, store: Store) {
-  const { acceptForeignTokens: acceptForeign, clock, provider, redactor } = options;
-  const secret = options.coreTokenSecret ?? (await keptSecret(store, 'core-token-secret'));
-  const adminToken = await openAdminToken(store, options.adminToken);
-  for (const known of [options.adminToken, adminToken.made, secret, provider.apiToken]) if (known) redactor.add(known);
-  const tokens = await openCoreTokens({ clock, secret, store, acceptForeign });
-  const callers = createCallers(options.trustedProxies);
-  return {
-    adminToken,
-    tokens,
-    enrolments: createEnrolments({ clock, store, tokens }),
-    callers,
-    attempts: createFailedAttempts({ clock, callers }),
-    door: createDoor({ clock, callers, limits: options.doorLimits }),
-    browserGuard: createBrowserGuard(options),
-  };
-}
-
-function composeStreams(
-  options: RelayOptions,
-  store: Store,
-  { events, relayId }: { events: EventFeed; relayId: string },
-): {
-  api: StreamApi;
-  cleanup: Cleanup;
-  health: ProviderHealth;
-  streams: StreamRegistry;
-  webhooks: ProviderWebhooks;
-} {
-  const { clock, keepRecordings = false, log, provider, redactor, timings, onDefect } = options;
-  const profile = providerProfiles[provider.kind];
-  const withFetch = options.fetch ? { fetch: options.fetch } : {};
-  const { maxRequestsPerSecond, provingPollMs, watchingPollMs, stallMs } = profile;
-  const { keyFrameIntervalMs, lateRecordingLooksMs } = profile;
-  const api = createStreamApi({ ...provider, clock, log, maxRequestsPerSecond, ...withFetch });
-  const inputs = createLiveInputs({ api, profile, relayId });
-  const health = createProviderHealth({ inputs, clock, log });
-  const cleanup = createCleanup({ inputs, store, clock, log, keepRecordings, lateRecordingLooksMs });
-  const source = createIngestSource({
-    inputs,
-    cleanup,
-    redactor,
-    admit: health.admit,
-    keyFrameIntervalMs,
-    holdSeconds: options.holdSeconds ?? 120,
-    deleteRecordingAfterDays: keepRecordings ? undefined : (options.deleteRecordingAfterDays ?? 30),
-  });
-  const restreaming = createRestreaming({
-    ...{ inputs, clock, log, redactor },
-    guard: createDestinationGuard({ allowPrivate: options.restreamPrivateTargets ?? false, clock }),
-    pollMs: profile.outputPollMs,
-    // The rest of the budget is for starts and stops.
-    maxPollsPerSecond: maxRequestsPerSecond && maxRequestsPerSecond / 3,
-  });
-  const playback = createPlayback({ clock, log, provingPollMs, watchingPollMs, ...withFetch });
-  const streams = createStreamRegistry({
-    ...{ source, restreaming, store, playback },
-    clock,
-    log,
-    timings: { stallMs, ...timings },
-    onChange: (stream) => events.publish({ type: 'stream', stream }),
-    ...(onDefect ? { onDefect } : {}),
-  });
-  const secrets = options.webhookSecrets ?? {};
-  for (const secret of [secrets.live, secrets.recording]) if (secret) redactor.add(secret);
-  const webhooks = createProviderWebhooks({ secrets, streams, cleanup, inputs, health, playback, clock, log });
-  return { api, cleanup, health, streams, webhooks };
-}
-
-function composeSessions(
-  options: RelayOptions,
-  parts: {
-    catalog: AppCatalog;
-    store: Store;
-    streams: StreamRegistry;
-    events: EventFeed;
-    appSocketUrl: () => string;
-  },
-): { apps: AppLifecycle; sessions: SessionRegistry } {
-  const { clock, log } = options;
-  const { catalog, store, streams, events, appSocketUrl } = parts;
-  const publish = (userId: string) => {
-    if (sessions.get(userId)) events.publish({ type: 'session', session: sessionView(userId, sessions, apps) });
-  };
-  const sessions: SessionRegistry = createSessionRegistry({
-    clock,
-    log,
-    streams,
-    ...(options.sessionGraceMs === undefined ? {} : { graceMs: options.sessionGraceMs }),
-    onDeviceState(userId, state) {
-      for (const app of apps.sessions(userId)) app.deviceState(state);
-      publish(userId);
-    },
-    onNews(userId, news) {
-      for (const app of apps.sessions(userId)) app.hear(news);
-    },
-    onApp(verb, userId, packageName) {
-      if (verb === 'stop') apps.stop(userId, packageName);
-      else
-        apps.start(userId, packageName).catch(({ code }) => log.debug({ userId, packageName, code }, 'start-refused'));
-    },
-    onEnded(userId) {
-      apps.endUser(userId);
-      events.publish({ type: 'session-ended', userId });
-    },
-  });
-  const apps: AppLifecycle = createAppLifecycle({
-    catalog,
-    records: store.appSessions,
-    webhook: createAppWebhook({ clock, ...(options.fetch ? { fetch: options.fetch } : {}) }),
-    streams,
-    glasses: sessions.open,
-    toGlasses: (userId, message) => void sessions.get(userId)?.send(message),
-    capabilities: (userId) => capabilitiesOf(sessions.get(userId)?.deviceState().modelName),
-    appSocketUrl,
-    clock,
-    log,
-    ...(options.appGraceMs === undefined ? {} : { graceMs: options.appGraceMs }),
-    ...(options.appResumeGraceMs === undefined ? {} : { resumeGraceMs: options.appResumeGraceMs }),
-    onChange: publish,
-  });
-  return { apps, sessions };
-}
-
-/** The operator's page watches like any app; what it hears, it hears through the events. */
-const operator: Viewer = { id: CONSOLE_APP, deliver() {} };
-
-function operatorStream(sessions: SessionRegistry, streams: StreamRegistry): OperatorRoutesOptions['operatorStream'] {
-  return {
-    start(userId, request) {
-      const session = sessions.get(userId);
-      if (!session?.isKnown()) throw new GlasscastError('GLASSES_NOT_CONNECTED');
-      streams.request(userId, operator, request, session);
-      const snapshot = streams.snapshots().find((stream) => stream.userId === userId);
-      if (!snapshot) throw new GlasscastError('STREAM_NOT_FOUND');
-      return snapshot;
-    },
-    stop: (userId) => streams.leave(userId, operator),
-  };
-}
-
-function sessionView(userId: string, sessions: SessionRegistry, apps: AppLifecycle): SessionView {
-  const state = sessions.get(userId)?.deviceState() ?? { connected: false };
-  return { userId, ...state, apps: apps.running(userId) };
-}
-
-async function keptSecret(store: Store, name: string): Promise<Secret> {
-  const kept = (await store.values.get(name))?.value;
-  if (kept !== undefined) return new Secret(kept);
-  const made = newSecret();
-  await store.values.put({ name, value: made.reveal() });
-  return made;
-}
+export type { RelayOptions, RelayProvider } from './relay-parts.ts';
