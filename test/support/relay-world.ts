@@ -8,7 +8,11 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { WebSocket } from 'ws';
-import { createLocalStream, type LocalStreamAddress } from '../../cloud/local-stream/server.ts';
+import {
+  createLocalStream,
+  type LocalStreamAddress,
+  type LocalStreamOptions,
+} from '../../cloud/local-stream/server.ts';
 import { createRelay, type Relay, type RelayOptions } from '../../cloud/relay.ts';
 import { type Child, createChildSpawner } from '../../shared/child-process.ts';
 import { createSystemClock } from '../../shared/clock.ts';
@@ -88,7 +92,11 @@ export function openPeer(url: string, headers: Record<string, string> = {}): Pro
   });
 }
 
-export async function createRelayWorld(overrides: Partial<RelayOptions> = {}) {
+/** @param overrides of the relay, or what makes them once the provider is there. */
+export async function createRelayWorld(
+  overrides: Partial<RelayOptions> | ((provider: LocalStreamAddress) => Promise<Partial<RelayOptions>>) = {},
+  localStreamOptions: Partial<LocalStreamOptions> = {},
+) {
   const clock = createSystemClock();
   const redactor = createRedactor();
   const logLines: string[] = [];
@@ -103,6 +111,7 @@ export async function createRelayWorld(overrides: Partial<RelayOptions> = {}) {
   const localStream = createLocalStream({
     ...{ clock, log, redactor, spawn: children.spawn, dataDir: join(folder, 'stream') },
     readyDelayMs: 50,
+    ...localStreamOptions,
   });
   const provider: LocalStreamAddress = await localStream.start();
   const adminToken = new Secret('an-admin-token-for-tests');
@@ -113,7 +122,7 @@ export async function createRelayWorld(overrides: Partial<RelayOptions> = {}) {
     onDefect(error) {
       throw error;
     },
-    ...overrides,
+    ...(typeof overrides === 'function' ? await overrides(provider) : overrides),
   };
   let relay = createRelay(relayOptions);
   const { url, port } = await relay.start();
@@ -146,7 +155,7 @@ export async function createRelayWorld(overrides: Partial<RelayOptions> = {}) {
   }
 
   return {
-    ...{ url, wsUrl, rest, providerCall, leftovers, logLines, clock, folder, adminToken },
+    ...{ url, wsUrl, provider, rest, providerCall, leftovers, logLines, clock, folder, adminToken },
     get relay() {
       return relay;
     },
