@@ -90,7 +90,10 @@ function createLife(
   const defects: GlasscastError[] = [];
   const { inputs: far } = provider;
   const inputs = Object.fromEntries(
-    Object.entries(far).map(([name, call]) => [name, (asked: never) => through(() => call(asked))]),
+    Object.entries(far).map(([name, call]) => [
+      name,
+      (asked: never) => through<unknown>(() => (call as (asked: never) => Promise<unknown>)(asked)),
+    ]),
   ) as unknown as typeof far;
   const cleanup = createCleanup({
     ...{ inputs: inputs as never, store, clock, log, keepRecordings: false, random: () => 0 },
@@ -118,6 +121,7 @@ function createLife(
         return { kind: 'accepted' };
       },
       stop: async () => ({ kind: 'accepted' }),
+      photoFailed: async () => ({ kind: 'accepted' }),
     },
     glasses: (userId, areExpected) => sessions.open(userId, areExpected),
     toGlasses: (userId, message) => void sessions.get(userId)?.send(message),
@@ -422,7 +426,7 @@ it('1,000 random orders of starts, stops, losses and kills: one live input, one 
       for (const name of APPS) {
         await w.disk.apps.put({
           ...{ packageName: name, publicUrl: 'http://app', hashedApiKey: hashApiKey(KEY), settings: [] },
-          ...{ permissions: [{ type: 'CAMERA' }], appType: 'background' as const },
+          ...{ permissions: [{ type: 'CAMERA' }], appType: 'background' as const, source: 'rest' as const },
         });
       }
       await w.born();
