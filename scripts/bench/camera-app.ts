@@ -13,6 +13,7 @@ export interface ManagedStatus {
   hlsUrl?: string;
   errorCode?: string;
   message?: string;
+  streamId?: string;
   /** `Clock.monotonicMs` when it arrived. */
   atMs: number;
 }
@@ -27,6 +28,8 @@ export interface CameraApp {
   /** Asks for a managed stream and gives the moment of asking. */
   request(settings: object): number;
   stop(): void;
+  /** When the relay first let it in after this moment. */
+  acknowledgedSince(sinceMs: number): number | undefined;
   /** The next status with one of these words that comes after `sinceMs`; an error status rejects unless asked for. */
   status(words: readonly string[], sinceMs: number, timeoutMs?: number): Promise<ManagedStatus>;
   close(): Promise<void>;
@@ -34,9 +37,20 @@ export interface CameraApp {
 
 const STATUS_TIMEOUT_MS = 30_000;
 
-export function createCameraApp({ clock }: { clock: Clock }): CameraApp {
-  const packageName = 'com.glasscast.bench';
+export interface CameraAppOptions {
+  clock: Clock;
+  /** Default `com.glasscast.bench`. */
+  packageName?: string;
+  /** The wait before attempt n (from 1) to come back after a loss; undefined: no further attempt. Default: none. */
+  retryMs?: (attempt: number) => number | undefined;
+}
+
+export function createCameraApp(options: CameraAppOptions): CameraApp {
+  const { clock, packageName = 'com.glasscast.bench', retryMs = () => undefined } = options;
   const apiKey = crypto.randomUUID();
+  const acknowledgedMs: number[] = [];
+  let invitation: { websocketUrl: string; sessionId: string | undefined } | undefined;
+  let isOver = false;
   const seen: ManagedStatus[] = [];
   const waiting = new Set<() => void>();
   let server: Server | undefined;
@@ -46,16 +60,34 @@ export function createCameraApp({ clock }: { clock: Clock }): CameraApp {
     onConnected = resolve;
   });
 
-  function open(webhook: { type?: string; sessionId?: string; websocketUrl?: string }): void {
+  function invited(webhook: { type?: string; sessionId?: string; websocketUrl?: string }): void {
     if (webhook.type !== 'session_request' || !webhook.websocketUrl) return;
-    const opening = new WebSocket(webhook.websocketUrl, { perMessageDeflate: false });
+    invitation = { websocketUrl: webhook.websocketUrl, sessionId: webhook.sessionId };
+    open(0);
+  }
+  function open(attempt: number): void {
+    if (!invitation || isOver) return;
+    const { websocketUrl, sessionId } = invitation;
+    const opening = new WebSocket(websocketUrl, { perMessageDeflate: false });
+    let wasOpen = false;
     socket = opening;
     opening.on('error', () => {});
-    opening.on('open', () => send({ type: 'tpa_connection_init', sessionId: webhook.sessionId, packageName, apiKey }));
+    opening.on('open', () => {
+      wasOpen = true;
+      send({ type: 'tpa_connection_init', sessionId, packageName, apiKey });
+    });
     opening.on('message', (data) => take(JSON.parse(String(data))));
+    opening.on('close', () => {
+      const next = wasOpen ? 1 : attempt + 1;
+      const waitMs = retryMs(next);
+      if (socket === opening && waitMs !== undefined) clock.after('app-retry', waitMs, () => open(next));
+    });
   }
   function take(message: { type?: string; status?: string }): void {
-    if (message.type === 'tpa_connection_ack') onConnected();
+    if (message.type === 'tpa_connection_ack') {
+      acknowledgedMs.push(clock.monotonicMs());
+      onConnected();
+    }
     if (message.type !== 'managed_stream_status' || !message.status) return;
     seen.push({ ...message, status: message.status, atMs: clock.monotonicMs() });
     for (const look of [...waiting]) look();
@@ -77,7 +109,7 @@ export function createCameraApp({ clock }: { clock: Clock }): CameraApp {
         request.on('end', () => {
           response.setHeader('content-type', 'application/json');
           response.end('{"status":"success"}');
-          open(JSON.parse(body || '{}'));
+          invited(JSON.parse(body || '{}'));
         });
       });
       server = listening;
@@ -90,6 +122,7 @@ export function createCameraApp({ clock }: { clock: Clock }): CameraApp {
       send({ type: 'managed_stream_request', packageName, ...settings });
       return askedMs;
     },
+    acknowledgedSince: (sinceMs) => acknowledgedMs.find((atMs) => atMs >= sinceMs),
     stop: () => send({ type: 'managed_stream_stop', packageName }),
     status(words, sinceMs, timeoutMs = STATUS_TIMEOUT_MS) {
       let look = () => {};
@@ -107,6 +140,7 @@ export function createCameraApp({ clock }: { clock: Clock }): CameraApp {
       return withTimeout(clock, 'app-status', timeoutMs, found, late).finally(() => waiting.delete(look));
     },
     async close() {
+      isOver = true;
       socket?.terminate();
       const closing = server;
       closing?.closeAllConnections();

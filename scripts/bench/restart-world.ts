@@ -1,0 +1,169 @@
+/**
+ * What a restart of the relay is measured on: the relay's own program on a fixed port, its local Stream outside of it, the
+ * glasses with the barcode camera, and two apps, one that tries to come back ten times a second and one with the SDK's patience.
+ */
+import { createServer } from 'node:net';
+import { join } from 'node:path';
+import type { Child } from '../../shared/child-process.ts';
+import { withTimeout } from '../../shared/clock.ts';
+import { GlasscastError } from '../../shared/errors.ts';
+import { Secret } from '../../shared/secrets.ts';
+import { type AgentProcess, startAgentProcess } from './agent-process.ts';
+import { readBarcode } from './barcode.ts';
+import { type CameraApp, createCameraApp } from './camera-app.ts';
+import type { Bench } from './program.ts';
+import { barcodeReaderArgs, onPictures } from './rtmp-play.ts';
+import { nodeArgs, plainEnv, type StreamProcess, startStreamProcess } from './stream-process.ts';
+import { until } from './world.ts';
+
+export interface RestartWorld {
+  agent: AgentProcess;
+  /** Comes back as soon as it can. */
+  app: CameraApp;
+  /** Comes back 1 and 3 s after the loss, as `@mentra/sdk` 2.1 does, and not again. */
+  patientApp: CameraApp;
+  /** From the spawn to the ready line of the first relay, which has nothing to resume. */
+  coldReadyMs: number;
+  /** Ends the relay by this signal; resolves when it is gone. */
+  endRelay(signal: NodeJS.Signals): Promise<void>;
+  /** In its own place. */
+  startRelay(): Promise<{ spawnedMs: number; readyMs: number }>;
+  areGlassesThere(): Promise<boolean>;
+  /** HLS addresses of what the local Stream has recorded and finished. */
+  recordings(): Promise<string[]>;
+  /** Numbers of the frames behind an address, decoded. */
+  frames(hlsUrl: string): Promise<Set<number>>;
+}
+
+const USER_ID = 'bench@glasscast.example';
+const START_TIMEOUT_MS = 20_000;
+const SDK_RETRIES_MS = [1_000, 2_000];
+
+export async function startRestartWorld(bench: Bench): Promise<RestartWorld> {
+  const stream = await startStreamProcess(bench, { dataDir: join(bench.folder, 'local-stream') });
+  bench.defer(() => stream.stop());
+  const relay = relayProgram(bench, stream, await freePort());
+  bench.defer(() => relay.end('SIGINT'));
+  const { spawnedMs, readyMs } = await relay.start();
+
+  const { coreToken } = await relay.ask<{ coreToken: string }>('POST', '/api/tokens', { email: USER_ID });
+  bench.redactor.add(coreToken);
+  const link = { relayUrl: `${relay.url.replace('http', 'ws')}/glasses-ws`, coreToken: new Secret(coreToken) };
+  const agent = await startAgentProcess(bench, 'barcode', link);
+  bench.defer(() => agent.stop());
+  async function areGlassesThere(): Promise<boolean> {
+    agent.mustRun();
+    const { sessions } = await relay.ask<{ sessions: { connected: boolean }[] }>('GET', '/api/sessions');
+    return sessions.some(({ connected }) => connected);
+  }
+  await until(bench, 'the agent did not connect', areGlassesThere);
+
+  async function addApp(packageName: string, retryMs: (attempt: number) => number | undefined): Promise<CameraApp> {
+    const app = createCameraApp({ clock: bench.clock, packageName, retryMs });
+    bench.defer(app.close);
+    const publicUrl = await app.listen();
+    await relay.ask('PUT', `/api/apps/${packageName}`, { publicUrl, apiKey: app.apiKey });
+    await relay.ask('POST', `/api/apps/${packageName}/start`, { userId: USER_ID });
+    await app.connected;
+    return app;
+  }
+  return {
+    ...{ agent, areGlassesThere, coldReadyMs: readyMs - spawnedMs, endRelay: relay.end, startRelay: relay.start },
+    app: await addApp('com.glasscast.bench', () => 100),
+    patientApp: await addApp('com.glasscast.patient', (attempt) => SDK_RETRIES_MS[attempt - 1]),
+    async recordings() {
+      const videos = await listVideos(stream);
+      return videos.filter(({ status }) => status.state === 'ready').map(({ playback }) => playback.hls);
+    },
+    frames: (hlsUrl) => framesOf(bench, hlsUrl),
+  };
+}
+
+function relayProgram(bench: Bench, stream: StreamProcess, port: number) {
+  const { clock, redactor, spawn } = bench;
+  const url = `http://127.0.0.1:${port}`;
+  const adminToken = crypto.randomUUID();
+  redactor.add(adminToken);
+  const env = plainEnv({
+    GLASSCAST_ADMIN_TOKEN: adminToken,
+    GLASSCAST_KEEP_RECORDINGS: 'yes',
+    GLASSCAST_PROVIDER: 'local',
+    GLASSCAST_CLOUDFLARE_ACCOUNT_ID: stream.accountId,
+    GLASSCAST_CLOUDFLARE_API_TOKEN: stream.apiToken.reveal(),
+    GLASSCAST_CLOUDFLARE_API_BASE_URL: stream.apiBaseUrl,
+  });
+  const flags = ['--port', String(port), '--data-dir', join(bench.folder, 'relay'), '--log-level', bench.logLevel];
+  let child: Child | undefined;
+  return {
+    url,
+    async start() {
+      const spawnedMs = clock.monotonicMs();
+      let onReady = (_atMs: number) => {};
+      const ready = new Promise<number>((resolve) => {
+        onReady = resolve;
+      });
+      const starting = spawn({
+        ...{ name: 'relay', file: process.execPath, args: nodeArgs('cloud/main.ts', ...flags), env, stdout: 'lines' },
+        onStdoutLine: (line) => void (line.startsWith('Relay ready:') && onReady(clock.monotonicMs())),
+        onStderrLine: bench.note,
+        stopTimeoutMs: 15_000,
+      });
+      child = starting;
+      const failed = starting.exited.then(({ lastLines }): never => {
+        throw new GlasscastError('CHILD_START_FAILED', { reason: `relay: ${lastLines.at(-1) ?? 'it said nothing'}` });
+      });
+      failed.catch(() => {});
+      const late = () => new GlasscastError('CHILD_START_FAILED', { reason: 'the relay did not become ready' });
+      const readyMs = await withTimeout(clock, 'relay-ready', START_TIMEOUT_MS, Promise.race([ready, failed]), late);
+      return { spawnedMs, readyMs };
+    },
+    async end(signal: NodeJS.Signals) {
+      if (signal === 'SIGINT') await child?.stop();
+      else if (child?.pid !== undefined) process.kill(child.pid, signal);
+      await child?.exited;
+    },
+    async ask<T>(method: string, path: string, body?: object): Promise<T> {
+      const response = await fetch(url + path, {
+        method,
+        headers: { authorization: `Bearer ${adminToken}`, ...(body ? { 'content-type': 'application/json' } : {}) },
+        ...(body ? { body: JSON.stringify(body) } : {}),
+      });
+      const answer = (await response.json()) as T & { message?: string };
+      if (!response.ok) throw new GlasscastError('INTERNAL', { reason: `${method} ${path}: ${answer.message}` });
+      return answer;
+    },
+  };
+}
+
+interface VideoJson {
+  status: { state: string };
+  playback: { hls: string };
+}
+
+async function listVideos({ accountId, apiBaseUrl, apiToken }: StreamProcess): Promise<VideoJson[]> {
+  const headers = { authorization: `Bearer ${apiToken.reveal()}` };
+  const response = await fetch(`${apiBaseUrl}/accounts/${accountId}/stream`, { headers });
+  return ((await response.json()) as { result: VideoJson[] }).result;
+}
+
+async function framesOf(bench: Bench, hlsUrl: string): Promise<Set<number>> {
+  const frames = new Set<number>();
+  const args = barcodeReaderArgs(bench.ffmpeg, [], hlsUrl);
+  const { file } = bench.ffmpeg;
+  const reader = bench.spawn({ name: 'barcode-reader', file, args, stdout: 'raw', onStderrLine: bench.note });
+  onPictures(reader, (levels) => {
+    const code = readBarcode(levels);
+    if (code) frames.add(code.frame);
+  });
+  await reader.exited;
+  return frames;
+}
+
+/** Free now; the relay takes it again after each restart. */
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await new Promise((resolve) => server.once('listening', resolve));
+  const address = server.address();
+  await new Promise((resolve) => server.close(resolve));
+  return typeof address === 'object' && address ? address.port : 0;
+}
