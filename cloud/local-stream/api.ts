@@ -8,11 +8,14 @@ import { z } from 'zod';
 import { errorText } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import type { Secret } from '../../shared/secrets.ts';
+import type { RecordingWebhook } from './catalogue.ts';
 import { fail, failures, succeed, wrongFields } from './envelope.ts';
 import {
+  isoTime,
   liveInputBody,
   liveInputJson,
   liveInputListJson,
+  type Output,
   outputBody,
   outputChange,
   outputJson,
@@ -20,18 +23,28 @@ import {
   recordingDays,
 } from './live-input.ts';
 import type { LiveInputRegistry } from './live-input-registry.ts';
+import type { Outputs } from './outputs.ts';
 import { type Video, videoJson } from './video.ts';
 import type { VideoLibrary } from './video-library.ts';
+import type { Webhooks } from './webhooks.ts';
 
 export interface ApiOptions {
   registry: LiveInputRegistry;
   library: Pick<VideoLibrary, 'list' | 'get' | 'remove'>;
+  outputs: Pick<Outputs, 'states'>;
   apiToken: Secret;
   accountId: string;
   log: Log;
   /** Known once both ports listen. */
   addresses: () => PublicAddresses;
-  storageLimitMinutes: number;
+  storageUsage: () => StorageUsage;
+  webhooks: Pick<Webhooks, 'setRecordingTarget' | 'recordingTarget' | 'removeRecordingTarget'>;
+}
+
+export interface StorageUsage {
+  totalStorageMinutes: number;
+  totalStorageMinutesLimit: number;
+  videoCount: number;
 }
 
 export const apiPrefix = '/client/v4';
@@ -69,6 +82,7 @@ export function createApi(options: ApiOptions): FastifyPluginCallback {
       (account, _none, ready) => {
         liveInputRoutes(account, options);
         outputRoutes(account, options);
+        webhookRoutes(account, options);
         videoRoutes(account, options);
         ready();
       },
@@ -117,6 +131,11 @@ function liveInputRoutes(app: FastifyInstance, { registry, library, addresses }:
     if (!registry.remove(params.uid)) return fail(reply, failures.notFound);
     return reply.send(succeed({}));
   });
+  app.post<InputRoute>('/live_inputs/:uid/rotate_keys', ({ params }, reply) => {
+    const input = registry.rotateKeys(params.uid);
+    if (!input) return fail(reply, failures.notFound);
+    return reply.send(succeed(liveInputJson(input, addresses())));
+  });
   app.get<InputRoute>('/live_inputs/:uid/videos', ({ params }, reply) => {
     if (!registry.get(params.uid)) return fail(reply, failures.notFound);
     const videos = library.list().filter(({ liveInputUid }) => liveInputUid === params.uid);
@@ -128,11 +147,12 @@ function areDaysAllowed(days: number | null | undefined): boolean {
   return days === undefined || days === null || (days >= recordingDays.min && days <= recordingDays.max);
 }
 
-function outputRoutes(app: FastifyInstance, { registry }: ApiOptions): void {
+function outputRoutes(app: FastifyInstance, { registry, outputs }: ApiOptions): void {
+  const json = (inputUid: string, output: Output) => outputJson(output, outputs.states(inputUid).get(output.uid));
   app.get<InputRoute>('/live_inputs/:uid/outputs', ({ params }, reply) => {
     const input = registry.get(params.uid);
     if (!input) return fail(reply, failures.notFound);
-    return reply.send(succeed(input.outputs.map(outputJson)));
+    return reply.send(succeed(input.outputs.map((output) => json(input.uid, output))));
   });
   app.post<InputRoute>('/live_inputs/:uid/outputs', (request, reply) => {
     const body = outputBody.safeParse(request.body);
@@ -140,17 +160,37 @@ function outputRoutes(app: FastifyInstance, { registry }: ApiOptions): void {
     const output = registry.addOutput(request.params.uid, body.data);
     if (output === undefined) return fail(reply, failures.notFound);
     if (output === 'too-many') return fail(reply, failures.tooManyOutputs);
-    return reply.send(succeed(outputJson(output)));
+    return reply.send(succeed(json(request.params.uid, output)));
   });
   app.put<OutputRoute>('/live_inputs/:uid/outputs/:output', (request, reply) => {
     const body = outputChange.safeParse(request.body);
     if (!body.success) return fail(reply, failures.badBody, wrongFields(body.error));
     const output = registry.changeOutput(request.params.uid, request.params.output, body.data.enabled);
     if (!output) return fail(reply, failures.notFound);
-    return reply.send(succeed(outputJson(output)));
+    return reply.send(succeed(json(request.params.uid, output)));
   });
   app.delete<OutputRoute>('/live_inputs/:uid/outputs/:output', ({ params }, reply) => {
     if (!registry.removeOutput(params.uid, params.output)) return fail(reply, failures.notFound);
+    return reply.send(succeed({}));
+  });
+}
+
+const webhookBody = z.object({ notificationUrl: z.url({ protocol: /^https?$/ }) });
+
+function webhookRoutes(app: FastifyInstance, { webhooks }: ApiOptions): void {
+  const shown = ({ notificationUrl, modifiedMs, secret }: RecordingWebhook) =>
+    succeed({ notificationUrl, modified: isoTime(modifiedMs), secret });
+  app.put('/webhook', (request, reply) => {
+    const body = webhookBody.safeParse(request.body);
+    if (!body.success) return fail(reply, failures.badBody, wrongFields(body.error));
+    return reply.send(shown(webhooks.setRecordingTarget(body.data.notificationUrl)));
+  });
+  app.get('/webhook', (_, reply) => {
+    const target = webhooks.recordingTarget();
+    return target ? reply.send(shown(target)) : fail(reply, failures.notFound);
+  });
+  app.delete('/webhook', (_, reply) => {
+    webhooks.removeRecordingTarget();
     return reply.send(succeed({}));
   });
 }
@@ -183,7 +223,7 @@ function isWanted(video: Video, query: z.output<typeof videoQuery>): boolean {
   );
 }
 
-function videoRoutes(app: FastifyInstance, { library, addresses, storageLimitMinutes }: ApiOptions): void {
+function videoRoutes(app: FastifyInstance, { library, addresses, storageUsage }: ApiOptions): void {
   app.get('/', (request, reply) => {
     const query = videoQuery.safeParse(request.query);
     if (!query.success) return fail(reply, failures.badBody, wrongFields(query.error));
@@ -199,14 +239,7 @@ function videoRoutes(app: FastifyInstance, { library, addresses, storageLimitMin
       ),
     );
   });
-  // A broadcast that goes on weighs nothing yet.
-  app.get('/storage-usage', (_, reply) => {
-    const landed = library.list().filter(({ state }) => state !== 'live-inprogress');
-    const ms = landed.reduce((sum, { durationMs }) => sum + durationMs, 0);
-    const totalStorageMinutes = Math.ceil(ms / 60_000);
-    const usage = { totalStorageMinutes, totalStorageMinutesLimit: storageLimitMinutes, videoCount: landed.length };
-    return reply.send(succeed(usage));
-  });
+  app.get('/storage-usage', (_, reply) => reply.send(succeed(storageUsage())));
   app.get<InputRoute>('/:uid', ({ params }, reply) => {
     const video = library.get(params.uid);
     if (!video) return fail(reply, failures.notFound);

@@ -1,5 +1,5 @@
 /**
- * What must outlive the process: live inputs with their keys, videos, idempotency keys. One SQLite file with mode 0600,
+ * What must outlive the process: live inputs with their keys, videos, idempotency keys, the webhook of recordings. One SQLite file with mode 0600,
  * written before a call answers. Holds no rule; media files are the recordings' business.
  */
 import { chmodSync, closeSync, mkdirSync, openSync } from 'node:fs';
@@ -19,13 +19,25 @@ export interface Catalogue {
   removeVideo(uid: string): void;
   /** The input that was created with this key at or after `sinceMs`. */
   inputOfKey(idempotencyKey: string, sinceMs: number): string | undefined;
+  recordingWebhook(): RecordingWebhook | undefined;
+  /** Undefined forgets it. */
+  saveRecordingWebhook(webhook: RecordingWebhook | undefined): void;
   close(): void;
+}
+
+/** Where finished recordings are told of. */
+export interface RecordingWebhook {
+  notificationUrl: string;
+  modifiedMs: number;
+  /** Signs what is sent. */
+  secret: string;
 }
 
 const SCHEMA = `
   CREATE TABLE IF NOT EXISTS live_inputs (uid TEXT PRIMARY KEY, created_ms INTEGER NOT NULL, document TEXT NOT NULL);
   CREATE TABLE IF NOT EXISTS videos (uid TEXT PRIMARY KEY, created_ms INTEGER NOT NULL, document TEXT NOT NULL);
   CREATE TABLE IF NOT EXISTS idempotency_keys (key TEXT PRIMARY KEY, input_uid TEXT NOT NULL, created_ms INTEGER NOT NULL);
+  CREATE TABLE IF NOT EXISTS webhook (id INTEGER PRIMARY KEY CHECK (id = 1), document TEXT NOT NULL);
 `;
 
 type StoredOutput = Omit<Output, 'streamKey'> & { streamKey: string };
@@ -62,6 +74,11 @@ export function openCatalogue({ dataDir }: { dataDir: string }): Catalogue {
     save: sql('INSERT OR REPLACE INTO idempotency_keys (key, input_uid, created_ms) VALUES (?, ?, ?)'),
     forget: sql('DELETE FROM idempotency_keys WHERE created_ms < ?'),
   };
+  const webhook = {
+    find: sql('SELECT document FROM webhook'),
+    save: sql('INSERT OR REPLACE INTO webhook (id, document) VALUES (1, ?)'),
+    remove: sql('DELETE FROM webhook'),
+  };
   const saveInput = database.transaction((input: LiveInput, key: string | undefined) => {
     inputs.save.run(input.uid, input.createdMs, JSON.stringify(toStored(input)));
     if (key) keys.save.run(key, input.uid, input.createdMs);
@@ -77,6 +94,14 @@ export function openCatalogue({ dataDir }: { dataDir: string }): Catalogue {
     inputOfKey(key, sinceMs) {
       keys.forget.run(sinceMs);
       return (keys.find.get(key, sinceMs) as { input_uid: string } | undefined)?.input_uid;
+    },
+    recordingWebhook() {
+      const found = webhook.find.get();
+      return found === undefined ? undefined : documentOf<RecordingWebhook>(found);
+    },
+    saveRecordingWebhook(wanted) {
+      if (wanted) webhook.save.run(JSON.stringify(wanted));
+      else webhook.remove.run();
     },
     close() {
       if (isOpen) database.close();

@@ -35,10 +35,26 @@ const schema = z.strictObject({
     .max(600_000)
     .default(500)
     .describe('From the end of a broadcast to ready'),
-  storageLimitMinutes: z.coerce.number().int().min(1).default(1000).describe('Limit that storage-usage tells'),
+  storageLimitMinutes: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .default(1000)
+    .describe('Recordings kept; with nothing left no publisher is let in'),
   outputPrivateTargets: yesNo
     .default(false)
     .describe('Let outputs push to addresses that are not on the public internet'),
+  liveWebhookUrl: z
+    .url({ protocol: /^https?$/ })
+    .optional()
+    .describe('Where live events are told to; default: nowhere'),
+  liveWebhookSecret: z
+    .string()
+    .min(8)
+    .transform((secret) => new Secret(secret))
+    .optional()
+    .describe('Sent with them in cf-webhook-auth; without it none is sent'),
+  adminPort: port.optional().describe('Where tests switch faults on, on loopback, with the API token; default: none'),
   ffmpegPath: z.string().min(1).optional().describe('For thumbnails; default: FFMPEG_PATH, PATH, the bundled one'),
   logLevel: z.enum(logLevels).default('info').describe('debug, info, warn, error or silent'),
 });
@@ -48,7 +64,7 @@ export type LocalStreamConfig = z.output<typeof schema>;
 export const localStreamSettings = createSettings({
   schema,
   prefix: 'GLASSCAST_LOCAL_STREAM_',
-  environmentOnly: ['apiToken'],
+  environmentOnly: ['apiToken', 'liveWebhookSecret'],
   aliases: { FFMPEG_PATH: 'ffmpegPath' },
   about: 'The local Stream: Cloudflare Stream Live on this machine.',
   usage: 'npm run local-stream',

@@ -19,6 +19,7 @@ export const failures = {
     code: 10005,
     message: 'The Idempotency-Key was used for a live input that has been deleted since',
   },
+  rateLimited: { http: 429, code: 10000, message: 'Please wait and consider throttling your request speed' },
   internal: { http: 500, code: 10001, message: 'Internal error' },
 } as const;
 

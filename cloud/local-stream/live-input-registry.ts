@@ -18,6 +18,7 @@ import {
   newUid,
   nextStatus,
   type Output,
+  rotatedLiveInput,
 } from './live-input.ts';
 
 export interface LiveInputRegistry {
@@ -30,6 +31,8 @@ export interface LiveInputRegistry {
   /** The same key within six hours gives the same input; `key-spent` when that one has been deleted since. */
   create(body: LiveInputBody, idempotencyKey?: string): LiveInput | 'key-spent';
   update(uid: string, body: LiveInputBody): LiveInput | undefined;
+  /** The old keys are worth nothing from now on. */
+  rotateKeys(uid: string): LiveInput | undefined;
   remove(uid: string): boolean;
   addOutput(uid: string, output: { url: string; streamKey: string; enabled: boolean }): Output | 'too-many' | undefined;
   changeOutput(uid: string, outputUid: string, enabled: boolean): Output | undefined;
@@ -42,8 +45,10 @@ export interface LiveInputRegistryOptions {
   clock: Clock;
   redactor: Redactor;
   log: Log;
-  /** Called after an input was changed or removed. */
+  /** Called after an input or one of its outputs was changed or removed. */
   onChanged: (uid: string) => void;
+  /** Whoever is connected came in by an old key. */
+  onKeysRotated: (uid: string) => void;
 }
 
 const KEY_LIFE_MS = 6 * 3_600_000;
@@ -55,7 +60,7 @@ function isSame(secret: string, said: string): boolean {
 }
 
 export function createLiveInputRegistry(options: LiveInputRegistryOptions): LiveInputRegistry {
-  const { catalogue, clock, log, redactor, onChanged } = options;
+  const { catalogue, clock, log, redactor, onChanged, onKeysRotated } = options;
   const inputs = new Map<string, LiveInput>();
 
   /** A key ends in the uid of its input, which saves a table of keys. */
@@ -63,12 +68,8 @@ export function createLiveInputRegistry(options: LiveInputRegistryOptions): Live
     const input = inputs.get(key.slice(-32));
     return input && isSame(keyOf(input).reveal(), key) ? input : undefined;
   }
-  const secretsOf = ({ publishKey, playbackKey, webRtcKey, outputs }: LiveInput) => [
-    publishKey,
-    playbackKey,
-    webRtcKey,
-    ...outputs.map(({ streamKey }) => streamKey),
-  ];
+  const keysOf = ({ publishKey, playbackKey, webRtcKey }: LiveInput) => [publishKey, playbackKey, webRtcKey];
+  const secretsOf = (input: LiveInput) => [...keysOf(input), ...input.outputs.map(({ streamKey }) => streamKey)];
   function keep(input: LiveInput, idempotencyKey?: string): LiveInput {
     catalogue.saveLiveInput(input, idempotencyKey);
     inputs.set(input.uid, input);
@@ -76,7 +77,10 @@ export function createLiveInputRegistry(options: LiveInputRegistryOptions): Live
   }
   function changeOutputs(uid: string, change: (outputs: readonly Output[]) => Output[]): LiveInput | undefined {
     const input = inputs.get(uid);
-    return input && keep({ ...input, outputs: change(input.outputs), modifiedMs: clock.now() });
+    if (!input) return undefined;
+    const changed = keep({ ...input, outputs: change(input.outputs), modifiedMs: clock.now() });
+    onChanged(uid);
+    return changed;
   }
 
   return {
@@ -110,6 +114,15 @@ export function createLiveInputRegistry(options: LiveInputRegistryOptions): Live
       const changed = keep(changedLiveInput(input, body, clock.now()));
       onChanged(uid);
       return changed;
+    },
+    rotateKeys(uid) {
+      const input = inputs.get(uid);
+      if (!input) return undefined;
+      const rotated = keep(rotatedLiveInput(input, clock.now()));
+      for (const secret of keysOf(rotated)) redactor.add(secret);
+      onKeysRotated(uid);
+      for (const secret of keysOf(input)) redactor.forget(secret);
+      return rotated;
     },
     remove(uid) {
       const input = inputs.get(uid);

@@ -4,6 +4,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import { z } from 'zod';
+import type { ErrorCode } from '../../shared/errors.ts';
 import { Secret } from '../../shared/secrets.ts';
 
 const recordingBody = z.object({
@@ -60,6 +61,13 @@ export interface Output {
   enabled: boolean;
 }
 
+/** How the push of an output goes. */
+export interface OutputState {
+  state: 'connecting' | 'connected' | 'reconnecting' | 'disconnected' | 'error';
+  /** Why it is not connected; a code of our error table. */
+  reason?: ErrorCode;
+}
+
 export interface StatusEntry {
   ingestProtocol: 'rtmp';
   state: 'connected' | 'disconnected';
@@ -84,6 +92,7 @@ export interface LiveInput {
   /** Secret path segment of the WHIP address. */
   webRtcKey: Secret;
   outputs: Output[];
+  keysRotatedMs?: number;
   /** Null until the first publisher. */
   status: { current: StatusEntry; history: StatusEntry[] } | null;
 }
@@ -108,6 +117,13 @@ export function newLiveInput(body: LiveInputBody, nowMs: number): LiveInput {
     status: null,
   };
   return changedLiveInput(blank, body, nowMs);
+}
+
+/** The same input with other keys. */
+export function rotatedLiveInput(input: LiveInput, nowMs: number): LiveInput {
+  const { uid } = input;
+  const keys = { publishKey: newKey(uid), playbackKey: newKey(uid), webRtcKey: newKey(uid) };
+  return { ...input, ...keys, keysRotatedMs: nowMs, modifiedMs: nowMs };
 }
 
 /** Merges at the top level; `recording` is replaced as a whole, so a client has to send it complete. */
@@ -137,6 +153,7 @@ export function liveInputJson(input: LiveInput, { httpOrigin, rtmpUrl }: PublicA
     ...liveInputListJson(input),
     ...(input.defaultCreator === undefined ? {} : { defaultCreator: input.defaultCreator }),
     ...(input.preferLowLatency ? { preferLowLatency: true } : {}),
+    ...(input.keysRotatedMs === undefined ? {} : { keysRotatedAt: isoTime(input.keysRotatedMs) }),
     recording: input.recording,
     rtmps: { url: rtmpUrl, streamKey: input.publishKey.reveal() },
     rtmpsPlayback: { url: rtmpUrl, streamKey: input.playbackKey.reveal() },
@@ -159,8 +176,9 @@ export function liveInputListJson(input: LiveInput): object {
   };
 }
 
-export function outputJson({ uid, url, streamKey, enabled }: Output): object {
-  return { uid, url, streamKey: streamKey.reveal(), enabled };
+/** @param state undefined: it has not pushed yet, and has no status. */
+export function outputJson({ uid, url, streamKey, enabled }: Output, state: OutputState | undefined): object {
+  return { uid, url, streamKey: streamKey.reveal(), enabled, ...(state ? { status: { current: state } } : {}) };
 }
 
 export function playbackJson(id: string, httpOrigin: string): { hls: string; dash: string } {

@@ -19,6 +19,7 @@ export interface LocalStreamReady {
   apiToken: string;
   httpPort: number;
   rtmpPort: number;
+  adminPort?: number;
 }
 
 async function run(
@@ -30,11 +31,12 @@ async function run(
   const log = createLog({ program: 'local-stream', level: logLevel, redactor, pretty: Boolean(process.stderr.isTTY) });
   log.info(effective, 'local-stream-config');
   const children = createChildSpawner({ clock, log, redactor });
-  const { apiToken, ffmpegPath, ...rest } = config;
+  const { apiToken, ffmpegPath, liveWebhookUrl: url, liveWebhookSecret: secret, ...rest } = config;
   const stream = createLocalStream({
     ...{ clock, log, redactor, spawn: children.spawn, defaultHoldSeconds: holdSeconds, ...rest },
     ...(apiToken ? { apiToken } : {}),
     ...(ffmpegPath ? { ffmpegPath } : {}),
+    ...(url && secret ? { liveWebhook: { url, secret } } : {}),
   });
   const ended = untilEnd(clock, async () => {
     await stream.close();

@@ -5,24 +5,30 @@
 import { randomBytes } from 'node:crypto';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import Fastify, { type FastifyInstance } from 'fastify';
+import Fastify, { type FastifyInstance, type FastifyPluginCallback } from 'fastify';
 import type { SpawnChild } from '../../shared/child-process.ts';
 import type { Clock } from '../../shared/clock.ts';
 import { errorText, GlasscastError } from '../../shared/errors.ts';
 import { findFfmpeg } from '../../shared/ffmpeg-binary.ts';
 import type { Log } from '../../shared/log.ts';
+import { isPublicAddress } from '../../shared/network-address.ts';
 import { type Redactor, Secret } from '../../shared/secrets.ts';
-import { apiPrefix, createApi } from './api.ts';
+import { createAdmin } from './admin.ts';
+import { apiPrefix, createApi, type StorageUsage } from './api.ts';
 import { type Broadcasts, createBroadcasts } from './broadcasts.ts';
 import { type Catalogue, openCatalogue } from './catalogue.ts';
 import { createDelivery } from './delivery.ts';
+import { createFaults, type Faults } from './faults.ts';
 import { createIngest, type Ingest, type IngestHost } from './ingest.ts';
 import type { PublicAddresses } from './live-input.ts';
 import { createLiveInputRegistry, type LiveInputRegistry } from './live-input-registry.ts';
+import { createOutputs, type Outputs } from './outputs.ts';
 import { createRecordings } from './recordings.ts';
 import { createThumbnails, type Thumbnails } from './thumbnails.ts';
+import { videoJson } from './video.ts';
 import { createVideoLibrary, type VideoLibrary } from './video-library.ts';
 import { createViewers } from './viewers.ts';
+import { createWebhooks, type LiveWebhook, type Webhooks } from './webhooks.ts';
 
 export interface LocalStreamOptions {
   clock: Clock;
@@ -49,10 +55,16 @@ export interface LocalStreamOptions {
   holdMarginMs?: number;
   /** From the end of a broadcast to `ready`. Default 500. */
   readyDelayMs?: number;
-  /** What `storage-usage` tells as the limit. Default 1000. */
+  /** What `storage-usage` tells as the limit; with nothing left no publisher is let in. Default 1000. */
   storageLimitMinutes?: number;
+  /** Outputs may push to addresses that are not on the public internet. Default false. */
+  outputPrivateTargets?: boolean;
   /** For thumbnails. Default: the one on PATH, else the bundled one; with none the address answers 404. */
   ffmpegPath?: string;
+  /** Where live events are told to. Default: nowhere. */
+  liveWebhook?: LiveWebhook | undefined;
+  /** Opens the admin port, on loopback, where faults are switched on. Default: there is none. */
+  adminPort?: number | undefined;
 }
 
 export interface LocalStreamAddress {
@@ -62,6 +74,7 @@ export interface LocalStreamAddress {
   apiToken: Secret;
   httpPort: number;
   rtmpPort: number;
+  adminPort?: number;
 }
 
 export interface LocalStream {
@@ -76,9 +89,12 @@ interface Parts {
   registry: LiveInputRegistry;
   library: VideoLibrary;
   broadcasts: Broadcasts;
+  outputs: Outputs;
   ingest: Ingest;
   thumbnails: Thumbnails;
+  webhooks: Webhooks;
   http: FastifyInstance;
+  admin: FastifyInstance | undefined;
 }
 
 interface Identity {
@@ -109,8 +125,9 @@ export function createLocalStream(options: LocalStreamOptions): LocalStream {
     const httpPort = await listen(parts.http, listenHost, options.httpPort ?? 0);
     addresses.httpOrigin = `http://${publicHost}:${httpPort}`;
     addresses.rtmpUrl = `rtmp://${publicHost}:${rtmpPort}/live/`;
-    log.info({ httpPort, rtmpPort }, 'local-stream-listening');
-    return { apiBaseUrl: `${addresses.httpOrigin}${apiPrefix}`, accountId, apiToken, httpPort, rtmpPort };
+    const admin = parts.admin ? { adminPort: await listen(parts.admin, '127.0.0.1', options.adminPort ?? 0) } : {};
+    log.info({ httpPort, rtmpPort, ...admin }, 'local-stream-listening');
+    return { apiBaseUrl: `${addresses.httpOrigin}${apiPrefix}`, accountId, apiToken, httpPort, rtmpPort, ...admin };
   }
   async function start(): Promise<LocalStreamAddress> {
     if (closing) throw new GlasscastError('SHUTTING_DOWN');
@@ -123,10 +140,12 @@ export function createLocalStream(options: LocalStreamOptions): LocalStream {
     }
   }
   /** Media first, so that recordings end with what arrived; the catalogue last, since finishing writes to it. */
-  async function end({ ingest, http, broadcasts, library, thumbnails, catalogue }: Parts): Promise<void> {
-    await Promise.all([ingest.close(), http.close()]);
+  async function end(open: Parts): Promise<void> {
+    const { admin, ingest, http, broadcasts, outputs, library, thumbnails, catalogue, webhooks } = open;
+    await Promise.all([ingest.close(), http.close(), admin?.close()]);
     broadcasts.close();
-    await Promise.all([library.close(), thumbnails.close()]);
+    await Promise.all([outputs.close(), library.close(), thumbnails.close()]);
+    await webhooks.close();
     catalogue.close();
     log.info('local-stream-closed');
   }
@@ -147,7 +166,16 @@ function build(options: LocalStreamOptions, identity: Identity): Parts {
   const { clock, log, redactor, spawn, dataDir } = options;
   const catalogue = openCatalogue({ dataDir });
   const recordings = createRecordings({ folder: join(dataDir, 'videos'), log });
-  const library = createVideoLibrary({ catalogue, recordings, clock, log, readyDelayMs: options.readyDelayMs ?? 500 });
+  const faults = options.adminPort === undefined ? undefined : createFaults({ clock });
+  const webhooks = createWebhooks({
+    ...{ catalogue, accountId: identity.accountId, liveTarget: options.liveWebhook, clock, log, redactor },
+    ...(faults ? { sendings: faults.sendings } : {}),
+  });
+  const library = createVideoLibrary({
+    ...{ catalogue, recordings, clock, log, readyDelayMs: options.readyDelayMs ?? 500 },
+    onFinished: (video) => webhooks.recording(videoJson(video, identity.addresses().httpOrigin)),
+  });
+  const storageUsage = storageOf(library, options.storageLimitMinutes ?? 1000, faults);
   const registry = createLiveInputRegistry({
     catalogue,
     clock,
@@ -155,8 +183,10 @@ function build(options: LocalStreamOptions, identity: Identity): Parts {
     log,
     onChanged(uid) {
       broadcasts.reconsider(uid);
+      outputs.reconsider(uid);
       if (!registry.get(uid)?.enabled) ingest.cut(uid);
     },
+    onKeysRotated: (uid) => ingest.cut(uid, 'The keys of the live input were changed'),
   });
   const broadcasts = createBroadcasts({
     clock,
@@ -168,8 +198,17 @@ function build(options: LocalStreamOptions, identity: Identity): Parts {
     defaultHoldMs: (options.defaultHoldSeconds ?? 60) * 1000,
     holdMarginMs: options.holdMarginMs ?? 3000,
   });
+  const outputs = createOutputs({
+    ...{ clock, log, input: registry.get },
+    allowsAddress: options.outputPrivateTargets ? () => true : isPublicAddress,
+  });
   const listenAt = { host: options.listenHost ?? '127.0.0.1', port: options.rtmpPort ?? 0 };
-  const ingest = createIngest({ host: ingestHost(registry, broadcasts), clock, log, listen: listenAt });
+  const ingest = createIngest({
+    host: ingestHost({ registry, broadcasts, outputs, webhooks, storageUsage }),
+    clock,
+    log,
+    listen: listenAt,
+  });
   const thumbnails = createThumbnails({
     ffmpeg: async () =>
       (await findFfmpeg({ spawn, clock, explicitFile: options.ffmpegPath, needsEncoders: ['mjpeg'] })).file,
@@ -184,26 +223,58 @@ function build(options: LocalStreamOptions, identity: Identity): Parts {
     routerOptions: { maxParamLength: 400 },
   });
   const { apiToken, accountId, addresses } = identity;
-  const storageLimitMinutes = options.storageLimitMinutes ?? 1000;
-  http.register(createApi({ registry, library, apiToken, accountId, log, addresses, storageLimitMinutes }), {
-    prefix: apiPrefix,
-  });
+  const api = createApi({ registry, library, outputs, apiToken, accountId, log, addresses, storageUsage, webhooks });
+  http.register(inside(api, faults?.aroundApi), { prefix: apiPrefix });
   const viewers = createViewers({ clock });
   const { get: input } = registry;
-  http.register(
-    createDelivery({ input, video: library.get, broadcasts, recordings, thumbnails, viewers, nowMs: clock.now }),
-  );
+  const delivered = { input, video: library.get, broadcasts, recordings, thumbnails, viewers, nowMs: clock.now };
+  http.register(inside(createDelivery(delivered), faults?.aroundDelivery));
   http.get('/healthz', () => ({ status: 'ok', publications: ingest.publications().length }));
-  return { catalogue, registry, library, broadcasts, ingest, thumbnails, http };
+  const admin = faults && createAdmin({ faults, webhooks, apiToken });
+  return { catalogue, registry, library, broadcasts, outputs, ingest, thumbnails, webhooks, http, admin };
 }
 
-/** Where the ingest meets the API's objects. What else listens to publications (restream outputs, low latency) joins here. */
-function ingestHost(registry: LiveInputRegistry, broadcasts: Broadcasts): IngestHost {
+/** Routes in a scope of their own, for whoever puts hooks around them. */
+function inside(routes: FastifyPluginCallback, around?: (scope: FastifyInstance) => void): FastifyPluginCallback {
+  return (scope, _, done) => {
+    around?.(scope);
+    scope.register(routes);
+    done();
+  };
+}
+
+function storageOf(
+  library: Pick<VideoLibrary, 'usage'>,
+  totalStorageMinutesLimit: number,
+  faults: Pick<Faults, 'isStorageExhausted'> | undefined,
+): () => StorageUsage {
+  return () => {
+    const { minutes, videoCount } = library.usage();
+    const totalStorageMinutes = faults?.isStorageExhausted() ? totalStorageMinutesLimit : minutes;
+    return { totalStorageMinutes, totalStorageMinutesLimit, videoCount };
+  };
+}
+
+/** Where the ingest meets the API's objects. What else listens to publications (low latency) joins here. */
+function ingestHost(options: {
+  registry: LiveInputRegistry;
+  broadcasts: Broadcasts;
+  outputs: Outputs;
+  webhooks: Pick<Webhooks, 'live'>;
+  storageUsage: () => StorageUsage;
+}): IngestHost {
+  const { registry, broadcasts, outputs, webhooks, storageUsage } = options;
   return {
     authorisePublish(streamKey) {
       const input = registry.byPublishKey(streamKey);
       if (!input) return { refused: 'Unknown stream key' };
-      return input.enabled ? { inputUid: input.uid } : { refused: 'The live input is disabled' };
+      if (!input.enabled) return { refused: 'The live input is disabled' };
+      const { totalStorageMinutes, totalStorageMinutesLimit } = storageUsage();
+      if (totalStorageMinutes < totalStorageMinutesLimit) return { inputUid: input.uid };
+      // As there: the input was made all the same, and the publisher sees what looks like a network fault.
+      const message = 'The storage quota is exhausted';
+      webhooks.live({ type: 'errored', inputUid: input.uid, code: 'ERR_STORAGE_QUOTA_EXHAUSTED', message });
+      return { refused: message };
     },
     authorisePlay(playbackKey) {
       const input = registry.byPlaybackKey(playbackKey);
@@ -211,12 +282,19 @@ function ingestHost(registry: LiveInputRegistry, broadcasts: Broadcasts): Ingest
     },
     published(publication) {
       registry.connectionChanged(publication.inputUid, 'connected');
+      webhooks.live({ type: 'connected', inputUid: publication.inputUid });
       broadcasts.published(publication);
+      outputs.published(publication);
     },
-    tag: broadcasts.tag,
+    tag(inputUid, publicationId, tag) {
+      broadcasts.tag(inputUid, publicationId, tag);
+      outputs.tag(inputUid, publicationId, tag);
+    },
     unpublished(publication) {
       registry.connectionChanged(publication.inputUid, 'disconnected');
+      webhooks.live({ type: 'disconnected', inputUid: publication.inputUid });
       broadcasts.unpublished(publication);
+      outputs.unpublished(publication);
     },
   };
 }

@@ -7,7 +7,7 @@ import { errorText } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import type { Catalogue } from './catalogue.ts';
 import type { LiveInput } from './live-input.ts';
-import { totalMs } from './presentation.ts';
+import { type Presentation, totalMs } from './presentation.ts';
 import type { Recordings } from './recordings.ts';
 import { deletionMs, newVideo, type Video } from './video.ts';
 
@@ -21,6 +21,8 @@ export interface VideoLibrary {
   begin(input: LiveInput, size: { width: number; height: number }): Video;
   /** The broadcast is over and everything is on disk once `written` settles; `ready` follows after the delay. */
   end(videoUid: string, written: Promise<void>): Promise<void>;
+  /** What the recordings weigh; a broadcast that goes on weighs nothing yet. */
+  usage(): { minutes: number; videoCount: number };
   /** Undefined: no such video. False: still live, cannot be deleted. */
   remove(videoUid: string): Promise<boolean | undefined>;
   /** Waits for recordings that are being finished; idempotent. */
@@ -34,9 +36,16 @@ export interface VideoLibraryOptions {
   log: Log;
   /** From the end of a broadcast to `ready`. */
   readyDelayMs: number;
+  /** A recording is ready, or will never be. */
+  onFinished?: (video: Video) => void;
 }
 
 const SWEEP_MS = 3_600_000;
+const NOTHING_RECORDED: Partial<Video> = {
+  state: 'error',
+  errorCode: 'ERR_DURATION_TOO_SHORT',
+  errorText: 'Nothing could be recorded',
+};
 
 export function createVideoLibrary(options: VideoLibraryOptions): VideoLibrary {
   const { catalogue, recordings, clock, log, readyDelayMs } = options;
@@ -65,13 +74,14 @@ export function createVideoLibrary(options: VideoLibraryOptions): VideoLibrary {
   /** Reads back what really is on disk, so that the length told is the length that plays. */
   async function finish(videoUid: string): Promise<void> {
     const presentation = await recordings.read(videoUid);
-    if (!presentation) {
-      change(videoUid, { state: 'error', errorCode: 'ERR_DURATION_TOO_SHORT', errorText: 'Nothing could be recorded' });
-      return;
-    }
+    change(videoUid, presentation ? landed(presentation) : NOTHING_RECORDED);
+    const video = videos.get(videoUid);
+    if (video) options.onFinished?.(video);
+  }
+  function landed(presentation: Presentation): Partial<Video> {
     const all = [...presentation.segments.video, ...presentation.segments.audio];
     const bytes = all.reduce((sum, segment) => sum + segment.bytes, 0);
-    change(videoUid, { state: 'ready', readyMs: clock.now(), durationMs: Math.round(totalMs(presentation)), bytes });
+    return { state: 'ready', readyMs: clock.now(), durationMs: Math.round(totalMs(presentation)), bytes };
   }
 
   async function remove(videoUid: string): Promise<boolean | undefined> {
@@ -133,6 +143,11 @@ export function createVideoLibrary(options: VideoLibraryOptions): VideoLibrary {
         .then(() => finish(videoUid));
       finishing.add(work);
       await work.finally(() => finishing.delete(work));
+    },
+    usage() {
+      const recorded = [...videos.values()].filter(({ state }) => state !== 'live-inprogress');
+      const ms = recorded.reduce((sum, { durationMs }) => sum + durationMs, 0);
+      return { minutes: Math.ceil(ms / 60_000), videoCount: recorded.length };
     },
     remove: removed,
     async close() {

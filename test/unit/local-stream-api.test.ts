@@ -8,6 +8,7 @@ import { apiPrefix, createApi } from '../../cloud/local-stream/api.ts';
 import { type Catalogue, openCatalogue } from '../../cloud/local-stream/catalogue.ts';
 import { createLiveInputRegistry } from '../../cloud/local-stream/live-input-registry.ts';
 import { newVideo, type Video } from '../../cloud/local-stream/video.ts';
+import { createWebhooks } from '../../cloud/local-stream/webhooks.ts';
 import { silentLog } from '../../shared/log.ts';
 import { createRedactor, Secret } from '../../shared/secrets.ts';
 import { temporaryFolder } from '../support/local-stream-world.ts';
@@ -38,6 +39,7 @@ function createWorld({ dataDir = temporaryFolder(), clock = createTestClock() } 
     redactor,
     log: silentLog(),
     onChanged: (uid) => void changed.push(uid),
+    onKeysRotated: (uid) => void changed.push(`${uid} keys`),
   });
   registry.start();
   const app = Fastify();
@@ -53,11 +55,12 @@ function createWorld({ dataDir = temporaryFolder(), clock = createTestClock() } 
   const addresses = () => ({ httpOrigin: 'http://127.0.0.1:1', rtmpUrl: 'rtmp://127.0.0.1:2/live/' });
   app.register(
     createApi({
-      ...{ registry, library, addresses },
+      ...{ registry, library, addresses, outputs: { states: () => new Map() } },
       apiToken: new Secret(token),
       accountId: account,
       log: silentLog(),
-      storageLimitMinutes: 1000,
+      storageUsage: () => ({ totalStorageMinutes: 3, totalStorageMinutesLimit: 1000, videoCount: 1 }),
+      webhooks: createWebhooks({ catalogue, accountId: account, clock, log: silentLog(), redactor }),
     }),
     { prefix: apiPrefix },
   );
@@ -371,10 +374,48 @@ describe('videos', () => {
     expect((await call('GET', '/storage-usage')).body.result).toEqual({
       totalStorageMinutes: 3,
       totalStorageMinutesLimit: 1000,
-      videoCount: 2,
+      videoCount: 1,
     });
     expect(await call('DELETE', `/${live.uid}`)).toMatchObject({ http: 409, body: failure(10046) });
     expect(await call('DELETE', `/${ready.uid}`)).toMatchObject({ http: 200 });
     expect(await call('DELETE', `/${ready.uid}`)).toMatchObject({ http: 404, body: failure(10003) });
+  });
+});
+
+describe('keys', () => {
+  it('are changed on request: the old ones open nothing, uid and settings stay', async () => {
+    const { call, create, changed, registry, redactor } = createWorld();
+    const before = await create({ recording: { mode: 'automatic' }, meta: { name: 'n' } });
+    const { body } = await call('POST', `/live_inputs/${before.uid}/rotate_keys`);
+    expect(body.result).toMatchObject({
+      ...{ uid: before.uid, meta: { name: 'n' }, recording: { mode: 'automatic' } },
+      rtmps: { streamKey: expect.stringMatching(new RegExp(`^[0-9a-f]{32}k${before.uid}$`)) },
+      keysRotatedAt: expect.stringMatching(/^20.*000Z$/),
+    });
+    const key = (body.result as InputJson).rtmps.streamKey;
+    expect([registry.byPublishKey(before.rtmps.streamKey), registry.byPublishKey(key)?.uid]).toEqual([
+      undefined,
+      before.uid,
+    ]);
+    expect(changed).toEqual([`${before.uid} keys`]);
+    expect([redactor.redact(key), redactor.redact(before.rtmps.streamKey)]).toEqual(['***', before.rtmps.streamKey]);
+    expect(await call('POST', '/live_inputs/unknown/rotate_keys')).toMatchObject({ http: 404, body: failure(10003) });
+  });
+});
+
+describe('the webhook of recordings', () => {
+  it('is one per account, kept over restarts, with a new secret each time', async () => {
+    const { call, dataDir } = createWorld();
+    expect(await call('GET', '/webhook')).toMatchObject({ http: 404 });
+    expect(await call('PUT', '/webhook', { notificationUrl: 'ftp://x' })).toMatchObject({ http: 400 });
+    const first = await call('PUT', '/webhook', { notificationUrl: 'http://127.0.0.1:1/a' });
+    const second = await call('PUT', '/webhook', { notificationUrl: 'http://127.0.0.1:1/b' });
+    const shown = { notificationUrl: 'http://127.0.0.1:1/b', secret: expect.any(String), modified: expect.any(String) };
+    expect(second.body.result).toEqual(shown);
+    expect(first.body.result).not.toMatchObject({ secret: (second.body.result as { secret: string }).secret });
+    const next = createWorld({ dataDir });
+    expect((await next.call('GET', '/webhook')).body).toEqual((await call('GET', '/webhook')).body);
+    expect(await next.call('DELETE', '/webhook')).toMatchObject({ http: 200 });
+    expect(await next.call('GET', '/webhook')).toMatchObject({ http: 404 });
   });
 });

@@ -1,0 +1,56 @@
+/** Switches faults and names the target of live webhooks, by REST on a port of its own: for tests, on loopback only. */
+import { createHash, timingSafeEqual } from 'node:crypto';
+import Fastify, { type FastifyInstance } from 'fastify';
+import { z } from 'zod';
+import { Secret } from '../../shared/secrets.ts';
+import { fail, failures, succeed, wrongFields } from './envelope.ts';
+import { type Faults, isFaultName } from './faults.ts';
+import type { Webhooks } from './webhooks.ts';
+
+const liveWebhookBody = z.object({ url: z.url({ protocol: /^https?$/ }), secret: z.string().min(1) });
+type FaultRoute = { Params: { name: string } };
+
+/** @param apiToken opens it as a Bearer token. */
+export function createAdmin(options: {
+  faults: Faults;
+  webhooks: Pick<Webhooks, 'setLiveTarget'>;
+  apiToken: Secret;
+}): FastifyInstance {
+  const { faults, webhooks, apiToken } = options;
+  const digest = (text: string) => createHash('sha256').update(text).digest();
+  const expected = digest(`Bearer ${apiToken.reveal()}`);
+  const server = Fastify({ forceCloseConnections: true, bodyLimit: 16 * 1024 });
+
+  server.addHook('onRequest', async ({ headers }, reply) => {
+    return timingSafeEqual(digest(headers.authorization ?? ''), expected)
+      ? undefined
+      : fail(reply, failures.unauthorized);
+  });
+  server.setNotFoundHandler((_request, reply) => fail(reply, failures.noRoute));
+  server.get('/faults', () => succeed(faults.list()));
+  server.put<FaultRoute>('/faults/:name', ({ params: { name }, body }, reply) => {
+    if (!isFaultName(name)) return fail(reply, failures.notFound);
+    const wrong = faults.switchOn(name, body);
+    return wrong === undefined ? reply.send(succeed(faults.list())) : fail(reply, failures.badBody, wrong);
+  });
+  server.delete('/faults', () => {
+    faults.switchOff();
+    return succeed({});
+  });
+  server.delete<FaultRoute>('/faults/:name', ({ params: { name } }, reply) => {
+    if (!isFaultName(name)) return fail(reply, failures.notFound);
+    faults.switchOff(name);
+    return reply.send(succeed({}));
+  });
+  server.put('/live-webhook', ({ body }, reply) => {
+    const wanted = liveWebhookBody.safeParse(body);
+    if (!wanted.success) return fail(reply, failures.badBody, wrongFields(wanted.error));
+    webhooks.setLiveTarget({ url: wanted.data.url, secret: new Secret(wanted.data.secret) });
+    return reply.send(succeed({}));
+  });
+  server.delete('/live-webhook', () => {
+    webhooks.setLiveTarget(undefined);
+    return succeed({});
+  });
+  return server;
+}

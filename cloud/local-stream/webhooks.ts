@@ -1,0 +1,137 @@
+/**
+ * What the account tells by itself: live events to an address with a plain secret, finished recordings to another one
+ * with a signature, as Cloudflare's two kinds of webhooks do. Sent once, in no promised order, and never retried.
+ */
+import { createHmac, randomBytes } from 'node:crypto';
+import type { Clock } from '../../shared/clock.ts';
+import { errorText } from '../../shared/errors.ts';
+import type { Log } from '../../shared/log.ts';
+import type { Redactor, Secret } from '../../shared/secrets.ts';
+import type { Catalogue, RecordingWebhook } from './catalogue.ts';
+
+export interface LiveWebhook {
+  url: string;
+  /** Sent as it is in `cf-webhook-auth`. */
+  secret: Secret;
+}
+
+/** `errored`: the publisher was not let in, or what it sends cannot be played. */
+export type LiveEvent =
+  | { type: 'connected' | 'disconnected'; inputUid: string }
+  | { type: 'errored'; inputUid: string; code: string; message: string };
+
+export interface Webhooks {
+  live(event: LiveEvent): void;
+  /** @param videoJson what the API shows of it. */
+  recording(videoJson: object): void;
+  /** One per account, kept over restarts; each call makes a new secret. */
+  setRecordingTarget(notificationUrl: string): RecordingWebhook;
+  recordingTarget(): RecordingWebhook | undefined;
+  removeRecordingTarget(): void;
+  setLiveTarget(target: LiveWebhook | undefined): void;
+  /** What is on its way is given up. */
+  close(): Promise<void>;
+}
+
+export interface WebhooksOptions {
+  catalogue: Pick<Catalogue, 'recordingWebhook' | 'saveRecordingWebhook'>;
+  accountId: string;
+  liveTarget?: LiveWebhook | undefined;
+  clock: Clock;
+  log: Log;
+  redactor: Redactor;
+  /** When to send a message, in ms from now; empty: not at all. Default: once, now. */
+  sendings?: () => readonly number[];
+}
+
+const TIMEOUT_MS = 5_000;
+
+export function createWebhooks(options: WebhooksOptions): Webhooks {
+  const { catalogue, clock, log, redactor, sendings = () => [0] } = options;
+  const closing = new AbortController();
+  const underWay = new Set<Promise<void>>();
+  let { liveTarget } = options;
+  if (liveTarget) redactor.add(liveTarget.secret);
+  const known = catalogue.recordingWebhook();
+  if (known) redactor.add(known.secret);
+
+  async function post(url: string, headers: Record<string, string>, body: string, afterMs: number): Promise<void> {
+    const timeout = new AbortController();
+    try {
+      if (afterMs > 0) await clock.sleep(afterMs, { name: 'webhook-late', signal: closing.signal });
+      const timer = clock.after('webhook', TIMEOUT_MS, () => timeout.abort());
+      const { status } = await fetch(url, {
+        ...{ method: 'POST', body, headers: { 'content-type': 'application/json', ...headers } },
+        signal: AbortSignal.any([timeout.signal, closing.signal]),
+      }).finally(() => timer.cancel());
+      log.debug({ status }, 'webhook-sent');
+    } catch (error) {
+      if (!closing.signal.aborted) log.warn({ reason: errorText(error) }, 'webhook-failed');
+    }
+  }
+  function send(url: string, headers: Record<string, string>, body: string): void {
+    for (const afterMs of sendings()) {
+      const work = post(url, headers, body, afterMs).finally(() => underWay.delete(work));
+      underWay.add(work);
+    }
+  }
+
+  return {
+    live(event) {
+      if (!liveTarget || closing.signal.aborted) return;
+      const { url, secret } = liveTarget;
+      send(url, { 'cf-webhook-auth': secret.reveal() }, JSON.stringify(liveJson(event, options)));
+    },
+    recording(videoJson) {
+      const target = catalogue.recordingWebhook();
+      if (!target || closing.signal.aborted) return;
+      const body = JSON.stringify(videoJson);
+      const time = Math.floor(clock.now() / 1000);
+      const sig1 = createHmac('sha256', target.secret).update(`${time}.${body}`).digest('hex');
+      send(target.notificationUrl, { 'webhook-signature': `time=${time},sig1=${sig1}` }, body);
+    },
+    setRecordingTarget(notificationUrl) {
+      const target = { notificationUrl, modifiedMs: clock.now(), secret: randomBytes(20).toString('hex') };
+      redactor.add(target.secret);
+      catalogue.saveRecordingWebhook(target);
+      return target;
+    },
+    recordingTarget: catalogue.recordingWebhook,
+    removeRecordingTarget: () => catalogue.saveRecordingWebhook(undefined),
+    setLiveTarget(target) {
+      if (target) redactor.add(target.secret);
+      liveTarget = target;
+    },
+    async close() {
+      closing.abort();
+      await Promise.all(underWay);
+    },
+  };
+}
+
+/** The envelope of notifications as it is since 2026. */
+function liveJson(event: LiveEvent, { accountId, clock }: Pick<WebhooksOptions, 'accountId' | 'clock'>): object {
+  const nowMs = clock.now();
+  const type = `live_input.${event.type}`;
+  const updatedAt = new Date(nowMs).toISOString().replace('Z', '000000Z');
+  const errored =
+    event.type === 'errored'
+      ? {
+          live_input_errored: { error: { code: event.code, message: event.message }, video_codec: '', audio_codec: '' },
+        }
+      : {};
+  return {
+    name: 'Local Stream',
+    text: `Notification type: Stream Live Input\nInput ID: ${event.inputUid}\nEvent type: ${type}\nUpdated at: ${updatedAt}`,
+    data: {
+      notification_name: 'Stream Live Input',
+      input_id: event.inputUid,
+      event_type: type,
+      updated_at: updatedAt,
+      ...errored,
+    },
+    ts: Math.floor(nowMs / 1000),
+    ...{ account_id: accountId, policy_id: '', policy_name: '', alert_type: 'stream_live_notifications' },
+    ...{ alert_correlation_id: '', alert_event: '' },
+  };
+}
