@@ -29,7 +29,7 @@ describe.each(sdkLines)('@mentra/sdk %s', (line) => {
     // No WHEP at an RTMP ingest, and never the address to publish to (defect 23).
     expect(statuses.some(({ webrtcUrl }) => webrtcUrl !== undefined)).toBe(false);
     await app.stopManagedStream();
-    await app.next('managed-status', ({ status }) => (status as { status: string }).status === 'stopped');
+    await app.hears('managed-status', 'stopped');
   });
 
   it('hears `stopped` once and at once, whatever the glasses say later (defect 15)', async () => {
@@ -37,7 +37,7 @@ describe.each(sdkLines)('@mentra/sdk %s', (line) => {
     await app.startManagedStream();
     glasses.state.obeysStop = false;
     await app.stopManagedStream();
-    await app.next('managed-status', ({ status }) => (status as { status: string }).status === 'stopped', 1_000);
+    await app.hears('managed-status', 'stopped', 1_000);
     expect(await app.isManagedStreamActive()).toBe(false);
     const stop = await glasses.inbox.take('the stop', ({ type }) => type === 'stop_rtmp_stream');
     await glasses.stopPush();
@@ -46,7 +46,7 @@ describe.each(sdkLines)('@mentra/sdk %s', (line) => {
     await expect.poll(() => world.stream(user)).toBeUndefined();
     // A stop with nothing to stop is answered too: without that the SDK would refuse every later start.
     await app.stopManagedStream();
-    await app.next('managed-status', ({ status }) => (status as { status: string }).status === 'stopped');
+    await app.hears('managed-status', 'stopped');
     const words = app.managedStatuses().map(({ status, streamId }) => `${status} ${streamId === stop.streamId}`);
     expect(words.filter((word) => word === 'stopped true')).toHaveLength(1);
     expect(glasses.inbox.frames.filter(({ type }) => type === 'stop_rtmp_stream')).toHaveLength(1);

@@ -14,14 +14,11 @@ describe.each(sdkLines)('@mentra/sdk %s', (line) => {
     it.concurrent.each([1012, 1011, 4000, 1006])('after %d, and hears how its stream is (defect 63)', async (code) => {
       const { app, user, glasses } = await world.meet(line);
       const stream = await app.startManagedStream();
-      await app.next('managed-status', ({ status }) => (status as { status: string }).status === 'active');
+      await app.hears('managed-status', 'active');
       expect(world.proxy.drop(user, code)).toBe(1);
       expect(await app.next('disconnected')).toMatchObject({ code });
       await app.next('connected', undefined, 3_000);
-      const { status } = await app.next(
-        'managed-status',
-        (frame) => (frame.status as { status: string }).status === 'active',
-      );
+      const { status } = await app.hears('managed-status', 'active');
       expect(status).toMatchObject(stream);
       expect(app.heard('session')).toHaveLength(1);
       expect(app.heard('stopped')).toEqual([]);

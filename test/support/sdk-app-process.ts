@@ -71,15 +71,18 @@ export async function createSdkApp(spawn: SpawnChild, packageName: string, line:
     }
     const heard = (event: string) => inbox.frames.filter((frame) => frame.user === user && frame.event === event);
     const statuses = (event: string) => () => heard(event).map(({ status }) => status as SdkStatus);
+    /** The next of its events, each taken once. */
+    const next = (event: string, fits: (frame: Frame) => boolean = () => true, timeoutMs?: number) =>
+      inbox.take(
+        `${event} of ${user}`,
+        (frame) => frame.user === user && frame.event === event && fits(frame),
+        timeoutMs,
+      );
     return {
-      ...{ packageName, call, heard },
-      /** The next of its events, each taken once. */
-      next: (event: string, fits: (frame: Frame) => boolean = () => true, timeoutMs?: number) =>
-        inbox.take(
-          `${event} of ${user}`,
-          (frame) => frame.user === user && frame.event === event && fits(frame),
-          timeoutMs,
-        ),
+      ...{ packageName, call, heard, next },
+      /** The next status of this word. */
+      hears: (event: 'managed-status' | 'stream-status', word: string, timeoutMs?: number) =>
+        next(event, ({ status }) => (status as SdkStatus).status === word, timeoutMs),
       managedStatuses: statuses('managed-status'),
       streamStatuses: statuses('stream-status'),
       inSession: (manner: OnSession) => child.send({ user, onSession: manner }),
