@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { GlasscastError } from '../shared/errors.ts';
 import type { Secret } from '../shared/secrets.ts';
 import { createAppCatalog } from './apps/app-catalog.ts';
+import { createAppStorage } from './apps/app-storage.ts';
 import { accessRoutes, enrolRoute } from './http/access-routes.ts';
 import { createEventFeed } from './http/event-feed.ts';
 import { createHttp } from './http/http.ts';
@@ -13,6 +14,7 @@ import { operatorRoutes } from './http/operator-routes.ts';
 import { outputRoutes } from './http/output-routes.ts';
 import { phoneRoutes } from './http/phone-routes.ts';
 import { publicRoutes } from './http/public-routes.ts';
+import { sdkRoutes } from './http/sdk-routes.ts';
 import { createUpgrades } from './http/upgrades.ts';
 import { webhookRoutes } from './http/webhook-routes.ts';
 import {
@@ -122,6 +124,7 @@ async function startRelay(
       publicRoutes({ catalog, health }),
       enrolRoute({ enrolments, attempts: guards.attempts }),
       phoneRoutes({ tokens, adminToken, apps, ...guards, areConnected }),
+      sdkRoutes({ catalog, apps, storage: createAppStorage({ store, apps }), attempts: guards.attempts }),
       outputRoutes({ catalog, streams, clock, log, attempts: guards.attempts }),
       webhookRoutes({ webhooks, attempts: guards.attempts }),
       ...(options.pages ? [options.pages] : []),

@@ -38,6 +38,7 @@ export const errorKinds = {
   MISSING_HEADERS: caller(401, 'x-package-name and x-api-key come together, or not at all'),
   ADMIN_TOKEN_REQUIRED: caller(401, 'The operator API needs the admin token as a Bearer token'),
   INVALID_WEBHOOK_SIGNATURE: caller(401, 'The webhook does not carry the secret agreed with the provider'),
+  INVALID_SESSION: caller(401, 'The id belongs to no session of this app that runs'),
   INVALID_API_KEY: caller(401, 'The API key does not belong to this app'),
   ENROLMENT_REFUSED: caller(401, 'The enrolment code is unknown, used or expired; ask for a new one'),
   ORIGIN_REFUSED: caller(403, 'Pages of other sites may not call this relay'),
@@ -68,6 +69,8 @@ export const errorKinds = {
   MAX_OUTPUTS_REACHED: caller(409, 'The stream has as many outputs as are allowed; remove one first'),
   MAX_APP_OUTPUTS_REACHED: caller(409, 'The app has as many outputs of this stream as are allowed; remove one first'),
   DUPLICATE_URL: caller(409, 'The stream is pushed to this URL already'),
+  APP_STORAGE_FULL: caller(413, 'An app may keep 1 MiB for a user, in values of at most 100,000 characters'),
+  NOT_OFFERED: caller(501, 'This relay does not offer that part of MentraOS'),
   RATE_LIMITED: { sentence: 'Too many requests; slow down', fault: 'caller', retryable: true, http: 429 },
   APP_UNREACHABLE: destination("The app's webhook did not lead to a connection; is the app running?", true),
   // the glasses

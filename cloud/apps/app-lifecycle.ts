@@ -47,6 +47,7 @@ export interface AppLifecycle {
   glassesBack(userId: string): void;
   /** The session of an app that runs, connected or not. */
   session(userId: string, packageName: string): AppSession | undefined;
+  sessionById(sessionId: string): AppSession | undefined;
   sessions(userId: string): AppSession[];
   running(userId: string): { packageName: string; connected: boolean }[];
   state(userId: string): AppStateChange;
@@ -165,6 +166,10 @@ class Lifecycle implements AppLifecycle {
     return this.#roster.find(userId, packageName)?.session;
   }
 
+  sessionById(sessionId: string): AppSession | undefined {
+    return this.#roster.get(sessionId)?.session;
+  }
+
   sessions(userId: string): AppSession[] {
     return this.#roster.of(userId).map(({ session }) => session);
   }
@@ -269,9 +274,7 @@ class Lifecycle implements AppLifecycle {
     const { streams, glasses, log, clock, webhook } = this.#options;
     const session = createAppSession({
       ...{ sessionId, userId, app, streams, glasses: glasses(userId), log, clock, isResumed },
-      share: (event) => {
-        for (const other of this.sessions(userId)) if (other !== session) other.hear(event);
-      },
+      peers: () => this.sessions(userId),
       photoFailed: (failure) => void this.#track(webhook.photoFailed(app.publicUrl, failure, this.#closing.signal)),
     });
     return this.#roster.add({ session, app, restarts, inSinceMs: clock.monotonicMs(), isResumed, isAskedAgain });

@@ -66,8 +66,8 @@ export interface AppSessionOptions {
   app: RegisteredApp;
   streams: AppStreams;
   glasses: AppGlasses;
-  /** Tells the user's other apps how the stream is that this one owns. */
-  share: (event: GlassesEvent) => void;
+  /** All apps of the user: those that subscribe hear how the stream is that this one owns. */
+  peers: () => Pick<AppSession, 'hear'>[];
   /** Tells the app's own server; the SDK waits for it there. */
   photoFailed: (failure: PhotoFailure) => void;
   clock: Clock;
@@ -156,7 +156,8 @@ class Session implements AppSession {
     } else {
       const data = { ...status, appId: this.packageName };
       isSent = this.#socket?.send({ ...data, sessionId: this.sessionId }, importance) ?? false;
-      this.#options.share({ type: 'event', streamType: status.type, data });
+      const event: GlassesEvent = { type: 'event', streamType: status.type, data };
+      for (const peer of this.#options.peers()) if (peer !== this) peer.hear(event);
     }
     if (importance !== 'state') return;
     const kind = status.type === 'managed_stream_status' ? 'managed' : 'unmanaged';

@@ -120,6 +120,18 @@ function watchConnections(server: Server, door: HttpOptions['door'], log: Log): 
   });
 }
 
+/** Clients send DELETE with a JSON content type and nothing behind it. */
+export function acceptEmptyBodies(scope: FastifyInstance): void {
+  scope.removeContentTypeParser('application/json');
+  scope.addContentTypeParser('application/json', { parseAs: 'string' }, (_request, body, parsed) => {
+    try {
+      parsed(null, body === '' ? undefined : JSON.parse(String(body)));
+    } catch {
+      parsed(new GlasscastError('MALFORMED_MESSAGE', { reason: 'the body is not JSON' }));
+    }
+  });
+}
+
 /** @throws GlasscastError MALFORMED_MESSAGE naming the field. */
 export function checkedBody<T>(schema: z.ZodType<T>, body: unknown): T {
   const parsed = schema.safeParse(body);

@@ -12,7 +12,7 @@ import { createRateLimit } from '../access/rate-limits.ts';
 import type { AppCatalog } from '../apps/app-catalog.ts';
 import { outputLimits, type RestreamOutput, type RestreamOutputs, urlFor } from '../provider/restream-outputs.ts';
 import type { StreamRegistry } from '../streams/stream-registry.ts';
-import { answerError, type Routes } from './http.ts';
+import { acceptEmptyBodies, answerError, type Routes } from './http.ts';
 
 export interface OutputRoutesOptions {
   catalog: Pick<AppCatalog, 'get'>;
@@ -136,18 +136,6 @@ function textOf(fields: unknown, name: string): string | undefined {
 
 function unauthorized(answer: string): GlasscastError {
   return new GlasscastError('INVALID_API_KEY', { details: { answer } });
-}
-
-/** Clients send DELETE with a JSON content type and nothing behind it. */
-function acceptEmptyBodies(scope: FastifyInstance): void {
-  scope.removeContentTypeParser('application/json');
-  scope.addContentTypeParser('application/json', { parseAs: 'string' }, (_request, body, parsed) => {
-    try {
-      parsed(null, body === '' ? undefined : JSON.parse(String(body)));
-    } catch {
-      parsed(new GlasscastError('MALFORMED_MESSAGE', { reason: 'the body is not JSON' }));
-    }
-  });
 }
 
 /** Whoever the provider is: that is the name apps know. */

@@ -6,6 +6,7 @@ import { GlasscastError } from '../../shared/errors.ts';
 import { silentLog } from '../../shared/log.ts';
 import type { AppStreamStatus, ManagedStreamStatus, ToApp } from '../../shared/protocol/app-messages.ts';
 import { decodeFromApp, encodeToApp } from '../../shared/protocol/dialects.ts';
+import type { GlassesAnswer } from '../../shared/protocol/glasses-messages.ts';
 import { createTestClock } from '../support/test-clock.ts';
 
 const registered = {
@@ -19,7 +20,7 @@ const registered = {
 function world({ permissions = ['CAMERA'], isKnown = true, isConnected = true, isResumed = false } = {}) {
   const app = { ...registered, settings: [...registered.settings], permissions: permissions.map((type) => ({ type })) };
   const asked: unknown[] = [];
-  const shared: GlassesEvent[] = [];
+  const shared: (GlassesEvent | GlassesAnswer)[] = [];
   const tiers: (string | undefined)[] = [];
   const streams = {
     fails: undefined as GlasscastError | undefined,
@@ -41,7 +42,7 @@ function world({ permissions = ['CAMERA'], isKnown = true, isConnected = true, i
   };
   const state: DeviceState = { connected: isConnected, modelName: 'Mentra Live', wifiConnected: true, wifiSsid: 'lab' };
   const sentToGlasses: string[] = [];
-  const session = createAppSession({
+  const session: AppSession = createAppSession({
     ...{ sessionId: 'u-com.a', userId: 'u', app, streams, isResumed },
     glasses: {
       isConnected: () => isConnected,
@@ -50,7 +51,7 @@ function world({ permissions = ['CAMERA'], isKnown = true, isConnected = true, i
       deviceState: () => state,
       followLocation: (_appId, tier) => void tiers.push(tier),
     },
-    share: (event) => void shared.push(event),
+    peers: () => [session, { hear: (news) => void shared.push(news) }],
     photoFailed() {},
     clock: createTestClock(),
     log: silentLog(),

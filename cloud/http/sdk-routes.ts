@@ -1,0 +1,111 @@
+/**
+ * REST that MentraOS' SDK calls beside the socket: an app's storage, with its key, and its settings, with the id of its
+ * session. What of MentraOS is not offered here says so, so that an app's author need not guess.
+ */
+import type { FastifyInstance, FastifyRequest } from 'fastify';
+import { z } from 'zod';
+import { GlasscastError } from '../../shared/errors.ts';
+import { bearerToken } from '../access/credentials.ts';
+import type { FailedAttempts } from '../access/failed-attempts.ts';
+import type { AppCatalog } from '../apps/app-catalog.ts';
+import type { AppStorage, StorageOwner } from '../apps/app-storage.ts';
+import { acceptEmptyBodies, checkedBody, type Routes } from './http.ts';
+
+export interface SdkRoutesOptions {
+  catalog: Pick<AppCatalog, 'get' | 'verify'>;
+  storage: AppStorage;
+  apps: {
+    session(userId: string, packageName: string): unknown;
+    sessionById(sessionId: string): { packageName: string } | undefined;
+  };
+  attempts: FailedAttempts;
+}
+
+type OfUser = { Params: { userId: string } };
+type OfKey = { Params: { userId: string; key: string } };
+
+/** The SDK writes what has gathered for seconds in one piece: as much as may be kept, as JSON. */
+const WRITE_LIMIT_BYTES = 2 * 1024 * 1024;
+
+const userName = z.string().trim().toLowerCase().min(1).max(320);
+const key = z.string().min(1).max(200);
+const entries = z.object({ data: z.record(key, z.string()) });
+const entry = z.object({ value: z.string() });
+
+export function sdkRoutes(options: SdkRoutesOptions): Routes {
+  return (server) => {
+    server.register(async (scope) => {
+      acceptEmptyBodies(scope);
+      addStorage(scope, options);
+    });
+    addSettings(server, options);
+    for (const path of ['/api/auth/exchange-user-token', '/api/app-communication/discover-users', '/api/tts']) {
+      server.all(path, async () => {
+        throw new GlasscastError('NOT_OFFERED', { reason: path });
+      });
+    }
+  };
+}
+
+function addStorage(server: FastifyInstance, options: SdkRoutesOptions): void {
+  const { storage } = options;
+  const path = '/api/sdk/simple-storage/:userId';
+  const big = { bodyLimit: WRITE_LIMIT_BYTES };
+
+  server.get<OfUser>(path, async (request) => {
+    const owner = await ownerOf(request, options);
+    return { success: true, data: await storage.read(owner) };
+  });
+  server.put<OfUser>(path, big, async (request) => {
+    const owner = await ownerOf(request, options);
+    await storage.write(owner, checkedBody(entries, request.body).data);
+    return { success: true };
+  });
+  server.delete<OfUser>(path, async (request) => {
+    await storage.clear(await ownerOf(request, options));
+    return { success: true };
+  });
+  server.get<OfKey>(`${path}/:key`, async (request) => {
+    const data = await storage.read(await ownerOf(request, options));
+    const name = request.params.key;
+    return { success: true, ...(Object.hasOwn(data, name) ? { data: data[name] } : {}) };
+  });
+  server.put<OfKey>(`${path}/:key`, big, async (request) => {
+    const owner = await ownerOf(request, options);
+    const { value } = checkedBody(entry, request.body);
+    await storage.write(owner, { [checkedBody(key, request.params.key)]: value });
+    return { success: true };
+  });
+  server.delete<OfKey>(`${path}/:key`, async (request) => {
+    await storage.remove(await ownerOf(request, options), request.params.key);
+    return { success: true };
+  });
+}
+
+/** The SDK shows the id of its session, where MentraOS expects a user's: either names an app that runs. */
+function addSettings(server: FastifyInstance, { apps, attempts, catalog }: SdkRoutesOptions): void {
+  server.get<{ Params: { packageName: string } }>('/appsettings/user/:packageName', async (request) => {
+    const { packageName } = request.params;
+    const who = bearerToken(request.headers.authorization) ?? '';
+    await attempts.guard(request.ip, async () => {
+      const isSession = apps.sessionById(who)?.packageName === packageName;
+      if (!isSession && !apps.session(who.toLowerCase(), packageName)) throw new GlasscastError('INVALID_SESSION');
+    });
+    const { settings } = await catalog.get(packageName);
+    return { success: true, settings };
+  });
+}
+
+/** `Bearer <packageName>:<apiKey>`; a package name has no colon. */
+async function ownerOf(
+  request: FastifyRequest<OfUser>,
+  { attempts, catalog }: SdkRoutesOptions,
+): Promise<StorageOwner> {
+  const [, packageName = '', apiKey = ''] =
+    /^([^:]+):(.+)$/.exec(bearerToken(request.headers.authorization) ?? '') ?? [];
+  await attempts.guard(request.ip, async () => {
+    if (packageName === '') throw new GlasscastError('INVALID_API_KEY');
+    await catalog.verify(packageName, apiKey);
+  });
+  return { packageName, userId: checkedBody(userName, request.params.userId) };
+}
