@@ -1,39 +1,19 @@
-import { EventEmitter } from 'node:events';
 import { describe, expect, it } from 'vitest';
-import type { WebSocket } from 'ws';
 import { createSocket, type SocketLimits } from '../../cloud/http/socket.ts';
 import { GlasscastError } from '../../shared/errors.ts';
 import { silentLog } from '../../shared/log.ts';
 import type { FromApp, ToApp } from '../../shared/protocol/app-messages.ts';
 import { decodeFromApp, encodeToApp } from '../../shared/protocol/dialects.ts';
+import { fakeWebSocket } from '../support/fake-web-socket.ts';
 import { createTestClock } from '../support/test-clock.ts';
 
 function world(limits: Partial<SocketLimits> = {}) {
   const clock = createTestClock();
-  const ws = Object.assign(new EventEmitter(), {
-    readyState: 1,
-    bufferedAmount: 0,
-    sent: [] as string[],
-    pings: 0,
-    ended: undefined as string | undefined,
-    send: (frame: string) => void ws.sent.push(frame),
-    ping: () => {
-      ws.pings += 1;
-    },
-    close(code: number, reason: string) {
-      ws.readyState = 2;
-      ws.ended = `${code} ${reason}`;
-    },
-    terminate() {
-      ws.readyState = 3;
-      ws.ended = 'terminated';
-      ws.emit('close', 1006, Buffer.alloc(0));
-    },
-  });
+  const ws = fakeWebSocket();
   const got: FromApp[] = [];
   const closes: number[] = [];
   const socket = createSocket<FromApp, ToApp>({
-    ws: ws as unknown as WebSocket,
+    ws: ws.ws,
     decode: decodeFromApp,
     encode: encodeToApp,
     complaint: ({ code, message }) => ({ type: 'message_error', code, message }),
@@ -46,7 +26,7 @@ function world(limits: Partial<SocketLimits> = {}) {
     },
     onClose: (code) => void closes.push(code),
   });
-  const receive = (frame: string, isBinary = false) => ws.emit('message', Buffer.from(frame), isBinary);
+  const { receive } = ws;
   const last = () => JSON.parse(ws.sent.at(-1) ?? '{}') as Record<string, unknown>;
   return { clock, ws, got, closes, socket, receive, last };
 }
