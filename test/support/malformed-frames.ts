@@ -31,18 +31,34 @@ const anyValue = fc.oneof(
   },
 );
 
+/** Informational, or free of form: nothing in them is wrong. */
+const FREE = new Set(['timestamp', 'packageName', 'sessionId', 'view', 'layout', 'data']);
+const wrongKinds: [string, string][] = [
+  ['string', '"word"'],
+  ['number', '1e400'],
+  ['number', '-7.25'],
+  ['boolean', 'true'],
+  ['array', '[[{}]]'],
+  ['object', '{"__proto__":{"isAdmin":true}}'],
+];
+const kindOf = (value: unknown) => (Array.isArray(value) ? 'array' : typeof value);
+
 const field = (key: string, json: string) => `${JSON.stringify(key)}:${json}`;
-/** A right message with fields of wrong kinds, twice, under evil names, or missing. */
+/** A right message with a field of a wrong kind, and more fields: twice, under evil names, with evil values. */
 function spoilt(right: readonly Record<string, unknown>[]): fc.Arbitrary<string> {
-  const changes = fc.array(fc.tuple(anyKey, anyValue, fc.boolean()), { minLength: 1, maxLength: 4 });
-  return fc.tuple(fc.constantFrom(...right), fc.nat(), changes).map(([message, which, more]) => {
-    const keys = Object.keys(message);
+  const rich = right.filter((message) => Object.keys(message).some((key) => !FREE.has(key)));
+  const more = fc.array(fc.tuple(anyKey, anyValue), { maxLength: 3 });
+  return fc.tuple(fc.constantFrom(...rich), fc.nat(), fc.nat(), more).map(([message, which, kind, added]) => {
+    const keys = Object.keys(message).filter((key) => !FREE.has(key));
     const victim = keys[which % keys.length] ?? 'type';
-    const kept = keys
-      .filter((key) => key !== victim || key === 'type')
-      .map((key) => field(key, JSON.stringify(message[key])));
-    const added = more.map(([key, json, isVictim]) => field(isVictim && victim !== 'type' ? victim : key, json));
-    return `{${[...kept, ...added].join(',')}}`;
+    const wrong = wrongKinds.filter(([name]) => name !== kindOf(message[victim]));
+    const fields = Object.entries(message).filter(([key]) => key !== victim);
+    return `{${[
+      ...added.map(([key, json]) => field(key, json)),
+      ...fields.map(([key, value]) => field(key, JSON.stringify(value))),
+      // Last, so that of a name given twice this one counts.
+      field(victim, wrong[kind % wrong.length]?.[1] ?? '[]'),
+    ].join(',')}}`;
   });
 }
 
@@ -78,16 +94,16 @@ export function malformedFrames(direction: 'from-app' | 'from-glasses'): fc.Arbi
   const right = rightFrames(direction);
   const anyType = fc.oneof(fc.constantFrom(...poison), anyText);
   return fc.oneof(
-    { weight: 400, arbitrary: spoilt(right) },
+    { weight: 500, arbitrary: spoilt(right) },
     { weight: 200, arbitrary: broken(right) },
     {
-      weight: 100,
+      weight: 50,
       arbitrary: fc
         .tuple(anyType, anyKey, anyValue)
         .map(([type, key, json]) => `{${field('type', JSON.stringify(type))},${field(key, json)}}`),
     },
     { weight: 100, arbitrary: anyValue },
-    { weight: 50, arbitrary: fc.uint8Array({ maxLength: 300 }).map((bytes) => Buffer.from(bytes)) },
+    { weight: 30, arbitrary: fc.uint8Array({ maxLength: 300 }).map((bytes) => Buffer.from(bytes)) },
     { weight: 20, arbitrary: deep(right) },
     {
       weight: 5,
