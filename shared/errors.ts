@@ -78,6 +78,7 @@ export const errorKinds = {
   HARDWARE_MISSING: device('The glasses lack hardware that the app requires', false),
   GLASSES_SILENT: device('The glasses stopped answering; check their network'),
   START_TIMEOUT: device('The stream did not become playable in time; check the glasses and their uplink'),
+  START_UNHEARD: device('The stream is not live yet, and the SDK will not hear of it once it is; ask again'),
   STREAM_INTERRUPTED: device('The picture did not come back in time; check the glasses and their uplink'),
   DEVICE_REPORTED: device('The glasses reported an error'),
   INVALID_PUBLISH_URL: { ...device('The publish URL is not a valid rtmp:// or rtmps:// address', false), http: 400 },

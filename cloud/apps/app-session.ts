@@ -19,12 +19,13 @@ import type { Importance, Viewer } from '../streams/viewers.ts';
 import { maySeeCamera } from './app-catalog.ts';
 import { type AppOrders, createAppOrders, type PhotoFailure } from './app-orders.ts';
 import { capabilitiesOf } from './glasses-models.ts';
+import { createStartWindow, type StartWindow } from './start-window.ts';
 import { createSubscriptions, type Subscriptions } from './subscriptions.ts';
 
 /** What an app can ask of the streams of its user. */
 export interface AppStreams {
   request(userId: string, viewer: Viewer, request: StreamRequest, glasses: GlassesLink): void;
-  leave(userId: string, viewer: Viewer): void;
+  leave(userId: string, viewer: Viewer, because?: GlasscastError): void;
   requestUnmanaged(userId: string, owner: Viewer, request: UnmanagedRequest, glasses: GlassesLink): void;
   stopUnmanaged(userId: string, owner: Viewer, streamId: string | undefined): void;
   repeat(userId: string, appId: string): boolean;
@@ -78,6 +79,8 @@ export interface AppSessionOptions {
 
 type StreamKind = keyof typeof wordsOf;
 const KINDS: readonly StreamKind[] = ['managed', 'unmanaged'];
+/** What settles a start in the app. */
+const ANSWERS: ReadonlySet<string> = new Set(['active', 'stopped', 'error']);
 
 export function createAppSession(options: AppSessionOptions): AppSession {
   return new Session(options);
@@ -91,6 +94,7 @@ class Session implements AppSession {
   readonly #options: AppSessionOptions;
   readonly #subscriptions: Subscriptions;
   readonly #orders: AppOrders;
+  readonly #startWindow: StartWindow;
   #app: RegisteredApp;
   #socket: Socket<ToApp> | undefined;
   #isReleased = false;
@@ -109,6 +113,8 @@ class Session implements AppSession {
     this.packageName = app.packageName;
     this.id = app.packageName;
     this.#subscriptions = createSubscriptions(app.permissions);
+    const onClosing = () => options.streams.leave(this.userId, this, new GlasscastError('START_UNHEARD'));
+    this.#startWindow = createStartWindow({ clock, onClosing });
     const reply = (message: ToApp) => void this.#socket?.send(message);
     this.#orders = createAppOrders({ app: () => this.#app, glasses, reply, photoFailed, clock, log });
     for (const kind of isResumed ? KINDS : []) this.#lastWords.set(kind, wordsOf[kind].stopped(undefined));
@@ -152,6 +158,7 @@ class Session implements AppSession {
   deliver(status: AppStatus, importance: Importance): void {
     let isSent = false;
     if (status.type === 'managed_stream_status') {
+      if (ANSWERS.has(status.status)) this.#startWindow.answered();
       isSent = this.#socket?.send(status, importance) ?? false;
     } else {
       const data = { ...status, appId: this.packageName };
@@ -170,6 +177,7 @@ class Session implements AppSession {
     switch (message.type) {
       case 'managed_stream_request': {
         const { type: _, ...request } = message;
+        this.#startWindow.asked();
         this.#request('managed', (glasses) => streams.request(this.userId, this, request, glasses));
         return;
       }
@@ -280,6 +288,7 @@ class Session implements AppSession {
     const socket = this.#socket;
     this.#socket = undefined;
     this.#orders.close();
+    this.#startWindow.close();
     this.#options.glasses.followLocation(this.id, undefined);
     if (reason === 'App stopped') socket?.send({ type: 'app_stopped' });
     socket?.close(code, reason);

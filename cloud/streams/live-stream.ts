@@ -20,7 +20,7 @@ import { type GlassesLink, identityOf, type StreamSettings, startOrder } from '.
 import { createStreamOutputs, type StreamOutputs } from './stream-outputs.ts';
 import { type StreamTimings, stallMsFor } from './stream-timings.ts';
 import { recordOf, type StreamParts, type StreamSnapshot, situationOf, snapshotOf, stateOf } from './stream-views.ts';
-import { deviceError, type StreamWords, wordsOf } from './stream-words.ts';
+import { deviceError, lastWord, type StreamWords, wordsOf } from './stream-words.ts';
 import { createViewers, type JoinRequest, type Viewer, type Viewers } from './viewers.ts';
 
 export interface LiveStreamOptions {
@@ -136,11 +136,11 @@ export class LiveStream {
     this.#inbox.do(() => this.#seat(viewer, requestedAtMs));
   }
 
-  /** Says `stopped` to it; false when it was no viewer. */
-  leave(viewerId: string): boolean {
+  /** Says `stopped` to it, or why; false when it was no viewer. */
+  leave(viewerId: string, because?: GlasscastError): boolean {
     const wasViewer = this.#viewers.has(viewerId);
     this.#inbox.do(() => {
-      if (this.#ended || !this.#viewers.dismiss(viewerId, this.#words.stopped(this.streamId))) return;
+      if (this.#ended || !this.#viewers.dismiss(viewerId, lastWord(this.kind, this.streamId, because))) return;
       this.#outputs.forget(viewerId);
       if (this.#viewers.size === 0 && this.isOpen()) this.#stop(undefined);
       else this.#changed();

@@ -24,7 +24,7 @@ import type { IngestHint } from './liveness.ts';
 import { type GlassesLink, MANAGED_APP_ID, stopOrder } from './stream-orders.ts';
 import { defaultStreamTimings, type StreamTimings, timingsFor } from './stream-timings.ts';
 import type { StreamSnapshot } from './stream-views.ts';
-import { wordsOf } from './stream-words.ts';
+import { lastWord, wordsOf } from './stream-words.ts';
 import type { Viewer } from './viewers.ts';
 
 export type StreamRequest = Omit<ManagedStreamRequest, 'type'>;
@@ -33,8 +33,8 @@ export type UnmanagedRequest = Omit<UnmanagedStreamRequest, 'type'>;
 export interface StreamRegistry {
   /** Starts or joins the managed stream; the viewer hears everything else by its statuses. SHUTTING_DOWN is thrown. */
   request(userId: string, viewer: Viewer, request: StreamRequest, glasses: GlassesLink): void;
-  /** Always answered with `stopped`, once, whether or not anything runs. */
-  leave(userId: string, viewer: Viewer): void;
+  /** Always answered, once, whether or not anything runs: `stopped`, or `error` when there is a reason. */
+  leave(userId: string, viewer: Viewer, because?: GlasscastError): void;
   /** Starts an unmanaged stream in place of whatever runs. SHUTTING_DOWN is thrown. */
   requestUnmanaged(userId: string, owner: Viewer, request: UnmanagedRequest, glasses: GlassesLink): void;
   /** Always answered. @param streamId undefined: whatever this app owns. */
@@ -123,8 +123,8 @@ class Registry implements StreamRegistry {
     this.#serve(userId, { kind: 'unmanaged', viewer, request, glasses, requestedAtMs: this.#options.clock.now() });
   }
 
-  leave(userId: string, viewer: Viewer): void {
-    this.#leave(userId, viewer, 'managed');
+  leave(userId: string, viewer: Viewer, because?: GlasscastError): void {
+    this.#leave(userId, viewer, 'managed', undefined, because);
   }
 
   stopUnmanaged(userId: string, owner: Viewer, streamId: string | undefined): void {
@@ -306,11 +306,11 @@ class Registry implements StreamRegistry {
     return saved;
   }
 
-  #leave(userId: string, viewer: Viewer, kind: Asked['kind'], streamId?: string): void {
+  #leave(userId: string, viewer: Viewer, kind: Asked['kind'], streamId?: string, because?: GlasscastError): void {
     const user = this.#users.get(userId);
     user?.parked.delete(`${kind} ${viewer.id}`);
-    const wasViewer = user?.stream?.kind === kind && user.stream.leave(viewer.id);
-    if (!wasViewer) viewer.deliver(wordsOf[kind].stopped(streamId), 'state');
+    const wasViewer = user?.stream?.kind === kind && user.stream.leave(viewer.id, because);
+    if (!wasViewer) viewer.deliver(lastWord(kind, streamId, because), 'state');
   }
 
   #ended(userId: string, stream: LiveStream): void {

@@ -88,6 +88,15 @@ const unmanagedWords: StreamWords = {
 
 export const wordsOf = { managed: managedWords, unmanaged: unmanagedWords } as const;
 
+/** To one that leaves. @param because it has not asked to. */
+export function lastWord(
+  kind: keyof typeof wordsOf,
+  streamId: string | undefined,
+  because?: GlasscastError,
+): AppStatus {
+  return because ? wordsOf[kind].failed(because, streamId) : wordsOf[kind].stopped(streamId);
+}
+
 /** The device's own code when it is one of ours; its text goes to the apps as it is. */
 export function deviceError({ errorCode, errorDetails, status }: DeviceStreamStatus): GlasscastError {
   const text = errorDetails ?? status;
