@@ -48,9 +48,15 @@ class App extends AppServer {
   }
 }
 
+/** What comes on the stream is told as the event `data`. */
+function listen({ events, userId: user }: AppSession, stream: string): void {
+  events.on(stream, (data: unknown) => say({ user, event: 'data', stream, data }));
+}
+
 /** @param path from the session, e.g. `camera.startManagedStream`. A property is read, a function called. */
 async function call(session: AppSession | undefined, path: string, args: unknown[]): Promise<unknown> {
   if (!session) throw new Error('no session yet');
+  if (path === 'events.on') return listen(session, String(args[0]));
   let owner: unknown;
   let found: unknown = session;
   for (const name of path.split('.')) {
