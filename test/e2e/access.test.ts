@@ -210,7 +210,7 @@ describe('one address', () => {
   it('holds so many sockets that have not shown a key', async () => {
     const open = () => openPeer(`${world.wsUrl}/app-ws`, from('203.0.113.3'));
     const held = await Promise.all(Array.from({ length: 5 }, open));
-    await expect(open()).rejects.toThrow(/^429 .*RATE_LIMITED/);
+    await expect(open()).rejects.toThrow(/^429 .*Too many requests/);
     (await openPeer(`${world.wsUrl}/app-ws`, from('203.0.113.4'))).socket.terminate();
     const [first] = held;
     first?.socket.terminate();
