@@ -170,4 +170,4 @@ async function startRelay(
   return { port: listening.port, url: address.url, madeAdminToken: adminToken.made };
 }
 
-export type { RelayOptions, RelayProvider } from './relay-parts.ts';
+export type { RelayOptions, RelayProvider, WebhookSecrets } from './relay-parts.ts';
