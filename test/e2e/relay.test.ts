@@ -226,7 +226,7 @@ describe('the door', () => {
     expect(app.socket()?.socket.readyState).toBe(1);
   });
 
-  it('takes back an app after a drop, and starts it anew when it stays away', async () => {
+  it('takes back an app after a drop, and starts it anew when it stays away [defect 38]', async () => {
     const app = await world.app('com.example.drop');
     await world.rest('POST', '/api/apps/com.example.drop/start', { userId: 'drop@example.com' });
     const first = await app.webhooks.take('webhook', ofType('session_request'));
@@ -238,7 +238,7 @@ describe('the door', () => {
       settings: [],
       mentraosSettings: {},
       augmentosSettings: {},
-      capabilities: { modelName: 'Mentra Live', hasCamera: true },
+      capabilities: null,
     });
     app.socket()?.socket.terminate();
     await app.webhooks.take('stop', ofType('stop_request'));
@@ -284,7 +284,7 @@ describe('REST', () => {
     expect(await world.rest('GET', `/api/apps/${app.packageName}`)).toMatchObject({ status: 404 });
   });
 
-  it('says that a start failed when it did [44]', async () => {
+  it('says that a start failed when it did [defect 44]', async () => {
     const broken = createServer((_request, response) => void response.writeHead(500).end());
     await new Promise<void>((resolve) => broken.listen(0, '127.0.0.1', resolve));
     const publicUrl = `http://127.0.0.1:${(broken.address() as AddressInfo).port}`;
