@@ -123,7 +123,7 @@ describe('a phone', () => {
     return { ...peer, ask };
   }
 
-  it.each(['/apps', '/api/apps'])('starts and stops apps of its own user by POST %s [defect 44]', async (base) => {
+  it.each(['/apps', '/api/apps'])('starts and stops apps of its own user by POST %s (defect 44)', async (base) => {
     const userId = `phone${base.replaceAll('/', '-')}@example.com`;
     const name = `com.example.by${base.replaceAll('/', '-')}`;
     const app = await world.app(name);
@@ -151,7 +151,7 @@ describe('a phone', () => {
     socket.terminate();
   });
 
-  it('hears the truth of a start that failed, and of glasses that are not there [defect 44]', async () => {
+  it('hears the truth of a start that failed, and of glasses that are not there (defect 44)', async () => {
     const broken = createServer((_request, response) => void response.writeHead(500).end());
     await new Promise<void>((resolve) => broken.listen(0, '127.0.0.1', resolve));
     const publicUrl = `http://127.0.0.1:${(broken.address() as AddressInfo).port}`;
@@ -172,7 +172,7 @@ describe('a phone', () => {
     broken.close();
   });
 
-  it('is acknowledged before its apps start again, however slow they are [defect 46]', async () => {
+  it('is acknowledged before its apps start again, however slow they are (defect 46)', async () => {
     const userId = 'away@example.com';
     const name = 'com.example.slow';
     const first = await phone(userId);

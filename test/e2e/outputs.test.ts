@@ -236,7 +236,7 @@ describe('outputs over the relay', () => {
   const taking = (words: string[]) => (frame: Frame) =>
     frame.status === 'active' && String(outputsOf(frame).map(({ status }) => status)) === String(words);
 
-  it('push from the start and live, are told as they go, and show their keys to their owner alone [defect 28, 29]', async () => {
+  it('push from the start and live, are told as they go, and show their keys to their owner alone (defects 28, 29)', async () => {
     const relay = await createRelayWorld({ restreamPrivateTargets: true }, { outputPrivateTargets: true });
     onTestFinished(async () => expect(await relay.close()).toEqual([]));
     const [first, second] = [await sinkWith(), await sinkWith()];

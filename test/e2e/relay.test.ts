@@ -152,7 +152,7 @@ describe('the managed stream, end to end', () => {
     await glasses.close();
   });
 
-  it('prints no key and no token in its log [29]', async () => {
+  it('prints no key and no token in its log (defect 29)', async () => {
     const text = world.logLines.join('');
     expect(text).not.toMatch(/[0-9a-f]{32}k[0-9a-f]{32}/);
     expect(text).not.toContain(world.adminToken.reveal());
@@ -226,7 +226,7 @@ describe('the door', () => {
     expect(app.socket()?.socket.readyState).toBe(1);
   });
 
-  it('takes back an app after a drop, and starts it anew when it stays away [defect 38]', async () => {
+  it('takes back an app after a drop, and starts it anew when it stays away (defect 38)', async () => {
     const app = await world.app('com.example.drop');
     await world.rest('POST', '/api/apps/com.example.drop/start', { userId: 'drop@example.com' });
     const first = await app.webhooks.take('webhook', ofType('session_request'));
@@ -272,7 +272,7 @@ describe('REST', () => {
     expect(await (await fetch(`${world.url}/healthz`)).json()).toMatchObject({ status: 'ok' });
   });
 
-  it('tells permissions in public and never a key, not even in its log [45]', async () => {
+  it('tells permissions in public and never a key, not even in its log (defect 45)', async () => {
     const app = await world.app('com.example.rest');
     const permissions = await fetch(`${world.url}/api/public/permissions/${app.packageName}`);
     expect(await permissions.json()).toMatchObject({ success: true, permissions: [{ type: 'CAMERA' }] });
@@ -284,7 +284,7 @@ describe('REST', () => {
     expect(await world.rest('GET', `/api/apps/${app.packageName}`)).toMatchObject({ status: 404 });
   });
 
-  it('says that a start failed when it did [defect 44]', async () => {
+  it('says that a start failed when it did (defect 44)', async () => {
     const broken = createServer((_request, response) => void response.writeHead(500).end());
     await new Promise<void>((resolve) => broken.listen(0, '127.0.0.1', resolve));
     const publicUrl = `http://127.0.0.1:${(broken.address() as AddressInfo).port}`;

@@ -10,7 +10,7 @@ beforeAll(async () => {
 afterAll(async () => expect(await world.close()).toEqual([]));
 
 describe.each(sdkLines)('@mentra/sdk %s', (line) => {
-  it('keeps its session when it awaits a slow stream in onSession: one webhook, never again (defects 36, 37)', async () => {
+  it('keeps its session when it awaits a slow stream in onSession: one webhook, never again (defect 36)', async () => {
     const user = world.newUser();
     const glasses = await world.relay.glasses(user);
     // The reference asks again after 10 s, which makes the SDK tear down what it has.

@@ -55,7 +55,7 @@ describe.each(sdkLines)('@mentra/sdk %s', (line) => {
     expect(new Set(states.map(({ streamId }) => streamId))).toEqual(new Set([order.streamId]));
   });
 
-  it('hears why it failed, in a word that frees the SDK (defects 31, 57)', async () => {
+  it('hears why it failed, in a word that frees the SDK (defect 31)', async () => {
     const { app, glasses } = await world.meet(line);
     glasses.state.onStart = 'camera_busy';
     await app.startStream({ rtmpUrl: rtmpUrl('busy') });

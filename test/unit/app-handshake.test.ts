@@ -129,7 +129,7 @@ describe('the handshake of an app', () => {
     ['SHUTTING_DOWN', 'INTERNAL_ERROR', 1012],
     ['RATE_LIMITED', 'INTERNAL_ERROR', 1013],
     ['INTERNAL', 'INTERNAL_ERROR', 1013],
-  ])('refuses an init for %s as %s with %i [defect 41]', async (thrown, code, closeCode) => {
+  ])('refuses an init for %s as %s with %i (defect 41)', async (thrown, code, closeCode) => {
     const { connect, state, clock } = world();
     state.admit = () => Promise.reject(new GlasscastError(thrown));
     const socket = await connect();

@@ -4,7 +4,7 @@ import { APP, SESSION, USER, lifecycleWorld as world } from '../support/lifecycl
 import { settle } from '../support/test-clock.ts';
 
 describe('start', () => {
-  it('is done when the socket is in, whatever the webhook says later [defect 36, defect 37, defect 64]', async () => {
+  it('is done when the socket is in, whatever the webhook says later (defects 36, 37, 64)', async () => {
     const { apps, starts, admit, outcome, clock } = await world();
     const result = await outcome(apps.start(USER, APP));
     expect([starts.length, starts[0]?.body]).toMatchObject([
@@ -51,7 +51,7 @@ describe('start', () => {
   it.each<WebhookOutcome>([
     { kind: 'rejected', status: 500 },
     { kind: 'unclear', reason: 'no answer' },
-  ])('fails at once after %o [defect 44]', async (answer) => {
+  ])('fails at once after %o (defect 44)', async (answer) => {
     const { apps, starts, outcome } = await world();
     const result = await outcome(apps.start(USER, APP));
     starts[0]?.answer(answer);
@@ -115,7 +115,7 @@ describe('start', () => {
 });
 
 describe('admission', () => {
-  it('looks the session up and checks the key [defect 39, defect 40]', async () => {
+  it('looks the session up and checks the key (defects 39, 40)', async () => {
     const { apps, admit } = await world();
     apps.start(USER, APP).catch(() => {});
     await settle();
@@ -126,7 +126,7 @@ describe('admission', () => {
     expect([session.userId, socket.types().slice(0, 2)]).toEqual([USER, ['tpa_connection_ack', 'device_state_update']]);
   });
 
-  it('keeps apart what hyphens make look alike [defect 39]', async () => {
+  it('keeps apart what hyphens make look alike (defect 39)', async () => {
     const { apps, register, starts } = await world();
     await register('x-com.cam');
     await register('com.cam');
@@ -180,7 +180,7 @@ describe('loss', () => {
     expect([starts.length, stops, dropped]).toEqual([1, [], []]);
   });
 
-  it('past that leaves the stream, and the app is started anew [defect 38]', async () => {
+  it('past that leaves the stream, and the app is started anew (defect 38)', async () => {
     const { apps, session, socket, clock, starts, stops, dropped, admit, recorded } = await started();
     apps.lost(session, socket, 1006);
     await clock.advance(5_000);
@@ -281,7 +281,7 @@ describe('the end', () => {
 });
 
 describe('the phone', () => {
-  it('hears of every app that comes and goes [defect 49]', async () => {
+  it('hears of every app that comes and goes (defect 49)', async () => {
     const { apps, started, toGlasses, clock } = await world();
     const heard = () =>
       toGlasses

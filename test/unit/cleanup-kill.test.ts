@@ -102,7 +102,7 @@ async function kill(at: number, side: 'before' | 'after', lateMs: number): Promi
   return { wasCut: knife.isCut };
 }
 
-describe('killed at any await of start, live and stop, defect 11', () => {
+describe('killed at any await of start, live and stop (defect 11)', () => {
   it.each([
     ['before', 0],
     ['after', 0],

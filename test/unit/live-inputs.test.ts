@@ -90,7 +90,7 @@ it('ends at its close what is under way, waiting included', async () => {
 });
 
 describe('creation', () => {
-  it('asks for a playable input with a mark and an idempotency key, and gives the addresses to watch, defect 23, defect 24, defect 25', async () => {
+  it('asks for a playable input with a mark and an idempotency key, and gives the addresses to watch (defects 23, 24, 25)', async () => {
     const { calls, inputs } = world([ok(created())]);
     const input = await inputs.create(asked);
     expect(calls).toMatchObject([

@@ -8,7 +8,7 @@ import { STREAM, streamWorld } from '../support/stream-world.ts';
 import { settle } from '../support/test-clock.ts';
 
 describe('starting', () => {
-  it('says initializing without addresses, sends START, and says active only once a picture is proven [3, 4, 20]', async () => {
+  it('says initializing without addresses, sends START, and says active only once a picture is proven (defects 3, 4, 20)', async () => {
     const { stream, first, glasses, source, say, playback, begin, clock } = streamWorld({
       request: { quality: '1080p' },
     });
@@ -60,7 +60,7 @@ describe('starting', () => {
     expect(glasses.sent[0]).toMatchObject({ video: { width: 640, keyFrameIntervalMs: 500 } });
   });
 
-  it('lets others join: initializing while it starts, active at once when live [2]', async () => {
+  it('lets others join: initializing while it starts, active at once when live (defect 2)', async () => {
     const { stream, begin, playback, say } = streamWorld();
     await begin();
     const early = fakeViewer('com.early');
@@ -76,7 +76,7 @@ describe('starting', () => {
     expect(late.last()?.hlsUrl).toContain(STREAM);
   });
 
-  it('gives each viewer 25 s of its own, and stops when none is left [9, 59]', async () => {
+  it('gives each viewer 25 s of its own, and stops when none is left (defects 9, 59)', async () => {
     const { stream, begin, clock, first, ends, say, source } = streamWorld();
     await begin();
     await clock.advance(10_000);
@@ -108,7 +108,7 @@ describe('starting', () => {
     expect(clock.pending()).toEqual([]);
   });
 
-  it('adds the destinations of each app once there is an ingest, and shows a key to its owner alone [26]', async () => {
+  it('adds the destinations of each app once there is an ingest, and shows a key to its owner alone (defect 26)', async () => {
     const { stream, first, begin, say, playback, restreaming } = streamWorld();
     const second = fakeViewer('com.second');
     const url = 'rtmp://a.example/live/secret-key';
@@ -132,7 +132,7 @@ describe('starting', () => {
     expect(opened?.isClosed).toBe(true);
   });
 
-  it('takes the last words of what ran before, which carry no id, for what they are [7, 55]', async () => {
+  it('takes the last words of what ran before, which carry no id, for what they are (defects 7, 55)', async () => {
     const { stream, begin, first, ends, say } = streamWorld();
     await begin();
     stream.deviceStatus({ type: 'stream_status', status: 'stopped' });
@@ -158,7 +158,7 @@ describe('starting', () => {
     ]);
   });
 
-  it('passes on what the glasses say is wrong, in their words and with our code [6, 7]', async () => {
+  it('passes on what the glasses say is wrong, in their words and with our code (defects 6, 7)', async () => {
     const idless = streamWorld();
     await idless.begin();
     idless.stream.deviceStatus({ type: 'stream_status', status: 'error', errorDetails: 'no_wifi_connection' });
@@ -177,7 +177,7 @@ describe('starting', () => {
 });
 
 describe('while live', () => {
-  it.each(['reconnecting', 'disconnected'] as const)('%s never reads as healthy [5]', async (word) => {
+  it.each(['reconnecting', 'disconnected'] as const)('%s never reads as healthy (defect 5)', async (word) => {
     const { first, say, goLive, playback } = streamWorld();
     await goLive();
     say(word);
@@ -221,7 +221,7 @@ describe('while live', () => {
     expect(first.last()?.status).toBe('preparing');
   });
 
-  it('sends statistics with all addresses, as statistics, and says no state twice [8]', async () => {
+  it('sends statistics with all addresses, as statistics, and says no state twice (defect 8)', async () => {
     const { first, say, goLive } = streamWorld();
     await goLive();
     const count = first.heard.length;
@@ -237,7 +237,7 @@ describe('while live', () => {
     expect(first.importances.at(-1)).toBe('stats');
   });
 
-  it('keeps asking every 15 s; three misses and no media end it, with a word to everybody [12]', async () => {
+  it('keeps asking every 15 s; three misses and no media end it, with a word to everybody (defect 12)', async () => {
     const { first, goLive, clock, glasses, stream } = streamWorld();
     const second = fakeViewer('com.second');
     await goLive();
@@ -250,7 +250,7 @@ describe('while live', () => {
     expect(glasses.types().at(-1)).toBe('stop_stream');
   });
 
-  it('counts what cannot be asked [13]', async () => {
+  it('counts what cannot be asked (defect 13)', async () => {
     const { first, goLive, clock, glasses } = streamWorld();
     await goLive();
     glasses.isUp = false;
@@ -259,7 +259,7 @@ describe('while live', () => {
     expect(clock.pending()).toEqual([]);
   });
 
-  it('counts from the disconnect on, not from before [13]', async () => {
+  it('counts from the disconnect on, not from before (defect 13)', async () => {
     const { stream, goLive, clock, glasses } = streamWorld();
     await goLive();
     await clock.advance(20_500);
@@ -272,7 +272,7 @@ describe('while live', () => {
     expect(stream.isOpen()).toBe(false);
   });
 
-  it('says active once for each proof, whatever the device says beside it [10]', async () => {
+  it('says active once for each proof, whatever the device says beside it (defect 10)', async () => {
     const { first, goLive, say, playback } = streamWorld();
     await goLive();
     for (const word of ['active', 'streaming', 'reconnected', 'initializing'] as const) say(word);
@@ -281,7 +281,7 @@ describe('while live', () => {
     expect(first.words()).toEqual(['initializing', 'active']);
   });
 
-  it('lives on for hours without a word, while media flows [17]', async () => {
+  it('lives on for hours without a word, while media flows (defect 17)', async () => {
     const { first, goLive, clock, playback } = streamWorld();
     await goLive();
     for (let minutes = 0; minutes < 180; minutes += 0.1) {
@@ -302,7 +302,7 @@ describe('while live', () => {
     expect([stream.snapshot().state, first.words()]).toEqual(['active', ['initializing', 'active']]);
   });
 
-  it('credits acknowledgements to their own stream only [14]', async () => {
+  it('credits acknowledgements to their own stream only (defect 14)', async () => {
     const other = streamWorld();
     await other.goLive();
     for (let seconds = 0; seconds < 60; seconds += 5) {
@@ -372,7 +372,7 @@ describe('glasses that come and go', () => {
 });
 
 describe('stopping', () => {
-  it('says stopped at once and once, stops the device, waits for it, then lets go [11]', async () => {
+  it('says stopped at once and once, stops the device, waits for it, then lets go (defect 11)', async () => {
     const { goLive, stream, first, glasses, ends, source, clock, playback } = streamWorld();
     await goLive();
     expect(stream.leave('com.first')).toBe(true);

@@ -96,7 +96,7 @@ describe('outputs over REST', () => {
       body: { success: true, message: 'Output removed successfully' },
     });
   });
-  it('takes the headers of the documentation as well, and a DELETE with a content type and no body [defect 43]', async () => {
+  it('takes the headers of the documentation as well, and a DELETE with a content type and no body (defect 43)', async () => {
     const { ask } = world();
     const headers = { 'x-api-key': keyOf('app.a'), 'x-package-name': 'app.a', 'content-type': 'application/json' };
     expect((await ask('POST', PATH, { headers, payload: { url } })).status).toBe(200);
@@ -162,7 +162,7 @@ describe('outputs over REST', () => {
     ['PROVIDER_UNREACHABLE', 502, 'CLOUDFLARE_ERROR'],
     ['PROVIDER_RATE_LIMITED', 502, 'CLOUDFLARE_ERROR'],
     ['INTERNAL', 500, 'INTERNAL_ERROR'],
-  ])('answers %s with %d %s on every path [defect 43]', async (code, status, error) => {
+  ])('answers %s with %d %s on every path (defect 43)', async (code, status, error) => {
     const { ask, state } = world();
     state.fails = code;
     for (const [method, path, payload] of calls) {
@@ -170,7 +170,7 @@ describe('outputs over REST', () => {
       expect(answer).toEqual({ status, body: { error, message: expect.any(String) } });
     }
   });
-  it('knows a stream that is not there, one that is not watched, and one that is still being made [defect 43]', async () => {
+  it('knows a stream that is not there, one that is not watched, and one that is still being made (defect 43)', async () => {
     const { ask, state } = world();
     const codes = async (app: string) => {
       const headers = bearer(app);
@@ -198,7 +198,7 @@ describe('outputs over REST', () => {
     for (let n = 0; n < 30; n += 1) expect(await change({ authorization: `Bearer guess-${n}` })).toBe(401);
     expect(await change(bearer('app.a'))).toBe(429);
   });
-  it('logs neither keys nor headers [defect 29]', async () => {
+  it('logs neither keys nor headers (defect 29)', async () => {
     const { ask, lines, state } = world();
     state.fails = 'INTERNAL';
     await ask('POST', PATH, { headers: bearer('app.a'), payload: { packageName: 'app.a', url } });

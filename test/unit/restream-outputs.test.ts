@@ -97,7 +97,7 @@ const codeOf = (work: Promise<unknown>) =>
 const states = (outputs: RestreamOutputs) => outputs.list().map(({ state }) => state);
 
 describe('at the start', () => {
-  it('makes every output, keeps names, and tells once [defect 26]', async () => {
+  it('makes every output, keeps names, and tells once (defect 26)', async () => {
     const { outputs, provider, told } = world();
     await outputs.addAll('app.a', [{ url: urlOf(1), name: 'One' }, { url: urlOf(2) }]);
     expect(outputs.list()).toEqual([
@@ -111,7 +111,7 @@ describe('at the start', () => {
     expect(told).toEqual([2]);
     outputs.close();
   });
-  it('says of each destination that is missing why, and has the others [defect 26]', async () => {
+  it('says of each destination that is missing why, and has the others (defect 26)', async () => {
     const { outputs, provider, forbidden, told } = world();
     forbidden.add('live2.example');
     provider.creations.push('ok', 'PROVIDER_REJECTED');
@@ -133,7 +133,7 @@ describe('at the start', () => {
     expect(told).toEqual([7]);
     outputs.close();
   });
-  it('has the limits, the checks and the duplicates of the REST route [defect 27]', async () => {
+  it('has the limits, the checks and the duplicates of the REST route (defect 27)', async () => {
     const { outputs, provider } = world();
     await outputs.addAll(
       'app.a',
@@ -226,7 +226,7 @@ describe('live, one at a time', () => {
     expect(provider.kept).toHaveLength(10);
     outputs.close();
   });
-  it('answers every call with the same code once the stream is over [defect 43]', async () => {
+  it('answers every call with the same code once the stream is over (defect 43)', async () => {
     const { outputs, provider } = world();
     await outputs.add('app.a', { url: urlOf(1) });
     let answer = (_: unknown) => {};
@@ -285,7 +285,7 @@ describe('a creation without a clear outcome', () => {
 });
 
 describe('how they go', () => {
-  it('is asked again and again, and told when it changes [defect 28]', async () => {
+  it('is asked again and again, and told when it changes (defect 28)', async () => {
     const { clock, outputs, provider, told } = world();
     await outputs.addAll('app.a', [{ url: urlOf(1) }, { url: urlOf(2) }]);
     await clock.advance(5_000);
@@ -390,7 +390,7 @@ describe('over a restart of the relay', () => {
 });
 
 describe('keys', () => {
-  it('are in no log line and in no other app’s eyes [defect 29]', async () => {
+  it('are in no log line and in no other app’s eyes (defect 29)', async () => {
     const { clock, outputs, provider, lines, redactor } = world();
     provider.creations.push('ok', 'PROVIDER_REJECTED', 'lost');
     await outputs.addAll('app.a', [{ url: `${urlOf(1)}?token=${KEY}-query` }, { url: urlOf(2) }, { url: urlOf(3) }]);

@@ -37,7 +37,7 @@ function world() {
 }
 
 describe('one stream per user', () => {
-  it('makes one live input for two requests in one instant [1]', async () => {
+  it('makes one live input for two requests in one instant (defect 1)', async () => {
     const { streams, source, glasses } = world();
     const [a, b] = [fakeViewer('com.a'), fakeViewer('com.b')];
     streams.request(USER, a, {}, glasses);
@@ -57,7 +57,7 @@ describe('one stream per user', () => {
     expect(streams.check('c@x.com', 'com.a')).toEqual({ hasActiveStream: false });
   });
 
-  it('lets a request wait for the end of the old stream, and never stops the new one [55]', async () => {
+  it('lets a request wait for the end of the old stream, and never stops the new one (defect 55)', async () => {
     const { streams, source, glasses, goLive, deviceSays, clock } = world();
     const a = fakeViewer('com.a');
     const oldId = await goLive(a);
@@ -92,7 +92,7 @@ describe('a request that waits for the old stream', () => {
     return { ...all, b };
   }
 
-  it('is answered within 25 s of being made: the SDK gives up at 30 [58, 59]', async () => {
+  it('is answered within 25 s of being made: the SDK gives up at 30 (defects 58, 59)', async () => {
     const { b, clock } = await waiting();
     await clock.advance(24_999);
     expect(b.words()).toEqual(['initializing']);
@@ -113,7 +113,7 @@ describe('a request that waits for the old stream', () => {
 });
 
 describe('stop', () => {
-  it('is answered even if nothing runs [15]', () => {
+  it('is answered even if nothing runs (defect 15)', () => {
     const { streams } = world();
     const viewer = fakeViewer('com.a');
     streams.leave(USER, viewer);
@@ -133,7 +133,7 @@ describe('stop', () => {
     expect(streams.snapshots()).toEqual([]);
   });
 
-  it('of an app that is gone says nothing to nobody [38]', async () => {
+  it('of an app that is gone says nothing to nobody (defect 38)', async () => {
     const { streams, glasses, goLive } = world();
     await goLive(fakeViewer('com.a'));
     streams.drop(USER, 'com.other');
@@ -168,7 +168,7 @@ describe('the rest', () => {
     expect(glasses.types().length).toBe(2);
   });
 
-  it('ends with its user [18]', async () => {
+  it('ends with its user (defect 18)', async () => {
     const { streams, goLive, deviceSays } = world();
     const a = fakeViewer('com.a');
     await goLive(a);

@@ -5,7 +5,7 @@ import { createTestClock } from '../support/test-clock.ts';
 
 const status = (word: 'preparing' | 'stopped') => ({ type: 'managed_stream_status', status: word }) as const;
 
-it('remembers nothing of viewers that are gone [19]', async () => {
+it('remembers nothing of viewers that are gone (defect 19)', async () => {
   const clock = createTestClock();
   const viewers = createViewers({ clock });
   const late: string[] = [];
