@@ -1,7 +1,7 @@
 /** Who may come in, over the wire: tokens, enrolment, pages of others, and how much one address may ask. */
 import { readFile } from 'node:fs/promises';
-import { type IncomingHttpHeaders, request } from 'node:http';
-import { connect } from 'node:net';
+import { createServer, type IncomingHttpHeaders, request } from 'node:http';
+import { type AddressInfo, connect } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createChildSpawner } from '../../shared/child-process.ts';
@@ -192,6 +192,43 @@ describe('pages of others', () => {
     const events = await fetch(`${world.url}/api/events`, { headers: asOperator() });
     expect(events.headers.get('x-content-type-options')).toBe('nosniff');
     await events.body?.cancel();
+  });
+});
+
+describe('the webhook of an app', () => {
+  it('is not followed to where it leads (SSRF)', async () => {
+    const reached: string[] = [];
+    const inside = createServer((call, answer) => {
+      reached.push(String(call.url));
+      answer.writeHead(200).end('{}');
+    });
+    const outside = createServer((_call, answer) => {
+      const { port } = inside.address() as AddressInfo;
+      answer.writeHead(307, { location: `http://127.0.0.1:${port}/latest/meta-data` }).end();
+    });
+    for (const server of [inside, outside]) {
+      await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    }
+    const publicUrl = `http://127.0.0.1:${(outside.address() as AddressInfo).port}`;
+    await world.rest('PUT', '/api/apps/com.example.leads', { publicUrl, apiKey: 'the-key-of-the-app' });
+    expect(await world.rest('POST', '/api/apps/com.example.leads/start', { userId: 'a@b.c' })).toMatchObject({
+      status: 502,
+      error: 'APP_UNREACHABLE',
+    });
+    expect(reached).toEqual([]);
+    for (const server of [inside, outside]) server.close();
+  });
+});
+
+describe('the storage of the SDK', () => {
+  it('is behind the key of the app, and for its own users only', async () => {
+    await world.rest('PUT', '/api/apps/com.example.keeps', { publicUrl: 'http://127.0.0.1:9', apiKey: 'right-key' });
+    const read = async (bearer: string) => {
+      const { status } = await ask('/api/sdk/simple-storage/ada@example.com', { authorization: `Bearer ${bearer}` });
+      return status;
+    };
+    expect(await Promise.all(['com.example.keeps:wrong-key', 'right-key', ''].map(read))).toEqual([401, 401, 401]);
+    expect(await read('com.example.keeps:right-key')).toBe(404);
   });
 });
 
