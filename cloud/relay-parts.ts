@@ -1,3 +1,7 @@
+/**
+ * The relay's parts, each group built bottom-up from what it needs: who may come in, streams at their provider, sessions
+ * of glasses and apps. Part of the composition root.
+ */
 import type { Clock } from '../shared/clock.ts';
 import { GlasscastError } from '../shared/errors.ts';
 import type { Log } from '../shared/log.ts';

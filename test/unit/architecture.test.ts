@@ -51,8 +51,8 @@ describe('imports', () => {
     );
     expect(importers.map(({ file }) => file).filter((file) => !allowed.test(file))).toEqual([]);
   });
-  it('a managed stream knows no socket, no HTTP and no provider', () => {
-    const stream = modules.find(({ file }) => file === 'cloud/streams/managed-stream.ts');
+  it('a stream knows no socket, no HTTP and no provider', () => {
+    const stream = modules.find(({ file }) => file === 'cloud/streams/live-stream.ts');
     expect(stream?.imports.filter((name) => /socket|http|fastify|^ws$|live-inputs|local-stream/.test(name))).toEqual(
       [],
     );
