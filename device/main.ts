@@ -22,7 +22,6 @@ async function run(config: AgentConfig, effective: EffectiveSettings): Promise<v
   const clock = createSystemClock();
   const redactor = createRedactor();
   const log = createLog({ program: 'agent', level: logLevel, redactor, pretty: Boolean(process.stderr.isTTY) });
-  log.info(effective, 'agent-config');
   const enrolling = new AbortController();
   let agent: Agent | undefined;
   const { ended, isEnding } = untilSignal(clock, async () => {
@@ -38,6 +37,7 @@ async function run(config: AgentConfig, effective: EffectiveSettings): Promise<v
       ...{ coreToken, source, ca, clock, log, redactor },
     });
     if (!isEnding()) await agent.start();
+    log.info(effective, 'agent-config');
     process.stdout.write(`Agent ready: ${sourceText} for ${config.relayUrl}\n`);
   } catch (error) {
     await agent?.close();

@@ -71,7 +71,9 @@ test('a signal ends stream, program and ffmpeg', async () => {
   expect(pids.filter(isRunning)).toEqual([]);
   expect(relay.frames.filter(({ status }) => status === 'stopped')).toHaveLength(1);
   expect(program.output()).toContain('Agent ready');
+  expect(program.output()).toContain('agent-config');
   expect(program.output()).not.toContain(KEY);
+  expect(program.output()).not.toContain(TOKEN);
 });
 
 const binaries = [findOnPath('ffmpeg'), bundledFfmpeg()].filter((file) => file !== undefined);

@@ -58,6 +58,26 @@ describe('the relay program', () => {
     expect(JSON.stringify(logged)).not.toContain(adminToken);
   });
 
+  it('tells at its start which settings are in effect and whence, for its child too, and never a secret', async () => {
+    const secrets = {
+      GLASSCAST_ADMIN_TOKEN: 'very-secret-admin-token',
+      GLASSCAST_CORE_TOKEN_SECRET: 'very-secret-signing-key',
+      GLASSCAST_LOCAL_STREAM_API_TOKEN: 'very-secret-api-token',
+    };
+    const { child, line, lines, logged } = startRelay(secrets, ['--hold-seconds', '33']);
+    await line(/^Relay ready: (\S+)/);
+    const said = (msg: string) => logged.find((each) => each.msg === msg);
+    expect(said('relay-config')).toMatchObject({
+      flags: { holdSeconds: 33 },
+      environment: { port: 0, dataDir: folder, adminToken: '***', coreTokenSecret: '***' },
+      defaults: { host: '127.0.0.1', keepRecordings: false },
+      provider: 'local, as a child',
+    });
+    expect(said('local-stream-config')).toMatchObject({ environment: { httpPort: 0, apiToken: '***' } });
+    expect(await child.stop()).toMatchObject({ code: 0 });
+    expect(JSON.stringify([logged, lines])).not.toContain('very-secret');
+  });
+
   it('ends clean on a signal while it is still starting', async () => {
     const { child, lines, until, logged } = startRelay({ GLASSCAST_LOG_LEVEL: 'debug' });
     await until(() => logged.find(({ msg }) => msg === 'child-started'));
