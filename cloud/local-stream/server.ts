@@ -203,12 +203,8 @@ function build(options: LocalStreamOptions, identity: Identity): Parts {
     allowsAddress: options.outputPrivateTargets ? () => true : isPublicAddress,
   });
   const listenAt = { host: options.listenHost ?? '127.0.0.1', port: options.rtmpPort ?? 0 };
-  const ingest = createIngest({
-    host: ingestHost({ registry, broadcasts, outputs, webhooks, storageUsage }),
-    clock,
-    log,
-    listen: listenAt,
-  });
+  const host = ingestHost({ registry, broadcasts, outputs, webhooks, storageUsage });
+  const ingest = createIngest({ host, clock, log, listen: listenAt });
   const thumbnails = createThumbnails({
     ffmpeg: async () =>
       (await findFfmpeg({ spawn, clock, explicitFile: options.ffmpegPath, needsEncoders: ['mjpeg'] })).file,
@@ -216,12 +212,7 @@ function build(options: LocalStreamOptions, identity: Identity): Parts {
     clock,
     log,
   });
-  const http = Fastify({
-    forceCloseConnections: true,
-    bodyLimit: MAX_BODY_BYTES,
-    requestTimeout: REQUEST_TIMEOUT_MS,
-    routerOptions: { maxParamLength: 400 },
-  });
+  const http = newServer();
   const { apiToken, accountId, addresses } = identity;
   const api = createApi({ registry, library, outputs, apiToken, accountId, log, addresses, storageUsage, webhooks });
   http.register(inside(api, faults?.aroundApi), { prefix: apiPrefix });
@@ -232,6 +223,15 @@ function build(options: LocalStreamOptions, identity: Identity): Parts {
   http.get('/healthz', () => ({ status: 'ok', publications: ingest.publications().length }));
   const admin = faults && createAdmin({ faults, webhooks, apiToken });
   return { catalogue, registry, library, broadcasts, outputs, ingest, thumbnails, webhooks, http, admin };
+}
+
+function newServer(): FastifyInstance {
+  return Fastify({
+    forceCloseConnections: true,
+    bodyLimit: MAX_BODY_BYTES,
+    requestTimeout: REQUEST_TIMEOUT_MS,
+    routerOptions: { maxParamLength: 400 },
+  });
 }
 
 /** Routes in a scope of their own, for whoever puts hooks around them. */

@@ -49,7 +49,7 @@ function world({ keepRecordings = false, lateRecordingLooksMs = [] as number[] }
 }
 
 describe('deletion', () => {
-  it('defect 11: goes by the order of the contract, and strikes the entry out at the end', async () => {
+  it('goes by the order of the contract, and strikes the entry out at the end (defect 11)', async () => {
     const { cleanup, store, done, clock } = world();
     await cleanup.intend('m1');
     expect(await store.ledger.all()).toMatchObject([{ streamId: 'm1', doomed: false }]);

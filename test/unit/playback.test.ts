@@ -158,3 +158,54 @@ describe('playlists', () => {
     );
   });
 });
+
+describe('a provider that is slow', () => {
+  it('is never asked twice at once; live is told once, by one source; no timer is left (defects 9, 10)', async () => {
+    const clock = createTestClock();
+    let open = 0;
+    let most = 0;
+    let asked = 0;
+    const fetchFake = (async (url: string) => {
+      open += 1;
+      most = Math.max(most, open);
+      asked += 1;
+      await clock.sleep(3_000);
+      open -= 1;
+      return new Response(url === DASH ? mpd : media(asked, 2));
+    }) as typeof fetch;
+    const playback = createPlayback({
+      ...{ clock, log: silentLog(), provingPollMs: 100, watchingPollMs: 1_000 },
+      fetch: fetchFake,
+    });
+    const heard: string[] = [];
+    const watch = playback.watch(
+      { streamId: 'm1', hlsUrl: HLS, dashUrl: DASH },
+      { live: () => void heard.push('live'), advanced: () => {} },
+    );
+    watch.hurry();
+    // Far longer than the minute after which the reference gives up and says nothing.
+    await clock.advance(180_000);
+    expect(heard).toEqual(['live']);
+    // The two manifests are asked for together.
+    expect(most).toBe(2);
+    watch.close();
+    await clock.advance(10_000);
+    expect(clock.pending()).toEqual([]);
+  });
+
+  it('is looked at once on request: a picture, none yet, or no evidence', async () => {
+    for (const [page, expected] of [
+      [{ status: 200, body: master('v.m3u8') }, true],
+      [{ status: 204, body: null }, false],
+      [{ status: 403, body: 'error code: 1010' }, undefined],
+      [{ status: 404, body: 'NotFound' }, undefined],
+      [{ status: 200, body: '<html>' }, undefined],
+    ] as const) {
+      const playback = createPlayback({
+        ...{ clock: createTestClock(), log: silentLog(), provingPollMs: 1, watchingPollMs: 1 },
+        fetch: (async () => new Response(page.body, { status: page.status })) as unknown as typeof fetch,
+      });
+      expect(await playback.isPlaying(HLS)).toBe(expected);
+    }
+  });
+});

@@ -179,7 +179,7 @@ describe('answers that are not the API’s', () => {
   });
 });
 
-it('defect 29: no log line holds a token, a header, a body or an address with a key', async () => {
+it('logs no token, header, body or address with a key (defect 29)', async () => {
   const lines: string[] = [];
   const log = createLog({
     ...{ program: 'test', level: 'debug', redactor: createRedactor() },

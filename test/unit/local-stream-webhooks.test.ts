@@ -1,0 +1,127 @@
+/** What the local Stream sends is what the relay takes for the provider's word: both sides of both kinds of webhooks. */
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { describe, expect, it, onTestFinished } from 'vitest';
+import { openCatalogue } from '../../cloud/local-stream/catalogue.ts';
+import { createWebhooks, type WebhooksOptions } from '../../cloud/local-stream/webhooks.ts';
+import { createProviderWebhooks } from '../../cloud/provider/provider-webhooks.ts';
+import { createSystemClock } from '../../shared/clock.ts';
+import { silentLog } from '../../shared/log.ts';
+import { createRedactor, Secret } from '../../shared/secrets.ts';
+import { temporaryFolder } from '../support/local-stream-world.ts';
+
+const LIVE = new Secret('secret-of-live-events');
+
+interface Received {
+  headers: Record<string, string | string[] | undefined>;
+  body: string;
+}
+
+/** Keeps what arrives; answers nothing when it is told to hang. */
+async function receiver({ hangs = false } = {}) {
+  const received: Received[] = [];
+  const waiting: (() => void)[] = [];
+  const server = createServer((request, response) => {
+    const chunks: Buffer[] = [];
+    request.on('data', (chunk: Buffer) => chunks.push(chunk));
+    request.on('end', () => {
+      received.push({ headers: request.headers, body: Buffer.concat(chunks).toString() });
+      if (!hangs) response.end();
+      for (const wake of waiting.splice(0)) wake();
+    });
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  onTestFinished(() => {
+    server.closeAllConnections();
+    return new Promise<void>((resolve) => server.close(() => resolve()));
+  });
+  return {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/hook`,
+    received,
+    async count(wanted: number) {
+      while (received.length < wanted) await new Promise<void>((resolve) => waiting.push(resolve));
+      return received;
+    },
+  };
+}
+
+function sender(options: Partial<WebhooksOptions> = {}) {
+  const clock = createSystemClock();
+  const redactor = createRedactor();
+  const catalogue = openCatalogue({ dataDir: temporaryFolder() });
+  const webhooks = createWebhooks({ catalogue, accountId: 'acc', clock, log: silentLog(), redactor, ...options });
+  onTestFinished(async () => {
+    await webhooks.close();
+    catalogue.close();
+    expect(clock.pending()).toEqual([]);
+  });
+  return { webhooks, redactor, clock };
+}
+
+function relaySide(recordingSecret: string) {
+  const heard: string[] = [];
+  const webhooks = createProviderWebhooks({
+    secrets: { live: LIVE, recording: new Secret(recordingSecret) },
+    streams: { hint: (uid, { kind }) => void heard.push(`${uid} ${kind}`) },
+    cleanup: { streamOf: () => 'm1', lookAgain: (uid) => void heard.push(`${uid} look`) },
+    inputs: { get: () => Promise.reject(new Error('not asked')) },
+    health: { isFull: async () => true },
+    playback: { isPlaying: async () => undefined },
+    clock: createSystemClock(),
+    log: silentLog(),
+  });
+  return { heard, webhooks };
+}
+const header = ({ headers }: Received, name: string) => String(headers[name]);
+
+describe('webhooks', () => {
+  it('of live inputs carry the secret, and the relay understands them', async () => {
+    const hook = await receiver();
+    const { webhooks } = sender({ liveTarget: { url: hook.url, secret: LIVE } });
+    webhooks.live({ type: 'connected', inputUid: 'in' });
+    await hook.count(1);
+    webhooks.live({ type: 'disconnected', inputUid: 'in' });
+    await hook.count(2);
+    webhooks.live({ type: 'errored', inputUid: 'in', code: 'ERR_STORAGE_QUOTA_EXHAUSTED', message: 'full' });
+    const { heard, webhooks: relay } = relaySide('-');
+    for (const one of await hook.count(3)) relay.live(header(one, 'cf-webhook-auth'), one.body);
+    await relay.close();
+    expect(heard.slice(0, 2)).toEqual(['in connected', 'in disconnected']);
+  });
+
+  it('of recordings are signed over their bytes, by the secret of the last registration', async () => {
+    const hook = await receiver();
+    const { webhooks, redactor } = sender();
+    webhooks.recording({ uid: 'nobody is told' });
+    const { secret: former } = webhooks.setRecordingTarget(hook.url);
+    const { secret } = webhooks.setRecordingTarget(hook.url);
+    webhooks.recording({ uid: 'v', liveInput: 'in', status: { state: 'ready' } });
+    const [sent] = await hook.count(1);
+    if (!sent) throw new Error('nothing was sent');
+    const { heard, webhooks: relay } = relaySide(secret);
+    relay.recording(header(sent, 'webhook-signature'), sent.body);
+    expect([heard, redactor.redact(secret)]).toEqual([['in look'], '***']);
+    const { webhooks: other } = relaySide(former);
+    expect(() => other.recording(header(sent, 'webhook-signature'), sent.body)).toThrow(/does not carry the secret/);
+    webhooks.removeRecordingTarget();
+    webhooks.recording({ uid: 'nobody is told any more' });
+    expect(hook.received.length).toBe(1);
+  });
+
+  it('come late, twice or never when a fault says so; a close waits for none of them', async () => {
+    const hook = await receiver({ hangs: true });
+    const plan: { sendings: readonly number[] } = { sendings: [] };
+    const liveTarget = { url: hook.url, secret: LIVE };
+    const { webhooks, clock } = sender({ liveTarget, sendings: () => plan.sendings });
+    webhooks.live({ type: 'connected', inputUid: 'never' });
+    plan.sendings = [0, 0];
+    webhooks.live({ type: 'connected', inputUid: 'twice' });
+    plan.sendings = [600_000];
+    webhooks.live({ type: 'connected', inputUid: 'late' });
+    const [first, second] = await hook.count(2);
+    expect(first?.body).toBe(second?.body);
+    await webhooks.close();
+    webhooks.live({ type: 'connected', inputUid: 'after the end' });
+    expect([hook.received.length, clock.pending()]).toEqual([2, []]);
+  });
+});
