@@ -11,8 +11,8 @@ export interface Invitation {
   /** The app's base address; absent for built-in apps. */
   publicUrl: string | undefined;
   request: SessionRequest;
-  /** The app's socket is in. */
-  isIn: () => boolean;
+  /** Looked at again and again: whether the app's socket is in, and why not. */
+  progress: { readonly isIn: boolean; readonly refusal: string | undefined };
   /** Aborted when nobody wants the app any more. */
   signal: AbortSignal;
 }
@@ -34,24 +34,27 @@ const REFUSED_RETRY_MS = [1_000, 2_000, 4_000];
  * @throws GlasscastError APP_UNREACHABLE, APP_NOT_STARTED when it was stopped meanwhile. Never once the socket is in.
  */
 export async function inviteApp(
-  { publicUrl, request, isIn, signal }: Invitation,
+  { publicUrl, request, progress, signal }: Invitation,
   { webhook, clock, log, connectTimeoutMs = 10_000 }: InvitationOptions,
 ): Promise<void> {
   const pause = (ms: number, name: string) => clock.sleep(ms, { name, signal }).catch(() => {});
   if (!publicUrl) throw new GlasscastError('APP_UNREACHABLE', { reason: 'it has no address' });
-  for (let attempt = 0; !isIn(); attempt += 1) {
+  for (let attempt = 0; !progress.isIn; attempt += 1) {
     if (signal.aborted) throw new GlasscastError('APP_NOT_STARTED', { reason: 'it was stopped meanwhile' });
     const outcome = await webhook.start(publicUrl, request, signal);
     const { sessionId, userId } = request;
-    log.info({ userId, sessionId, outcome: outcome.kind, isIn: isIn() }, 'app-webhook-answered');
-    if (isIn() || signal.aborted) continue;
+    log.info({ userId, sessionId, outcome: outcome.kind, isIn: progress.isIn }, 'app-webhook-answered');
+    if (progress.isIn || signal.aborted) continue;
     if (outcome.kind === 'accepted') {
       await pause(connectTimeoutMs, 'app-connect');
-      if (isIn() || signal.aborted) continue;
-      throw new GlasscastError('APP_UNREACHABLE', { reason: 'it accepted the session and did not connect' });
+      if (progress.isIn || signal.aborted) continue;
+      throw new GlasscastError('APP_UNREACHABLE', {
+        reason: progress.refusal ?? 'it accepted the session and did not connect',
+      });
     }
     const waitMs = outcome.kind === 'refused' ? REFUSED_RETRY_MS[attempt] : undefined;
-    if (waitMs === undefined) throw new GlasscastError('APP_UNREACHABLE', { reason: whyNot(outcome) });
+    if (waitMs === undefined)
+      throw new GlasscastError('APP_UNREACHABLE', { reason: progress.refusal ?? whyNot(outcome) });
     await pause(waitMs, 'app-webhook-retry');
   }
 }

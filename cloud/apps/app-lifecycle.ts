@@ -129,7 +129,7 @@ class Lifecycle implements AppLifecycle {
 
   async admit(claim: AppClaim, socket: Socket<ToApp>): Promise<AppSession> {
     const { sessionId = '', packageName, apiKey, userId, isReturn = false } = claim;
-    await this.#options.catalog.verify(packageName, apiKey);
+    await this.#options.catalog.verify(packageName, apiKey).catch((why) => this.#roster.refused(sessionId, why));
     if (this.#closing.signal.aborted) throw new GlasscastError('SHUTTING_DOWN');
     const running = this.#roster.get(sessionId);
     const dormant = this.#dormant.get(sessionId);
@@ -275,7 +275,7 @@ class Lifecycle implements AppLifecycle {
     const session = createAppSession({
       ...{ sessionId, userId, app, streams, glasses: glasses(userId), log, clock, isResumed },
       peers: () => this.sessions(userId),
-      photoFailed: (failure) => void this.#track(webhook.photoFailed(app.publicUrl, failure, this.#closing.signal)),
+      photoFailed: (...what) => void this.#track(webhook.photoFailed(...what, this.#closing.signal)),
     });
     return this.#roster.add({ session, app, restarts, inSinceMs: clock.monotonicMs(), isResumed, isAskedAgain });
   }
@@ -332,7 +332,7 @@ class Lifecycle implements AppLifecycle {
     this.#roster.save(running, false);
     await Promise.all([this.#roster.written(), former]);
     const request = { sessionId, userId, appSocketUrl: appSocketUrl() };
-    const invitation = { publicUrl: app.publicUrl, request, isIn: () => running.isIn, signal: over.signal };
+    const invitation = { publicUrl: app.publicUrl, request, progress: running, signal: over.signal };
     await inviteApp(invitation, this.#options).finally(() => {
       running.isAskedAgain = false;
     });

@@ -12,6 +12,8 @@ export interface RunningApp {
   app: RegisteredApp;
   /** Its socket has been in. */
   isIn: boolean;
+  /** Why its socket was not let in, the last time that one came for it. */
+  refusal: string | undefined;
   /** Settles when its socket is in, or when it is clear that it will not be. */
   started: Promise<void>;
   /** Settles `started` well. */
@@ -37,6 +39,8 @@ export interface AppRoster {
   state(userId: string): AppStateChange;
   /** A resumed one counts as in. */
   add(begun: Pick<RunningApp, 'session' | 'app' | 'restarts' | 'inSinceMs' | 'isResumed' | 'isAskedAgain'>): RunningApp;
+  /** Throws it again. Whoever waits for this app may want to know. */
+  refused(sessionId: string, why: unknown): never;
   /** False when it is not there, or another one is in its place. */
   remove(running: RunningApp): boolean;
   /** Empties the roster; the records stay. */
@@ -80,10 +84,23 @@ export function createAppRoster({ records, log }: { records: Collection<AppSessi
       });
       if (begun.isResumed) admitted();
       const over = new AbortController();
-      const running = { ...begun, isIn: begun.isResumed, started, admitted, grace: undefined, over };
+      const running = {
+        ...begun,
+        isIn: begun.isResumed,
+        started,
+        admitted,
+        grace: undefined,
+        over,
+        refusal: undefined,
+      };
       bySession.set(sessionId, running);
       byUser.set(userId, (byUser.get(userId) ?? new Set()).add(running));
       return running;
+    },
+    refused(sessionId, why) {
+      const running = bySession.get(sessionId);
+      if (running) running.refusal = errorText(why);
+      throw why;
     },
     remove(running) {
       const { sessionId, userId } = running.session;

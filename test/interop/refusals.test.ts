@@ -80,7 +80,7 @@ describe('both lines at once', () => {
       await world.relay.rest('PUT', `/api/apps/${packageName}`, { publicUrl, apiKey: 'another-key' });
       const userId = world.newUser();
       const answer = await world.relay.rest('POST', `/api/apps/${packageName}/start`, { userId });
-      expect(answer).toMatchObject({ error: 'APP_UNREACHABLE' });
+      expect(answer).toMatchObject({ error: 'APP_UNREACHABLE', message: expect.stringContaining('API key') });
       expect(of(userId).heard('session')).toEqual([]);
       const { sessions } = await world.relay.rest<{ sessions: { userId: string; apps: unknown[] }[] }>(
         'GET',

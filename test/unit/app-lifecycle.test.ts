@@ -59,6 +59,18 @@ describe('start', () => {
     expect([result(), starts.length]).toEqual(['APP_UNREACHABLE', 1]);
   });
 
+  it('says that the key was wrong, when one came with a wrong key', async () => {
+    const { apps, starts, admit } = await world();
+    const started = apps.start(USER, APP);
+    await settle();
+    await expect(admit({ apiKey: 'wrong' })).rejects.toMatchObject({ code: 'INVALID_API_KEY' });
+    starts[0]?.answer({ kind: 'rejected', status: 500 });
+    await expect(started).rejects.toMatchObject({
+      code: 'APP_UNREACHABLE',
+      message: expect.stringContaining('API key'),
+    });
+  });
+
   it('fails when the app accepts and never connects', async () => {
     const { apps, starts, outcome, clock } = await world();
     const result = await outcome(apps.start(USER, APP));
