@@ -216,7 +216,9 @@ export function createLiveInputs(options: {
         }
         return liveInput(made, profile);
       } catch (error) {
-        await remove(at(made.uid)).catch(() => {});
+        // Never one that says it is another stream's.
+        const isOurs = (made.meta?.stream ?? asked.streamId) === asked.streamId;
+        if (isOurs) await remove(at(made.uid)).catch(() => {});
         throw error;
       }
     },
@@ -294,7 +296,7 @@ function ignoredSetting(
   asked: ReturnType<typeof creationBody>,
   made: z.output<typeof liveInputShape>,
 ): string | undefined {
-  // Also the proof that a repeated key did not answer with somebody else's input.
+  // Also the proof that a repeated key was not answered with another stream's input.
   if (made.meta?.stream !== asked.meta.stream) return 'meta.stream';
   if (made.recording?.mode !== asked.recording.mode) return 'recording.mode';
   if (made.recording?.timeoutSeconds !== asked.recording.timeoutSeconds) return 'recording.timeoutSeconds';

@@ -1,3 +1,4 @@
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { createLiveInputs, providerProfiles } from '../../cloud/provider/live-inputs.ts';
 import { createStreamApi, type StreamApiOptions } from '../../cloud/provider/stream-api.ts';
@@ -130,6 +131,18 @@ describe('creation', () => {
     expect(calls[1]).toMatchObject({ method: 'DELETE', url: expect.stringContaining(UID) });
   });
 
+  it('is refused, and left alone, when it turns out to be another stream’s', async () => {
+    const { calls, inputs } = world([ok(created({ meta: { app: 'glasscast', stream: 'm2' } }))]);
+    await expect(inputs.create(asked)).rejects.toMatchObject({ details: { setting: 'meta.stream' } });
+    expect(calls.length).toBe(1);
+  });
+
+  it('without any address to watch is taken back', async () => {
+    const { calls, inputs } = world([ok(created({ webRTCPlayback: undefined })), { status: 200, text: '{}' }]);
+    await expect(inputs.create(asked)).rejects.toMatchObject({ code: 'PROVIDER_FAILED' });
+    expect(calls[1]).toMatchObject({ method: 'DELETE', url: expect.stringContaining(UID) });
+  });
+
   it('is repeated with its key after a failure, and only with it', async () => {
     const { clock, calls, inputs } = world([refusal(500, 10001), new Error('reset'), ok(created())]);
     expect(await after(clock, 5_000, inputs.create(asked))).toMatchObject({ uid: UID });
@@ -213,6 +226,25 @@ describe('answers', () => {
     expect(outputs).toMatchObject([{ uid: 'o', enabled: true, state: undefined }]);
     expect(JSON.stringify(outputs)).not.toContain('key-of-output');
     expect(await inputs.storageUsage()).toEqual(usage);
+  });
+
+  it('of any shape are read or refused by name', async () => {
+    const wild = fc.oneof(
+      fc.jsonValue(),
+      fc.record({ uid: fc.jsonValue(), meta: fc.jsonValue(), status: fc.jsonValue(), created: fc.jsonValue() }),
+      fc.jsonValue().map((status) => created({ status, meta: status, playback: undefined })),
+      fc.array(fc.record({ uid: fc.string(), liveInput: fc.jsonValue(), status: fc.jsonValue(), url: fc.jsonValue() })),
+    );
+    await fc.assert(
+      fc.asyncProperty(wild, async (result) => {
+        const { inputs } = world(Array.from({ length: 20 }, () => ok(result)));
+        const calls = [inputs.get(UID), inputs.list(), inputs.videos(UID), inputs.outputs(UID), inputs.storageUsage()];
+        for (const outcome of await Promise.allSettled([...calls, inputs.setEnabled(UID, false)])) {
+          if (outcome.status === 'rejected') expect(outcome.reason.code).toMatch(/^PROVIDER_/);
+        }
+      }),
+      { numRuns: 200 },
+    );
   });
 
   it('names the field of an answer that it cannot use, and prints no key', async () => {
