@@ -50,7 +50,7 @@ export interface RestreamOutputs {
   remove(appId: string, outputId: string): Promise<void>;
   /** For the store: only what exists at the provider. */
   records(): StreamRecord['outputs'];
-  /** Polling ends, keys are forgotten. What exists at the provider goes with its live input. */
+  /** Polling ends, keys are no longer looked for in logs. What exists at the provider goes with its live input. */
   close(): void;
 }
 
@@ -165,7 +165,8 @@ class Outputs implements RestreamOutputs {
       }),
     );
     this.#told = JSON.stringify(this.list());
-    this.#pollLater();
+    // Apps that come back are told how it is now.
+    if (stream.saved.length > 0) void this.#look();
   }
 
   list(): readonly RestreamOutput[] {
@@ -222,10 +223,11 @@ class Outputs implements RestreamOutputs {
   }
 
   close(): void {
+    if (this.#closed) return;
     this.#closed = true;
     this.#poll?.cancel();
     this.#pace.polling.delete(this);
-    for (const entry of this.#entries) this.#drop(entry);
+    for (const { target } of this.#entries) for (const key of secretsOf(target)) this.#options.redactor.forget(key);
   }
 
   // ── adding and removing ──
@@ -299,10 +301,10 @@ class Outputs implements RestreamOutputs {
   }
 
   #drop(entry: Entry): void {
-    if (!this.#entries.includes(entry)) return;
+    if (this.#closed || !this.#entries.includes(entry)) return;
     this.#entries = this.#entries.filter((one) => one !== entry);
     for (const key of secretsOf(entry.target)) this.#options.redactor.forget(key);
-    if (!this.#closed) this.#touched();
+    this.#touched();
   }
 
   /** What takes up a place. */

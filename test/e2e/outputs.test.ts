@@ -74,29 +74,29 @@ const publish = ({ push, input }: World) => push(input as InputJson, { size: '32
 
 describe('outputs of the local Stream', () => {
   it('give each destination the media as it is, from a key frame on, and end with the broadcast', async () => {
-    const it = await world();
+    const local = await world();
     const [first, second] = [await sinkWith(), await sinkWith()];
-    const uid = await it.add(first, 'first-key');
-    expect(await it.output(uid)).not.toHaveProperty('status');
-    const ffmpeg = publish(it);
+    const uid = await local.add(first, 'first-key');
+    expect(await local.output(uid)).not.toHaveProperty('status');
+    const ffmpeg = publish(local);
     await more(first, 30);
-    const late = await it.add(second, 'second-key');
+    const late = await local.add(second, 'second-key');
     await Promise.all([more(first, 60), more(second, 45)]);
-    for (const output of [uid, late]) await it.says(output, 'connected');
+    for (const output of [uid, late]) await local.says(output, 'connected');
     for (const sink of [first, second]) {
       expectFreshStart(sink, 1);
       expect(missing(pictures(sink))).toBe(0);
     }
     expect(first.commands.find(({ name }) => name === 'publish')?.values).toContain('first-key');
     await ffmpeg.stop();
-    await it.call('PUT', `/live_inputs/${it.input.uid}`, { enabled: false });
+    await local.call('PUT', `/live_inputs/${local.input.uid}`, { enabled: false });
     await Promise.all([first, second].map((sink) => sink.until(() => hasEnded(sink))));
-    await it.says(uid, 'disconnected');
+    await local.says(uid, 'disconnected');
 
     for (const sink of [first, second]) {
       const file = join(temporaryFolder(), 'arrived.flv');
       writeFileSync(file, Buffer.concat([flvHeader({ audio: true, video: true }), ...sink.tags.map(flvTagBytes)]));
-      const { streams, complaints } = await probe(it.spawn, file, { countFrames: true });
+      const { streams, complaints } = await probe(local.spawn, file, { countFrames: true });
       expect(complaints).toBe('');
       expect(streams.find(({ codec_type }) => codec_type === 'audio')).toMatchObject({ codec_name: 'aac' });
       const video = streams.find(({ codec_type }) => codec_type === 'video');
@@ -106,26 +106,29 @@ describe('outputs of the local Stream', () => {
   });
 
   it('keep a destination that is killed, stalls or is never there from the others', async () => {
-    const it = await world();
+    const local = await world();
     const [good, bad] = [await sinkWith(), await sinkWith()];
     const closed = await sinkWith();
     await closed.close();
     const refusing = await sinkWith({ refuseCode: 'NetStream.Publish.BadName' });
-    const [goodUid, badUid] = [await it.add(good, 'good'), await it.add(bad, 'bad')];
-    const [deadUid, refusedUid] = [await it.add(closed, 'dead'), await it.add(refusing, 'refused')];
-    publish(it);
+    const [goodUid, badUid] = [await local.add(good, 'good'), await local.add(bad, 'bad')];
+    const [deadUid, refusedUid] = [await local.add(closed, 'dead'), await local.add(refusing, 'refused')];
+    publish(local);
     await Promise.all([more(good, 30), more(bad, 30)]);
-    await it.says(refusedUid, 'error');
-    expect((await it.output(refusedUid))?.status?.current.reason).toBe('INGEST_REFUSED_KEY');
-    expect((await it.output(deadUid))?.status?.current).toEqual({ state: 'connecting', reason: 'INGEST_UNREACHABLE' });
+    await local.says(refusedUid, 'error');
+    expect((await local.output(refusedUid))?.status?.current.reason).toBe('INGEST_REFUSED_KEY');
+    expect((await local.output(deadUid))?.status?.current).toEqual({
+      state: 'connecting',
+      reason: 'INGEST_UNREACHABLE',
+    });
 
     const stopped = bad.stopListening();
     bad.reset();
     await stopped;
-    await it.says(badUid, 'reconnecting');
+    await local.says(badUid, 'reconnecting');
     await more(good, 45);
     await bad.listen();
-    await it.says(badUid, 'connected');
+    await local.says(badUid, 'connected');
     await more(bad, 30, bad.connections);
     expectFreshStart(bad, bad.connections);
 
@@ -133,14 +136,14 @@ describe('outputs of the local Stream', () => {
     await more(good, 90);
     expect(missing(pictures(good))).toBe(0);
     expect(good.connections).toBe(1);
-    await it.says(goodUid, 'connected');
+    await local.says(goodUid, 'connected');
   });
 
   it('are switched off and on and removed within a second, each for itself', async () => {
-    const it = await world();
+    const local = await world();
     const [one, other] = [await sinkWith(), await sinkWith()];
-    const [uid, otherUid] = [await it.add(one, 'one'), await it.add(other, 'other')];
-    publish(it);
+    const [uid, otherUid] = [await local.add(one, 'one'), await local.add(other, 'other')];
+    publish(local);
     await Promise.all([more(one, 15), more(other, 15)]);
     const within = async (work: () => Promise<unknown>) => {
       const startedMs = performance.now();
@@ -148,38 +151,38 @@ describe('outputs of the local Stream', () => {
       return performance.now() - startedMs;
     };
     const offMs = await within(async () => {
-      await it.switch(uid, false);
+      await local.switch(uid, false);
       await one.until(() => hasEnded(one));
     });
-    expect((await it.output(uid))?.status?.current.state).toBe('disconnected');
+    expect((await local.output(uid))?.status?.current.state).toBe('disconnected');
     const arrived = one.tags.length;
     await more(other, 15);
     expect(one.tags.length).toBe(arrived);
     const onMs = await within(async () => {
-      await it.switch(uid, true);
+      await local.switch(uid, true);
       await more(one, 1, 2);
     });
     expectFreshStart(one, 2);
     const goneMs = await within(async () => {
-      await it.remove(uid);
+      await local.remove(uid);
       await one.until(() => one.commands.filter(({ name }) => name === 'deleteStream').length === 2);
     });
-    expect(await it.output(uid)).toBeUndefined();
+    expect(await local.output(uid)).toBeUndefined();
     expect(Math.max(offMs, onMs, goneMs)).toBeLessThan(1_000);
     await more(other, 15);
     expect(missing(pictures(other))).toBe(0);
-    await it.says(otherUid, 'connected');
+    await local.says(otherUid, 'connected');
   });
 
   it('stay connected over a publisher that comes back, on a timeline that goes on', async () => {
-    const it = await world();
+    const local = await world();
     const sink = await sinkWith();
-    await it.add(sink, 'key');
-    const ffmpeg = publish(it);
+    await local.add(sink, 'key');
+    const ffmpeg = publish(local);
     await more(sink, 45);
     await ffmpeg.stop();
     // A new encoder, whose time begins at zero.
-    publish(it);
+    publish(local);
     await more(sink, 45);
     expect(sink.connections).toBe(1);
     const times = sink.tags.filter(({ kind }) => kind === 'video').map(({ timestampMs }) => timestampMs);
@@ -209,7 +212,7 @@ function hasEnded(sink: RtmpSink): boolean {
 describe('outputs over the relay', () => {
   const USER = 'ada@example.com';
   async function watching(relay: RelayWorld, destinations: { url: string; name?: string }[]) {
-    await relay.glasses(USER);
+    const glasses = await relay.glasses(USER);
     const [owner, guest] = [await relay.app('com.example.owner'), await relay.app('com.example.guest')];
     for (const app of [owner, guest]) await relay.rest('POST', `/api/apps/${app.packageName}/start`, { userId: USER });
     owner.send({ type: 'managed_stream_request', restreamDestinations: destinations });
@@ -228,7 +231,7 @@ describe('outputs over the relay', () => {
       const answer = (await response.json()) as Record<string, unknown>;
       return { ...answer, status: response.status } as Record<string, unknown>;
     }
-    return { owner, guest, ask, active };
+    return { owner, guest, glasses, ask, active };
   }
   type Status = { url: string; status: string; name?: string; error?: string };
   const outputsOf = (frame: Frame) => (frame.outputs ?? []) as Status[];
@@ -294,6 +297,34 @@ describe('outputs over the relay', () => {
     expect(own(guest, /the-(first|forbidden)-key/)).toBeNull();
     expect(own(owner, /the-second-key/)).toBeNull();
     expect(relay.logLines.filter((line) => keys.test(line))).toEqual([]);
+  });
+
+  it('go on over a restart of the relay: the destination notices nothing, the owner still owns', async () => {
+    const relay = await createRelayWorld({ restreamPrivateTargets: true }, { outputPrivateTargets: true });
+    onTestFinished(async () => expect(await relay.close()).toEqual([]));
+    const sink = await sinkWith();
+    const url = `rtmp://127.0.0.1:${sink.port}/live/the-stream-key`;
+    const { owner, guest, glasses, ask } = await watching(relay, [{ url, name: 'One' }]);
+    await more(sink, 10);
+    const [before] = (await ask(owner, 'GET')).outputs as { outputId: string }[];
+    await relay.restart({ keepStreams: true });
+    const heard = owner.inbox.frames.length;
+    await Promise.all([
+      glasses.connect(),
+      ...[owner, guest].map((app) => app.connect(`${relay.wsUrl}/app-ws`, `${USER}-${app.packageName}`)),
+    ]);
+    const told = await until(async () =>
+      owner.inbox.frames.slice(heard).find((frame) => outputsOf(frame)[0]?.status === 'active'),
+    );
+    expect(outputsOf(told)).toEqual([{ url, name: 'One', status: 'active' }]);
+    await more(sink, 10);
+    expect(sink.connections).toBe(1);
+    const [after] = (await ask(owner, 'GET')).outputs as { outputId: string }[];
+    expect(after).toMatchObject({ outputId: before?.outputId, url, name: 'One', status: 'connected' });
+    expect(await ask(guest, 'DELETE', `/${after?.outputId}`)).toMatchObject({ status: 403 });
+    expect(await ask(owner, 'DELETE', `/${after?.outputId}`)).toMatchObject({ status: 200 });
+    await sink.until(() => hasEnded(sink));
+    expect(relay.logLines.filter((line) => line.includes('the-stream-key'))).toEqual([]);
   });
 
   it('refuse an address inside by default, at the start and live, and let the stream be', async () => {

@@ -373,14 +373,15 @@ describe('how they go', () => {
 
 describe('over a restart of the relay', () => {
   it('goes on with what is at the provider', async () => {
-    const { clock, outputs, provider, open, lines } = world();
+    const { outputs, provider, open, lines } = world();
     await outputs.addAll('app.a', [{ url: urlOf(1), name: 'One' }, { url: 'nonsense' }]);
-    const saved = outputs.records();
     outputs.close();
+    outputs.close();
+    const saved = outputs.records();
     expect(saved).toEqual([{ outputId: 'o1', url: urlOf(1), name: 'One', addedBy: 'app.a' }]);
-    const next = open(saved);
     provider.says('o1', 'connected');
-    await clock.advance(5_000);
+    const next = open(saved);
+    await settle();
     expect(next.list()).toEqual([{ outputId: 'o1', url: urlOf(1), name: 'One', addedBy: 'app.a', state: 'connected' }]);
     expect(await codeOf(next.add('app.b', { url: urlOf(1) }))).toBe('DUPLICATE_URL');
     await next.remove('app.a', 'o1');
