@@ -70,7 +70,7 @@ export interface AppSessionOptions {
   /** All apps of the user: those that subscribe hear how the stream is that this one owns. */
   peers: () => Pick<AppSession, 'hear'>[];
   /** Tells the app's own server; the SDK waits for it there. */
-  photoFailed: (failure: PhotoFailure) => void;
+  photoFailed: (publicUrl: string | undefined, failure: PhotoFailure) => void;
   clock: Clock;
   log: Log;
   /** It ran before the relay restarted: its SDK may still believe in a stream that is over. */
@@ -105,7 +105,7 @@ class Session implements AppSession {
   #toldConnection = '';
 
   constructor(options: AppSessionOptions) {
-    const { app, clock, glasses, isResumed, log, photoFailed } = options;
+    const { app, clock, glasses, isResumed, log } = options;
     this.#options = options;
     this.#app = app;
     this.sessionId = options.sessionId;
@@ -115,8 +115,12 @@ class Session implements AppSession {
     this.#subscriptions = createSubscriptions(app.permissions);
     const onClosing = () => options.streams.leave(this.userId, this, new GlasscastError('START_UNHEARD'));
     this.#startWindow = createStartWindow({ clock, onClosing });
-    const reply = (message: ToApp) => void this.#socket?.send(message);
-    this.#orders = createAppOrders({ app: () => this.#app, glasses, reply, photoFailed, clock, log });
+    this.#orders = createAppOrders({
+      ...{ glasses, clock, log },
+      app: () => this.#app,
+      reply: (message) => void this.#socket?.send(message),
+      photoFailed: (failure) => options.photoFailed(this.#app.publicUrl, failure),
+    });
     for (const kind of isResumed ? KINDS : []) this.#lastWords.set(kind, wordsOf[kind].stopped(undefined));
   }
 

@@ -68,7 +68,7 @@ const unmanagedWords: StreamWords = {
     streamId,
     appId,
     ...(stats ? { stats } : {}),
-    ...(state === 'active' && resolvedConfig ? { resolvedConfig } : {}),
+    ...(state === 'active' && resolvedConfig ? { resolvedConfig: resolvedConfigForApps(resolvedConfig) } : {}),
   }),
   stopped: (streamId, message) => ({
     type: 'stream_status',

@@ -157,6 +157,22 @@ test('the newer dialect is answered in itself', async () => {
   expect((await relay.until(says('stopped', 's1'))).type).toBe('stream_status');
 });
 
+test('what apps ask beside streams is refused at once, by its id; what needs no answer gets none', async () => {
+  await startAgent();
+  await relay.untilConnected();
+  relay.send({ type: 'display_event', layout: { layoutType: 'text_wall', text: 'hi' } });
+  relay.send({ type: 'set_location_tier', tier: 'high' });
+  relay.send({ type: 'photo_request', requestId: 'p1', appId: 'com.a', webhookUrl: 'http://127.0.0.1:9/photo-upload' });
+  relay.send({ type: 'audio_play_request', requestId: 'a1', appId: 'com.a', audioUrl: 'http://127.0.0.1:9/a.mp3' });
+  relay.send({ type: 'rgb_led_control', requestId: 'l1', appId: 'com.a', action: 'on' });
+  const light = await relay.until(({ type }) => type === 'rgb_led_control_response');
+  expect(relay.frames.slice(relay.frames.indexOf(light) - 2)).toMatchObject([
+    { type: 'photo_response', requestId: 'p1', success: false, error: { code: 'CAMERA_CAPTURE_FAILED' } },
+    { type: 'audio_play_response', requestId: 'a1', success: false, error: expect.any(String) },
+    { type: 'rgb_led_control_response', requestId: 'l1', success: false, error: expect.any(String) },
+  ]);
+});
+
 test('the same START is answered, another one replaces, a late STOP stops nothing', async () => {
   const running = await startAgent();
   await relay.untilConnected();

@@ -8,8 +8,9 @@ const never = new AbortController().signal;
 function world(answer: () => Promise<Response>) {
   const clock = createTestClock();
   const calls: { url: string; body: Record<string, unknown>; redirect: unknown }[] = [];
-  const fetchFake = ((url: string, init: RequestInit) => {
-    calls.push({ url, body: JSON.parse(String(init.body)), redirect: init.redirect });
+  const fetchFake = ((url: string, { body, ...init }: RequestInit) => {
+    const fields = body instanceof FormData ? Object.fromEntries(body) : JSON.parse(String(body));
+    calls.push({ url, body: fields, redirect: init.redirect });
     return new Promise<Response>((resolve, reject) => {
       init.signal?.addEventListener('abort', () => reject(new Error('aborted')));
       answer().then(resolve, reject);
@@ -74,5 +75,19 @@ describe('the webhook of an app', () => {
     expect(await outcome).toMatchObject({ kind: 'unclear' });
     expect(calls[0]?.body).toMatchObject({ type: 'stop_request', reason: 'user_disabled' });
     expect(clock.pending()).toEqual([]);
+  });
+
+  it('says of a photo that it will not come, where the glasses would have put it', async () => {
+    const { webhook, calls } = world(async () => new Response('{"success":true}'));
+    const failure = { requestId: 'p1', errorCode: 'PHONE_TIMEOUT', errorMessage: 'The glasses did not answer in time' };
+    expect(await webhook.photoFailed('http://app.example', failure, never)).toEqual({ kind: 'accepted' });
+    expect(calls).toEqual([
+      {
+        url: 'http://app.example/photo-upload',
+        redirect: 'error',
+        body: { ...failure, type: 'photo_error', success: 'false' },
+      },
+    ]);
+    expect(await webhook.photoFailed(undefined, failure, never)).toMatchObject({ kind: 'refused' });
   });
 });
