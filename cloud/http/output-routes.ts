@@ -25,7 +25,7 @@ export interface OutputRoutesOptions {
 type OfStream = { Params: { streamId: string } };
 type OfOutput = { Params: { streamId: string; outputId: string } };
 
-/** Of one app: each change is a call to the provider, whose budget all share. */
+/** Of one app and stream: each change is a call to the provider, whose budget all share. */
 const CHANGES = { perSecond: 0.5, burst: 2 * outputLimits.maxPerStream };
 const MAX_NAME_CHARS = 200;
 
@@ -56,7 +56,7 @@ function addRoutes(scope: FastifyInstance, options: OutputRoutesOptions): void {
   function changeable(streamId: string, packageName: string): RestreamOutputs {
     const outputs = outputsOf(streamId, packageName);
     if (!outputs) throw new GlasscastError('OUTPUTS_NOT_READY');
-    if (!changes.take(packageName)) throw new GlasscastError('RATE_LIMITED');
+    if (!changes.take(`${streamId} ${packageName}`)) throw new GlasscastError('RATE_LIMITED');
     return outputs;
   }
 
