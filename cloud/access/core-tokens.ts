@@ -12,7 +12,7 @@ import type { IssuedToken } from '../store/records.ts';
 import type { Store } from '../store/store.ts';
 
 /** How long a token is good when nobody says otherwise. */
-export const DEFAULT_LIFETIME_SECONDS = 365 * 24 * 3600;
+const DEFAULT_LIFETIME_SECONDS = 365 * 24 * 3600;
 /** Expiry cuts an open connection at most this much late; revocation at once. */
 const EXPIRY_CHECK_MS = 30_000;
 

@@ -51,10 +51,6 @@ export function hashMatches(text: string, hash: string): boolean {
   return given.length === kept.length && timingSafeEqual(given, kept);
 }
 
-/** Hex SHA-256 of an app's API key. */
-export const hashApiKey = hashSecret;
-export const apiKeyMatches = hashMatches;
-
 /** 256 random bits, fit for headers and URLs. */
 export function newSecret(): Secret {
   return new Secret(randomBytes(32).toString('base64url'));

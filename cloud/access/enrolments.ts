@@ -16,7 +16,7 @@ import { createBucket } from './rate-limits.ts';
 const ALPHABET = '23456789BCDFGHJKMNPQRSTVWXZ';
 const CODE_CHARS = 8;
 /** How long a code is good when nobody says otherwise. */
-export const DEFAULT_CODE_LIFETIME_SECONDS = 15 * 60;
+const DEFAULT_CODE_LIFETIME_SECONDS = 15 * 60;
 
 export interface EnrolmentRequest {
   email: string;

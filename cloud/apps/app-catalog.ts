@@ -4,7 +4,7 @@
  */
 import { z } from 'zod';
 import { GlasscastError } from '../../shared/errors.ts';
-import { apiKeyMatches, hashApiKey } from '../access/credentials.ts';
+import { hashMatches, hashSecret } from '../access/credentials.ts';
 import type { RegisteredApp } from '../store/records.ts';
 import type { Store } from '../store/store.ts';
 
@@ -101,7 +101,7 @@ export function createAppCatalog({ store, onChange }: AppCatalogOptions): AppCat
     source: RegisteredApp['source'],
   ): Promise<RegisteredApp> {
     const { apiKey, hashedApiKey: hash, ...rest } = registration;
-    const hashedApiKey = hash?.toLowerCase() ?? hashApiKey(apiKey ?? '');
+    const hashedApiKey = hash?.toLowerCase() ?? hashSecret(apiKey ?? '');
     const app = { ...rest, packageName: name, hashedApiKey, source };
     await store.apps.put(app);
     onChange?.(name, app);
@@ -123,7 +123,7 @@ export function createAppCatalog({ store, onChange }: AppCatalogOptions): AppCat
     list: () => store.apps.all(),
     get,
     async verify(name, apiKey) {
-      if (!apiKeyMatches(apiKey, (await get(name)).hashedApiKey)) throw new GlasscastError('INVALID_API_KEY');
+      if (!hashMatches(apiKey, (await get(name)).hashedApiKey)) throw new GlasscastError('INVALID_API_KEY');
     },
     async put(name, registration) {
       const known = packageName.safeParse(name);

@@ -6,7 +6,7 @@ import type { FastifyInstance, FastifyRequest } from 'fastify';
 import type { Clock } from '../../shared/clock.ts';
 import { GlasscastError, isGlasscastError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
-import { apiKeyMatches } from '../access/credentials.ts';
+import { hashMatches } from '../access/credentials.ts';
 import type { FailedAttempts } from '../access/failed-attempts.ts';
 import { createRateLimit } from '../access/rate-limits.ts';
 import type { AppCatalog } from '../apps/app-catalog.ts';
@@ -104,7 +104,7 @@ async function callingApp(request: FastifyRequest, { attempts, catalog }: Output
       throw error;
     });
     if (!app) throw unauthorized('Invalid API Key or Package Name');
-    if (!apiKeyMatches(apiKey, app.hashedApiKey)) throw unauthorized('Invalid API Key');
+    if (!hashMatches(apiKey, app.hashedApiKey)) throw unauthorized('Invalid API Key');
   });
   return packageName;
 }

@@ -1,12 +1,14 @@
 /** Who may come in, over the wire: tokens, enrolment, pages of others, and how much one address may ask. */
 import { readFile } from 'node:fs/promises';
 import { createServer, type IncomingHttpHeaders, request } from 'node:http';
-import { type AddressInfo, connect } from 'node:net';
+import { type AddressInfo, connect, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { createRelay } from '../../cloud/relay.ts';
 import { createChildSpawner } from '../../shared/child-process.ts';
+import { createSystemClock } from '../../shared/clock.ts';
 import { silentLog } from '../../shared/log.ts';
-import { createRedactor } from '../../shared/secrets.ts';
+import { createRedactor, Secret } from '../../shared/secrets.ts';
 import { startProgram } from '../support/program.ts';
 import { createRelayWorld, type Frame, openPeer, type RelayWorld } from '../support/relay-world.ts';
 
@@ -270,6 +272,27 @@ describe('one address', () => {
     expect(refusals.length).toBeGreaterThan(0);
     expect(refusals.filter((text) => !text.includes('429'))).toEqual([]);
     for (const result of tries) if (result.status === 'fulfilled') result.value.socket.terminate();
+  });
+
+  it('and all others together hold so many connections, and no more', async () => {
+    const clock = createSystemClock();
+    const relay = createRelay({
+      ...{ clock, log: silentLog(), redactor: createRedactor(), dataDir: ':memory:' },
+      provider: { kind: 'local', apiBaseUrl: 'http://127.0.0.1:9', accountId: 'a', apiToken: new Secret('token-x') },
+      doorLimits: { maxConnections: 3 },
+    });
+    const { port, madeAdminToken } = await relay.start();
+    expect(madeAdminToken?.reveal()).toHaveLength(43);
+    const sockets = Array.from({ length: 4 }, () => connect(port, '127.0.0.1'));
+    const ended = sockets.map(
+      (socket) => new Promise<Socket>((resolve) => socket.once('close', () => resolve(socket))),
+    );
+    for (const socket of sockets) socket.on('error', () => {}).resume();
+    const first = await Promise.race(ended);
+    expect(sockets.filter(({ destroyed }) => destroyed)).toEqual([first]);
+    for (const socket of sockets) socket.destroy();
+    await relay.close();
+    expect(clock.pending()).toEqual([]);
   });
 
   it('cannot hold a connection by sending its request a byte at a time', async () => {

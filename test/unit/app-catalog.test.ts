@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { hashApiKey } from '../../cloud/access/credentials.ts';
+import { hashSecret } from '../../cloud/access/credentials.ts';
 import { CONSOLE_APP, createAppCatalog, maySeeCamera } from '../../cloud/apps/app-catalog.ts';
 import { createSqliteStore } from '../../cloud/store/sqlite-store.ts';
 
@@ -14,7 +14,7 @@ describe('the app catalogue', () => {
     expect(app).toEqual({
       packageName: 'com.example.cam',
       publicUrl: 'http://app.example:8000',
-      hashedApiKey: hashApiKey('the-key'),
+      hashedApiKey: hashSecret('the-key'),
       permissions: [{ type: 'CAMERA' }],
       appType: 'background',
       settings: [],
@@ -59,7 +59,7 @@ describe('the app catalogue', () => {
 
   it('reads a file, or says what is wrong in it', async () => {
     const apps = catalog();
-    const file = { 'com.a': { publicUrl, apiKey: 'k' }, 'com.b': { publicUrl, hashedApiKey: hashApiKey('k') } };
+    const file = { 'com.a': { publicUrl, apiKey: 'k' }, 'com.b': { publicUrl, hashedApiKey: hashSecret('k') } };
     expect(await apps.load(JSON.stringify(file))).toBe(2);
     expect((await apps.list()).map(({ packageName }) => packageName)).toEqual(['com.a', 'com.b']);
     await expect(apps.load('{')).rejects.toMatchObject({ code: 'INVALID_CONFIG' });

@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import {
-  apiKeyMatches,
   bearerToken,
-  hashApiKey,
+  hashMatches,
+  hashSecret,
   newSecret,
   openAdminToken,
   resetAdminToken,
@@ -59,11 +59,11 @@ describe('the admin token', () => {
 
 describe('keys', () => {
   it('compare by content', () => {
-    expect([apiKeyMatches('key', hashApiKey('key').toUpperCase()), apiKeyMatches('kez', hashApiKey('key'))]).toEqual([
+    expect([hashMatches('key', hashSecret('key').toUpperCase()), hashMatches('kez', hashSecret('key'))]).toEqual([
       true,
       false,
     ]);
-    expect(apiKeyMatches('key', 'no hash')).toBe(false);
+    expect(hashMatches('key', 'no hash')).toBe(false);
     expect(newSecret().reveal()).not.toBe(newSecret().reveal());
   });
   it('are read from the header', () => {

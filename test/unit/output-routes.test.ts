@@ -1,6 +1,6 @@
 import fastify from 'fastify';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { hashApiKey } from '../../cloud/access/credentials.ts';
+import { hashSecret } from '../../cloud/access/credentials.ts';
 import { createFailedAttempts } from '../../cloud/access/failed-attempts.ts';
 import { outputRoutes } from '../../cloud/http/output-routes.ts';
 import type { RestreamOutput } from '../../cloud/provider/restream-outputs.ts';
@@ -56,7 +56,7 @@ function world() {
     catalog: {
       async get(packageName) {
         if (!apps.includes(packageName)) throw new GlasscastError('PACKAGE_NOT_FOUND');
-        return { packageName, hashedApiKey: hashApiKey(keyOf(packageName)) } as RegisteredApp;
+        return { packageName, hashedApiKey: hashSecret(keyOf(packageName)) } as RegisteredApp;
       },
     },
     streams: {

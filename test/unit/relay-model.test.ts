@@ -4,7 +4,7 @@
  */
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
-import { hashApiKey } from '../../cloud/access/credentials.ts';
+import { hashSecret } from '../../cloud/access/credentials.ts';
 import { createAppCatalog } from '../../cloud/apps/app-catalog.ts';
 import { createAppLifecycle } from '../../cloud/apps/app-lifecycle.ts';
 import type { AppSession } from '../../cloud/apps/app-session.ts';
@@ -425,7 +425,7 @@ it('1,000 random orders of starts, stops, losses and kills: one live input, one 
       const w = createWorld();
       for (const name of APPS) {
         await w.disk.apps.put({
-          ...{ packageName: name, publicUrl: 'http://app', hashedApiKey: hashApiKey(KEY), settings: [] },
+          ...{ packageName: name, publicUrl: 'http://app', hashedApiKey: hashSecret(KEY), settings: [] },
           ...{ permissions: [{ type: 'CAMERA' }], appType: 'background' as const, source: 'rest' as const },
         });
       }
