@@ -183,19 +183,18 @@ class Lifecycle implements AppLifecycle {
   }
 
   changed(packageName: string, app: RegisteredApp | undefined): void {
+    const mayNot = (former: RegisteredApp) =>
+      former.packageName === packageName && former.hashedApiKey !== app?.hashedApiKey;
     for (const running of this.#roster.all()) {
-      if (running.app.packageName !== packageName) continue;
-      if (app?.hashedApiKey !== running.app.hashedApiKey) {
+      if (mayNot(running.app)) {
         this.#end(running, 'App stopped', 'system_stop');
-      } else {
+      } else if (app && running.app.packageName === packageName) {
         running.app = app;
         running.session.update(app);
       }
     }
-    for (const dormant of this.#dormant.take((one) => one.app.packageName === packageName)) {
-      if (app?.hashedApiKey === dormant.app.hashedApiKey) this.#dormant.add(dormant.record, app);
-      else this.#drop(dormant);
-    }
+    for (const dormant of this.#dormant.take((one) => mayNot(one.app))) this.#drop(dormant);
+    if (app) this.#dormant.update(packageName, app);
   }
 
   endUser(userId: string): void {

@@ -24,6 +24,8 @@ export interface WaitingSocket {
 
 export interface DormantApps {
   add(record: AppSessionRecord, app: RegisteredApp): void;
+  /** Who waits for it waits on. */
+  update(packageName: string, app: RegisteredApp): void;
   get(sessionId: string): DormantApp | undefined;
   /** Removes those that fit. Whoever takes them settles or refuses who waits. */
   take(fits: (dormant: DormantApp) => boolean): DormantApp[];
@@ -41,6 +43,9 @@ export function createDormantApps({ clock }: { clock: Clock }): DormantApps {
 
   return {
     add: (record, app) => void all.set(record.sessionId, { record, app, waiting: undefined }),
+    update(packageName, app) {
+      for (const dormant of all.values()) if (dormant.app.packageName === packageName) dormant.app = app;
+    },
     get: (sessionId) => all.get(sessionId),
     take(fits) {
       const taken = [...all.values()].filter(fits);

@@ -173,6 +173,21 @@ describe('while the glasses are away', () => {
     expect([waiting(), all.clock.pending()]).toEqual([code, []]);
   });
 
+  it('the catalogue may change: who waits waits on, unless the app is gone', async () => {
+    const { apps, admit, register, catalog, outcome, toGlasses } = await dormant();
+    const waiting = await outcome(admit({ isReturn: true }));
+    await register(APP, { permissions: [] });
+    apps.glassesBack(USER);
+    await settle();
+    expect([waiting(), toGlasses.at(-1)]).toMatchObject(['done', { userSession: { activeAppSessions: [APP] } }]);
+    apps.endUser(USER);
+    const again = await outcome(admit({ isReturn: true }));
+    await catalog.delete(APP);
+    apps.glassesBack(USER);
+    await settle();
+    expect([again(), apps.running(USER)]).toEqual(['APP_NOT_STARTED', []]);
+  });
+
   it('or the webhook is sent when its socket is gone by then', async () => {
     const { apps, starts, outcome } = await dormant();
     const socket = fakeAppSocket();
