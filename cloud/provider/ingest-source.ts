@@ -2,7 +2,7 @@
  * Where streams get their ingest from: a live input made at the provider, noted in the ledger before and after.
  * Joins the provider's client and the clean-up; knows no stream state.
  */
-import { GlasscastError, isGlasscastError } from '../../shared/errors.ts';
+import { type ErrorCode, GlasscastError, isGlasscastError } from '../../shared/errors.ts';
 import type { PlaybackUrls } from '../../shared/protocol/app-messages.ts';
 import { type Redactor, Secret } from '../../shared/secrets.ts';
 import type { StreamRecord } from '../store/records.ts';
@@ -100,7 +100,14 @@ export function createIngestSource(options: IngestSourceOptions): IngestSource {
   };
 }
 
+const REFUSALS: readonly ErrorCode[] = [
+  'PROVIDER_REJECTED',
+  'PROVIDER_UNAUTHORIZED',
+  'PROVIDER_RATE_LIMITED',
+  'PROVIDER_SUBSCRIPTION_MISSING',
+];
+
 /** Nothing was made; after any other failure an input may exist that nobody told us of. */
 function isRefusal({ code }: GlasscastError): boolean {
-  return code === 'PROVIDER_REJECTED' || code === 'PROVIDER_UNAUTHORIZED' || code === 'PROVIDER_RATE_LIMITED';
+  return REFUSALS.includes(code);
 }

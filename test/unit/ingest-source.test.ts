@@ -90,6 +90,7 @@ describe('the source of ingests', () => {
   it.each([
     ['PROVIDER_UNAUTHORIZED', 'refused m1'],
     ['PROVIDER_REJECTED', 'refused m1'],
+    ['PROVIDER_SUBSCRIPTION_MISSING', 'refused m1'],
     ['PROVIDER_UNREACHABLE', 'created m1 undefined'],
     ['PROVIDER_ECHO_MISMATCH', 'created m1 undefined'],
   ] as const)('after %s knows whether something may have been made', async (code, last) => {
