@@ -127,7 +127,7 @@ export async function openCoreTokens({ clock, secret, store, acceptForeign }: Co
       watched.set(end, holder);
       expiry ??= clock.every('token-expiry', EXPIRY_CHECK_MS, cutUnfit);
       // The token's end may have come between its check and now.
-      cutUnfit();
+      if (isRevoked(holder) || hasExpired(holder)) cutUnfit();
       return () => unwatch(end);
     },
     list: listed,
