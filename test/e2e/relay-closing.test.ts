@@ -32,7 +32,7 @@ function fakeProvider() {
     }
     if (init.method === 'DELETE') existing.delete(path.split('/')[2] ?? '');
     if (path === '/live_inputs') return answer([...existing].map(([uid, meta]) => ({ uid, meta })));
-    return answer(/videos$|outputs$/.test(path) ? [] : {});
+    return answer(/^\?|videos$|outputs$/.test(path) ? [] : {});
   };
   const until = (wanted: string) =>
     new Promise<void>((resolve) => {

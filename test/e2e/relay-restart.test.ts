@@ -124,7 +124,18 @@ async function world(env: Record<string, string>) {
   const activeMs = clock.monotonicMs();
 
   return {
-    ...{ relay, startRelay, rest, agent, app, status, areGlassesBack, streamId, hlsUrl: String(hlsUrl) },
+    ...{
+      port: Number(port),
+      relay,
+      startRelay,
+      rest,
+      agent,
+      app,
+      status,
+      areGlassesBack,
+      streamId,
+      hlsUrl: String(hlsUrl),
+    },
     /** ffmpeg on the glasses. */
     encoders: () => descendantsOf(agent.child.pid ?? 0).filter(isRunning),
     /** As the SDK does after a loss, only without its patience. */
@@ -148,7 +159,8 @@ async function world(env: Record<string, string>) {
 
 const leftAt = async (provider: Provider) => (await provider.call<{ uid: string }[]>('/live_inputs')).length;
 
-describe('a relay that comes back under a live stream', () => {
+// Each starts four or five programs.
+describe('a relay that comes back under a live stream', { timeout: 120_000 }, () => {
   it('after a SIGKILL: same stream, same ffmpeg, one recording without a gap', async () => {
     const provider = await externalLocalStream();
     const run = await world({ ...provider.env, GLASSCAST_KEEP_RECORDINGS: 'yes' });
@@ -168,11 +180,11 @@ describe('a relay that comes back under a live stream', () => {
     await clock.sleep(2_000);
     const seenS = await run.stop();
 
-    type VideoJson = { uid: string; readyToStream: boolean; playback: { hls: string } };
+    type VideoJson = { uid: string; status: { state: string }; playback: { hls: string } };
     const videos = () => provider.call<VideoJson[]>('');
     await expect
-      .poll(async () => (await videos()).map((video) => video.readyToStream), { timeout: 20_000 })
-      .toEqual([true]);
+      .poll(async () => (await videos()).map(({ status }) => status.state), { timeout: 20_000 })
+      .toEqual(['ready']);
     const [video] = await videos();
     const times = await pictureTimes(children.spawn, video?.playback.hls ?? '');
     const gaps = times.slice(1).map((time, index) => time - (times[index] ?? 0));
@@ -196,6 +208,11 @@ describe('a relay that comes back under a live stream', () => {
     const words = run.app.inbox.frames.map(({ status }) => status);
     expect(words).not.toContain('stopped');
     expect(words).not.toContain('error');
+
+    // A start that fails ends nothing.
+    const other = createServer((socket) => socket.destroy()).listen(run.port, '127.0.0.1');
+    await expect(run.startRelay()).rejects.toThrow('The port is in use');
+    await new Promise((resolve) => other.close(resolve));
 
     const again = await run.startRelay();
     await run.appComesBack();
