@@ -1,5 +1,5 @@
-/** The relay restarts under a live stream: the real SDK, both lines, comes back and goes on with it. */
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+/** The relay restarts under live streams: the real SDK, both lines at once, comes back and goes on with them. */
+import { afterAll, beforeAll, expect, it } from 'vitest';
 import { sdkLines } from '../support/sdk-app-process.ts';
 import { createSdkWorld, type SdkWorld } from '../support/sdk-world.ts';
 
@@ -9,16 +9,28 @@ beforeAll(async () => {
 });
 afterAll(async () => expect(await world.close()).toEqual([]));
 
-describe.each(sdkLines)('@mentra/sdk %s', (line) => {
-  it('a planned restart: 1012, back within 3 s, the same stream, and its stop works (defects 22, 63)', async () => {
-    const { app, user, glasses } = await world.meet(line);
-    const stream = await app.startManagedStream();
-    await app.hears('managed-status', 'active');
-    const restarting = world.relay.restart({ keepStreams: true });
-    expect(await app.next('disconnected')).toMatchObject({ code: 1012 });
-    const leftMs = performance.now();
-    await restarting;
-    await glasses.connect();
+/** A user of each line, whose stream is live. */
+async function live() {
+  return Promise.all(
+    sdkLines.map(async (line) => {
+      const met = await world.meet(line);
+      const stream = await met.app.startManagedStream();
+      await met.app.hears('managed-status', 'active');
+      return { ...met, stream };
+    }),
+  );
+}
+type Live = Awaited<ReturnType<typeof live>>[number];
+const each = (all: Live[], check: (one: Live) => Promise<unknown>) => Promise.all(all.map(check));
+
+it('a planned restart: 1012, back within 4 s, the same stream, and its stop works (defects 22, 63)', async () => {
+  const all = await live();
+  const restarting = world.relay.restart({ keepStreams: true });
+  await each(all, async ({ app }) => expect(await app.next('disconnected')).toMatchObject({ code: 1012 }));
+  const leftMs = performance.now();
+  await restarting;
+  await each(all, ({ glasses }) => glasses.connect());
+  await each(all, async ({ app, user, glasses, stream }) => {
     await app.next('connected', undefined, 4_000);
     expect((await app.hears('managed-status', 'active')).status).toMatchObject(stream);
     expect(performance.now() - leftMs).toBeLessThan(4_000);
@@ -32,37 +44,41 @@ describe.each(sdkLines)('@mentra/sdk %s', (line) => {
     expect((await app.startManagedStream()).streamId).not.toBe(stream.streamId);
     await app.stopManagedStream();
   });
+});
 
-  it('away for longer than the SDK’s first attempt: it comes by the second', async () => {
-    const { app, glasses } = await world.meet(line);
-    const stream = await app.startManagedStream();
-    await app.hears('managed-status', 'active');
-    await world.relay.restart({ keepStreams: true }, 1_500);
+it('away for longer than the SDK’s first attempt: it comes by the second (defect 22)', async () => {
+  const all = await live();
+  await world.relay.restart({ keepStreams: true }, 1_500);
+  await each(all, async ({ app, glasses, stream }) => {
     await glasses.connect();
     await app.next('connected', undefined, 6_000);
     expect((await app.hears('managed-status', 'active')).status).toMatchObject(stream);
     await app.stopManagedStream();
     await app.hears('managed-status', 'stopped');
   });
+});
 
-  it('away until the SDK has given up: the app is started anew', async () => {
-    const { app, user, glasses } = await world.meet(line);
-    await app.startManagedStream();
-    world.proxy.isShut = true;
-    await world.relay.restart({ keepStreams: true });
+it('away until the SDK has given up: the app is started anew (defect 38)', async () => {
+  const all = await live();
+  world.proxy.isShut = true;
+  await world.relay.restart({ keepStreams: true });
+  await each(all, async ({ app, glasses }) => {
     await glasses.connect();
     expect((await app.next('stopped', undefined, 10_000)).reason).toContain('permanently lost');
-    world.proxy.isShut = false;
+  });
+  world.proxy.isShut = false;
+  await each(all, async ({ app, user }) => {
     await app.next('session', undefined, 20_000);
     await expect.poll(() => world.stream(user)).toBeUndefined();
     await app.startManagedStream();
     await app.stopManagedStream();
   });
+});
 
-  it('one that ends its streams: the app hears `stopped` or an error, and starts another (defect 22)', async () => {
-    const { app, glasses } = await world.meet(line);
-    await app.startManagedStream();
-    await world.relay.restart();
+it('one that ends its streams: the app hears that nothing runs, and starts another (defect 22)', async () => {
+  const all = await live();
+  await world.relay.restart();
+  await each(all, async ({ app, glasses }) => {
     await glasses.connect();
     await app.next('connected', undefined, 4_000);
     await expect.poll(() => app.isManagedStreamActive()).toBe(false);
