@@ -92,6 +92,7 @@ class Ledger implements Cleanup {
       log.info({ streamId }, 'cleanup-left-over-found');
       this.#attempt(streamId);
     }
+    if (this.#closed) return;
     const sweep = () => this.#sweep().catch((error) => log.warn({ reason: errorText(error) }, 'cleanup-sweep-failed'));
     const sweeping = { timer: clock.every('cleanup-sweep', SWEEP_MS, again), running: sweep() };
     function again(): void {

@@ -345,6 +345,13 @@ describe('another process', () => {
     expect([done.at(-1), await store.ledger.all()]).toEqual(['delete uid-1', []]);
   });
 
+  it('leaves no timer when it is closed in the middle of its start', async () => {
+    const { cleanup, clock } = world();
+    const starting = cleanup.start(new Set());
+    await Promise.all([cleanup.close(0), starting]);
+    expect(clock.pending()).toEqual([]);
+  });
+
   it('minds no store that is closed under a deletion', async () => {
     const { cleanup, clock, store, inputs } = world();
     let answer = () => {};
