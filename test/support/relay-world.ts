@@ -308,6 +308,8 @@ export async function createScriptedApp(packageName: string) {
     const chunks: Buffer[] = [];
     request.on('data', (chunk: Buffer) => chunks.push(chunk));
     request.on('end', async () => {
+      // What the app asked of the glasses comes back elsewhere, as a form.
+      if (request.url !== '/webhook') return void response.end('{}');
       const body = JSON.parse(Buffer.concat(chunks).toString()) as Frame;
       if (body.type === 'session_request' && state.connects) {
         await connect(body.augmentOSWebsocketUrl as string, body.sessionId as string);
