@@ -14,7 +14,7 @@ import { createRedactor } from '../../shared/secrets.ts';
 import { pictureTimes } from '../support/ffprobe.ts';
 import { descendantsOf, isRunning } from '../support/processes.ts';
 import { type Program, startProgram } from '../support/program.ts';
-import { createScriptedApp, type Peer } from '../support/relay-world.ts';
+import { createScriptedApp, type Frame, type Peer } from '../support/relay-world.ts';
 
 const USER = 'ada@example.com';
 const ADMIN_TOKEN = 'an-admin-token-for-tests';
@@ -157,6 +157,8 @@ async function world(env: Record<string, string>) {
   };
 }
 
+/** That of the unmanaged kind comes and is right: the app has no such stream. */
+const isManagedStop = ({ type, status }: Frame) => type === 'managed_stream_status' && status === 'stopped';
 const leftAt = async (provider: Provider) => (await provider.call<{ uid: string }[]>('/live_inputs')).length;
 
 // Each starts four or five programs.
@@ -175,6 +177,7 @@ describe('a relay that comes back under a live stream', { timeout: 120_000 }, ()
     expect(await run.status('active')).toMatchObject({ streamId: run.streamId, hlsUrl: run.hlsUrl });
     await expect.poll(run.areGlassesBack, { timeout: 20_000 }).toBe(true);
     expect(run.encoders()).toEqual(encoders);
+    expect(run.app.inbox.frames.filter(isManagedStop)).toEqual([]);
     const { streams } = await run.rest<{ streams: object[] }>('GET', '/api/streams');
     expect(streams).toMatchObject([{ streamId: run.streamId, userId: USER, viewers: [run.app.packageName] }]);
     await clock.sleep(2_000);
@@ -219,6 +222,7 @@ describe('a relay that comes back under a live stream', { timeout: 120_000 }, ()
     expect(await run.status('active')).toMatchObject({ streamId: run.streamId, hlsUrl: run.hlsUrl });
     await expect.poll(run.areGlassesBack, { timeout: 20_000 }).toBe(true);
     expect([run.encoders(), await broadcasts()]).toEqual([encoders, before]);
+    expect(run.app.inbox.frames.filter(isManagedStop)).toEqual([]);
     await run.stop();
     await expect.poll(async () => [await leftAt(provider), await broadcasts()], { timeout: 20_000 }).toEqual([0, []]);
     expect(again.logged.filter(({ level }) => Number(level) >= 50)).toEqual([]);
