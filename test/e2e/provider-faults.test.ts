@@ -1,6 +1,6 @@
 /** The real relay against a provider that misbehaves as the real one was seen to: over HTTP, RTMP and WebSockets. */
 import { createServer } from 'node:net';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { FaultName } from '../../cloud/local-stream/faults.ts';
 import type { LocalStreamAddress } from '../../cloud/local-stream/server.ts';
 import { Secret } from '../../shared/secrets.ts';
@@ -45,6 +45,7 @@ async function withWebhooks(provider: LocalStreamAddress) {
 }
 
 let world: RelayWorld;
+let apps = 0;
 let app: Awaited<ReturnType<RelayWorld['app']>>;
 let glasses: Awaited<ReturnType<RelayWorld['glasses']>>;
 let admin: ReturnType<typeof adminOf>;
@@ -56,7 +57,11 @@ beforeAll(async () => {
   });
   admin = adminOf(world.provider);
   glasses = await world.glasses(USER);
-  app = await world.app('com.example.faults');
+});
+beforeEach(async () => {
+  // A new one each time: the relay spares an app a start that would run into the timer of its last one.
+  apps += 1;
+  app = await world.app(`com.example.faults${apps}`);
   await world.rest('POST', `/api/apps/${app.packageName}/start`, { userId: USER });
 });
 afterAll(async () => {
@@ -71,12 +76,13 @@ afterEach(async () => {
 const fault = (name: FaultName, settings: object = {}) => admin('PUT', `/faults/${name}`, settings);
 const hits = async (name: FaultName) => (await admin('GET', '/faults'))[name]?.hits ?? 0;
 const request = (more: object = {}) => app.send({ type: 'managed_stream_request', ...more });
-const active = () => app.inbox.take('active', status('active'));
+const hears = (what: string, fits: (frame: Frame) => boolean) => app.inbox.take(what, fits);
+const active = () => hears('active', status('active'));
 const later = (ms: number) => world.clock.sleep(ms);
 
 async function stop(): Promise<void> {
   app.send({ type: 'managed_stream_stop' });
-  await app.inbox.take('stopped', status('stopped'));
+  await hears('stopped', status('stopped'));
 }
 /** Resolves when nothing is left at the provider and in the relay. */
 async function allGone(): Promise<void> {
@@ -119,7 +125,7 @@ describe('the API', () => {
     await fault('lost-creation');
     await fault('wrapped-list');
     request();
-    expect(await app.inbox.take('error', status('error'))).toMatchObject({ message: expect.stringMatching(/failed/) });
+    expect(await hears('error', status('error'))).toMatchObject({ message: expect.stringMatching(/failed/) });
     await admin('DELETE', '/faults/lost-creation');
     for (;;) {
       if ((await hits('wrapped-list')) > 0) break;
@@ -160,7 +166,7 @@ describe('the picture', () => {
   it('is dark though the publisher is connected: not active before there is one', async () => {
     await fault('dark');
     request();
-    await app.inbox.take('initializing', status('initializing'));
+    await hears('initializing', status('initializing'));
     await later(3_000);
     expect(await hits('dark')).toBeGreaterThan(2);
     expect(app.inbox.frames.at(-1)).not.toMatchObject({ status: 'active' });
@@ -173,12 +179,12 @@ describe('the picture', () => {
     await fault('dark');
     await fault('status-word');
     request();
-    await app.inbox.take('initializing', status('initializing'));
+    await hears('initializing', status('initializing'));
     await later(1_500);
     const event = { input_id: await onlyInput(), event_type: 'live_input.errored' };
     const told = { live_input_errored: { error: { code: 'ERR_GOP_OUT_OF_RANGE', message: 'GOP' } } };
     expect(await tell({ ...event, ...told })).toBe(200);
-    const ended = await app.inbox.take('error', status('error'));
+    const ended = await hears('error', status('error'));
     expect(ended.message).toMatch(/key frames must be 2 to 10 s apart/);
     expect(await hits('status-word')).toBeGreaterThan(0);
   });
@@ -257,13 +263,13 @@ describe('storage', () => {
     // Only the ingest's question counts as the first: the preflight was well, with much room.
     await fault('storage-exhausted');
     request();
-    const first = await app.inbox.take('error', status('error'));
+    const first = await hears('error', status('error'));
     expect(first.message).toMatch(/no storage left/);
     expect(glasses.inbox.frames.some(({ type }) => type === 'start_rtmp_stream')).toBe(true);
     await allGone();
     const starts = glasses.inbox.frames.filter(({ type }) => type === 'start_rtmp_stream').length;
     request();
-    expect((await app.inbox.take('refusal', status('error'))).message).toMatch(/no storage left/);
+    expect((await hears('refusal', status('error'))).message).toMatch(/no storage left/);
     expect(glasses.inbox.frames.filter(({ type }) => type === 'start_rtmp_stream').length).toBe(starts);
     // Room was made: seen by the next start, not a minute later.
     await admin('DELETE', '/faults');
@@ -279,7 +285,7 @@ describe('an output', () => {
     await fault('output-error');
     request({ restreamDestinations: [{ url: 'rtmp://127.0.0.1:9/live/key-of-the-target' }] });
     await active();
-    const failed = await app.inbox.take('output error', ({ outputs }) =>
+    const failed = await hears('output error', ({ outputs }) =>
       ((outputs ?? []) as { status: string }[]).some((output) => output.status === 'error'),
     );
     expect(['active', 'initializing']).toContain(failed.status);
@@ -292,11 +298,11 @@ describe('the API, for longer', () => {
   it('limits requests for five minutes: said at once', async () => {
     await fault('rate-limited', { retryAfterSeconds: 300, times: 1 });
     request();
-    expect(await app.inbox.take('error', status('error'))).toMatchObject({
+    expect(await hears('error', status('error'))).toMatchObject({
       message: expect.stringMatching(/limiting requests/),
     });
     request();
-    await app.inbox.take('error', status('error'));
+    await hears('error', status('error'));
     expect(await hits('rate-limited')).toBe(1);
   });
 });
