@@ -65,6 +65,8 @@ const CONTROL_CHUNK_STREAM = 2;
 const COMMAND_CHUNK_STREAM = 3;
 const PING_REQUEST = 6;
 const PING_RESPONSE = 7;
+/** More than media ever leaves unwritten here: a server that asks and does not read gets no more answers. */
+const MAX_UNREAD_BYTES = 1_000_000;
 
 interface Waiting {
   resolve: (values: AmfValue[]) => void;
@@ -111,6 +113,7 @@ export function createRtmpSession({ socket, url, onStatus, onAcknowledged }: Rtm
     write(writer.message(chunkStreamId, message));
   }
   function control(type: number, payload: Buffer): void {
+    if (socket.writableLength > MAX_UNREAD_BYTES) return;
     send(CONTROL_CHUNK_STREAM, { type, streamId: 0, timestampMs: 0, payload });
   }
   function command(streamId: number, values: AmfValue[]): void {

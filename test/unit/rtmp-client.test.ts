@@ -1,12 +1,12 @@
 import { connect, createServer, type Socket } from 'node:net';
-import { pipeline } from 'node:stream';
+import { Duplex, pipeline } from 'node:stream';
 import { afterEach, describe, expect, it, onTestFinished, vi } from 'vitest';
 import { silentLog } from '../../shared/log.ts';
 import { isPublicAddress } from '../../shared/network-address.ts';
 import { type Publication, type PublishRtmpOptions, publishRtmp } from '../../shared/rtmp/client.ts';
 import type { FlvTag } from '../../shared/rtmp/flv.ts';
 import { parsePublishUrl } from '../../shared/rtmp/publish-url.ts';
-import { fullCount } from '../../shared/rtmp/session.ts';
+import { createRtmpSession, fullCount } from '../../shared/rtmp/session.ts';
 import { type RtmpSink, type RtmpSinkBehaviour, startRtmpSink } from '../support/rtmp-sink.ts';
 import { testCertificate } from '../support/test-certificate.ts';
 import { createTestClock } from '../support/test-clock.ts';
@@ -311,6 +311,23 @@ describe('a publication that ends', () => {
     expect(await publication.closed).toBeUndefined();
     expect(clock.pending()).toEqual([]);
   });
+});
+
+it('a server that asks without end and reads nothing is not answered without end', async () => {
+  // Takes the first write and never asks for another.
+  const socket = new Duplex({ read() {}, write() {} });
+  const url = parsePublishUrl(`rtmp://127.0.0.1/live/${KEY}`);
+  const onStatus = () => {};
+  const session = createRtmpSession({ socket: socket as Socket, url, onStatus, onAcknowledged() {} });
+  const ready = session.handshake();
+  socket.push(Buffer.concat([Buffer.from([3]), Buffer.alloc(3072)]));
+  await ready;
+  const ping = Buffer.from([2, 0, 0, 0, 0, 0, 6, 4, 0, 0, 0, 0, 0, 6, 0, 0, 0, 1]);
+  for (let n = 0; n < 100; n += 1) socket.push(Buffer.concat(Array<Buffer>(1_000).fill(ping)));
+  await vi.waitFor(() => expect(socket.readableLength).toBe(0));
+  expect(socket.writableLength).toBeGreaterThan(500_000);
+  expect(socket.writableLength).toBeLessThan(1_001_000);
+  session.end(undefined);
 });
 
 describe('addresses that are not allowed', () => {
