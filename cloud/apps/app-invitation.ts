@@ -13,6 +13,8 @@ export interface Invitation {
   request: SessionRequest;
   /** Looked at again and again: whether the app's socket is in, and why not. */
   progress: { readonly isIn: boolean; readonly refusal: string | undefined };
+  /** Nobody waits for the outcome: time for a new version of the app to come up. */
+  isPatient: boolean;
   /** Aborted when nobody wants the app any more. */
   signal: AbortSignal;
 }
@@ -26,7 +28,9 @@ export interface InvitationOptions {
 }
 
 /** Only while nobody listens at the app's address: a second request would tear down a healthy session. */
-const REFUSED_RETRY_MS = [1_000, 2_000, 4_000];
+const ABSENT_RETRY_MS = [1_000, 2_000, 4_000];
+/** Two minutes in all. */
+const PATIENT_RETRY_MS = [...ABSENT_RETRY_MS, 8_000, 15_000, 30_000, 30_000, 30_000];
 
 /**
  * Settles when the webhook has been answered and the socket is in, which may be long after the socket came: an app
@@ -34,7 +38,7 @@ const REFUSED_RETRY_MS = [1_000, 2_000, 4_000];
  * @throws GlasscastError APP_UNREACHABLE, APP_NOT_STARTED when it was stopped meanwhile. Never once the socket is in.
  */
 export async function inviteApp(
-  { publicUrl, request, progress, signal }: Invitation,
+  { publicUrl, request, progress, isPatient, signal }: Invitation,
   { webhook, clock, log, connectTimeoutMs = 10_000 }: InvitationOptions,
 ): Promise<void> {
   const pause = (ms: number, name: string) => clock.sleep(ms, { name, signal }).catch(() => {});
@@ -52,11 +56,16 @@ export async function inviteApp(
         reason: progress.refusal ?? 'it accepted the session and did not connect',
       });
     }
-    const waitMs = outcome.kind === 'refused' ? REFUSED_RETRY_MS[attempt] : undefined;
+    const waitMs = isAbsent(outcome) ? (isPatient ? PATIENT_RETRY_MS : ABSENT_RETRY_MS)[attempt] : undefined;
     if (waitMs === undefined)
       throw new GlasscastError('APP_UNREACHABLE', { reason: progress.refusal ?? whyNot(outcome) });
     await pause(waitMs, 'app-webhook-retry');
   }
+}
+
+/** 502 and 503 are a gateway's: nothing stands behind it at the moment. */
+function isAbsent(outcome: WebhookOutcome): boolean {
+  return outcome.kind === 'refused' || (outcome.kind === 'rejected' && [502, 503].includes(outcome.status));
 }
 
 function whyNot(outcome: Exclude<WebhookOutcome, { kind: 'accepted' }>): string {

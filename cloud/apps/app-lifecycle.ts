@@ -215,7 +215,7 @@ class Lifecycle implements AppLifecycle {
         this.#dormant.add(record, app);
       } else {
         glasses(record.userId, true);
-        const running = this.#add(record, app, { isResumed: true });
+        const running = this.#add(record, app, { isResumed: true, isContinued: true });
         running.grace = clock.after('app-grace', resumeGraceMs, () => this.#restart(running));
       }
     }
@@ -259,7 +259,7 @@ class Lifecycle implements AppLifecycle {
       this.#roster.erase(record.sessionId);
       return this.#launch(record.userId, app, 0);
     }
-    const running = this.#add({ ...record, restarts: 0 }, app);
+    const running = this.#add({ ...record, restarts: 0 }, app, { isContinued: true });
     waiting.settle(this.#enter(running, waiting.socket, true));
     this.#roster.save(running, false);
     return running.started;
@@ -268,15 +268,15 @@ class Lifecycle implements AppLifecycle {
   #add(
     { sessionId, userId, restarts }: Omit<AppSessionRecord, 'isDormant'>,
     app: RegisteredApp,
-    { isResumed = false, isAskedAgain = false } = {},
+    { isResumed = false, isContinued = false } = {},
   ): RunningApp {
     const { streams, glasses, log, clock, webhook } = this.#options;
     const session = createAppSession({
-      ...{ sessionId, userId, app, streams, glasses: glasses(userId), log, clock, isResumed },
+      ...{ sessionId, userId, app, streams, glasses: glasses(userId), log, clock, isContinued },
       peers: () => this.sessions(userId),
       photoFailed: (...what) => void this.#track(webhook.photoFailed(...what, this.#closing.signal)),
     });
-    return this.#roster.add({ session, app, restarts, inSinceMs: clock.monotonicMs(), isResumed, isAskedAgain });
+    return this.#roster.add({ session, app, restarts, inSinceMs: clock.monotonicMs(), isResumed });
   }
 
   #enter(running: RunningApp, socket: Socket<ToApp>, isReturn: boolean): AppSession {
@@ -298,17 +298,14 @@ class Lifecycle implements AppLifecycle {
     return session;
   }
 
-  /** @param former settles when the app has been told of the end of its former self. */
-  #launch(
-    userId: string,
-    app: RegisteredApp,
-    restarts: number,
-    { former, isAskedAgain = false }: { former?: Promise<unknown>; isAskedAgain?: boolean } = {},
-  ): Promise<void> {
+  /** @param former of a restart: settles when the app has been told of the end of its former self, which may not hear it. */
+  #launch(userId: string, app: RegisteredApp, restarts: number, former?: Promise<unknown>): Promise<void> {
     let sessionId = `${userId}-${app.packageName}`;
     // Hyphens on both sides: another user's other app may have come to the same text.
     while (this.#roster.get(sessionId) || this.#dormant.get(sessionId)) sessionId += '+';
-    const running = this.#add({ sessionId, userId, packageName: app.packageName, restarts }, app, { isAskedAgain });
+    const record = { sessionId, userId, packageName: app.packageName, restarts };
+    const running = this.#add(record, app, { isContinued: former !== undefined });
+    running.isAskedAgain = former !== undefined;
     const entered = running.started;
     const asking = this.#track(this.#invite(running, former));
     running.started = Promise.race([entered, asking.then(() => entered)]).catch((thrown: unknown) => {
@@ -325,13 +322,13 @@ class Lifecycle implements AppLifecycle {
 
   async #invite(running: RunningApp, former: Promise<unknown> | undefined): Promise<void> {
     const { appSocketUrl } = this.#options;
-    const { session, app, over } = running;
+    const { session, app, over, isAskedAgain: isPatient } = running;
     const { sessionId, userId } = session;
     // Before the app hears of it: whoever connects after a crash must be known.
     this.#roster.save(running, false);
     await Promise.all([this.#roster.written(), former]);
     const request = { sessionId, userId, appSocketUrl: appSocketUrl() };
-    const invitation = { publicUrl: app.publicUrl, request, progress: running, signal: over.signal };
+    const invitation = { publicUrl: app.publicUrl, request, progress: running, isPatient, signal: over.signal };
     await inviteApp(invitation, this.#options).finally(() => {
       running.isAskedAgain = false;
     });
@@ -351,7 +348,7 @@ class Lifecycle implements AppLifecycle {
       return;
     }
     log.info({ userId, appId: packageName, restarts }, 'app-restarted');
-    void this.#launch(userId, app, restarts, { former, isAskedAgain: isResumed });
+    void this.#launch(userId, app, restarts, former);
   }
 
   /** @param webhookReason undefined: the app knows already. @param keepsRecord it will be written anew. */

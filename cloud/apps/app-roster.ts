@@ -38,7 +38,7 @@ export interface AppRoster {
   all(): RunningApp[];
   state(userId: string): AppStateChange;
   /** A resumed one counts as in. */
-  add(begun: Pick<RunningApp, 'session' | 'app' | 'restarts' | 'inSinceMs' | 'isResumed' | 'isAskedAgain'>): RunningApp;
+  add(begun: Pick<RunningApp, 'session' | 'app' | 'restarts' | 'inSinceMs' | 'isResumed'>): RunningApp;
   /** Throws it again. Whoever waits for this app may want to know. */
   refused(sessionId: string, why: unknown): never;
   /** False when it is not there, or another one is in its place. */
@@ -92,6 +92,7 @@ export function createAppRoster({ records, log }: { records: Collection<AppSessi
         grace: undefined,
         over,
         refusal: undefined,
+        isAskedAgain: false,
       };
       bySession.set(sessionId, running);
       byUser.set(userId, (byUser.get(userId) ?? new Set()).add(running));

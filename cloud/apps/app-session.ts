@@ -73,8 +73,8 @@ export interface AppSessionOptions {
   photoFailed: (publicUrl: string | undefined, failure: PhotoFailure) => void;
   clock: Clock;
   log: Log;
-  /** It ran before the relay restarted: its SDK may still believe in a stream that is over. */
-  isResumed?: boolean;
+  /** The app ran in an earlier session: its SDK may have lived on, and believe in a stream that is over. */
+  isContinued?: boolean;
 }
 
 type StreamKind = keyof typeof wordsOf;
@@ -100,12 +100,14 @@ class Session implements AppSession {
   #isReleased = false;
   /** For a return without a stream: the last state that found no socket, else that nothing runs any more. */
   readonly #lastWords = new Map<StreamKind, AppStatus>();
+  /** Answers that found no socket; as few as `AppOrders` lets wait. */
+  readonly #unheard: ToApp[] = [];
   /** What this socket has been told: whose capabilities, and which connection of the glasses. */
   #toldModel: string | undefined;
   #toldConnection = '';
 
   constructor(options: AppSessionOptions) {
-    const { app, clock, glasses, isResumed, log } = options;
+    const { app, clock, glasses, isContinued, log } = options;
     this.#options = options;
     this.#app = app;
     this.sessionId = options.sessionId;
@@ -118,10 +120,10 @@ class Session implements AppSession {
     this.#orders = createAppOrders({
       ...{ glasses, clock, log },
       app: () => this.#app,
-      reply: (message) => void this.#socket?.send(message),
+      reply: (message) => this.#answer(message),
       photoFailed: (failure) => options.photoFailed(this.#app.publicUrl, failure),
     });
-    for (const kind of isResumed ? KINDS : []) this.#lastWords.set(kind, wordsOf[kind].stopped(undefined));
+    for (const kind of isContinued ? KINDS : []) this.#lastWords.set(kind, wordsOf[kind].stopped(undefined));
   }
 
   get isReleased(): boolean {
@@ -151,6 +153,7 @@ class Session implements AppSession {
     });
     this.deviceState(state);
     this.#repeatStatus();
+    for (const answer of this.#unheard.splice(0)) socket.send(answer);
   }
 
   detach(socket: Socket<ToApp>): boolean {
@@ -307,6 +310,10 @@ class Session implements AppSession {
     } catch (thrown) {
       this.deliver(wordsOf[kind].failed(asGlasscastError(thrown)), 'state');
     }
+  }
+
+  #answer(answer: ToApp): void {
+    if (!this.#socket?.send(answer)) this.#unheard.push(answer);
   }
 
   /** The SDK keeps its idea of a stream over a reconnect; without this it would refuse to start another. */

@@ -48,10 +48,10 @@ const IMPLIED_BY: Readonly<Record<string, readonly string[]>> = {
 };
 
 /** Whoever subscribes to one of these gets that stream. */
-const OTHER_NAMES: Readonly<Record<string, readonly string[]>> = {
-  location_update: ['location_stream'],
-  stream_status: ['rtmp_stream_status'],
-};
+const OTHER_NAMES: ReadonlyMap<string, string> = new Map([
+  ['location_update', 'location_stream'],
+  ['stream_status', 'rtmp_stream_status'],
+]);
 
 /** Everything that the permissions allow. */
 const WILDCARDS = ['all', '*'];
@@ -86,7 +86,8 @@ export function createSubscriptions(granted: readonly AppPermission[]): Subscrip
     },
     namesFor({ streamType, data }) {
       if (!allows(streamType)) return [];
-      const isWanted = [...(OTHER_NAMES[streamType] ?? []), streamType, ...WILDCARDS].some((name) => wanted.has(name));
+      const names = [OTHER_NAMES.get(streamType) ?? streamType, streamType, ...WILDCARDS];
+      const isWanted = names.some((name) => wanted.has(name));
       // A stream's status has two names; its subscribers listen under the one they chose.
       const isOlder = streamType === 'stream_status' && !wanted.has('stream_status');
       const name = isOlder ? 'rtmp_stream_status' : streamType;

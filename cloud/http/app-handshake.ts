@@ -75,6 +75,7 @@ export function welcomeApp(
   const address = callers.addressOf(request);
   let session: AppSession | undefined;
   let isClaimed = false;
+  let mayReturn = true;
   // A 3.x app may name its session in a reconnect that is refused, and not in the init that follows.
   let { sessionId: namedSession } = identity;
 
@@ -88,9 +89,9 @@ export function welcomeApp(
     try {
       session = await attempts.guard(address, () => apps.admit(claim, socket));
       admitted();
+      if (socket.isOpen) for (const message of early.splice(0)) session.receive(message);
       // Its end came while the claim was being checked, and found no session yet.
-      if (!socket.isOpen) apps.lost(session, socket, 1006);
-      for (const message of early.splice(0)) session.receive(message);
+      else apps.lost(session, socket, 1006);
     } catch (thrown) {
       refuse(claim, asGlasscastError(thrown));
     }
@@ -124,15 +125,19 @@ export function welcomeApp(
   function receive(message: FromApp): void {
     if (session) {
       session.receive(message);
+    } else if (message.type === 'ping') {
+      socket.send({ type: 'pong' });
     } else if (isClaimed) {
       if (early.length < MAX_EARLY_FRAMES) early.push(message);
     } else if (message.type === 'tpa_connection_init') {
       const { sessionId = namedSession, packageName, apiKey } = message;
       void admit({ sessionId, packageName, apiKey, userId: identity.userId });
-    } else if (message.type === 'reconnect') {
+    } else if (message.type === 'reconnect' && mayReturn) {
+      // Once: each gives the app new time for its init.
+      mayReturn = false;
       patience.cancel();
       claimReturn(message.sessionId);
-    } else if (message.type !== 'ping' && message.type !== 'pong') {
+    } else if (message.type !== 'pong') {
       throw new GlasscastError('MALFORMED_MESSAGE', { reason: 'the first message has to be tpa_connection_init' });
     }
   }

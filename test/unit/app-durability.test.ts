@@ -156,6 +156,10 @@ describe('while the glasses are away', () => {
       [APP],
       [],
     ]);
+    // Its SDK has lived on, and its stream ended with the glasses' session.
+    for (const type of ['managed_stream_status', 'stream_status']) {
+      expect(deferred.sent).toContainEqual(expect.objectContaining({ type, status: 'stopped' }));
+    }
     // An init in its place finds no session: the app is to be asked anew.
     apps.endUser(USER);
     await expect(admit()).rejects.toMatchObject({ code: 'SESSION_NOT_FOUND' });

@@ -60,7 +60,10 @@ describe('the handshake of an app', () => {
     const socket = await connect();
     socket.receive({ type: 'ping' });
     socket.receive({ type: 'managed_stream_request' });
-    expect(socket.frames()).toMatchObject([{ type: 'tpa_connection_error', code: 'MALFORMED_MESSAGE' }]);
+    expect(socket.frames()).toMatchObject([
+      { type: 'pong' },
+      { type: 'tpa_connection_error', code: 'MALFORMED_MESSAGE' },
+    ]);
     await clock.advance(5_000);
     expect([socket.ended, claims, proven]).toEqual(['1008 No init in time', [], []]);
   });
@@ -88,13 +91,14 @@ describe('the handshake of an app', () => {
     ]);
   });
 
-  it('tells of an end that came while the claim was checked', async () => {
-    const { connect, lost } = world();
+  it('tells of an end that came while the claim was checked, and starts nothing for who is gone', async () => {
+    const { connect, lost, heard } = world();
     const socket = await connect();
     socket.receive(INIT);
+    socket.receive({ type: 'managed_stream_request' });
     socket.terminate();
     await settle();
-    expect(lost).toEqual([1006]);
+    expect([lost, heard]).toEqual([[1006], []]);
   });
 
   it('reads who it is from headers, where they are', async () => {
@@ -168,6 +172,25 @@ describe('the handshake of an app', () => {
       undefined,
       [{ sessionId: 'named' }],
     ]);
+  });
+
+  it('cannot be held open by one reconnect to nothing after the other', async () => {
+    const { connect, clock } = world();
+    const socket = await connect();
+    for (const waitMs of [4_000, 1_100]) {
+      socket.receive({ type: 'reconnect', sessionId: 'none' });
+      await clock.advance(waitMs);
+    }
+    expect(socket.ended).toBe('1008 No init in time');
+  });
+
+  it('answers pings while an app waits to be let in', async () => {
+    const { connect, state } = world();
+    state.admit = () => new Promise(() => {});
+    const socket = await connect(HEADERS);
+    socket.receive({ type: 'reconnect' });
+    socket.receive({ type: 'ping' });
+    expect(socket.frames()).toMatchObject([{ type: 'pong' }]);
   });
 
   it('lets in nobody by headers alone, whatever they say', async () => {

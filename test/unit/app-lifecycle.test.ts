@@ -38,12 +38,18 @@ describe('start', () => {
   it('is repeated only while nobody listens there', async () => {
     const { apps, starts, outcome, clock, recorded } = await world();
     const result = await outcome(apps.start(USER, APP));
-    for (const waitMs of [1_000, 2_000, 4_000]) {
-      starts.at(-1)?.answer({ kind: 'refused', reason: 'ECONNREFUSED' });
+    const nobody: WebhookOutcome = { kind: 'refused', reason: 'ECONNREFUSED' };
+    for (const [waitMs, answer] of [
+      [1_000, nobody],
+      // A gateway before an app that is not up.
+      [2_000, { kind: 'rejected', status: 502 }],
+      [4_000, { kind: 'rejected', status: 503 }],
+    ] as const) {
+      starts.at(-1)?.answer(answer);
       await clock.advance(waitMs);
     }
     expect(starts.length).toBe(4);
-    starts.at(-1)?.answer({ kind: 'refused', reason: 'ECONNREFUSED' });
+    starts.at(-1)?.answer(nobody);
     await settle();
     expect([result(), apps.running(USER), await recorded()]).toEqual(['APP_UNREACHABLE', [], []]);
   });
@@ -199,6 +205,45 @@ describe('loss', () => {
     expect([stops[0]?.reason, dropped, starts.length]).toEqual(['system_stop', [`${USER} ${APP}`], 2]);
     await admit();
     expect([apps.running(USER), await recorded()]).toEqual([[{ packageName: APP, connected: true }], [APP]]);
+  });
+
+  it('past that an SDK that comes back all the same learns that its stream is over (defect 63)', async () => {
+    const { apps, session, socket, clock, admit } = await started();
+    apps.lost(session, socket, 1006);
+    await clock.advance(7_000);
+    const { socket: back } = await admit();
+    for (const type of ['managed_stream_status', 'stream_status']) {
+      expect(back.sent).toContainEqual(expect.objectContaining({ type, status: 'stopped' }));
+    }
+  });
+
+  it('and one that our webhook then makes release its socket stays', async () => {
+    const { apps, session, socket, clock, admit, names, starts } = await started();
+    apps.lost(session, socket, 1006);
+    await clock.advance(5_000);
+    // It heard nothing of its end: its third attempt and our webhook cross.
+    const old = await admit();
+    old.session.receive({ type: 'ownership_release', reason: 'switching_clouds' });
+    apps.lost(old.session, old.socket, 1005);
+    const fresh = await admit();
+    starts.at(-1)?.answer({ kind: 'accepted' });
+    await clock.advance(60_000);
+    expect([names(), fresh.socket.isOpen, starts.length]).toEqual([[APP], true, 2]);
+  });
+
+  it('to a new version of the app that takes two minutes to come up is waited out', async () => {
+    const { apps, session, socket, clock, starts, admit, names } = await started();
+    apps.lost(session, socket, 1005);
+    await clock.advance(5_000);
+    for (let waitedMs = 0; waitedMs < 110_000; waitedMs += 1_000) {
+      starts.at(-1)?.answer({ kind: 'refused', reason: 'ECONNREFUSED' });
+      await clock.advance(1_000);
+    }
+    expect(names()).toEqual([APP]);
+    await clock.advance(30_000);
+    expect(starts.length).toBeLessThan(15);
+    await admit();
+    expect(apps.running(USER)).toEqual([{ packageName: APP, connected: true }]);
   });
 
   it('may be stopped while the app is being told of the end of its former self', async () => {

@@ -17,7 +17,7 @@ const registered = {
   settings: [{ key: 'k', value: 1 }],
 } as const;
 
-function world({ permissions = ['CAMERA'], isKnown = true, isConnected = true, isResumed = false } = {}) {
+function world({ permissions = ['CAMERA'], isKnown = true, isConnected = true, isContinued = false } = {}) {
   const app = { ...registered, settings: [...registered.settings], permissions: permissions.map((type) => ({ type })) };
   const asked: unknown[] = [];
   const shared: (GlassesEvent | GlassesAnswer)[] = [];
@@ -43,7 +43,7 @@ function world({ permissions = ['CAMERA'], isKnown = true, isConnected = true, i
   const state: DeviceState = { connected: isConnected, modelName: 'Mentra Live', wifiConnected: true, wifiSsid: 'lab' };
   const sentToGlasses: string[] = [];
   const session: AppSession = createAppSession({
-    ...{ sessionId: 'u-com.a', userId: 'u', app, streams, isResumed },
+    ...{ sessionId: 'u-com.a', userId: 'u', app, streams, isContinued },
     glasses: {
       isConnected: () => isConnected,
       isKnown: () => isKnown,
@@ -191,8 +191,8 @@ describe('an app session', () => {
     expect(plug().statuses()).toEqual([stopped]);
   });
 
-  it('tells an app of before a restart that nothing of its own runs (defect 22)', () => {
-    expect(world({ isResumed: true }).plug().statuses()).toMatchObject([
+  it('tells an app of an earlier session that nothing of its own runs (defect 22)', () => {
+    expect(world({ isContinued: true }).plug().statuses()).toMatchObject([
       { type: 'managed_stream_status', status: 'stopped' },
       { type: 'stream_status', status: 'stopped', appId: 'com.a' },
     ]);
@@ -307,6 +307,17 @@ describe('an app session', () => {
     session.hear({ type: 'audio_play_response', requestId: 'a2', success: true });
     expect(sentToGlasses).toEqual(['audio_play_request']);
     expect(sent.slice(3)).toEqual([{ type: 'audio_play_response', requestId: 'a1', success: true }]);
+  });
+
+  it('hears of an answer that came while it had no socket when it is back, once', () => {
+    const { session, plug } = world();
+    const { socket } = plug();
+    say(session, { type: 'audio_play_request', requestId: 'a1', audioUrl: 'http://x/a.mp3' });
+    session.detach(socket);
+    const answer: GlassesAnswer = { type: 'audio_play_response', requestId: 'a1', success: true };
+    session.hear(answer);
+    const answers = ({ sent }: ReturnType<typeof plug>) => sent.filter(({ type }) => type === answer.type);
+    expect([answers(plug()), answers(plug())]).toEqual([[answer], []]);
   });
 
   it('needs no location any more when it is over', () => {

@@ -55,6 +55,15 @@ describe('subscriptions', () => {
     expect(subscriptions.namesFor(event('stream_status'))).toEqual([]);
   });
 
+  it('take names that objects have of themselves for what they are: names', () => {
+    const subscriptions = createSubscriptions([]);
+    for (const name of ['constructor', '__proto__', 'toString', 'hasOwnProperty']) {
+      expect(subscriptions.namesFor(event(name))).toEqual([]);
+      subscriptions.replace(list(name));
+      expect(subscriptions.namesFor(event(name))).toEqual([name]);
+    }
+  });
+
   it('follow the permissions as they change', () => {
     const subscriptions = createSubscriptions(permits('MICROPHONE'));
     subscriptions.replace(list('VAD'));
