@@ -13,20 +13,25 @@ export interface BrowserGuard {
    * @param host as the caller wrote it, with port. @throws GlasscastError ORIGIN_REFUSED
    */
   checkOrigin(origin: string | undefined, host: string | undefined): void;
-  /** A page under any name can have that name lead to us, but not send another one. @throws GlasscastError HOST_REFUSED */
+  /**
+   * A page under any name can have that name lead to us, but not send another one.
+   * @param host the `Host` header itself: every other header a page writes as it likes. @throws GlasscastError HOST_REFUSED
+   */
   checkHost(host: string | undefined): void;
 }
 
 export interface BrowserGuardOptions {
+  /** What the relay listens on: a name that stands there is ours. */
+  host?: string | undefined;
   publicUrl?: string | undefined;
   /** More names that this relay is reached under. */
   allowedHosts?: readonly string[] | undefined;
 }
 
-export function createBrowserGuard({ publicUrl, allowedHosts = [] }: BrowserGuardOptions): BrowserGuard {
+export function createBrowserGuard({ host: own, publicUrl, allowedHosts = [] }: BrowserGuardOptions): BrowserGuard {
   const ours = publicUrl === undefined ? undefined : new URL(publicUrl.replace(/^ws/, 'http'));
-  const names = new Set(['localhost', ...allowedHosts.map((name) => name.toLowerCase())]);
-  if (ours) names.add(ours.hostname);
+  const written = ['localhost', ...(own === undefined ? [] : [own]), ...allowedHosts];
+  const names = new Set([ours?.hostname, ...written.map((host) => nameOf(`http://${host}`))]);
   const isOurName = (name: string) =>
     names.has(name) || name.endsWith('.localhost') || isIP(name.replace(/^\[|\]$/g, '')) !== 0;
 

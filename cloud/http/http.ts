@@ -79,8 +79,8 @@ export function createHttp(options: HttpOptions): Http {
   });
   for (const add of options.publicRoutes) add(server);
   server.register(async (scope) => {
-    scope.addHook('onRequest', async ({ headers, host, ip }) => {
-      browserGuard.checkHost(host);
+    scope.addHook('onRequest', async ({ headers, ip }) => {
+      browserGuard.checkHost(headers.host);
       const token = bearerToken(headers.authorization);
       if (token === undefined) throw new GlasscastError('ADMIN_TOKEN_REQUIRED');
       await attempts.guard(ip, async () => {

@@ -63,7 +63,7 @@ export function phoneRoutes(options: PhoneRoutesOptions): Routes {
 }
 
 /** @throws GlasscastError MISSING_TOKEN, INVALID_TOKEN, RATE_LIMITED; of the operator MALFORMED_MESSAGE, HOST_REFUSED. */
-function callerOf({ body, headers, host, ip }: FastifyRequest, options: PhoneRoutesOptions): Promise<Caller> {
+function callerOf({ body, headers, ip }: FastifyRequest, options: PhoneRoutesOptions): Promise<Caller> {
   const { adminToken, attempts, browserGuard, tokens } = options;
   const token = bearerToken(headers.authorization);
   return attempts.guard(ip, async () => {
@@ -71,7 +71,7 @@ function callerOf({ body, headers, host, ip }: FastifyRequest, options: PhoneRou
       const { userId } = await tokens.verify(token);
       return { userId, isOperator: false };
     }
-    browserGuard.checkHost(host);
+    browserGuard.checkHost(headers.host);
     return { userId: checkedBody(userRequest, body).userId, isOperator: true };
   });
 }

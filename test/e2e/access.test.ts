@@ -177,6 +177,11 @@ describe('pages of others', () => {
   it('cannot reach the operator routes by a name of their own (DNS rebinding)', async () => {
     const rebound = await ask('/api/sessions', { host: 'evil.example:8787', ...asOperator() });
     expect([rebound.status, JSON.parse(rebound.body)]).toMatchObject([421, { error: 'HOST_REFUSED' }]);
+    // A page writes what headers it likes to its own name, and a proxy on this machine is believed.
+    const lie = { host: 'evil.example:8787', 'x-forwarded-host': 'localhost', ...asOperator() };
+    expect((await ask('/api/sessions', lie)).status).toBe(421);
+    const start = { ...lie, 'content-type': 'application/json' };
+    expect((await ask('/api/apps/com.none/start', start, '{"userId":"a@b.c"}', 'POST')).status).toBe(421);
     expect((await ask('/api/sessions', { host: 'relay.example', ...asOperator() })).status).toBe(200);
     expect((await ask('/healthz', { host: 'relay:8787' })).status).toBe(200);
   });

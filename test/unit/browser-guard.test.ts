@@ -43,6 +43,15 @@ describe('the name we are called by', () => {
       expect(codeOf(() => guard.checkHost(host))).toBe('in');
     },
   );
+  it('is ours too when it is what we listen on, or is written with its port', () => {
+    const named = createBrowserGuard({ host: 'relay-box', allowedHosts: ['relay.lan:8787'] });
+    for (const host of ['relay-box:8787', 'RELAY-BOX', 'relay.lan:8787', 'relay.lan']) {
+      expect(codeOf(() => named.checkHost(host))).toBe('in');
+    }
+    const everywhere = createBrowserGuard({ host: '::' });
+    expect(codeOf(() => everywhere.checkHost('[fd00::1]:8787'))).toBe('in');
+    expect(codeOf(() => everywhere.checkHost('evil.example'))).toBe('HOST_REFUSED');
+  });
   it.each(['evil.example:8787', 'localhost.evil.example', '127.0.0.1.evil.example', '', undefined, 'a b'])(
     '%s is not: a page can make its own name lead to us',
     (host) => {
