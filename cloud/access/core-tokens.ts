@@ -53,7 +53,7 @@ export interface CoreTokens {
   verify(token: string | undefined): Promise<TokenHolder>;
   /** Calls `cut` once when the token is revoked or has expired, at once if it is so already. Returns the way to stop. */
   watch(holder: TokenHolder, cut: () => void): () => void;
-  /** All that could be used or were revoked; expired ones are forgotten. */
+  /** All that have not expired, revoked ones too. */
   list(): Promise<IssuedToken[]>;
   /** From now on it opens nothing, and what it opened is cut. @throws GlasscastError TOKEN_NOT_FOUND */
   revoke(tokenId: string): Promise<void>;
@@ -78,10 +78,14 @@ export async function openCoreTokens({ clock, secret, store, acceptForeign }: Co
     expiresAtMs !== undefined && expiresAtMs <= clock.now();
   async function listed(): Promise<IssuedToken[]> {
     const all = await store.tokens.all();
-    for (const { tokenId } of all.filter(hasExpired)) await store.tokens.delete(tokenId);
+    // What was revoked stays so when a clock that ran ahead is set right again.
+    const over = all.filter((record) => hasExpired(record) && record.revokedAtMs === undefined);
+    for (const { tokenId } of over) await store.tokens.delete(tokenId);
     return all.filter((record) => !hasExpired(record));
   }
-  const revoked = new Set((await listed()).flatMap((record) => (record.revokedAtMs ? [record.tokenId] : [])));
+  await listed();
+  const kept = await store.tokens.all();
+  const revoked = new Set(kept.flatMap((record) => (record.revokedAtMs === undefined ? [] : [record.tokenId])));
   const isRevoked = ({ tokenId }: TokenHolder) => tokenId !== undefined && revoked.has(tokenId);
 
   function unwatch(end: () => void): void {

@@ -65,6 +65,16 @@ describe('core tokens', () => {
     await expect(tokens.revoke('unknown')).rejects.toMatchObject({ code: 'TOKEN_NOT_FOUND' });
   });
 
+  it('that are revoked stay so when the clock leaps ahead and is set right again (defect 48)', async () => {
+    const { clock, tokens, store, reopen } = await world();
+    const bad = await tokens.issue({ email: 'a@b.c', lifetimeSeconds: 3600 });
+    await tokens.revoke(bad.tokenId);
+    const ahead = { ...clock, now: () => clock.now() + YEAR_MS };
+    expect(await (await openCoreTokens({ clock: ahead, secret, store })).list()).toEqual([]);
+    const righted = await reopen();
+    await expect(righted.verify(bad.coreToken.reveal())).rejects.toMatchObject(refused);
+  });
+
   it('cut what they opened when they are revoked or expire, once, and leave no timer', async () => {
     const { clock, tokens } = await world();
     const cuts: string[] = [];
