@@ -12,9 +12,12 @@ import type { CoreTokens, NewToken } from './core-tokens.ts';
 import { hashSecret } from './credentials.ts';
 import { createBucket } from './rate-limits.ts';
 
-/** Nothing that is read as another one, no vowels: no words. 8 of 27 are 38 bits; guesses are slowed to 10 a second. */
+/** Nothing that is read as another one, no vowels: no words. */
 const ALPHABET = '23456789BCDFGHJKMNPQRSTVWXZ';
-const CODE_CHARS = 8;
+/** 47 bits: so many that the tries of all the world need not be held so low that a flood of them keeps out the right one. */
+const CODE_CHARS = 10;
+/** Of everybody together. A week of it finds one given code once in a million times. */
+const TRIES = { perSecond: 200, burst: 1_000 };
 /** How long a code is good when nobody says otherwise. */
 const DEFAULT_CODE_LIFETIME_SECONDS = 15 * 60;
 
@@ -50,7 +53,7 @@ export interface EnrolmentsOptions {
 }
 
 export function createEnrolments({ clock, store, tokens }: EnrolmentsOptions): Enrolments {
-  const tries = createBucket({ clock, perSecond: 10, burst: 100 });
+  const tries = createBucket({ clock, ...TRIES });
 
   async function open(): Promise<Enrolment[]> {
     const all = await store.enrolments.all();
@@ -90,10 +93,10 @@ export function createEnrolments({ clock, store, tokens }: EnrolmentsOptions): E
   };
 }
 
-/** `XXXX-XXXX`. */
+/** `XXXXX-XXXXX`. */
 function newCode(): string {
   const letters = Array.from({ length: CODE_CHARS }, () => ALPHABET[randomInt(ALPHABET.length)]).join('');
-  return `${letters.slice(0, 4)}-${letters.slice(4)}`;
+  return `${letters.slice(0, CODE_CHARS / 2)}-${letters.slice(CODE_CHARS / 2)}`;
 }
 
 /** As people type it: small letters, spaces, with the dash or without. */

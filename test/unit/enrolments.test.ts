@@ -21,7 +21,7 @@ describe('an enrolment code', () => {
       label: 'helmet',
       tokenLifetimeSeconds: 3600,
     });
-    expect([code.reveal(), userId]).toEqual([expect.stringMatching(/^[2-9B-Z]{4}-[2-9B-Z]{4}$/), 'ada@example.com']);
+    expect([code.reveal(), userId]).toEqual([expect.stringMatching(/^[2-9B-Z]{5}-[2-9B-Z]{5}$/), 'ada@example.com']);
     expect(code.reveal()).not.toMatch(/[AEIOUY01L]/);
     const token = await enrolments.redeem(` ${code.reveal().toLowerCase().replace('-', ' ')} `);
     expect(await tokens.verify(token.coreToken.reveal())).toMatchObject({
@@ -63,15 +63,15 @@ describe('an enrolment code', () => {
     expect(JSON.stringify(await store.enrolments.all())).not.toContain(enrolmentId);
   });
 
-  it('cannot be guessed by many together: 100 at once, then 10 a second', async () => {
+  it('cannot be guessed by many together: 1,000 at once, then 200 a second', async () => {
     const { clock, enrolments } = await world();
     const codes = async (count: number) => {
       const tries = await Promise.allSettled(Array.from({ length: count }, () => enrolments.redeem('2222-2222')));
       return tries.filter((result) => result.status === 'rejected' && result.reason.code === refused.code).length;
     };
-    expect(await codes(150)).toBe(100);
+    expect(await codes(1_100)).toBe(1_000);
     await clock.advance(1_000);
-    expect(await codes(50)).toBe(10);
+    expect(await codes(300)).toBe(200);
     await expect(enrolments.redeem('2222-2222')).rejects.toMatchObject({ code: 'RATE_LIMITED' });
   });
 });
