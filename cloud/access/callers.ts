@@ -7,7 +7,7 @@ import { BlockList, isIP, isIPv6 } from 'node:net';
 import { GlasscastError } from '../../shared/errors.ts';
 
 /** Without trusted proxies these may each be one, with everybody behind it. */
-const NEAR = ['127.0.0.0/8', '10.0.0.0/8', '172.16.0.0/12', '192.168.0.0/16', '::1', 'fc00::/7'];
+const NEAR = ['127.0.0.0/8', '10.0.0.0/8', '172.16.0.0/12', '192.168.0.0/16', '::1', 'fc00::/7', 'fe80::/10'];
 
 export interface Callers {
   isTrusted(address: string | undefined): boolean;
@@ -46,15 +46,22 @@ export function createCallers(trustedProxies: readonly string[] = []): Callers {
 
 /** What limits are counted by: `203.0.113.7`, `2001:db8:1:2::/64`; what is no address stays as it is, shortened. */
 export function countedAddress(address: string): string {
-  const plain = address.replace(/^::ffff:(?=\d+\.\d+\.\d+\.\d+$)/i, '').replace(/%.*$/, '');
+  // Some proxies write the port too, which the caller chooses.
+  const [, bracketed, bare] = /^\[([^\]]*)\](?::\d+)?$|^([\d.]+):\d+$/.exec(address) ?? [];
+  const plain = (bracketed ?? bare ?? address).replace(/%.*$/, '');
   if (!isIPv6(plain)) return plain.slice(0, 64);
   // The URL parser writes an address in its one shortest form.
-  const [head = '', tail] = new URL(`http://[${plain}]`).hostname.slice(1, -1).split('::');
+  const shortest = new URL(`http://[${plain}]`).hostname.slice(1, -1);
+  const [, high, low] = /^::ffff:([\da-f]+):([\da-f]+)$/.exec(shortest) ?? [];
+  if (high && low) return [high, low].flatMap((hex) => byteTexts(Number.parseInt(hex, 16))).join('.');
+  const [head = '', tail] = shortest.split('::');
   const groups = head === '' ? [] : head.split(':');
   const missing = tail === undefined ? 0 : 8 - groups.length - (tail === '' ? 0 : tail.split(':').length);
   const all = [...groups, ...Array.from({ length: missing }, () => '0'), ...(tail ? tail.split(':') : [])];
   return `${all.slice(0, 4).join(':')}::/64`;
 }
+
+const byteTexts = (word: number) => [`${word >> 8}`, `${word & 0xff}`];
 
 function networks(texts: readonly string[]): BlockList {
   const list = new BlockList();

@@ -29,7 +29,7 @@ describe('failed attempts', () => {
     expect([await tryWith(FAR, 'right'), await tryWith(FAR, wrong)]).toEqual(['right', 'INVALID_TOKEN']);
   });
 
-  it.each(['127.0.0.1', '192.168.1.5', '::ffff:10.0.0.1', '::1', 'fd00::1'])(
+  it.each(['127.0.0.1', '192.168.1.5', '::ffff:10.0.0.1', '::1', 'fd00::1', 'fe80::1%eth0'])(
     'from %s, maybe a proxy, do not shut out the right ones',
     async (address) => {
       const { tryWith } = world();
