@@ -52,6 +52,11 @@ export interface Redactor {
 const PUBLISH_URL = /\b(rtmps?|srt):\/\/[^\s'"<>]+/gi;
 const USER_INFO = /\b([a-z][a-z0-9+.-]*:\/\/)[^\s/@'"]+@/gi;
 
+/** A text of somebody else's, with no publish URL and no user info in it whole. */
+export function redactUrlsIn(text: string): string {
+  return text.replace(PUBLISH_URL, (url) => redactUrl(url)).replace(USER_INFO, `$1${MASK}@`);
+}
+
 export function createRedactor(): Redactor {
   const known = new Map<string, number>();
   const plain = (secret: Secret | string) => (typeof secret === 'string' ? secret : secret.reveal());
@@ -71,7 +76,7 @@ export function createRedactor(): Redactor {
       for (const value of known.keys()) {
         if (clean.includes(value)) clean = clean.replaceAll(value, MASK);
       }
-      return clean.replace(PUBLISH_URL, (url) => redactUrl(url)).replace(USER_INFO, `$1${MASK}@`);
+      return redactUrlsIn(clean);
     },
   };
 }

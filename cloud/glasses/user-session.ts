@@ -12,6 +12,7 @@ import type {
   GlassesAnswer,
   ToGlasses,
 } from '../../shared/protocol/glasses-messages.ts';
+import { redactUrlsIn } from '../../shared/secrets.ts';
 import { closeCodes, type Socket } from '../http/socket.ts';
 import type { GlassesLink } from '../streams/stream-orders.ts';
 import { type DeviceFacts, type DeviceState, factsOf, printableStatus, withFacts } from './device-state.ts';
@@ -144,7 +145,7 @@ class Session implements UserSession {
     const { streams } = this.#options;
     switch (message.type) {
       case 'stream_status':
-        streams.deviceStatus(this.userId, message, this);
+        streams.deviceStatus(this.userId, withoutKeys(message), this);
         return;
       case 'keep_alive_ack':
         streams.keepAliveAck(this.userId, message);
@@ -241,4 +242,10 @@ class Session implements UserSession {
     const { clock, graceMs = 60_000 } = this.#options;
     this.#grace = clock.after('user-session-grace', graceMs, () => this.close(closeCodes.done, 'User session ended'));
   }
+}
+
+/** Firmware quotes the address in what went wrong with it; apps hear of that. */
+function withoutKeys(status: DeviceStreamStatus): DeviceStreamStatus {
+  const { errorDetails } = status;
+  return errorDetails === undefined ? status : { ...status, errorDetails: redactUrlsIn(errorDetails) };
 }

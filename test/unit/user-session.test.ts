@@ -15,7 +15,8 @@ function world({ clock = createTestClock(), areExpected = false } = {}) {
     clock,
     log: silentLog(),
     streams: {
-      deviceStatus: (_user, { status }) => void heard.push(`status ${status}`),
+      deviceStatus: (_user, { status, errorDetails = '' }) =>
+        void heard.push(`status ${status} ${errorDetails}`.trim()),
       keepAliveAck: (_user, { ackId }) => void heard.push(`ack ${ackId}`),
       glassesGone: () => void heard.push('gone'),
       glassesBack: () => void heard.push('back'),
@@ -66,6 +67,13 @@ describe('a user session', () => {
     session.detach(older);
     await clock.advance(120_000);
     expect([session.isConnected(), heard]).toEqual([true, ['back', 'back']]);
+  });
+
+  it('keeps the stream key in an error of the glasses from whoever hears of the error', () => {
+    const { session, heard } = world();
+    const errorDetails = 'RTMP connection failed: rtmps://u:p@live.example:443/live/KEY timed out';
+    session.receive({ type: 'stream_status', status: 'error', errorDetails });
+    expect(heard).toEqual(['status error RTMP connection failed: rtmps://live.example:443/live/*** timed out']);
   });
 
   it('gives 60 s, and ends for streams and apps after that', async () => {
