@@ -99,11 +99,14 @@ export function withFacts(known: DeviceFacts, news: DeviceFacts): DeviceFacts {
   return { ...kept, ...news };
 }
 
-/** A core status as apps may see it, in the form it came in. */
+/** A core status as apps may see it, in the form it came in; undefined when it cannot be looked through. */
 export function printableStatus(status: unknown): unknown {
-  const masked = JSON.stringify(parsed(status), (name, value: unknown) => (SECRET_NAME.test(name) ? '***' : value));
-  if (masked === undefined) return undefined;
-  return typeof status === 'string' ? masked : (JSON.parse(masked) as unknown);
+  try {
+    const masked = JSON.stringify(parsed(status), (name, value: unknown) => (SECRET_NAME.test(name) ? '***' : value));
+    return typeof status === 'string' ? masked : (JSON.parse(masked) as unknown);
+  } catch {
+    return undefined;
+  }
 }
 
 function checked(values: Partial<Record<keyof DeviceFacts, unknown>>): DeviceFacts {

@@ -46,7 +46,8 @@ export const streamRequest = z.object({
   sound: z.boolean().optional(),
 });
 export const streamStop = z.object({ type: z.literal('stream_stop'), streamId: id.optional() });
-const streamName = z.string().max(200);
+/** A transcription names its hints, all of them, in the query of its name. */
+const streamName = z.string().max(10_000);
 export const subscriptionUpdate = z.object({
   type: z.literal('subscription_update'),
   /** A full replacement, not a delta. A location stream may name how closely it wants to follow. */

@@ -63,6 +63,10 @@ describe('what is known of glasses', () => {
     );
   });
 
+  it('shows nothing of a core status that is nested too deep to be masked', () => {
+    expect(printableStatus('['.repeat(100_000) + ']'.repeat(100_000))).toBeUndefined();
+  });
+
   it('forgets the network when there is none, and everything when they are other glasses', () => {
     const offline = withFacts(facts, { wifiConnected: false });
     expect(offline).toEqual({ ...facts, wifiConnected: false, wifiSsid: undefined, wifiLocalIp: undefined });

@@ -96,6 +96,12 @@ describe('decode', () => {
     expect(decodeFromGlasses(JSON.stringify(status)).message).toEqual(status);
   });
 
+  it('takes a transcription with all its hints: one long name does not cost an app the whole list', () => {
+    const stream = `transcription:en-US?hints=${Array.from({ length: 200 }, (_, index) => `word${index}`).join('%2C')}`;
+    const { message } = decodeFromApp(JSON.stringify({ type: 'subscription_update', subscriptions: ['VAD', stream] }));
+    expect(message).toMatchObject({ subscriptions: [{ stream: 'VAD' }, { stream }] });
+  });
+
   it('takes subscriptions as words and as objects', () => {
     const update = { type: 'subscription_update', subscriptions: ['VAD', { stream: 'location_stream', rate: 'high' }] };
     expect(decodeFromApp(JSON.stringify(update)).message).toEqual({
