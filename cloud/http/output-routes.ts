@@ -10,7 +10,8 @@ import { hashMatches } from '../access/credentials.ts';
 import type { FailedAttempts } from '../access/failed-attempts.ts';
 import { createRateLimit } from '../access/rate-limits.ts';
 import type { AppCatalog } from '../apps/app-catalog.ts';
-import { outputLimits, type RestreamOutput, type RestreamOutputs, urlFor } from '../provider/restream-outputs.ts';
+import { urlFor } from '../provider/output-views.ts';
+import { outputLimits, type RestreamOutput, type RestreamOutputs } from '../provider/restream-outputs.ts';
 import type { StreamRegistry } from '../streams/stream-registry.ts';
 import { acceptEmptyBodies, answerError, type Routes } from './http.ts';
 
@@ -44,17 +45,16 @@ function addRoutes(scope: FastifyInstance, options: OutputRoutesOptions): void {
   const changes = createRateLimit({ clock, ...CHANGES });
   const path = '/api/streams/:streamId/outputs';
 
-  /** @throws GlasscastError STREAM_NOT_FOUND, NOT_A_VIEWER. Undefined while the stream is being made. */
-  function outputsOf(streamId: string, packageName: string): RestreamOutputs | undefined {
+  /** Undefined while the stream is being made. @throws GlasscastError STREAM_NOT_FOUND, NOT_A_VIEWER of `watcher` */
+  function outputsOf(streamId: string, watcher?: string): RestreamOutputs | undefined {
     const found = streams.outputs(streamId);
     const beingMade = streams.snapshots().find((one) => one.streamId === streamId && one.state === 'provisioning');
     const viewers = found?.viewers ?? beingMade?.viewers;
     if (!viewers) throw new GlasscastError('STREAM_NOT_FOUND');
-    if (!viewers.includes(packageName)) throw new GlasscastError('NOT_A_VIEWER');
+    if (watcher !== undefined && !viewers.includes(watcher)) throw new GlasscastError('NOT_A_VIEWER');
     return found?.outputs;
   }
-  function changeable(streamId: string, packageName: string): RestreamOutputs {
-    const outputs = outputsOf(streamId, packageName);
+  function changing(outputs: RestreamOutputs | undefined, streamId: string, packageName: string): RestreamOutputs {
     if (!outputs) throw new GlasscastError('OUTPUTS_NOT_READY');
     if (!changes.take(`${streamId} ${packageName}`)) throw new GlasscastError('RATE_LIMITED');
     return outputs;
@@ -63,13 +63,16 @@ function addRoutes(scope: FastifyInstance, options: OutputRoutesOptions): void {
   scope.post<OfStream>(path, async (request) => {
     const packageName = await callingApp(request, options);
     const destination = destinationOf(request.body);
-    const { outputId } = await changeable(request.params.streamId, packageName).add(packageName, destination);
+    const { streamId } = request.params;
+    const outputs = changing(outputsOf(streamId, packageName), streamId, packageName);
+    const { outputId } = await outputs.add(packageName, destination);
     return { success: true, outputId, message: 'Output added successfully' };
   });
   scope.delete<OfOutput>(`${path}/:outputId`, async (request) => {
     const packageName = await callingApp(request, options);
     const { streamId, outputId } = request.params;
-    await changeable(streamId, packageName).remove(packageName, outputId);
+    // Its own output is an app's to remove after it has left the stream, too.
+    await changing(outputsOf(streamId), streamId, packageName).remove(packageName, outputId);
     return { success: true, message: 'Output removed successfully' };
   });
   scope.get<OfStream>(path, async (request) => {

@@ -20,6 +20,8 @@ export interface OutputCreation {
 export interface OutputCreationOptions {
   inputs: Pick<LiveInputs, 'createOutput' | 'outputs'>;
   liveInputUid: string;
+  /** An earlier process may have asked for these. */
+  unclear: readonly PublishUrl[];
   /** Belongs to an output of ours already. */
   isKnown: (outputUid: string) => boolean;
   clock: Clock;
@@ -28,11 +30,18 @@ export interface OutputCreationOptions {
 /** A creation that was never answered may come to something this much later; the clean-up of live inputs waits as long. */
 const DOUBT_MS = 60_000;
 
-export function createOutputCreation({ inputs, liveInputUid, isKnown, clock }: OutputCreationOptions): OutputCreation {
+export function createOutputCreation(options: OutputCreationOptions): OutputCreation {
+  const { inputs, liveInputUid, unclear, isKnown, clock } = options;
   /** Destinations whose creation had no clear outcome, and until when they are looked out for. */
   const doubts = new Map<string, number>();
   const running = new Set<string>();
+  const doubt = (target: PublishUrl) => doubts.set(identityOf(target), clock.monotonicMs() + DOUBT_MS);
+  for (const target of unclear) doubt(target);
 
+  async function find(target: PublishUrl): Promise<LiveInputOutput | undefined> {
+    const found = await inputs.outputs(liveInputUid);
+    return found.find((output) => !isKnown(output.uid) && isOf(output, identityOf(target)));
+  }
   async function attempt(target: PublishUrl): Promise<LiveInputOutput | GlasscastError> {
     try {
       return await inputs.createOutput(liveInputUid, { url: target.tcUrl, streamKey: target.streamKey });
@@ -43,11 +52,11 @@ export function createOutputCreation({ inputs, liveInputUid, isKnown, clock }: O
       }
       // Everything else was said to have failed; these two may have come to something all the same.
       if (error.code !== 'PROVIDER_UNREACHABLE' && error.code !== 'PROVIDER_FAILED') throw error;
-      doubts.set(identityOf(target), clock.monotonicMs() + DOUBT_MS);
-      const found = await inputs.outputs(liveInputUid).catch(() => {
+      doubt(target);
+      const found = await find(target).catch(() => {
         throw error;
       });
-      return found.find((output) => !isKnown(output.uid) && isOf(output, identityOf(target))) ?? error;
+      return found ?? error;
     }
   }
 
@@ -55,6 +64,8 @@ export function createOutputCreation({ inputs, liveInputUid, isKnown, clock }: O
     async create(target) {
       running.add(identityOf(target));
       try {
+        const earlier = doubts.has(identityOf(target)) ? await find(target) : undefined;
+        if (earlier) return earlier;
         const first = await attempt(target);
         if (!(first instanceof GlasscastError)) return first;
         const second = await attempt(target);

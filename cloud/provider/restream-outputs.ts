@@ -6,7 +6,6 @@ import { randomBytes } from 'node:crypto';
 import type { Clock, Timer } from '../../shared/clock.ts';
 import { asGlasscastError, GlasscastError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
-import type { OutputStatus } from '../../shared/protocol/app-messages.ts';
 import type { PublishUrl } from '../../shared/rtmp/publish-url.ts';
 import type { Redactor } from '../../shared/secrets.ts';
 import type { StreamRecord } from '../store/records.ts';
@@ -14,6 +13,8 @@ import { type DestinationGuard, parseDestination, readableDestination } from './
 import type { LiveInputOutput, LiveInputs } from './live-inputs.ts';
 import { createOutputCreation, isSameDestination, type OutputCreation } from './output-creation.ts';
 import { noProgress, type OutputProgress, progressOf } from './output-progress.ts';
+
+export { outputsFor } from './output-views.ts';
 
 export interface Destination {
   url: string;
@@ -50,6 +51,8 @@ export interface RestreamOutputs {
   remove(appId: string, outputId: string): Promise<void>;
   /** For the store: only what exists at the provider. */
   records(): StreamRecord['outputs'];
+  /** For the store: what is being asked for. */
+  unfinished(): { addedBy: string; destination: Destination }[];
   /** Polling ends, keys are no longer looked for in logs. What exists at the provider goes with its live input. */
   close(): void;
 }
@@ -59,8 +62,12 @@ export interface RestreamedStream {
   liveInputUid: string;
   /** From the process before this one. */
   saved: StreamRecord['outputs'];
+  /** That one may have asked for them or not: they are looked for before they are asked for again. */
+  unclear?: readonly Destination[];
   /** The list differs from what it was at the last call. */
   onChange: () => void;
+  /** `unfinished` differs; to be saved, or what is made and then forgotten in a crash would push on for nobody. */
+  onBegun?: () => void;
 }
 
 export interface Restreaming {
@@ -91,32 +98,10 @@ export function createRestreaming(options: RestreamingOptions): Restreaming {
   return { open: (stream) => new Outputs(options, stream, { polling, minGapMs }) };
 }
 
-/** As one app may see them: the whole address for the app that added it, scheme and host for everybody else. */
-export function outputsFor(appId: string, outputs: readonly RestreamOutput[]): OutputStatus[] {
-  return outputs.map((output) => ({
-    url: urlFor(appId, output),
-    ...(output.name === undefined ? {} : { name: output.name }),
-    status: statusOf[output.state],
-    ...(output.error === undefined ? {} : { error: output.error }),
-  }));
-}
-
-export function urlFor(appId: string, { addedBy, url }: RestreamOutput): string {
-  if (addedBy === appId) return url;
-  const [, scheme, host] = /^(rtmps?):\/\/(?:[^/?#]*@)?([^/?#@]+)/i.exec(url) ?? [];
-  return scheme && host ? `${scheme}://${host}` : '***';
-}
-
-const statusOf = {
-  connected: 'active',
-  error: 'error',
-  disconnected: 'stopped',
-  unknown: 'stopped',
-} as const satisfies Record<RestreamOutput['state'], OutputStatus['status']>;
-
 interface Entry {
   /** adding: asked for at the provider; leaving: being deleted there; refused: exists nowhere but in our list. */
   phase: 'adding' | 'present' | 'leaving' | 'refused';
+  /** Empty while it is asked for. */
   outputId: string;
   readonly destination: Destination;
   readonly addedBy: string;
@@ -142,6 +127,7 @@ class Outputs implements RestreamOutputs {
   #told = '[]';
   #movedMs: number;
   #poll: Timer | undefined;
+  #pollAtMs = Number.POSITIVE_INFINITY;
   #closed = false;
 
   constructor(options: RestreamingOptions, stream: RestreamedStream, pace: Pace) {
@@ -152,6 +138,7 @@ class Outputs implements RestreamOutputs {
     this.#creation = createOutputCreation({
       inputs: options.inputs,
       liveInputUid: stream.liveInputUid,
+      unclear: (stream.unclear ?? []).flatMap(({ url }) => readableDestination(url) ?? []),
       isKnown: (uid) => this.#entries.some(({ outputId }) => outputId === uid),
       clock: options.clock,
     });
@@ -197,10 +184,12 @@ class Outputs implements RestreamOutputs {
   async add(appId: string, destination: Destination): Promise<RestreamOutput> {
     this.#mustBeOpen();
     const entry = this.#reserve(appId, destination);
+    this.#stream.onBegun?.();
     try {
       await this.#establish(entry);
     } catch (error) {
       this.#drop(entry);
+      this.#stream.onBegun?.();
       throw error;
     }
     this.#changed();
@@ -209,7 +198,8 @@ class Outputs implements RestreamOutputs {
 
   async remove(appId: string, outputId: string): Promise<void> {
     this.#mustBeOpen();
-    const entry = this.#entries.find((one) => one.outputId === outputId && one.phase !== 'leaving');
+    const removable = this.#entries.filter(({ phase }) => phase === 'present' || phase === 'refused');
+    const entry = removable.find((one) => one.outputId === outputId);
     if (!entry) throw new GlasscastError('OUTPUT_NOT_FOUND');
     if (entry.addedBy !== appId) throw new GlasscastError('NOT_AUTHORIZED');
     if (entry.phase === 'present') await this.#deleteAtProvider(entry);
@@ -220,6 +210,10 @@ class Outputs implements RestreamOutputs {
   records(): StreamRecord['outputs'] {
     const existing = this.#entries.filter(({ phase }) => phase === 'present' || phase === 'leaving');
     return existing.map(shown).map(({ state: _, error: __, ...record }) => record);
+  }
+
+  unfinished(): { addedBy: string; destination: Destination }[] {
+    return this.#entries.filter(({ phase }) => phase === 'adding');
   }
 
   close(): void {
@@ -324,6 +318,7 @@ class Outputs implements RestreamOutputs {
     this.#pollLater();
   }
 
+  /** What is due sooner stays so: changes without end would put it off without end. */
   #pollLater(): void {
     const { clock, pollMs } = this.#options;
     const { polling, minGapMs } = this.#pace;
@@ -332,17 +327,21 @@ class Outputs implements RestreamOutputs {
     const isInDoubt = this.#creation.isInDoubt();
     if (this.#closed || (held.length === 0 && !isInDoubt)) {
       polling.delete(this);
+      this.#pollAtMs = Number.POSITIVE_INFINITY;
       return;
     }
     polling.add(this);
+    const nowMs = clock.monotonicMs();
     const isUp = held.every(({ progress }) => progress.state === 'connected');
-    const isCalm = !isInDoubt && (isUp || clock.monotonicMs() - this.#movedMs > SETTLED_AFTER_MS);
+    const isCalm = !isInDoubt && (isUp || nowMs - this.#movedMs > SETTLED_AFTER_MS);
     const waitMs = Math.max(isCalm ? SETTLED_FACTOR * pollMs : pollMs, polling.size * minGapMs);
-    this.#poll = clock.after('outputs-poll', waitMs, () => void this.#look());
+    this.#pollAtMs = Math.min(this.#pollAtMs, nowMs + waitMs);
+    this.#poll = clock.after('outputs-poll', Math.max(0, this.#pollAtMs - nowMs), () => void this.#look());
   }
 
   async #look(): Promise<void> {
     const changes = this.#changes;
+    this.#pollAtMs = Number.POSITIVE_INFINITY;
     try {
       const found = await this.#options.inputs.outputs(this.#stream.liveInputUid);
       if (!this.#closed && changes === this.#changes) this.#compare(found);

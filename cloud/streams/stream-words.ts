@@ -8,7 +8,8 @@ import type { AppStreamStatus, ManagedStreamStatus, PlaybackUrls } from '../../s
 import { resolvedConfigForApps } from '../../shared/protocol/dialects.ts';
 import type { DeviceStreamStatus, ResolvedConfig, StreamStats } from '../../shared/protocol/glasses-messages.ts';
 import { managedStatusOf, type StreamState, unmanagedStatusOf } from '../../shared/stream.ts';
-import { outputsFor, type RestreamOutput } from '../provider/restream-outputs.ts';
+import { outputsFor } from '../provider/output-views.ts';
+import type { RestreamOutput } from '../provider/restream-outputs.ts';
 
 /** What an app hears of a stream. */
 export type AppStatus = ManagedStreamStatus | AppStreamStatus;

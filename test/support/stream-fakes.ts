@@ -152,6 +152,7 @@ export function fakeRestreaming() {
           );
           stream.onChange();
         },
+        unfinished: () => [],
         records: () => list.map(({ state: _, error: __, ...saved }) => saved),
         close: () => {
           entry.isClosed = true;

@@ -1,9 +1,9 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { LiveInputOutput } from '../../cloud/provider/live-inputs.ts';
+import { outputsFor } from '../../cloud/provider/output-views.ts';
 import {
   createRestreaming,
-  outputsFor,
   type RestreamingOptions,
   type RestreamOutputs,
 } from '../../cloud/provider/restream-outputs.ts';
@@ -80,14 +80,20 @@ function world(options: Partial<RestreamingOptions> = {}) {
   };
   const restreaming = createRestreaming({ inputs: provider, guard, clock, log, redactor, pollMs: 5_000, ...options });
   const told: number[] = [];
-  function open(saved: Parameters<typeof restreaming.open>[0]['saved'] = [], liveInputUid = 'in1'): RestreamOutputs {
+  const begun: string[][] = [];
+  function open(
+    saved: Parameters<typeof restreaming.open>[0]['saved'] = [],
+    liveInputUid = 'in1',
+    unclear: { url: string }[] = [],
+  ): RestreamOutputs {
     const outputs: RestreamOutputs = restreaming.open({
-      ...{ streamId: 'm1', liveInputUid, saved },
+      ...{ streamId: 'm1', liveInputUid, saved, unclear },
       onChange: () => void told.push(outputs.list().length),
+      onBegun: () => void begun.push(outputs.unfinished().map(({ destination }) => destination.url)),
     });
     return outputs;
   }
-  return { clock, provider, redactor, lines, forbidden, restreaming, told, open, outputs: open() };
+  return { clock, provider, redactor, lines, forbidden, restreaming, told, begun, open, outputs: open() };
 }
 const codeOf = (work: Promise<unknown>) =>
   work.then(
@@ -215,6 +221,18 @@ describe('live, one at a time', () => {
     // Gone at the provider already: that is what was wanted.
     await outputs.remove('app.a', 'o1');
     expect(outputs.list()).toEqual([]);
+    outputs.close();
+  });
+  it('cannot remove what is still being made, which has no id', async () => {
+    const { outputs, provider } = world();
+    let answer = (_: unknown) => {};
+    provider.creations.push(new Promise((resolve) => (answer = resolve)));
+    const adding = outputs.add('app.a', { url: urlOf(1) });
+    await settle();
+    expect(await codeOf(outputs.remove('app.a', ''))).toBe('OUTPUT_NOT_FOUND');
+    answer(undefined);
+    await adding;
+    expect(outputs.list()).toMatchObject([{ outputId: 'o1' }]);
     outputs.close();
   });
   it('holds limits and duplicates for requests of the same instant', async () => {
@@ -351,6 +369,18 @@ describe('how they go', () => {
     expect(told).toEqual([1, 2]);
     outputs.close();
   });
+  it('is asked for in time while one app changes its outputs without end', async () => {
+    const { clock, outputs, provider } = world();
+    await outputs.add('app.a', { url: urlOf(1) });
+    provider.says('o1', 'connected');
+    for (let n = 2; n < 6; n += 1) {
+      await clock.advance(2_000);
+      const { outputId } = await outputs.add('app.b', { url: urlOf(n) });
+      await outputs.remove('app.b', outputId);
+    }
+    expect(states(outputs)).toEqual(['connected']);
+    outputs.close();
+  });
   it('is asked for less often when all is well, and together within the bound', async () => {
     const { clock, outputs, provider, open } = world({ maxPollsPerSecond: 1 });
     await outputs.add('app.a', { url: urlOf(1) });
@@ -386,6 +416,40 @@ describe('over a restart of the relay', () => {
     expect(await codeOf(next.add('app.b', { url: urlOf(1) }))).toBe('DUPLICATE_URL');
     await next.remove('app.a', 'o1');
     expect(lines.join()).toContain('output-removed');
+    next.close();
+  });
+});
+
+describe('over a kill of the relay', () => {
+  it('what is being asked for is known before it is made, so that it can be saved', async () => {
+    const { outputs, provider, begun } = world();
+    const calls: number[] = [];
+    const create = provider.createOutput;
+    provider.createOutput = (...asked) => {
+      calls.push(begun.length);
+      return create(...asked);
+    };
+    await outputs.add('app.a', { url: urlOf(1) });
+    expect([calls, begun, outputs.unfinished()]).toEqual([[1], [[urlOf(1)]], []]);
+    provider.creations.push('PROVIDER_REJECTED');
+    await outputs.add('app.a', { url: urlOf(2) }).catch(() => {});
+    expect(begun).toEqual([[urlOf(1)], [urlOf(2)], []]);
+    outputs.close();
+  });
+  it.each([
+    ['was made', ['list']],
+    ['was not made', ['list', 'create']],
+  ])('what %s is there once', async (how, calls) => {
+    const { provider, open, clock } = world();
+    const [url, streamKey] = ['rtmp://live1.example:1935/app', new Secret(`${KEY}1`)];
+    if (how === 'was made') await provider.createOutput('in2', { url, streamKey });
+    provider.calls.length = 0;
+    const next = open([], 'in2', [{ url: urlOf(1) }]);
+    await next.addAll('app.a', [{ url: urlOf(1) }]);
+    expect(provider.calls).toEqual(calls);
+    await clock.advance(70_000);
+    expect(provider.kept).toHaveLength(1);
+    expect(next.list()).toMatchObject([{ url: urlOf(1), outputId: 'o1', addedBy: 'app.a' }]);
     next.close();
   });
 });
