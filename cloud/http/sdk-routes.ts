@@ -2,6 +2,7 @@
  * REST that MentraOS' SDK calls beside the socket: an app's storage, with its key, and its settings, with the id of its
  * session. What of MentraOS is not offered here says so, so that an app's author need not guess.
  */
+import type { IncomingHttpHeaders } from 'node:http';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import { GlasscastError } from '../../shared/errors.ts';
@@ -48,36 +49,45 @@ export function sdkRoutes(options: SdkRoutesOptions): Routes {
 }
 
 function addStorage(server: FastifyInstance, options: SdkRoutesOptions): void {
-  const { storage } = options;
+  const { attempts, catalog, storage } = options;
   const path = '/api/sdk/simple-storage/:userId';
   const big = { bodyLimit: WRITE_LIMIT_BYTES };
 
+  // Before the body comes, which may be big: of strangers nothing is read.
+  server.addHook('onRequest', ({ headers, ip }) =>
+    attempts.guard(ip, async () => {
+      const { packageName, apiKey } = keyIn(headers);
+      if (packageName === '') throw new GlasscastError('INVALID_API_KEY');
+      await catalog.verify(packageName, apiKey);
+    }),
+  );
+
   server.get<OfUser>(path, async (request) => {
-    const owner = await ownerOf(request, options);
+    const owner = ownerOf(request);
     return { success: true, data: await storage.read(owner) };
   });
   server.put<OfUser>(path, big, async (request) => {
-    const owner = await ownerOf(request, options);
+    const owner = ownerOf(request);
     await storage.write(owner, checkedBody(entries, request.body).data);
     return { success: true };
   });
   server.delete<OfUser>(path, async (request) => {
-    await storage.clear(await ownerOf(request, options));
+    await storage.clear(ownerOf(request));
     return { success: true };
   });
   server.get<OfKey>(`${path}/:key`, async (request) => {
-    const data = await storage.read(await ownerOf(request, options));
+    const data = await storage.read(ownerOf(request));
     const name = request.params.key;
     return { success: true, ...(Object.hasOwn(data, name) ? { data: data[name] } : {}) };
   });
   server.put<OfKey>(`${path}/:key`, big, async (request) => {
-    const owner = await ownerOf(request, options);
+    const owner = ownerOf(request);
     const { value } = checkedBody(entry, request.body);
     await storage.write(owner, { [checkedBody(key, request.params.key)]: value });
     return { success: true };
   });
   server.delete<OfKey>(`${path}/:key`, async (request) => {
-    await storage.remove(await ownerOf(request, options), request.params.key);
+    await storage.remove(ownerOf(request), request.params.key);
     return { success: true };
   });
 }
@@ -97,15 +107,11 @@ function addSettings(server: FastifyInstance, { apps, attempts, catalog }: SdkRo
 }
 
 /** `Bearer <packageName>:<apiKey>`; a package name has no colon. */
-async function ownerOf(
-  request: FastifyRequest<OfUser>,
-  { attempts, catalog }: SdkRoutesOptions,
-): Promise<StorageOwner> {
-  const [, packageName = '', apiKey = ''] =
-    /^([^:]+):(.+)$/.exec(bearerToken(request.headers.authorization) ?? '') ?? [];
-  await attempts.guard(request.ip, async () => {
-    if (packageName === '') throw new GlasscastError('INVALID_API_KEY');
-    await catalog.verify(packageName, apiKey);
-  });
-  return { packageName, userId: checkedBody(userName, request.params.userId) };
+function keyIn({ authorization }: IncomingHttpHeaders): { packageName: string; apiKey: string } {
+  const [, packageName = '', apiKey = ''] = /^([^:]+):(.+)$/.exec(bearerToken(authorization) ?? '') ?? [];
+  return { packageName, apiKey };
+}
+
+function ownerOf({ headers, params }: FastifyRequest<OfUser>): StorageOwner {
+  return { packageName: keyIn(headers).packageName, userId: checkedBody(userName, params.userId) };
 }

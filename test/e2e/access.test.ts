@@ -1,6 +1,7 @@
 /** Who may come in, over the wire: tokens, enrolment, pages of others, and how much one address may ask. */
+import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
-import { createServer, type IncomingHttpHeaders, request } from 'node:http';
+import { createServer, type IncomingHttpHeaders, type IncomingMessage, request } from 'node:http';
 import { type AddressInfo, connect, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -236,6 +237,19 @@ describe('the storage of the SDK', () => {
     };
     expect(await Promise.all(['com.example.keeps:wrong-key', 'right-key', ''].map(read))).toEqual([401, 401, 401]);
     expect(await read('com.example.keeps:right-key')).toBe(404);
+  });
+
+  it('reads nothing of what a stranger writes', async () => {
+    const call = request(`${world.url}/api/sdk/simple-storage/ada@example.com`, {
+      method: 'PUT',
+      headers: { 'content-type': 'application/json', 'content-length': 2_000_000, authorization: 'Bearer com.none:x' },
+    });
+    const answered = once(call, 'response') as Promise<[IncomingMessage]>;
+    // Of two million bytes none is ever sent: the answer does not wait for them.
+    call.on('error', () => {}).flushHeaders();
+    const waited = world.clock.sleep(5_000).then(() => [{ statusCode: 'none' }]);
+    expect((await Promise.race([answered, waited]))[0]).toMatchObject({ statusCode: 404 });
+    call.destroy();
   });
 });
 
