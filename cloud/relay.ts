@@ -136,6 +136,7 @@ async function startRelay(
         operatorStream: operatorStream(sessions, streams),
         sessions: () => sessions.all().map(({ userId }) => sessionView(userId, sessions, apps)),
         streams: () => streams.snapshots(),
+        endStream: (streamId) => streams.end(streamId, 'The operator has ended the stream'),
       }),
     ],
     onUpgrade: upgrades.accept,

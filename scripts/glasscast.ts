@@ -6,10 +6,13 @@ import { CommanderError } from 'commander';
 import { asGlasscastError, type GlasscastError } from '../shared/errors.ts';
 import { commandLine, type GlobalOptions, runProgramOf } from './cli/command-line.ts';
 import { nextSteps } from './cli/commands.ts';
+import { harmless } from './cli/terminal.ts';
 
 function tell(error: GlasscastError, isJson: boolean): void {
   const next = nextSteps[error.code];
-  const { code, message } = error;
+  const { code } = error;
+  // It may quote an app or a proxy.
+  const message = harmless(error.message);
   const text = isJson
     ? JSON.stringify({ error: code, message, ...(next ? { next } : {}) })
     : `${message}${next ? `. ${next}` : ''}`;

@@ -24,6 +24,8 @@ export interface OperatorRoutesOptions {
   };
   sessions: () => SessionView[];
   streams: () => StreamSnapshot[];
+  /** For everybody who watches it. False when there is no such stream. */
+  endStream: (streamId: string) => boolean;
   events: EventFeed;
   clock: Clock;
 }
@@ -56,7 +58,8 @@ function addAppRoutes(server: FastifyInstance, { catalog }: OperatorRoutesOption
   });
 }
 
-function addStreamRoutes(server: FastifyInstance, { operatorStream, sessions, streams }: OperatorRoutesOptions): void {
+function addStreamRoutes(server: FastifyInstance, options: OperatorRoutesOptions): void {
+  const { operatorStream, sessions, streams, endStream } = options;
   type OfUser = { Params: { userId: string } };
   server.get('/api/sessions', async () => ({ sessions: sessions() }));
   server.get('/api/streams', async () => ({ streams: streams() }));
@@ -64,6 +67,10 @@ function addStreamRoutes(server: FastifyInstance, { operatorStream, sessions, st
     const found = streams().find(({ streamId }) => streamId === params.streamId);
     if (!found) throw new GlasscastError('STREAM_NOT_FOUND');
     return found;
+  });
+  server.delete<{ Params: { streamId: string } }>('/api/streams/:streamId', async ({ params }, reply) => {
+    if (!endStream(params.streamId)) throw new GlasscastError('STREAM_NOT_FOUND');
+    return reply.code(202).send({ status: 'stopping' });
   });
   server.post<OfUser>('/api/users/:userId/managed-stream', async ({ params, body }, reply) => {
     const request = checkedBody(streamRequest, body ?? {});

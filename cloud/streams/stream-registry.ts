@@ -51,6 +51,8 @@ export interface StreamRegistry {
   glassesBack(userId: string): void;
   /** What somebody has seen of a live input. */
   hint(liveInputUid: string, hint: IngestHint): void;
+  /** Ends it for everybody, who hear this message. @returns false when there is no such stream. */
+  end(streamId: string, message: string): boolean;
   /** The user's session is over. */
   endUser(userId: string, error: GlasscastError): void;
   /** Goes on with what an earlier process had saved; nobody is told anything until they come back. */
@@ -199,6 +201,12 @@ class Registry implements StreamRegistry {
 
   hint(liveInputUid: string, hint: IngestHint): void {
     for (const stream of this.#streams()) if (stream.saved().ingest?.liveInputUid === liveInputUid) stream.hint(hint);
+  }
+
+  end(streamId: string, message: string): boolean {
+    const stream = this.#streams().find((candidate) => candidate.streamId === streamId);
+    stream?.stop(message);
+    return stream !== undefined;
   }
 
   endUser(userId: string, error: GlasscastError): void {

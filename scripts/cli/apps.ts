@@ -2,6 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import type { Command } from 'commander';
 import { z } from 'zod';
+import { GlasscastError } from '../../shared/errors.ts';
 import { type Cli, collected, type Run, segment } from './commands.ts';
 import { harmless } from './terminal.ts';
 
@@ -19,7 +20,9 @@ export function addAppCommands(program: Command, run: Run): void {
   apps.command('show <packageName>').description('one app in full').action(run(show));
   apps
     .command('add <packageName>')
-    .description('register an app, or change it; its key comes from GLASSCAST_APP_API_KEY, or is made and printed once')
+    .description(
+      'register an app; its key comes from GLASSCAST_APP_API_KEY, or is made and printed once; with its key: change it',
+    )
     .requiredOption('--public-url <url>', 'where the relay calls the app: <url>/webhook')
     .option('--permission <type>', 'CAMERA, MICROPHONE, …; may be repeated (default: CAMERA)', collected)
     .option('--type <type>', 'standard, of which one runs at a time, or background (default)')
@@ -61,6 +64,11 @@ interface Registration {
 async function add(cli: Cli, packageName: string, { publicUrl, permission, type }: Registration): Promise<void> {
   const { api, environment, terminal } = cli;
   const givenKey = environment.GLASSCAST_APP_API_KEY;
+  // A new key would lock the app out.
+  if (!givenKey && (await isRegistered(cli, packageName))) {
+    const reason = `${packageName} is registered already; give its key in GLASSCAST_APP_API_KEY to change it, or remove it first`;
+    throw new GlasscastError('INVALID_CONFIG', { reason });
+  }
   const apiKey = givenKey || randomBytes(32).toString('base64url');
   const registered = await api.ask('PUT', `/api/apps/${segment(packageName)}`, app, {
     publicUrl,
@@ -73,6 +81,11 @@ async function add(cli: Cli, packageName: string, { publicUrl, permission, type 
     `${packageName} is registered; the relay calls ${harmless(registered.publicUrl)}/webhook.`,
     ...(givenKey ? [] : [`API key: ${apiKey}`]),
   ]);
+}
+
+async function isRegistered({ api }: Cli, packageName: string): Promise<boolean> {
+  const { apps } = await api.ask('GET', '/api/apps', appList);
+  return apps.some((each) => each.packageName === packageName);
 }
 
 async function remove({ api, terminal }: Cli, packageName: string): Promise<void> {

@@ -2,6 +2,7 @@
  * The command line of `glasscast`: its commands, what they share, and how a program is run. Reads the environment for all
  * of them; prints nothing by itself.
  */
+import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { Command, InvalidArgumentError } from 'commander';
 import { createSystemClock } from '../../shared/clock.ts';
@@ -23,7 +24,9 @@ const ENVIRONMENT = `
 Environment:
   GLASSCAST_URL          where the relay is (default ${DEFAULT_URL})
   GLASSCAST_ADMIN_TOKEN  the admin token; never a flag, as others can see flags
-  NO_COLOR               no colours`;
+  NO_COLOR               no colours
+
+Exit codes: 0 done, 1 refused or failed, 2 the command line is wrong.`;
 
 export interface GlobalOptions {
   relayUrl?: string;
@@ -34,6 +37,7 @@ export interface GlobalOptions {
 export function commandLine(): Command {
   const program = new Command('glasscast')
     .description('Puts what smart glasses see on the internet, live.')
+    .version(version())
     .option('--relay-url <url>', 'where the relay is; before GLASSCAST_URL', httpUrl)
     .option('--json', 'answers, and refusals on standard error, as JSON')
     .addHelpText('after', ENVIRONMENT)
@@ -64,6 +68,11 @@ function run<Args extends unknown[]>(work: (cli: Cli, ...args: Args) => Promise<
   };
 }
 
+function version(): string {
+  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
+  return (JSON.parse(text) as { version: string }).version;
+}
+
 const WRONG_URL = 'Give an http:// or https:// address.';
 
 function urlOf(text: string): string | undefined {
@@ -87,6 +96,8 @@ const terminalFor = (isJson: boolean) =>
 
 /** Runs one of the programs if these arguments name one: they read their own flags. */
 export async function runProgramOf([name = '', ...flags]: readonly string[]): Promise<boolean> {
+  const [named] = flags;
+  if (name === 'help' && named !== undefined) return programs.has(named) && runProgramOf([named, '--help']);
   const program = programs.get(name);
   if (program) await runInPlace(program.file, flags);
   return program !== undefined;

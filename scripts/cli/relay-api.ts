@@ -89,6 +89,10 @@ async function* eventsOf(body: ReadableStream<Uint8Array>, signal: AbortSignal):
 
 function refused(status: number, text: string): GlasscastError {
   const parsed = refusal.safeParse(jsonOf(text));
+  // In a proxy's words: nobody listens behind it.
+  if (!parsed.success && [502, 503, 504].includes(status)) {
+    return new GlasscastError('RELAY_UNREACHABLE', { reason: `a proxy answers ${status} for it` });
+  }
   if (!parsed.success) return new GlasscastError('INTERNAL', { reason: `the relay answered ${status}` });
   const { error, message } = parsed.data;
   if (!isErrorCode(error)) return new GlasscastError('INTERNAL', { reason: message });

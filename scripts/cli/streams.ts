@@ -63,6 +63,7 @@ export function addStreamCommands(program: Command, run: Run): void {
     .command('stop <user>')
     .description('stop what the operator started; the stream goes on while apps watch it')
     .action(run(stop));
+  streams.command('end <streamId>').description('end it for everybody who watches it').action(run(end));
   streams.command('outputs <streamId>').description('where a stream is pushed on to').action(run(outputs));
 }
 
@@ -113,6 +114,11 @@ async function stop({ api, terminal }: Cli, user: string): Promise<void> {
   terminal.result(answer, ['The operator has left the stream.']);
 }
 
+async function end({ api, terminal }: Cli, streamId: string): Promise<void> {
+  const answer = await api.ask('DELETE', `/api/streams/${segment(streamId)}`, z.looseObject({}));
+  terminal.result({ streamId, ...answer }, [`${streamId} ends.`]);
+}
+
 async function outputs({ api, terminal }: Cli, streamId: string): Promise<void> {
   const { outputs: found = [] } = await api.ask('GET', `/api/streams/${segment(streamId)}`, stream);
   const rows = found.map(({ url, name, status, error }) => [
@@ -141,6 +147,7 @@ async function watch(cli: Cli, { user }: { user?: string }): Promise<void> {
     terminal.line(each, `${terminal.style('dim', timeOf(clock.now()))}  ${line}`);
   };
   let isFirst = true;
+  let isAway = false;
   while (!stopping.signal.aborted) {
     try {
       const events = await api.events(stopping.signal);
@@ -148,17 +155,19 @@ async function watch(cli: Cli, { user }: { user?: string }): Promise<void> {
       for (const each of (await api.ask('GET', '/api/streams', streamList)).streams) tell(each);
       if (isFirst && lastLines.size === 0) terminal.note('Nothing is on the air. Ctrl-C ends this.');
       isFirst = false;
+      isAway = false;
       for await (const event of events) {
         const parsed = streamEvent.safeParse(event);
         if (parsed.success) tell(parsed.data.stream);
       }
     } catch (error) {
-      const isAway = isGlasscastError(error) && ['RELAY_UNREACHABLE', 'SHUTTING_DOWN'].includes(error.code);
+      const comesBack = isGlasscastError(error) && ['RELAY_UNREACHABLE', 'SHUTTING_DOWN'].includes(error.code);
       if (stopping.signal.aborted) return;
-      if (isFirst || !isAway) throw error;
+      if (isFirst || !comesBack) throw error;
     }
     if (stopping.signal.aborted) return;
-    terminal.note('The relay is away; waiting for it …');
+    if (!isAway) terminal.note('The relay is away; waiting for it …');
+    isAway = true;
     await clock.sleep(RETRY_MS, { signal: stopping.signal }).catch(() => {});
   }
 }

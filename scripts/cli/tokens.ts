@@ -1,7 +1,7 @@
 /** `glasscast token`: core tokens of glasses and phones, and a new admin token. */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import { z } from 'zod';
 import { resetAdminToken } from '../../cloud/access/credentials.ts';
 import { createSqliteStore } from '../../cloud/store/sqlite-store.ts';
@@ -38,7 +38,7 @@ export function addTokenCommands(program: Command, run: Run): void {
     .description('a core token for the glasses of this user, alone on standard output')
     .option('--label <text>', 'what it is for')
     .option('--days <n>', 'how long it is good', wholeNumber)
-    .option('--forever', 'it never expires')
+    .addOption(new Option('--forever', 'it never expires').conflicts('days'))
     .action(run(create));
   token
     .command('revoke <tokenId>')

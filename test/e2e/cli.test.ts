@@ -81,6 +81,7 @@ describe('token', () => {
     expect((await glasscast(['token', 'list'])).out).toMatch(/left pair .*revoked 20/);
     expect((await glasscast(['token', 'revoke', 'no-such-token'])).code).toBe(1);
     expect(await json('token', 'create', USER, '--forever')).toMatchObject({ userId: USER, expiresAt: null });
+    expect((await glasscast(['token', 'create', USER, '--forever', '--days', '1'])).code).toBe(2);
   });
 });
 
@@ -95,6 +96,9 @@ describe('app', () => {
       'http://127.0.0.1:9',
     );
     expect(made.apiKey).toMatch(/^[\w-]{43}$/);
+    // A key that was made is not replaced by chance: the app would be locked out.
+    const again = await glasscast(['app', 'add', 'com.example.other', '--public-url', 'http://127.0.0.1:10']);
+    expect([again.code, again.err]).toEqual([1, expect.stringMatching(/registered already.*GLASSCAST_APP_API_KEY/)]);
     const withKey = { ...environment, GLASSCAST_APP_API_KEY: app.apiKey };
     const flags = ['--public-url', app.publicUrl, '--permission', 'camera', '--permission', 'MICROPHONE'];
     const added = await glasscast(['app', 'add', app.packageName, ...flags], withKey);
@@ -146,6 +150,14 @@ describe('streams', () => {
     expect((await glasscast(['streams', 'stop', USER])).code).toBe(0);
     await glasses.inbox.take('the stop', ({ type }) => type === 'stop_rtmp_stream');
     await expect.poll(async () => (await glasscast(['streams', 'list'])).out, { timeout: 10_000 }).toBe('No streams.');
+
+    const other = await json<{ streamId: string }>('streams', 'start', USER);
+    expect(await glasscast(['streams', 'end', other.streamId])).toMatchObject({
+      code: 0,
+      out: `${other.streamId} ends.`,
+    });
+    expect((await glasscast(['streams', 'end', 'no-such-stream'])).err).toMatch(/No such stream.*streams list/);
+    await expect.poll(async () => (await glasscast(['streams', 'list'])).out, { timeout: 10_000 }).toBe('No streams.');
     // Ctrl-C is how watching ends.
     expect(await watching.child.stop()).toMatchObject({ code: 0 });
     expect(watching.said.err).toEqual([]);
@@ -161,7 +173,13 @@ describe('the command line', () => {
       const { code, out } = await glasscast(args, {});
       expect([code, out]).toEqual([0, expect.stringContaining('--relay-url')]);
     }
-    expect((await glasscast(['relay', '--help'], {})).out).toContain('--public-url');
+    for (const args of [
+      ['relay', '--help'],
+      ['help', 'relay'],
+    ]) {
+      expect((await glasscast(args, {})).out).toContain('--public-url');
+    }
+    expect((await glasscast(['--version'], {})).out).toMatch(/^\d+\.\d+\.\d+$/);
     expect((await glasscast(['local-stream', '--help'], {})).out).toContain('--rtmp-port');
     for (const [args, text] of [
       [['strems'], 'Did you mean streams?'],

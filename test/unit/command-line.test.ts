@@ -88,7 +88,8 @@ describe('the relay’s REST', () => {
       'The message is not valid; see the named field: x',
     ],
     ['of a code we do not know', '{"error":"NEW_ONE","message":"Too new"}', 400, 'Too new'],
-    ['of something that is no relay', '<html>', 502, 'the relay answered 502'],
+    ['of something that is no relay', '<html>', 418, 'the relay answered 418'],
+    ['of a proxy that does not reach it', '<html>', 502, 'The relay cannot be reached: a proxy answers 502 for it'],
     ['hidden in a success', '<html>', 200, 'does not answer as a relay does'],
     ['hidden in another answer', '{"streams":1}', 200, 'the answer to GET /api/streams is not a relay’s'],
   ])('tells a refusal %s', async (_, body, status, message) => {

@@ -43,6 +43,7 @@ async function world() {
         operatorStream: { start: nothing, stop: nothing },
         sessions: () => [],
         streams: () => [],
+        endStream: nothing,
       }),
     ],
     onUpgrade: nothing,

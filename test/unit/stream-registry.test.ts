@@ -178,6 +178,23 @@ describe('the rest', () => {
     expect(streams.snapshots()).toEqual([]);
   });
 
+  it('ends a stream for everybody who watches it, by its id', async () => {
+    const { streams, goLive, deviceSays, glasses } = world();
+    const [a, b] = [fakeViewer('com.a'), fakeViewer('com.b')];
+    const streamId = await goLive(a);
+    streams.request(USER, b, {}, glasses);
+    expect(streams.end('no-such-stream', 'why')).toBe(false);
+    expect(streams.end(streamId, 'The operator has ended the stream')).toBe(true);
+    // Again, while it ends: nobody hears it twice.
+    expect(streams.end(streamId, 'why')).toBe(true);
+    for (const { last, words } of [a, b]) {
+      expect(last()).toMatchObject({ status: 'stopped', message: 'The operator has ended the stream' });
+      expect(words().filter((word) => word === 'stopped')).toHaveLength(1);
+    }
+    deviceSays('stopped');
+    expect([streams.snapshots(), streams.end(streamId, 'why')]).toEqual([[], false]);
+  });
+
   it('closes when the glasses have stopped, and takes no more', async () => {
     const { streams, goLive, deviceSays, glasses, clock } = world();
     const a = fakeViewer('com.a');
