@@ -1,6 +1,6 @@
 /**
- * Serves the console: the page in console/, bundled in memory by esbuild at the first request, so that no build step
- * stands between a change and its look. The page holds no secret; what it shows it fetches with the admin token.
+ * Serves the console: the page in console/, bundled in memory by esbuild at the first request, so that there is no build
+ * step. The page holds no secret; what it shows it fetches with the admin token.
  */
 import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
@@ -48,7 +48,11 @@ export function registerConsolePage(server: FastifyInstance): void {
   for (const [path, { type, load }] of Object.entries(files)) {
     let loaded: Promise<string> | undefined;
     server.get(path, async (_request, reply) => {
-      loaded ??= load();
+      loaded ??= load().catch((error: unknown) => {
+        // A failure is not kept: the next request tries again.
+        loaded = undefined;
+        throw error;
+      });
       return reply
         .headers(PAGE_HEADERS)
         .type(`${type}; charset=utf-8`)

@@ -127,7 +127,8 @@ function refuse(
   error: GlasscastError,
   { clock, log }: Pick<UpgradesOptions, 'clock' | 'log'>,
 ): void {
-  log.info({ code: error.code }, 'upgrade-refused');
+  // A flood is not to fill the log.
+  log[error.code === 'RATE_LIMITED' ? 'debug' : 'info']({ code: error.code }, 'upgrade-refused');
   const { message } = error;
   const isApp = request.url?.split('?')[0] === APP_PATH;
   const words = isApp
