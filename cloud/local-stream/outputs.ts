@@ -47,6 +47,8 @@ interface Pushing {
 const LINGER_MS = 10_000;
 /** Per output: some 8 s at 8 Mbit/s. */
 const MAX_BACKLOG_BYTES = 8_000_000;
+/** A second at 8 Mbit/s: what is on its way across the world is not a queue, and dropped pictures are seen by everybody. */
+const MAX_QUEUED_BYTES = 1_000_000;
 /** A destination across the world may pause; a connection made anew costs its viewers more. */
 const STALL_TIMEOUT_MS = 5_000;
 
@@ -77,6 +79,7 @@ export function createOutputs(options: OutputsOptions): Outputs {
       // What a viewer there missed is of no use to anybody: after a gap the present goes on.
       mode: 'live',
       maxBytes: MAX_BACKLOG_BYTES,
+      maxQueuedBytes: MAX_QUEUED_BYTES,
       stallTimeoutMs: STALL_TIMEOUT_MS,
       onChange(change) {
         if (pushes.get(output.uid) !== push) return;

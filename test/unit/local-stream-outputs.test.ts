@@ -1,14 +1,15 @@
 import fc from 'fast-check';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { type LiveInput, newLiveInput, type Output } from '../../cloud/local-stream/live-input.ts';
 import { createOutputTimeline } from '../../cloud/local-stream/output-timeline.ts';
 import { createOutputs } from '../../cloud/local-stream/outputs.ts';
 import { type ErrorCode, GlasscastError } from '../../shared/errors.ts';
 import { silentLog } from '../../shared/log.ts';
 import { type FlvTag, timestampDiffMs } from '../../shared/rtmp/flv.ts';
-import type { RtmpPush, RtmpPushOptions } from '../../shared/rtmp/push.ts';
+import { createRtmpPush, type RtmpPush, type RtmpPushOptions } from '../../shared/rtmp/push.ts';
 import { Secret } from '../../shared/secrets.ts';
 import { stretch, tags } from '../support/media-tags.ts';
+import { startRtmpSink } from '../support/rtmp-sink.ts';
 import { createTestClock, settle } from '../support/test-clock.ts';
 
 interface FakePush {
@@ -171,6 +172,29 @@ describe('pushes of a live input', () => {
     // Its last words come after it was removed.
     retrying('INGEST_DROPPED');
     expect(said()).toBeUndefined();
+  });
+  it('lose nothing to a destination that is far away: what is on its way there has not been refused', async () => {
+    const clock = createTestClock();
+    const sink = await startRtmpSink();
+    const url = `rtmp://127.0.0.1:${sink.port}/live`;
+    const known = newLiveInput({}, 0);
+    known.outputs = [{ uid: 'o1', url, streamKey: new Secret('key'), enabled: true }];
+    // 8 Mbit/s with a round trip of 500 ms.
+    const sendQueue = { queuedBytes: async () => 500_000 };
+    const outputs = createOutputs({
+      ...{ clock, log: silentLog(), allowsAddress: () => true, input: () => known },
+      createPush: (options) => createRtmpPush({ ...options, sendQueue }),
+    });
+    outputs.published({ inputUid: 'in', publicationId: 'p' });
+    outputs.tag('in', 'p', tags.videoConfig());
+    await vi.waitFor(() => expect(outputs.states('in').get('o1')).toEqual({ state: 'connected' }));
+    for (let n = 0; n < 40; n += 1) {
+      outputs.tag('in', 'p', tags.picture(n * 100, { isKey: n % 10 === 0 }));
+      await clock.advance(100);
+    }
+    await outputs.close();
+    expect(sink.tags.filter(({ body }) => body[1] === 1)).toHaveLength(40);
+    await sink.close();
   });
   it('are all over when it closes', async () => {
     const { clock, outputs, output, publication, set, state, pushes } = world();
