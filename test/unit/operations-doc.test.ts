@@ -4,7 +4,7 @@ import { relaySettings } from '../../cloud/config.ts';
 import { localStreamSettings } from '../../cloud/local-stream/config.ts';
 import { commandLine } from '../../scripts/cli/command-line.ts';
 
-const text = readFileSync(new URL('../../docs/operations.md', import.meta.url), 'utf8');
+const text = readFileSync(new URL('../../cloud/OPERATIONS.md', import.meta.url), 'utf8');
 const named = (pattern: RegExp) => [...new Set([...text.matchAll(pattern)].map(([, name = '']) => name))];
 const settings = [...relaySettings.list(), ...localStreamSettings.list()];
 
