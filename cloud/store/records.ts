@@ -4,6 +4,7 @@
  */
 import { z } from 'zod';
 import { playbackUrls } from '../../shared/protocol/app-messages.ts';
+import { audioSettings, streamLimits, videoSettings } from '../../shared/stream.ts';
 
 const registeredApp = z.object({
   packageName: z.string(),
@@ -47,9 +48,18 @@ const streamRecord = z.object({
   userId: z.string(),
   kind: z.enum(['managed', 'unmanaged']),
   /** As the first app asked, without destinations. */
-  request: z.record(z.string(), z.unknown()),
+  request: z.object({
+    audio: audioSettings.optional(),
+    quality: z.enum(['720p', '1080p']).optional(),
+    sound: z.boolean().optional(),
+    stream: streamLimits.optional(),
+    video: videoSettings.optional(),
+  }),
   createdAtMs: z.number(),
-  viewers: z.array(z.object({ id: z.string(), requestedAtMs: z.number() })),
+  /** The relay was there until then, give or take some seconds. */
+  savedAtMs: z.number(),
+  /** `isWaiting`: its start is not answered yet. */
+  viewers: z.array(z.object({ id: z.string(), requestedAtMs: z.number(), isWaiting: z.boolean() })),
   /** Absent until the ingest is made. `publishUrl` holds the stream key: a secret. */
   ingest: z
     .object({
@@ -62,6 +72,10 @@ const streamRecord = z.object({
   /** Restream destinations with their keys: secrets. */
   outputs: z.array(
     z.object({ outputId: z.string(), url: z.string(), name: z.string().optional(), addedBy: z.string() }),
+  ),
+  /** Destinations that nobody has asked the provider for yet: secrets. */
+  wantedOutputs: z.array(
+    z.object({ addedBy: z.string(), destination: z.object({ url: z.string(), name: z.string().optional() }) }),
   ),
   /** START has reached the glasses. */
   isStarted: z.boolean(),

@@ -3,8 +3,9 @@
  * read, and their stop waited for. Old firmware leaves ids out and repeats itself; that is sorted out here.
  * Never decides what a stream does.
  */
+import type { Clock } from '../../shared/clock.ts';
 import type { DeviceStreamStatus, StartStream } from '../../shared/protocol/glasses-messages.ts';
-import { deviceStatusMeaning } from '../../shared/stream.ts';
+import { deviceStatusMeaning, newAckId } from '../../shared/stream.ts';
 import type { SerialInbox } from './serial-inbox.ts';
 import { type GlassesLink, stopOrder } from './stream-orders.ts';
 import type { StreamTimings } from './stream-timings.ts';
@@ -29,6 +30,7 @@ export interface GlassesPush {
 }
 
 export interface GlassesPushOptions {
+  clock: Pick<Clock, 'monotonicMs'>;
   glasses: GlassesLink;
   /** Its timers are those of the present generation. */
   inbox: Pick<SerialInbox, 'arm' | 'disarm'>;
@@ -36,13 +38,12 @@ export interface GlassesPushOptions {
   /** Asks whether they still work on it; their answer counts as `heardSince`. */
   ask: () => void;
   heardSince: (sinceMs: number) => boolean;
-  nowMs: () => number;
   /** The first time and each time again. */
   onStartSent: () => void;
 }
 
 export function createGlassesPush(options: GlassesPushOptions): GlassesPush {
-  const { glasses, inbox, timings, ask, heardSince, nowMs } = options;
+  const { glasses, inbox, timings, ask, clock, heardSince } = options;
   let start: StartStream | undefined;
   let isStarted = false;
   /** They have said that they work on this stream. */
@@ -59,7 +60,7 @@ export function createGlassesPush(options: GlassesPushOptions): GlassesPush {
   }
   /** Glasses that only know the newer names cannot say so before they are asked something in them. */
   function tryOtherDialect(order: StartStream): void {
-    const sentMs = nowMs();
+    const sentMs = clock.monotonicMs();
     inbox.arm('other-dialect', timings.reconcileMs, () => {
       if (!heardSince(sentMs) && !isDialectKnown()) glasses.send(order, 'stream');
     });
@@ -80,8 +81,12 @@ export function createGlassesPush(options: GlassesPushOptions): GlassesPush {
         return;
       }
       // They may still be pushing: asked first, told again only when they do not know the stream any more.
-      const askedMs = nowMs();
+      const askedMs = clock.monotonicMs();
       ask();
+      // Glasses that only know the newer names would not understand, and be started anew for nothing.
+      if (start && !isDialectKnown()) {
+        glasses.send({ type: 'keep_stream_alive', streamId: start.streamId, ackId: newAckId() }, 'stream');
+      }
       inbox.arm('reconcile', timings.reconcileMs, () => {
         if (!heardSince(askedMs)) sendStart();
       });

@@ -15,6 +15,7 @@ import type { StreamRecord } from '../store/records.ts';
 import { createGlassesPush, type GlassesPush } from './glasses-push.ts';
 import { createLiveness, type IngestHint, type Liveness } from './liveness.ts';
 import { createSerialInbox, type SerialInbox } from './serial-inbox.ts';
+import { createStreamDeadlines, type StreamDeadlines } from './stream-deadlines.ts';
 import { createStreamFacts, type StreamFacts } from './stream-facts.ts';
 import { type GlassesLink, identityOf, type StreamSettings, startOrder } from './stream-orders.ts';
 import { createStreamOutputs, type StreamOutputs } from './stream-outputs.ts';
@@ -56,9 +57,10 @@ export class LiveStream {
   readonly #push: GlassesPush;
   readonly #outputs: StreamOutputs;
   readonly #facts: StreamFacts;
+  readonly #deadlines: StreamDeadlines;
   #state: StreamState;
   #ingest: IngestPoint | undefined;
-  #ended = false;
+  #isSuspended = false;
 
   constructor(options: LiveStreamOptions) {
     const { clock, glasses, record, timings } = options;
@@ -67,12 +69,13 @@ export class LiveStream {
     this.kind = kind;
     this.#options = options;
     this.#words = wordsOf[kind];
-    this.#settings = record.request as StreamSettings;
+    this.#settings = record.request;
     this.#state = stateOf(record);
     this.#facts = createStreamFacts({ clock, createdAtMs, liveMs });
-    this.#outputs = createStreamOutputs(options.restreaming, record.outputs);
-    this.#viewers = createViewers({ clock });
+    this.#outputs = createStreamOutputs(options.restreaming, record);
     this.#inbox = createSerialInbox({ clock, onDefect: options.onDefect });
+    const onLate = (viewerId: string) => this.#inbox.do(() => this.#onLate(viewerId));
+    this.#viewers = createViewers({ clock, patienceMs: timings.startDeadlineMs, onLate });
     this.#liveness = createLiveness({
       clock,
       keepAliveIntervalMs: timings.keepAliveIntervalMs,
@@ -80,21 +83,23 @@ export class LiveStream {
       stallMs: kind === 'managed' ? stallMsFor(timings, this.#settings.video) : undefined,
       settleMs: timings.stopTimeoutMs,
       sendKeepAlive: (ackId) => glasses.send({ type: 'keep_stream_alive', streamId, ackId }),
+      isReachable: () => glasses.isConnected(),
       events: {
         live: () => this.#inbox.do(() => this.#onLive()),
         stalled: () => this.#inbox.do(() => this.#interrupt('No new picture arrives')),
-        lost: () =>
-          this.#inbox.do(() => {
-            this.#fail(new GlasscastError(glasses.isConnected() ? 'GLASSES_SILENT' : 'GLASSES_NOT_CONNECTED'));
-          }),
+        lost: () => this.fail(new GlasscastError('GLASSES_SILENT')),
       },
     });
     this.#push = createGlassesPush({
-      ...{ glasses, timings, inbox: this.#inbox },
+      ...{ clock, glasses, timings, inbox: this.#inbox },
       ask: () => this.#liveness.askNow(),
       heardSince: (sinceMs) => this.#liveness.heardSince(sinceMs),
-      nowMs: () => clock.monotonicMs(),
       onStartSent: () => this.#onStartSent(),
+    });
+    this.#deadlines = createStreamDeadlines({
+      ...{ timings, inbox: this.#inbox, limitSeconds: this.#settings.stream?.durationLimit },
+      fail: (error) => this.#fail(error),
+      stop: (message) => this.#stop(message),
     });
   }
 
@@ -107,7 +112,7 @@ export class LiveStream {
       return;
     }
     // What is not saved before it is made could not be found again after a crash.
-    const made = this.#options.save(this.saved()).then(() => {
+    const made = this.#save().then(() => {
       return this.isOpen() ? source.provision(this.streamId) : undefined;
     });
     made.then(
@@ -118,13 +123,14 @@ export class LiveStream {
 
   /** Takes new viewers; false from the stop on. */
   isOpen(): boolean {
-    return !this.#ended && !['stopping', 'stopped', 'failed'].includes(this.#state);
+    return !this.#isSuspended && !this.#isOver();
   }
 
   /** What is asked is this viewer's own; its settings count only when it is the first. */
   join(viewer: Viewer, { restreamDestinations, requestedAtMs }: JoinRequest = {}): void {
     this.#inbox.do(() => {
-      this.#seat(viewer, requestedAtMs ?? this.#options.clock.now());
+      const isWaiting = this.#state !== 'active';
+      this.#viewers.add(viewer, { isWaiting, requestedAtMs: requestedAtMs ?? this.#options.clock.now() });
       this.#outputs.want(viewer.id, restreamDestinations);
       this.#viewers.tell(viewer.id, this.#words.status(situationOf(this.#parts()), viewer.id));
       this.#changed();
@@ -132,15 +138,15 @@ export class LiveStream {
   }
 
   /** An earlier process's viewer: told nothing until it comes back. */
-  rejoin(viewer: Viewer, requestedAtMs: number): void {
-    this.#inbox.do(() => this.#seat(viewer, requestedAtMs));
+  rejoin(viewer: Viewer, { requestedAtMs, isWaiting }: StreamRecord['viewers'][number]): void {
+    this.#inbox.do(() => this.#viewers.add(viewer, { requestedAtMs, isWaiting }));
   }
 
   /** Says `stopped` to it, or why; false when it was no viewer. */
   leave(viewerId: string, because?: GlasscastError): boolean {
     const wasViewer = this.#viewers.has(viewerId);
     this.#inbox.do(() => {
-      if (this.#ended || !this.#viewers.dismiss(viewerId, lastWord(this.kind, this.streamId, because))) return;
+      if (!this.#viewers.dismiss(viewerId, lastWord(this.kind, this.streamId, because))) return;
       this.#outputs.forget(viewerId);
       if (this.#viewers.size === 0 && this.isOpen()) this.#stop(undefined);
       else this.#changed();
@@ -164,25 +170,24 @@ export class LiveStream {
     });
   }
 
-  /** Lets go of it without a word to anybody: the next process goes on with what was saved. */
+  /** Lets go of it without a word to anybody: the next process goes on with what was saved. Who leaves now has left. */
   suspend(): void {
     this.#inbox.do(() => {
-      this.#ended = true;
+      this.#changed();
+      this.#isSuspended = true;
       this.#rest();
-      this.#viewers.close();
-      this.#options.onEnded();
     });
   }
 
   /** True when the status was about this stream. */
   deviceStatus(status: DeviceStreamStatus): boolean {
     const isMine = status.streamId === this.streamId || this.#push.concerns(status);
-    if (isMine && !this.#ended) this.#inbox.do(() => this.#onDeviceStatus(status));
+    if (isMine) this.#inbox.do(() => this.#onDeviceStatus(status));
     return isMine;
   }
 
   keepAliveAck({ streamId }: { streamId: string; ackId: string }): void {
-    if (streamId === this.streamId) this.#inbox.do(() => this.#liveness.heard());
+    if (streamId === this.streamId) this.#inbox.do(() => this.#liveness.acked());
   }
 
   hint(hint: IngestHint): void {
@@ -195,11 +200,15 @@ export class LiveStream {
 
   /** The control link is lost: only what is missed from now on counts. */
   glassesGone(): void {
-    this.#inbox.do(() => this.#liveness.forgive());
+    this.#inbox.do(() => {
+      this.#liveness.forgive();
+      if (this.isOpen()) this.#deadlines.glassesAway();
+    });
   }
 
   glassesBack(): void {
     this.#inbox.do(() => {
+      this.#deadlines.glassesBack();
       if (this.#ingest && this.isOpen()) this.#push.back();
     });
   }
@@ -211,7 +220,7 @@ export class LiveStream {
 
   /** With the addresses it is pushed to: secrets. */
   saved(): StreamRecord {
-    return recordOf(this.#parts());
+    return recordOf(this.#parts(), this.#options.clock.now());
   }
 
   snapshot(): StreamSnapshot {
@@ -220,18 +229,15 @@ export class LiveStream {
 
   // ── inside: called from the inbox only ──
 
-  #seat(viewer: Viewer, requestedAtMs: number): void {
-    this.#viewers.add(viewer, requestedAtMs);
-    if (this.#facts.times.liveMs !== undefined) return;
-    const patienceMs = this.#options.timings.startDeadlineMs - (this.#options.clock.now() - requestedAtMs);
-    this.#viewers.expect(viewer.id, Math.max(0, patienceMs), () => this.#inbox.do(() => this.#onLate(viewer.id)));
+  #isOver(): boolean {
+    return ['stopping', 'stopped', 'failed'].includes(this.#state);
   }
 
   #onIngest(ingest: IngestPoint): void {
-    const { look, record } = this.#options;
+    const { clock, glasses, look, record } = this.#options;
+    const { liveInputUid, urls } = ingest;
     if (!this.isOpen()) return;
     this.#ingest = ingest;
-    const { liveInputUid, urls } = ingest;
     const onOutputs = this.#inbox.current(() => {
       if (this.#state === 'active') this.#facts.message = 'Outputs updated';
       this.#tellAll('state');
@@ -239,9 +245,13 @@ export class LiveStream {
     });
     if (liveInputUid) this.#outputs.open(this.streamId, liveInputUid, onOutputs);
     if (this.#state === 'provisioning') this.#move('provisioned');
-    if (this.#state === 'interrupted') this.#armInterrupted();
+    if (this.#state === 'interrupted') {
+      this.#deadlines.interrupted(Math.max(0, clock.now() - record.savedAtMs));
+      this.#deadlines.limit(this.#facts.liveForMs());
+    }
+    if (!glasses.isConnected()) this.#deadlines.glassesAway();
     this.#push.want(startOrder(identityOf(record), ingest, this.#settings), record.isStarted);
-    this.#liveness.begin((events) => look(ingest, events));
+    this.#liveness.begin((events) => look(ingest, events), { wasLive: this.#state === 'interrupted' });
     if (record.isStarted && urls) this.#liveness.hurry();
     this.#changed();
   }
@@ -288,9 +298,8 @@ export class LiveStream {
     this.#move('live');
     this.#facts.reached('liveMs');
     this.#facts.message = 'Stream is now live';
-    this.#inbox.disarm('interrupted');
     this.#viewers.satisfied();
-    this.#armDurationLimit();
+    this.#deadlines.live(this.#facts.liveForMs());
     this.#options.log.info({ streamId: this.streamId, ms: this.#facts.sinceRequestMs() }, 'stream-live');
     this.#tellAll('state');
     this.#changed();
@@ -301,7 +310,7 @@ export class LiveStream {
     this.#move('interrupt');
     this.#facts.message = message;
     this.#options.log.info({ streamId: this.streamId, reason: message }, 'stream-interrupted');
-    this.#armInterrupted();
+    this.#deadlines.interrupted();
     this.#tellAll('state');
     this.#liveness.proveAgain();
     this.#options.onChange();
@@ -315,19 +324,6 @@ export class LiveStream {
     if (this.#viewers.size > 0 || !this.isOpen()) return;
     this.#facts.error ??= new GlasscastError(code);
     this.#stop(undefined);
-  }
-
-  #armInterrupted(): void {
-    const { interruptedDeadlineMs } = this.#options.timings;
-    this.#inbox.arm('interrupted', interruptedDeadlineMs, () => this.#fail(new GlasscastError('STREAM_INTERRUPTED')));
-  }
-
-  #armDurationLimit(): void {
-    const seconds = this.#settings.stream?.durationLimit;
-    if (seconds === undefined || this.#inbox.isArmed('duration-limit')) return;
-    const liveForMs = this.#facts.sinceRequestMs() - (this.#facts.times.liveMs ?? 0);
-    const leftMs = Math.max(0, seconds * 1000 - liveForMs);
-    this.#inbox.arm('duration-limit', leftMs, () => this.#stop('The duration limit is reached'));
   }
 
   #stop(message: string | undefined, device?: 'device-idle'): void {
@@ -361,11 +357,10 @@ export class LiveStream {
     this.#inbox.supersede();
     this.#liveness.close();
     this.#outputs.close();
+    this.#viewers.close();
   }
 
   #end(): void {
-    if (this.#ended) return;
-    this.#ended = true;
     this.#options.source.discard(this.streamId);
     if (this.#state === 'stopping') this.#move('stopped');
     this.#options.log.info({ streamId: this.streamId, state: this.#state }, 'stream-ended');
@@ -380,7 +375,13 @@ export class LiveStream {
 
   #changed(): void {
     this.#options.onChange();
-    if (this.isOpen()) void this.#options.save(this.saved()).catch(() => {});
+    if (!this.#isOver()) void this.#save().catch(() => {});
+  }
+
+  #save(): Promise<void> {
+    const { save, timings } = this.#options;
+    if (this.isOpen()) this.#inbox.arm('save', timings.saveEveryMs, () => void this.#save().catch(() => {}));
+    return save(this.saved());
   }
 
   #parts(): StreamParts {

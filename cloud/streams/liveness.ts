@@ -33,15 +33,19 @@ export interface LivenessOptions {
   /** While the glasses say that they reconnect, what the ingest still had in hand is no sign of life. */
   settleMs: number;
   sendKeepAlive: (ackId: string) => boolean;
+  /** Silence of glasses that are away means nothing. */
+  isReachable: () => boolean;
 }
 
 export interface Liveness {
-  /** START is wanted: from now on glasses that cannot be asked have missed the question. */
-  begin(look: (events: PlaybackEvents) => PlaybackWatch): void;
+  /** START is wanted: from now on the glasses are asked. @param wasLive in an earlier process. */
+  begin(look: (events: PlaybackEvents) => PlaybackWatch, was: { wasLive: boolean }): void;
   /** Any word of the glasses about this stream. */
   heard(): void;
   /** True when the glasses have said anything since. @param sinceMs monotonic. */
   heardSince(sinceMs: number): boolean;
+  /** They know the stream. */
+  acked(): void;
   askNow(): void;
   /** What was missed until now does not count. */
   forgive(): void;
@@ -65,6 +69,8 @@ class StreamLiveness implements Liveness {
   #look: ((events: PlaybackEvents) => PlaybackWatch) | undefined;
   #watch: PlaybackWatch | undefined;
   #isPublishing = false;
+  /** All that is known is that it was live once, in an earlier process. */
+  #isTakenUp = false;
   #retryingSinceMs: number | undefined;
   #advancedMs = Number.NEGATIVE_INFINITY;
   #heardMs = Number.NEGATIVE_INFINITY;
@@ -79,8 +85,9 @@ class StreamLiveness implements Liveness {
         : createWatchdog({ clock, name: 'playback-stall', timeoutMs: stallMs, onExpired: () => events.stalled() });
   }
 
-  begin(look: (events: PlaybackEvents) => PlaybackWatch): void {
+  begin(look: (events: PlaybackEvents) => PlaybackWatch, { wasLive }: { wasLive: boolean }): void {
     this.#look = look;
+    this.#isTakenUp = wasLive;
     this.#keepAlive.start();
     this.#prove();
   }
@@ -94,6 +101,12 @@ class StreamLiveness implements Liveness {
     return this.#heardMs >= sinceMs;
   }
 
+  acked(): void {
+    this.heard();
+    // Old firmware says nothing else while all is well, and nobody can look at an address of an app's own choice.
+    if (this.#isTakenUp && this.#stall === undefined) this.devicePublishes();
+  }
+
   askNow(): void {
     this.#keepAlive.askNow();
   }
@@ -104,12 +117,14 @@ class StreamLiveness implements Liveness {
 
   devicePublishes(): void {
     this.#isPublishing = true;
+    this.#isTakenUp = false;
     this.#retryingSinceMs = undefined;
     this.#watch?.hurry();
   }
 
   deviceRetries(): void {
     this.#isPublishing = false;
+    this.#isTakenUp = false;
     this.#retryingSinceMs = this.#nowMs();
   }
 
@@ -154,8 +169,9 @@ class StreamLiveness implements Liveness {
   }
 
   #onSilence(): void {
-    if (this.#nowMs() - this.#advancedMs < (this.#options.stallMs ?? 0)) this.#keepAlive.start();
-    else this.#options.events.lost();
+    const { events, isReachable, stallMs = 0 } = this.#options;
+    if (!isReachable() || this.#nowMs() - this.#advancedMs < stallMs) this.#keepAlive.start();
+    else events.lost();
   }
 
   #nowMs(): number {

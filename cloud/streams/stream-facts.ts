@@ -15,6 +15,8 @@ export interface StreamFacts {
   /** Times in ms from the first request; each is the first of its kind. */
   readonly times: { startSentMs: number | undefined; publishingMs: number | undefined; liveMs: number | undefined };
   sinceRequestMs(): number;
+  /** Since the first picture. */
+  liveForMs(): number;
   reached(moment: 'startSentMs' | 'publishingMs' | 'liveMs'): void;
   learn(status: DeviceStreamStatus): void;
 }
@@ -46,6 +48,7 @@ export function createStreamFacts({
     },
     times,
     sinceRequestMs,
+    liveForMs: () => sinceRequestMs() - (times.liveMs ?? 0),
     reached(moment) {
       times[moment] ??= sinceRequestMs();
     },

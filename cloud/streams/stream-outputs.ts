@@ -16,14 +16,22 @@ export interface StreamOutputs {
   open(streamId: string, liveInputUid: string, onChange: () => void): void;
   list(): readonly RestreamOutput[];
   records(): StreamRecord['outputs'];
+  /** For the store: what waits for the ingest. */
+  wanted(): StreamRecord['wantedOutputs'];
   /** Undefined until the ingest is there. */
   live(): RestreamOutputs | undefined;
   close(): void;
 }
 
-/** @param saved what an earlier process had added. */
-export function createStreamOutputs(restreaming: Restreaming, saved: StreamRecord['outputs']): StreamOutputs {
+/** What an earlier process had added, or had not come to, is taken up. */
+export function createStreamOutputs(
+  restreaming: Restreaming,
+  { outputs: saved, wantedOutputs }: Pick<StreamRecord, 'outputs' | 'wantedOutputs'>,
+): StreamOutputs {
   const wanted = new Map<string, Destinations>();
+  for (const { addedBy, destination } of wantedOutputs) {
+    wanted.set(addedBy, [...(wanted.get(addedBy) ?? []), destination]);
+  }
   let outputs: RestreamOutputs | undefined;
 
   function addWanted(): void {
@@ -44,6 +52,8 @@ export function createStreamOutputs(restreaming: Restreaming, saved: StreamRecor
     },
     list: () => outputs?.list() ?? [],
     records: () => outputs?.records() ?? saved,
+    wanted: () =>
+      [...wanted].flatMap(([addedBy, destinations]) => destinations.map((destination) => ({ addedBy, destination }))),
     live: () => outputs,
     close: () => outputs?.close(),
   };

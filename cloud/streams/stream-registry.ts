@@ -4,7 +4,7 @@
  * acting, so that two requests in one instant get one live input. Knows no app and no socket.
  */
 import type { Clock } from '../../shared/clock.ts';
-import { errorText, GlasscastError } from '../../shared/errors.ts';
+import { GlasscastError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import type {
   ManagedStreamRequest,
@@ -22,6 +22,7 @@ import type { Store } from '../store/store.ts';
 import { LiveStream } from './live-stream.ts';
 import type { IngestHint } from './liveness.ts';
 import { type GlassesLink, MANAGED_APP_ID, stopOrder } from './stream-orders.ts';
+import { createStreamSaves, type StreamSaves } from './stream-saves.ts';
 import { defaultStreamTimings, type StreamTimings, timingsFor } from './stream-timings.ts';
 import type { StreamSnapshot } from './stream-views.ts';
 import { lastWord, wordsOf } from './stream-words.ts';
@@ -62,7 +63,7 @@ export interface StreamRegistry {
   outputs(streamId: string): { viewers: string[]; outputs: RestreamOutputs } | undefined;
   /** Stops every stream and waits for the glasses to say so, or for their time to run out. */
   close(): Promise<void>;
-  /** Lets go of every stream: the next process goes on with them. */
+  /** Lets go of every stream: the next process goes on with them, and with who has not left until the end of this one. */
   suspend(): Promise<void>;
 }
 
@@ -99,6 +100,8 @@ interface UserStreams {
   strayStopMs: number;
 }
 
+const KINDS = ['managed', 'unmanaged'] as const;
+
 /** A stray stream is told to stop at most this often: it may take a moment to obey. */
 const STRAY_STOP_GAP_MS = 5_000;
 
@@ -110,11 +113,12 @@ class Registry implements StreamRegistry {
   readonly #options: StreamRegistryOptions;
   readonly #users = new Map<string, UserStreams>();
   readonly #onEmpty: (() => void)[] = [];
-  readonly #saving = new Map<string, Promise<unknown>>();
+  readonly #saves: StreamSaves;
   #closing = false;
 
   constructor(options: StreamRegistryOptions) {
     this.#options = options;
+    this.#saves = createStreamSaves({ ...options, streams: options.store.streams });
   }
 
   request(userId: string, viewer: Viewer, request: StreamRequest, glasses: GlassesLink): void {
@@ -131,7 +135,7 @@ class Registry implements StreamRegistry {
 
   stopUnmanaged(userId: string, owner: Viewer, streamId: string | undefined): void {
     const stream = this.#users.get(userId)?.stream;
-    const isOthers = stream?.kind === 'unmanaged' && !stream.snapshot().viewers.includes(owner.id);
+    const isOthers = stream?.isOpen() && stream.kind === 'unmanaged' && !stream.snapshot().viewers.includes(owner.id);
     if (streamId && streamId === stream?.streamId && isOthers) {
       owner.deliver(wordsOf.unmanaged.failed(new GlasscastError('STREAM_NOT_YOURS'), streamId), 'state');
       return;
@@ -146,12 +150,14 @@ class Registry implements StreamRegistry {
 
   drop(userId: string, appId: string): void {
     const user = this.#users.get(userId);
-    for (const kind of ['managed', 'unmanaged'] as const) user?.parked.delete(`${kind} ${appId}`);
+    for (const kind of KINDS) user?.parked.delete(`${kind} ${appId}`);
     user?.stream?.leave(appId);
   }
 
   repeat(userId: string, appId: string): boolean {
-    const stream = this.#users.get(userId)?.stream;
+    const { stream, parked } = this.#users.get(userId) ?? {};
+    // Not answered yet: it hears when the stream before has ended.
+    if (KINDS.some((kind) => parked?.has(`${kind} ${appId}`))) return true;
     if (!stream?.snapshot().viewers.includes(appId)) return false;
     stream.repeat(appId);
     return true;
@@ -217,18 +223,18 @@ class Registry implements StreamRegistry {
   }
 
   resume(records: readonly StreamRecord[], peers: StreamPeers): void {
-    for (const record of records) {
+    // Two of one user: the end of the older one could not be written.
+    for (const record of [...records].sort((a, b) => b.createdAtMs - a.createdAtMs)) {
       const user = this.#user(record.userId);
       const stream = this.#take(record, peers.glasses(record.userId));
       if (user.stream) {
-        // Two at once cannot have been; whichever came later is not wanted.
         stream.stop();
         continue;
       }
       user.stream = stream;
-      for (const { id, requestedAtMs } of record.viewers) {
-        const viewer = peers.viewer(record.userId, id);
-        if (viewer) stream.rejoin(viewer, requestedAtMs);
+      for (const request of record.viewers) {
+        const viewer = peers.viewer(record.userId, request.id);
+        if (viewer) stream.rejoin(viewer, request);
       }
       this.#options.log.info({ userId: record.userId, streamId: record.streamId }, 'stream-resumed');
       if (stream.snapshot().viewers.length > 0) stream.begin();
@@ -251,14 +257,14 @@ class Registry implements StreamRegistry {
     for (const user of this.#users.values()) refuseParked(user, new GlasscastError('SHUTTING_DOWN'));
     for (const stream of this.#streams()) stream.stop('The relay is shutting down');
     if (this.#streams().length > 0) await new Promise<void>((resolve) => this.#onEmpty.push(resolve));
-    await Promise.allSettled(this.#saving.values());
+    await this.#saves.close();
   }
 
   async suspend(): Promise<void> {
     this.#closing = true;
     for (const user of this.#users.values()) refuseParked(user, new GlasscastError('SHUTTING_DOWN'));
     for (const stream of this.#streams()) stream.suspend();
-    await Promise.allSettled(this.#saving.values());
+    await this.#saves.close();
   }
 
   #serve(userId: string, asked: Asked): void {
@@ -291,27 +297,12 @@ class Registry implements StreamRegistry {
       log: log.child({ userId }),
       timings: timingsFor(record.kind, { ...defaultStreamTimings, ...this.#options.timings }),
       look: (ingest, events) => look(playback, streamId, ingest, events),
-      save: (changed) => this.#save(streamId, changed),
+      save: (changed) => this.#saves.save(streamId, changed),
       onChange: () => onChange(stream.snapshot()),
       onEnded: () => this.#ended(userId, stream),
       onDefect: this.#options.onDefect ?? logDefect,
     });
     return stream;
-  }
-
-  /** One write after the other: the last word about a stream is the last one written. */
-  #save(streamId: string, record: StreamRecord | undefined): Promise<void> {
-    const { store, log } = this.#options;
-    const before = this.#saving.get(streamId) ?? Promise.resolve();
-    const write = async () => void (await (record ? store.streams.put(record) : store.streams.delete(streamId)));
-    const saved = before.then(write, write);
-    this.#saving.set(streamId, saved);
-    saved
-      .catch((error: unknown) => log.error({ streamId, reason: errorText(error) }, 'stream-not-saved'))
-      .finally(() => {
-        if (this.#saving.get(streamId) === saved) this.#saving.delete(streamId);
-      });
-    return saved;
   }
 
   #leave(userId: string, viewer: Viewer, kind: Asked['kind'], streamId?: string, because?: GlasscastError): void {
@@ -358,9 +349,11 @@ function newRecord(userId: string, { kind, viewer, request, requestedAtMs }: Ask
     ...{ userId, kind },
     request: { audio, quality, sound, stream, video },
     createdAtMs: requestedAtMs,
-    viewers: [{ id: viewer.id, requestedAtMs }],
+    savedAtMs: requestedAtMs,
+    viewers: [{ id: viewer.id, requestedAtMs, isWaiting: true }],
     ...('publishUrl' in request ? { ingest: { publishUrl: request.publishUrl } } : {}),
     outputs: [],
+    wantedOutputs: [],
     isStarted: false,
   };
 }

@@ -7,6 +7,10 @@ export interface StreamTimings {
   startDeadlineMs: number;
   /** Longer than the 113 s an old firmware retries. Default 120000. */
   interruptedDeadlineMs: number;
+  /** Without their control link; as long as firmware publishes on unasked. Default 60000. */
+  glassesAwayMs: number;
+  /** So that the next process knows how long nobody has been there. Default 15000. */
+  saveEveryMs: number;
   /** For the device's own word that it has stopped. Default 5000. */
   stopTimeoutMs: number;
   /** No newer segment for this long is an interruption. Default 8000. */
@@ -20,6 +24,8 @@ export interface StreamTimings {
 export const defaultStreamTimings: StreamTimings = {
   startDeadlineMs: 25_000,
   interruptedDeadlineMs: 120_000,
+  glassesAwayMs: 60_000,
+  saveEveryMs: 15_000,
   stopTimeoutMs: 5_000,
   stallMs: 8_000,
   keepAliveIntervalMs: 15_000,

@@ -72,14 +72,16 @@ export function situationOf({ record, state, ingest, facts, outputs }: StreamPar
 }
 
 /** What the next process needs to go on with it. */
-export function recordOf({ record, isStarted, ingest, facts, outputs, viewers }: StreamParts): StreamRecord {
+export function recordOf(parts: StreamParts, savedAtMs: number): StreamRecord {
+  const { record, isStarted, ingest, facts, outputs, viewers } = parts;
   const { liveMs } = facts.times;
   const { publishUrl, ...point } = ingest ?? {};
   return {
     ...record,
-    isStarted,
+    ...{ savedAtMs, isStarted },
     viewers: viewers.requests(),
     outputs: outputs.records(),
+    wantedOutputs: outputs.wanted(),
     ...(publishUrl ? { ingest: { ...point, publishUrl: publishUrl.reveal() } } : {}),
     ...(liveMs === undefined ? {} : { liveMs }),
   };

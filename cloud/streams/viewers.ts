@@ -4,6 +4,7 @@
  */
 import type { Clock, Timer } from '../../shared/clock.ts';
 import type { ManagedStreamRequest } from '../../shared/protocol/app-messages.ts';
+import type { StreamRecord } from '../store/records.ts';
 import type { AppStatus } from './stream-words.ts';
 
 /** A state must arrive; statistics may be left out for a slow peer. */
@@ -26,12 +27,10 @@ export interface Viewers {
   readonly size: number;
   ids(): string[];
   has(id: string): boolean;
-  /** Wall clock of each viewer's request. */
-  requests(): { id: string; requestedAtMs: number }[];
-  /** The same viewer again replaces its earlier self and gets a new deadline. */
-  add(viewer: Viewer, requestedAtMs: number): void;
-  /** The first picture is waited for at most this long, from now on. */
-  expect(id: string, deadlineMs: number, onLate: () => void): void;
+  /** For the store. */
+  requests(): StreamRecord['viewers'];
+  /** The same viewer again replaces its earlier self and gets a new deadline, if it waits for a picture. */
+  add(viewer: Viewer, request: { requestedAtMs: number; isWaiting: boolean }): void;
   /** The picture is there: nobody waits any longer. */
   satisfied(): void;
   tell(id: string, status: AppStatus): void;
@@ -51,7 +50,14 @@ interface Seat {
   deadline: Timer | undefined;
 }
 
-export function createViewers({ clock }: { clock: Clock }): Viewers {
+export interface ViewersOptions {
+  clock: Clock;
+  /** For a picture, from the request on. */
+  patienceMs: number;
+  onLate: (id: string) => void;
+}
+
+export function createViewers({ clock, patienceMs, onLate }: ViewersOptions): Viewers {
   const seats = new Map<string, Seat>();
 
   function tell(seat: Seat, status: AppStatus, importance: Importance, evenIfSame: boolean): void {
@@ -68,16 +74,14 @@ export function createViewers({ clock }: { clock: Clock }): Viewers {
     },
     ids: () => [...seats.keys()],
     has: (id) => seats.has(id),
-    requests: () => [...seats].map(([id, { requestedAtMs }]) => ({ id, requestedAtMs })),
-    add(viewer, requestedAtMs) {
-      seats.get(viewer.id)?.deadline?.cancel();
-      seats.set(viewer.id, { viewer, requestedAtMs, lastTold: undefined, deadline: undefined });
-    },
-    expect(id, deadlineMs, onLate) {
-      const seat = seats.get(id);
-      if (!seat) return;
-      seat.deadline?.cancel();
-      seat.deadline = clock.after('viewer-deadline', deadlineMs, onLate);
+    requests: () =>
+      [...seats].map(([id, { requestedAtMs, deadline }]) => ({ id, requestedAtMs, isWaiting: deadline !== undefined })),
+    add(viewer, { requestedAtMs, isWaiting }) {
+      const { id } = viewer;
+      seats.get(id)?.deadline?.cancel();
+      const leftMs = Math.max(0, patienceMs - (clock.now() - requestedAtMs));
+      const deadline = isWaiting ? clock.after('viewer-deadline', leftMs, () => onLate(id)) : undefined;
+      seats.set(id, { viewer, requestedAtMs, lastTold: undefined, deadline });
     },
     satisfied() {
       for (const seat of seats.values()) {
@@ -103,7 +107,9 @@ export function createViewers({ clock }: { clock: Clock }): Viewers {
     dismissAll(lastWord) {
       for (const id of [...seats.keys()]) viewers.dismiss(id, lastWord);
     },
-    close: () => viewers.satisfied(),
+    close() {
+      for (const { deadline } of seats.values()) deadline?.cancel();
+    },
   };
   return viewers;
 }

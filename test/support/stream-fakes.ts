@@ -26,7 +26,7 @@ export function fakeGlasses() {
     knowsDialect: () => glasses.isDialectKnown,
     send(message: ToGlasses, dialect?: Dialect) {
       if (glasses.isUp) sent.push(message);
-      if (message.type === 'start_stream') glasses.dialects.push(dialect);
+      if (message.type === 'start_stream' || dialect) glasses.dialects.push(dialect);
       return glasses.isUp;
     },
     types: () => sent.map(({ type }) => type).filter((type) => type !== 'keep_stream_alive'),

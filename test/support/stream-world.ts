@@ -22,7 +22,14 @@ export function streamWorld(taken: Partial<StreamRecord> = {}, keep: () => Promi
   const saved: (StreamRecord | undefined)[] = [];
   const record: StreamRecord = {
     ...{ streamId: STREAM, userId: 'ada@example.com', kind: 'managed', request: {} },
-    ...{ createdAtMs: clock.now(), viewers: [], outputs: [], isStarted: false },
+    ...{
+      createdAtMs: clock.now(),
+      savedAtMs: clock.now(),
+      viewers: [],
+      outputs: [],
+      wantedOutputs: [],
+      isStarted: false,
+    },
     ...taken,
   };
   const stream = new LiveStream({

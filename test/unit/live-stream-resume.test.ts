@@ -8,12 +8,12 @@ import { createTestClock, settle } from '../support/test-clock.ts';
 const { publishUrl, ...point } = ingestPoint(STREAM);
 const ingest = { ...point, publishUrl: publishUrl.reveal() };
 const nowMs = createTestClock().now();
-const viewers = (agoMs: number) => [{ id: 'com.first', requestedAtMs: nowMs - agoMs }];
+const viewers = (agoMs: number, isWaiting = false) => [{ id: 'com.first', requestedAtMs: nowMs - agoMs, isWaiting }];
 
 /** What the process before had saved, and the next one's world. */
 function next(taken: Partial<StreamRecord>) {
   const world = streamWorld(taken);
-  for (const { requestedAtMs } of taken.viewers ?? []) world.stream.rejoin(world.first, requestedAtMs);
+  for (const request of taken.viewers ?? []) world.stream.rejoin(world.first, request);
   world.stream.begin();
   return world;
 }
@@ -104,7 +104,7 @@ describe('taken up by the next process (defect 22)', () => {
   });
 
   it('keeps the deadlines of the process before', async () => {
-    const { first, clock, stream } = next({ ingest, isStarted: true, viewers: viewers(24_000) });
+    const { first, clock, stream } = next({ ingest, isStarted: true, viewers: viewers(24_000, true) });
     await clock.advance(900);
     expect(first.heard).toEqual([]);
     await clock.advance(200);
@@ -115,9 +115,65 @@ describe('taken up by the next process (defect 22)', () => {
   it('ends when nothing comes back', async () => {
     const { first, clock, stream, glasses, ends } = next({ ingest, isStarted: true, liveMs: 1, viewers: viewers(0) });
     glasses.isUp = false;
-    await clock.advance(120_000);
+    stream.glassesGone();
+    await clock.advance(60_000);
     expect(first.last()).toMatchObject({ status: 'error', errorCode: 'GLASSES_NOT_CONNECTED' });
     expect([stream.isOpen(), ends.length, clock.pending()]).toEqual([false, 1, []]);
+  });
+
+  it('waits for glasses that are not back yet as long as for those that have left', async () => {
+    const { stream, clock, glasses } = streamWorld({ ingest, isStarted: true, liveMs: 1 });
+    glasses.isUp = false;
+    stream.begin();
+    await clock.advance(59_900);
+    expect(stream.isOpen()).toBe(true);
+    await clock.advance(200);
+    expect(stream.snapshot()).toMatchObject({ state: 'failed', errorCode: 'GLASSES_NOT_CONNECTED' });
+  });
+
+  it('is over when nobody was there for two minutes: no camera goes on that nobody has asked for', async () => {
+    const { stream, clock, glasses, first } = next({
+      ...{ ingest, isStarted: true, liveMs: 1, viewers: viewers(0), savedAtMs: nowMs - 119_000 },
+    });
+    await clock.advance(900);
+    expect(stream.isOpen()).toBe(true);
+    await clock.advance(200);
+    expect(first.last()).toMatchObject({ status: 'error', errorCode: 'STREAM_INTERRUPTED' });
+    stream.glassesBack();
+    expect(glasses.types()).toEqual(['stop_stream']);
+  });
+
+  it('answers the start of a viewer that had joined in vain', async () => {
+    const { first, clock, stream } = next({ ingest, isStarted: true, liveMs: 1, viewers: viewers(20_000, true) });
+    await clock.advance(5_100);
+    expect([first.words(), stream.isOpen()]).toEqual([['error'], false]);
+  });
+
+  it('an unmanaged one is active again by the acknowledgement of firmware that says nothing else', async () => {
+    const { first, clock, stream, glasses } = next({
+      ...{ kind: 'unmanaged' as const, ingest: { publishUrl: 'rtmp://a/b/c' }, isStarted: true, liveMs: 1 },
+      viewers: viewers(60_000),
+    });
+    for (let waitedMs = 0; waitedMs < 180_000; waitedMs += 15_000) {
+      stream.keepAliveAck({ streamId: STREAM, ackId: 'a' });
+      await clock.advance(15_000);
+    }
+    expect([first.words(), glasses.types()]).toEqual([['active'], []]);
+  });
+
+  it('has the destinations that the process before had not come to', async () => {
+    const wanted = [{ url: 'rtmp://a.example/live/k', name: 'A' }, { url: 'rtmp://b.example/live/k' }];
+    const before = streamWorld();
+    before.stream.join(before.first, { restreamDestinations: wanted });
+    before.stream.begin();
+    before.stream.suspend();
+    const { source, restreaming, saved } = next({ ...before.saved.at(-1) });
+    await settle();
+    await source.provide();
+    await settle();
+    const list = wanted.map((destination) => ({ ...destination, addedBy: 'com.first' }));
+    expect(restreaming.opened[0]?.list).toMatchObject(list);
+    expect(saved.at(-1)).toMatchObject({ wantedOutputs: [], outputs: list });
   });
 
   it('keeps its outputs and its duration limit', async () => {
@@ -150,11 +206,18 @@ describe('let go of for the next process', () => {
     const [words, orders] = [first.words().length, glasses.sent.length];
     stream.suspend();
     say('stopped');
-    stream.leave('com.first');
     stream.fail(new GlasscastError('GLASSES_NOT_CONNECTED'));
     await clock.advance(300_000);
-    expect([first.words().length, glasses.sent.length, source.discarded, ends.length]).toEqual([words, orders, [], 1]);
+    expect([first.words().length, glasses.sent.length, source.discarded, ends.length]).toEqual([words, orders, [], 0]);
     expect([saved.at(-1)?.isStarted, clock.pending()]).toEqual([true, []]);
+  });
+
+  it('whoever leaves after that is answered, and is no viewer in the next process', async () => {
+    const { stream, first, saved, goLive, clock } = streamWorld();
+    await goLive();
+    stream.suspend();
+    expect([stream.leave('com.first'), first.last()?.status]).toEqual([true, 'stopped']);
+    expect([saved.at(-1)?.viewers, clock.pending()]).toEqual([[], []]);
   });
 });
 
@@ -173,6 +236,17 @@ describe('hints', () => {
 });
 
 describe('glasses that only know the newer names', () => {
+  it('are asked in them when they are back, and not started anew', async () => {
+    const { goLive, glasses, stream, clock } = streamWorld();
+    await goLive();
+    glasses.isDialectKnown = false;
+    stream.glassesBack();
+    expect(glasses.sent.at(-1)).toMatchObject({ type: 'keep_stream_alive', streamId: STREAM });
+    expect(glasses.dialects).toEqual([undefined, 'stream']);
+    stream.keepAliveAck({ streamId: STREAM, ackId: 'a' });
+    await clock.advance(3_100);
+    expect(glasses.types()).toEqual(['start_stream']);
+  });
   it('get START in them when the older ones lead to nothing', async () => {
     const { begin, glasses, clock } = streamWorld();
     glasses.isDialectKnown = false;

@@ -250,26 +250,50 @@ describe('while live', () => {
     expect(glasses.types().at(-1)).toBe('stop_stream');
   });
 
-  it('counts what cannot be asked (defect 13)', async () => {
-    const { first, goLive, clock, glasses } = streamWorld();
-    await goLive();
-    glasses.isUp = false;
-    await clock.advance(60_000);
-    expect(first.last()).toMatchObject({ status: 'error', errorCode: 'GLASSES_NOT_CONNECTED' });
-    expect(clock.pending()).toEqual([]);
-  });
-
-  it('counts from the disconnect on, not from before (defect 13)', async () => {
-    const { stream, goLive, clock, glasses } = streamWorld();
+  it('waits 60 s for glasses that are away, with or without media, and no longer (defect 13)', async () => {
+    const { first, stream, goLive, clock, glasses } = streamWorld();
     await goLive();
     await clock.advance(20_500);
     // Two questions are unanswered by now.
     glasses.isUp = false;
     stream.glassesGone();
-    await clock.advance(29_000);
-    expect(stream.isOpen()).toBe(true);
-    await clock.advance(16_000);
-    expect(stream.isOpen()).toBe(false);
+    await clock.advance(59_900);
+    expect(first.last()).toMatchObject({ status: 'preparing' });
+    await clock.advance(100);
+    expect(first.last()).toMatchObject({ status: 'error', errorCode: 'GLASSES_NOT_CONNECTED' });
+    expect(clock.pending()).toEqual([]);
+  });
+
+  it('asks glasses that are back at once, and counts anew', async () => {
+    const { stream, goLive, clock, glasses, playback } = streamWorld();
+    await goLive();
+    glasses.isUp = false;
+    stream.glassesGone();
+    await clock.advance(59_000);
+    const asked = glasses.keepAlives();
+    glasses.isUp = true;
+    stream.glassesBack();
+    expect(glasses.keepAlives()).toBe(asked + 1);
+    stream.keepAliveAck({ streamId: STREAM, ackId: 'a' });
+    playback.prove();
+    for (let waitedMs = 0; waitedMs < 60_000; waitedMs += 5_000) {
+      playback.advance();
+      await clock.advance(5_000);
+    }
+    expect(stream.snapshot().state).toBe('active');
+  });
+
+  it('answers whoever joins while it is interrupted within 25 s; those who saw it wait on (defect 2)', async () => {
+    const { first, stream, goLive, clock, say } = streamWorld();
+    await goLive();
+    say('reconnecting');
+    const second = fakeViewer('com.second');
+    stream.join(second);
+    await clock.advance(24_900);
+    expect(second.words()).toEqual(['preparing']);
+    await clock.advance(200);
+    expect(second.last()).toMatchObject({ status: 'error', errorCode: 'START_TIMEOUT' });
+    expect(first.last()).toMatchObject({ status: 'preparing' });
   });
 
   it('says active once for each proof, whatever the device says beside it (defect 10)', async () => {

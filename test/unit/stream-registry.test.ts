@@ -100,6 +100,16 @@ describe('a request that waits for the old stream', () => {
     expect(b.words()).toEqual(['initializing', 'error']);
   });
 
+  it('is not told of the old stream when its app comes back meanwhile', async () => {
+    const { streams, glasses, goLive } = world();
+    const a = fakeViewer('com.a');
+    await goLive(a);
+    streams.leave(USER, a);
+    expect(streams.repeat(USER, 'com.a')).toBe(false);
+    streams.request(USER, a, {}, glasses);
+    expect([streams.repeat(USER, 'com.a'), a.last()?.status]).toEqual([true, 'stopped']);
+  });
+
   it('hears when its user or the relay ends meanwhile', async () => {
     const user = await waiting();
     user.streams.endUser(USER, new GlasscastError('GLASSES_NOT_CONNECTED'));
@@ -263,6 +273,9 @@ describe('one stream for the other (defects 21, 30)', () => {
     expect(a.last()).toMatchObject({ type: 'managed_stream_status', status: 'stopped' });
     streams.stopUnmanaged(USER, a, streamId);
     expect(glasses.types()).toEqual(['start_stream', 'stop_stream']);
+    // Once more, before the glasses have stopped: it is not somebody else's.
+    streams.stopUnmanaged(USER, a, streamId);
+    expect(a.heard.splice(-1)).toMatchObject([{ status: 'stopped' }]);
     expect(a.heard.filter(({ streamId: id, status }) => id === streamId && status === 'stopped').length).toBe(1);
   });
 
@@ -319,6 +332,52 @@ describe('over a restart of the relay (defect 22)', () => {
     await settle();
     expect([before.source.discarded, await before.store.streams.all()]).toEqual([[streamId], []]);
     expect(before.glasses.types()).toEqual(['start_stream', 'stop_stream']);
+  });
+
+  it('until the end of this one glasses are not told to stop, and who leaves has left', async () => {
+    const before = world();
+    const [a, b] = [fakeViewer('com.a'), fakeViewer('com.b')];
+    const streamId = await before.goLive(a);
+    before.streams.request(USER, b, {}, before.glasses);
+    await before.streams.suspend();
+    before.deviceSays('streaming', streamId);
+    before.streams.leave(USER, a);
+    expect(a.last()).toMatchObject({ status: 'stopped', streamId });
+    before.streams.endUser(USER, new GlasscastError('GLASSES_NOT_CONNECTED'));
+    expect([before.glasses.types(), b.last()?.status]).toEqual([['start_stream'], 'active']);
+    await settle();
+    const { streams, resume } = restarted(before);
+    await resume();
+    expect(streams.snapshots()).toMatchObject([{ streamId, viewers: ['com.b'] }]);
+  });
+
+  it('a stream whose end could not be written is not there again', async () => {
+    const { clock, store, streams, goLive, deviceSays } = world();
+    const a = fakeViewer('com.a');
+    await goLive(a);
+    const { delete: really } = store.streams;
+    Object.assign(store.streams, { delete: () => Promise.reject(new Error('disk full')) });
+    streams.leave(USER, a);
+    deviceSays('stopped');
+    await clock.advance(15_000);
+    expect(await store.streams.all()).toHaveLength(1);
+    Object.assign(store.streams, { delete: really });
+    await clock.advance(10_000);
+    expect([await store.streams.all(), clock.pending()]).toEqual([[], []]);
+  });
+
+  it('of two streams of one user the newer goes on', async () => {
+    const before = world();
+    const streamId = await before.goLive(fakeViewer('com.a'));
+    await before.streams.suspend();
+    const [record] = await before.store.streams.all();
+    if (record)
+      await before.store.streams.put({ ...record, streamId: 'm0000000000', createdAtMs: record.createdAtMs - 1 });
+    const { streams, resume } = restarted(before);
+    await resume();
+    await settle();
+    expect(streams.snapshots()).toMatchObject([{ streamId }]);
+    expect([before.source.discarded, (await before.store.streams.all()).length]).toEqual([['m0000000000'], 1]);
   });
 
   it('ends what nobody watches any more, and of two streams of one user the second', async () => {

@@ -7,7 +7,7 @@ const ID = 's1234567890';
 function unmanaged(request = {}) {
   const world = streamWorld({
     ...{ streamId: ID, kind: 'unmanaged', request, ingest: { publishUrl: URL } },
-    viewers: [{ id: 'com.first', requestedAtMs: 0 }],
+    viewers: [{ id: 'com.first', requestedAtMs: 0, isWaiting: true }],
   });
   world.stream.join(world.first);
   world.stream.begin();

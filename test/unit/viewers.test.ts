@@ -7,12 +7,11 @@ const status = (word: 'preparing' | 'stopped') => ({ type: 'managed_stream_statu
 
 it('remembers nothing of viewers that are gone (defect 19)', async () => {
   const clock = createTestClock();
-  const viewers = createViewers({ clock });
   const late: string[] = [];
+  const viewers = createViewers({ clock, patienceMs: 1_000, onLate: (id) => void late.push(id) });
   for (let index = 0; index < 100; index += 1) {
     const viewer = fakeViewer(`com.v${index}`);
-    viewers.add(viewer, clock.now());
-    viewers.expect(viewer.id, 1_000, () => void late.push(viewer.id));
+    viewers.add(viewer, { requestedAtMs: clock.now(), isWaiting: true });
     viewers.tellAll(() => status('preparing'), 'state');
     viewers.tellAll(() => status('preparing'), 'state');
     expect(viewer.words()).toEqual(['preparing']);
