@@ -7,6 +7,7 @@ import type { Clock } from '../../shared/clock.ts';
 import { asGlasscastError, GlasscastError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import type { FromApp, StreamStatusCheckResponse, Subscription, ToApp } from '../../shared/protocol/app-messages.ts';
+import type { Dialect } from '../../shared/protocol/dialects.ts';
 import type { GlassesAnswer } from '../../shared/protocol/glasses-messages.ts';
 import type { DeviceState } from '../glasses/device-state.ts';
 import type { GlassesEvent } from '../glasses/user-session.ts';
@@ -97,6 +98,8 @@ class Session implements AppSession {
   readonly #startWindow: StartWindow;
   #app: RegisteredApp;
   #socket: Socket<ToApp> | undefined;
+  /** Shown on an earlier socket, for one that has shown none yet. */
+  #dialect: Dialect | undefined;
   #isReleased = false;
   /** For a return without a stream: the last state that found no socket, else that nothing runs any more. */
   readonly #lastWords = new Map<StreamKind, AppStatus>();
@@ -137,6 +140,7 @@ class Session implements AppSession {
   attach(socket: Socket<ToApp>, isReturn = false): void {
     const state = this.#options.glasses.deviceState();
     const old = this.#socket;
+    this.#dialect = old?.dialect ?? this.#dialect;
     this.#socket = socket;
     this.#isReleased = false;
     this.#toldModel = state.modelName;
@@ -153,11 +157,12 @@ class Session implements AppSession {
     });
     this.deviceState(state);
     this.#repeatStatus();
-    for (const answer of this.#unheard.splice(0)) socket.send(answer);
+    for (const answer of this.#unheard.splice(0)) this.#send(answer);
   }
 
   detach(socket: Socket<ToApp>): boolean {
     if (this.#socket !== socket) return false;
+    this.#dialect = socket.dialect ?? this.#dialect;
     this.#socket = undefined;
     return true;
   }
@@ -166,10 +171,10 @@ class Session implements AppSession {
     let isSent = false;
     if (status.type === 'managed_stream_status') {
       if (ANSWERS.has(status.status)) this.#startWindow.answered();
-      isSent = this.#socket?.send(status, importance) ?? false;
+      isSent = this.#send(status, importance);
     } else {
       const data = { ...status, appId: this.packageName };
-      isSent = this.#socket?.send({ ...data, sessionId: this.sessionId }, importance) ?? false;
+      isSent = this.#send({ ...data, sessionId: this.sessionId }, importance);
       const event: GlassesEvent = { type: 'event', streamType: status.type, data };
       for (const peer of this.#options.peers()) if (peer !== this) peer.hear(event);
     }
@@ -202,7 +207,7 @@ class Session implements AppSession {
       case 'stream_status_check': {
         const { requestId } = message;
         const answer = { type: 'stream_status_check_response', ...streams.check(this.userId, this.id) } as const;
-        this.#socket?.send(requestId === undefined ? answer : { ...answer, requestId });
+        this.#send(requestId === undefined ? answer : { ...answer, requestId });
         return;
       }
       case 'subscription_update':
@@ -220,14 +225,14 @@ class Session implements AppSession {
       case 'app_direct_message': {
         const { messageId, targetUserId } = message;
         const error = 'This relay carries no messages between users';
-        this.#socket?.send({ type: 'app_direct_message_response', messageId, targetUserId, success: false, error });
+        this.#send({ type: 'app_direct_message_response', messageId, targetUserId, success: false, error });
         return;
       }
       case 'ownership_release':
         this.#isReleased = true;
         return;
       case 'ping':
-        this.#socket?.send({ type: 'pong' });
+        this.#send({ type: 'pong' });
         return;
       case 'tpa_connection_init':
       case 'reconnect':
@@ -246,12 +251,12 @@ class Session implements AppSession {
     const { connected, modelName, wifiConnected, wifiSsid = null, wifiLocalIp = null } = state;
     if (modelName !== undefined && modelName !== this.#toldModel) {
       this.#toldModel = modelName;
-      this.#socket?.send({ type: 'capabilities_update', capabilities: capabilitiesOf(modelName), modelName });
+      this.#send({ type: 'capabilities_update', capabilities: capabilitiesOf(modelName), modelName });
     }
     const hasWifi = wifiConnected !== undefined;
     // The SDK keeps what is left out; null tells it that there is no such network any more.
     const network = hasWifi ? { wifiSsid, wifiLocalIp } : {};
-    this.#socket?.send({ type: 'device_state_update', state: { ...state, ...network }, fullSnapshot: true });
+    this.#send({ type: 'device_state_update', state: { ...state, ...network }, fullSnapshot: true });
     const data = {
       type: 'glasses_connection_state',
       status: connected ? 'CONNECTED' : 'DISCONNECTED',
@@ -284,7 +289,7 @@ class Session implements AppSession {
     this.#subscriptions.permit(app.permissions);
     this.#followLocation();
     if (JSON.stringify(before.settings) !== JSON.stringify(app.settings)) {
-      this.#socket?.send({ type: 'settings_update', packageName: this.packageName, settings: app.settings });
+      this.#send({ type: 'settings_update', packageName: this.packageName, settings: app.settings });
     }
     if (!maySeeCamera(before) || maySeeCamera(app)) return;
     streams.leave(this.userId, this);
@@ -313,7 +318,11 @@ class Session implements AppSession {
   }
 
   #answer(answer: ToApp): void {
-    if (!this.#socket?.send(answer)) this.#unheard.push(answer);
+    if (!this.#send(answer)) this.#unheard.push(answer);
+  }
+
+  #send(message: ToApp, importance?: Importance): boolean {
+    return this.#socket?.send(message, importance, this.#socket.dialect ?? this.#dialect) ?? false;
   }
 
   /** The SDK keeps its idea of a stream over a reconnect; without this it would refuse to start another. */
@@ -330,7 +339,7 @@ class Session implements AppSession {
   #subscribe(wanted: readonly Subscription[]): void {
     const details = this.#subscriptions.replace(wanted);
     const message = 'The app lacks permissions for some of its subscriptions';
-    if (details.length > 0) this.#socket?.send({ type: 'permission_error', message, details });
+    if (details.length > 0) this.#send({ type: 'permission_error', message, details });
     this.#followLocation();
   }
 
@@ -339,6 +348,6 @@ class Session implements AppSession {
   }
 
   #sendData(streamType: string, data: Record<string, unknown>, importance: Importance): void {
-    this.#socket?.send({ type: 'data_stream', sessionId: this.sessionId, streamType, data }, importance);
+    this.#send({ type: 'data_stream', sessionId: this.sessionId, streamType, data }, importance);
   }
 }

@@ -67,9 +67,9 @@ export function resolvedConfigForApps({ video, ...rest }: ResolvedConfig): Field
 function decode<Schema extends z.ZodType<{ type: string }>>(schema: Schema, frame: string): Decoded<z.output<Schema>> {
   const fields = parseFrame(frame);
   const wireType = fields.type as string;
-  const newer = OLD_TO_NEW[wireType];
+  const newer = Object.hasOwn(OLD_TO_NEW, wireType) ? OLD_TO_NEW[wireType] : undefined;
   const normal = normalise({ ...fields, type: newer ?? wireType });
-  const dialect = newer ? 'rtmp' : NEW_TO_OLD[wireType] ? 'stream' : undefined;
+  const dialect = newer ? 'rtmp' : isNewer(wireType) ? 'stream' : undefined;
   const parsed = schema.safeParse(normal);
   if (parsed.success) return { message: parsed.data, dialect };
   if (isUnknownType(parsed.error)) {
@@ -78,6 +78,11 @@ function decode<Schema extends z.ZodType<{ type: string }>>(schema: Schema, fram
     return { message: schema.parse(unknown), dialect: undefined };
   }
   throw malformed(`${wireType}: ${firstIssue(parsed.error)}`, { type: wireType });
+}
+
+/** The SDKs of the older dialect know no `reconnect`. */
+function isNewer(wireType: string): boolean {
+  return wireType === 'reconnect' || Object.hasOwn(NEW_TO_OLD, wireType);
 }
 
 function encode<Schema extends z.ZodType<{ type: string }>>(

@@ -2,10 +2,11 @@ import { describe, expect, it } from 'vitest';
 import { type AppSession, createAppSession } from '../../cloud/apps/app-session.ts';
 import type { DeviceState } from '../../cloud/glasses/device-state.ts';
 import type { GlassesEvent } from '../../cloud/glasses/user-session.ts';
+import type { Importance } from '../../cloud/streams/viewers.ts';
 import { GlasscastError } from '../../shared/errors.ts';
 import { silentLog } from '../../shared/log.ts';
 import type { AppStreamStatus, ManagedStreamStatus, ToApp } from '../../shared/protocol/app-messages.ts';
-import { decodeFromApp, encodeToApp } from '../../shared/protocol/dialects.ts';
+import { type Dialect, decodeFromApp, encodeToApp } from '../../shared/protocol/dialects.ts';
 import type { GlassesAnswer } from '../../shared/protocol/glasses-messages.ts';
 import { createTestClock } from '../support/test-clock.ts';
 
@@ -56,16 +57,17 @@ function world({ permissions = ['CAMERA'], isKnown = true, isConnected = true, i
     clock: createTestClock(),
     log: silentLog(),
   });
-  const plug = () => {
+  const plug = (dialect?: Dialect) => {
     const sent: ToApp[] = [];
+    const wire: string[] = [];
     const socket = {
       sent,
       isOpen: true,
-      dialect: undefined,
+      dialect,
       closed: undefined as string | undefined,
-      send(message: ToApp) {
+      send(message: ToApp, _importance?: Importance, spoken: Dialect = dialect ?? 'rtmp') {
         // What cannot be encoded would never arrive.
-        encodeToApp(message, 'rtmp', 0);
+        wire.push(JSON.parse(encodeToApp(message, spoken, 0)).type);
         return sent.push(message) > 0;
       },
       close: (code: number, reason: string) => {
@@ -73,7 +75,7 @@ function world({ permissions = ['CAMERA'], isKnown = true, isConnected = true, i
       },
     };
     session.attach(socket);
-    return { socket, sent, statuses: () => sent.filter(({ type }) => /stream_status$/.test(type)) };
+    return { socket, sent, wire, statuses: () => sent.filter(({ type }) => /stream_status$/.test(type)) };
   };
   return { session, streams, asked, shared, tiers, state, app, sentToGlasses, plug };
 }
@@ -175,6 +177,20 @@ describe('an app session', () => {
     session.detach(first.socket);
     streams.live = 'managed';
     expect(plug().statuses()).toEqual([]);
+  });
+
+  it('speaks on in the words that it used before its socket was lost', () => {
+    const { session, plug } = world();
+    const first = plug('stream');
+    session.detach(first.socket);
+    const timeout: AppStreamStatus = { type: 'stream_status', status: 'timeout', streamId: 's1' };
+    session.deliver(timeout, 'state');
+    // Of the older name a 3.x app knows nothing.
+    expect([plug().wire.at(-1), plug('rtmp').wire.at(-1), plug().wire.at(-1)]).toEqual([
+      'stream_status',
+      'rtmp_stream_status',
+      'rtmp_stream_status',
+    ]);
   });
 
   it('remembers the last word of each kind of stream by itself (defect 63)', () => {

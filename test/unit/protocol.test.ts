@@ -102,6 +102,10 @@ describe('decode', () => {
     expect(message).toMatchObject({ subscriptions: [{ stream: 'VAD' }, { stream }] });
   });
 
+  it('knows by a reconnect that the app speaks the newer dialect: the older SDKs have none', () => {
+    expect(decodeFromApp('{"type":"reconnect","sessionId":"s"}').dialect).toBe('stream');
+  });
+
   it('takes subscriptions as words and as objects', () => {
     const update = { type: 'subscription_update', subscriptions: ['VAD', { stream: 'location_stream', rate: 'high' }] };
     expect(decodeFromApp(JSON.stringify(update)).message).toEqual({
