@@ -1,17 +1,17 @@
 /**
- * The command line of `glasscast`: its commands, what they share, and how a program is run. Reads the environment for all
- * of them; prints nothing by itself.
+ * The command line of `glasscast`: its commands, what they share, how a program is run, and what a failure is told as.
  */
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { Command, InvalidArgumentError } from 'commander';
+import { Command, CommanderError, InvalidArgumentError } from 'commander';
 import { createSystemClock } from '../../shared/clock.ts';
+import { asGlasscastError, type GlasscastError } from '../../shared/errors.ts';
 import { addAppCommands } from './apps.ts';
-import type { Cli } from './commands.ts';
+import { type Cli, nextSteps, type Run } from './commands.ts';
 import { addDeviceCommands } from './devices.ts';
 import { createRelayApi } from './relay-api.ts';
 import { addStreamCommands } from './streams.ts';
-import { createTerminal } from './terminal.ts';
+import { createTerminal, harmless, type Output } from './terminal.ts';
 import { addTokenCommands } from './tokens.ts';
 
 const programs = new Map([
@@ -28,13 +28,47 @@ Environment:
 
 Exit codes: 0 done, 1 refused or failed, 2 the command line is wrong.`;
 
-export interface GlobalOptions {
+interface GlobalOptions {
   relayUrl?: string;
   json?: true;
 }
 
+/** What it reads and writes. */
+export interface Surroundings {
+  environment: NodeJS.ProcessEnv;
+  output: Output;
+  errors: Output;
+}
+
+/** @returns the exit code: 0 done, 1 refused or failed, 2 the command line is wrong; the reason has been told. */
+export async function runCommandLine(args: readonly string[], surroundings: Surroundings): Promise<number> {
+  if (await runProgramOf(args)) return 0;
+  const command = commandLine(surroundings);
+  try {
+    await command.parseAsync(args, { from: 'user' });
+    return 0;
+  } catch (thrown) {
+    // Commander has already said what is wrong with the command line.
+    if (thrown instanceof CommanderError) return thrown.exitCode === 0 ? 0 : 2;
+    tell(asGlasscastError(thrown), command.opts<GlobalOptions>().json === true, surroundings.errors);
+    return 1;
+  }
+}
+
+function tell({ code, message: said }: GlasscastError, isJson: boolean, errors: Output): void {
+  // It may quote an app or a proxy.
+  const message = harmless(said);
+  const next = nextSteps[code];
+  const text = isJson
+    ? JSON.stringify({ error: code, message, ...(next ? { next } : {}) })
+    : `${message}${next ? `. ${next}` : ''}`;
+  errors.write(`${text}\n`);
+}
+
 /** @throws CommanderError from its parse: it has then said what is wrong */
-export function commandLine(): Command {
+export function commandLine(surroundings: Surroundings): Command {
+  const { output, errors } = surroundings;
+  const run: Run = (work) => runWith(surroundings, work);
   const program = new Command('glasscast')
     .description('Puts what smart glasses see on the internet, live.')
     .version(version())
@@ -42,6 +76,10 @@ export function commandLine(): Command {
     .option('--json', 'answers, and refusals on standard error, as JSON')
     .addHelpText('after', ENVIRONMENT)
     .configureHelp({ showGlobalOptions: true })
+    .configureOutput({
+      writeOut: (text) => void output.write(text),
+      writeErr: (text) => void errors.write(text),
+    })
     .exitOverride();
   for (const [name, { file, about }] of programs) {
     program
@@ -53,17 +91,20 @@ export function commandLine(): Command {
   return program;
 }
 
-function run<Args extends unknown[]>(work: (cli: Cli, ...args: Args) => Promise<void>) {
+function runWith<Args extends unknown[]>(
+  { environment, output, errors }: Surroundings,
+  work: (cli: Cli, ...args: Args) => Promise<void>,
+) {
   return async (...given: unknown[]): Promise<void> => {
     // Commander's order: the arguments, the options, the command.
     const command = given.at(-1) as Command;
     const { relayUrl, json } = command.optsWithGlobals<GlobalOptions>();
     const clock = createSystemClock();
-    const environment = process.env;
     const baseUrl = relayUrl ?? urlOf(environment.GLASSCAST_URL || DEFAULT_URL);
     if (baseUrl === undefined) return command.error(`error: GLASSCAST_URL: ${WRONG_URL}`);
     const api = createRelayApi({ baseUrl, adminToken: environment.GLASSCAST_ADMIN_TOKEN, clock });
-    const terminal = terminalFor(json === true);
+    const noColor = Boolean(environment.NO_COLOR);
+    const terminal = createTerminal({ ...{ output, errors, noColor }, isJson: json === true });
     await work({ api, terminal, clock, environment }, ...(given.slice(0, -1) as Args));
   };
 }
@@ -86,16 +127,8 @@ function httpUrl(text: string): string {
   return url;
 }
 
-const terminalFor = (isJson: boolean) =>
-  createTerminal({
-    isJson,
-    output: process.stdout,
-    errors: process.stderr,
-    noColor: Boolean(process.env.NO_COLOR),
-  });
-
 /** Runs one of the programs if these arguments name one: they read their own flags. */
-export async function runProgramOf([name = '', ...flags]: readonly string[]): Promise<boolean> {
+async function runProgramOf([name = '', ...flags]: readonly string[]): Promise<boolean> {
   const [named] = flags;
   if (name === 'help' && named !== undefined) return programs.has(named) && runProgramOf([named, '--help']);
   const program = programs.get(name);

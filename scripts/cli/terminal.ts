@@ -26,7 +26,7 @@ const STYLES: Record<Style, [number, number]> = {
   yellow: [33, 39],
 };
 
-interface Output {
+export interface Output {
   isTTY?: boolean;
   write(text: string): unknown;
 }

@@ -3,8 +3,6 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Command, Option } from 'commander';
 import { z } from 'zod';
-import { resetAdminToken } from '../../cloud/access/credentials.ts';
-import { createSqliteStore } from '../../cloud/store/sqlite-store.ts';
 import { GlasscastError } from '../../shared/errors.ts';
 import { type Cli, type Run, segment, wholeNumber } from './commands.ts';
 import { harmless } from './terminal.ts';
@@ -85,6 +83,9 @@ async function resetAdmin({ environment, terminal }: Cli, { dataDir }: { dataDir
   if (!existsSync(file)) {
     throw new GlasscastError('INVALID_CONFIG', { reason: `no relay has used this folder, there is no ${file}` });
   }
+  // The one command with a database: the others start without it.
+  const { createSqliteStore } = await import('../../cloud/store/sqlite-store.ts');
+  const { resetAdminToken } = await import('../../cloud/access/credentials.ts');
   const store = createSqliteStore({ file });
   try {
     const adminToken = (await resetAdminToken(store)).reveal();
