@@ -86,6 +86,7 @@ async function startRelay(
   const { clock, host = '127.0.0.1', log, port = 0 } = options;
   const store = createSqliteStore({
     file: options.dataDir === ':memory:' ? ':memory:' : join(options.dataDir, 'relay.db'),
+    onUnreadable: (record) => log.warn(record, 'record-not-readable'),
   });
   closers.push(() => store.close());
   const access = await composeAccess(options, store);

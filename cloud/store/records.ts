@@ -73,7 +73,7 @@ const streamRecord = z.object({
   outputs: z.array(
     z.object({ outputId: z.string(), url: z.string(), name: z.string().optional(), addedBy: z.string() }),
   ),
-  /** Destinations that nobody has asked the provider for yet: secrets. */
+  /** Destinations that wait for the ingest, or that the provider is being asked for: secrets. */
   wantedOutputs: z.array(
     z.object({ addedBy: z.string(), destination: z.object({ url: z.string(), name: z.string().optional() }) }),
   ),
@@ -128,18 +128,23 @@ export type AppStorage = z.output<typeof appStorage>;
 const namedValue = z.object({ name: z.string(), value: z.string() });
 export type NamedValue = z.output<typeof namedValue>;
 
-const kind = <T extends object>(schema: z.ZodType<T>, keyOf: (record: T) => string) => ({ schema, keyOf });
+const kind = <T extends object>(schema: z.ZodType<T>, keyOf: (record: T) => string, { isVital = false } = {}) => ({
+  ...{ schema, keyOf, isVital },
+});
 
-/** Every kind of record: its schema and its key. */
+/**
+ * Every kind of record: its schema and its key. One that cannot be read is passed over, so that it keeps nothing else
+ * from working; not a vital one: without it a revoked token would open the door again, or a new secret would be made.
+ */
 export const recordKinds = {
   apps: kind(registeredApp, ({ packageName }) => packageName),
   ledger: kind(ledgerEntry, ({ streamId }) => streamId),
   streams: kind(streamRecord, ({ streamId }) => streamId),
   appSessions: kind(appSessionRecord, ({ sessionId }) => sessionId),
-  tokens: kind(issuedToken, ({ tokenId }) => tokenId),
+  tokens: kind(issuedToken, ({ tokenId }) => tokenId, { isVital: true }),
   enrolments: kind(enrolment, ({ hashedCode }) => hashedCode),
   appStorage: kind(appStorage, ({ packageName, userId }) => appStorageKey(packageName, userId)),
-  values: kind(namedValue, ({ name }) => name),
+  values: kind(namedValue, ({ name }) => name, { isVital: true }),
 };
 
 /** A package name has no space. */

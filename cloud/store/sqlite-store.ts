@@ -10,32 +10,53 @@ import { errorText, GlasscastError } from '../../shared/errors.ts';
 import { recordKinds } from './records.ts';
 import type { Collection, Store } from './store.ts';
 
-const SCHEMA_VERSION = 2;
 const TABLES = `
   CREATE TABLE IF NOT EXISTS records (kind TEXT NOT NULL, key TEXT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (kind, key))
   STRICT, WITHOUT ROWID;
 `;
 
-const row = z.object({ body: z.string() });
+const row = z.object({ key: z.string(), body: z.string() });
+
+export interface SqliteStoreOptions {
+  /** Path of the database, made with its folders when missing; `:memory:` for tests. */
+  file: string;
+  /** A record is passed over: another version wrote it. @param reason holds nothing of the record. */
+  onUnreadable?: (record: { kind: string; key: string; reason: string }) => void;
+}
 
 /**
- * @param file path of the database, made with its folders when missing; `:memory:` for tests.
- * @throws GlasscastError INVALID_CONFIG: another process has it, or the folder cannot be written.
+ * @throws GlasscastError INVALID_CONFIG: another process has it, or the folder cannot be written; later from a read, when
+ * a vital record cannot be read.
  */
-export function createSqliteStore({ file }: { file: string }): Store {
+export function createSqliteStore({ file, onUnreadable }: SqliteStoreOptions): Store {
   const { database, lock } = open(file);
   let closed = false;
 
-  function collection<T>(kind: string, { schema, keyOf }: { schema: z.ZodType<T>; keyOf: (record: T) => string }) {
-    const read = (found: unknown) => schema.parse(JSON.parse(row.parse(found).body));
+  function collection<T>(
+    kind: string,
+    { schema, keyOf, isVital }: { schema: z.ZodType<T>; keyOf: (record: T) => string; isVital: boolean },
+  ) {
+    function read(found: unknown): T[] {
+      const { key, body } = row.parse(found);
+      const reading = schema.safeParse(fromJson(body));
+      if (reading.success) return [reading.data];
+      const reason = `not readable by this version: ${reading.error.issues.map(({ path }) => path.join('.')).join(', ')}`;
+      if (isVital) {
+        throw new GlasscastError('INVALID_CONFIG', {
+          reason: `data folder ${dirname(file)}: the record ${kind} ${key} is ${reason}; use the version that wrote it, or delete the record`,
+        });
+      }
+      onUnreadable?.({ kind, key, reason });
+      return [];
+    }
     return {
       async all() {
-        const rows = database.prepare('SELECT body FROM records WHERE kind = ? ORDER BY key').all(kind);
-        return (rows as unknown[]).map(read);
+        const rows = database.prepare('SELECT key, body FROM records WHERE kind = ? ORDER BY key').all(kind);
+        return (rows as unknown[]).flatMap(read);
       },
       async get(key) {
-        const found: unknown = database.prepare('SELECT body FROM records WHERE kind = ? AND key = ?').get(kind, key);
-        return found === undefined ? undefined : read(found);
+        const rows = database.prepare('SELECT key, body FROM records WHERE kind = ? AND key = ?').all(kind, key);
+        return (rows as unknown[]).flatMap(read)[0];
       },
       async put(record) {
         const put = database.prepare('INSERT OR REPLACE INTO records (kind, key, body) VALUES (?, ?, ?)');
@@ -62,6 +83,14 @@ export function createSqliteStore({ file }: { file: string }): Store {
       lock?.close();
     },
   };
+}
+
+function fromJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
 }
 
 function open(file: string): ReturnType<typeof openDatabase> {
@@ -92,6 +121,5 @@ function openDatabase(file: string): { database: Database.Database; lock: Databa
   // WAL with NORMAL: a commit costs no fsync; a power cut may lose the last moments but never the file.
   database.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA busy_timeout = 5000;');
   database.exec(TABLES);
-  database.exec(`PRAGMA user_version = ${SCHEMA_VERSION};`);
   return { database, lock };
 }

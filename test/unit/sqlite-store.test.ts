@@ -1,6 +1,7 @@
 import { mkdtempSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import Database from 'libsql';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { LedgerEntry, RegisteredApp } from '../../cloud/store/records.ts';
 import { createSqliteStore } from '../../cloud/store/sqlite-store.ts';
@@ -32,6 +33,31 @@ describe('the SQLite store', () => {
     await first.close();
     await open().close();
     expect(() => createSqliteStore({ file: join(file, 'below', 'relay.db') })).toThrow(/relay\.db\/below: /);
+  });
+
+  it('passes over what another version wrote, says so without a word of it, and refuses only where that would be unsafe', async () => {
+    const file = join(folder, 'relay.db');
+    const first = createSqliteStore({ file });
+    await first.ledger.put(entry);
+    await first.apps.put(app);
+    await first.tokens.put({ tokenId: 't', userId: 'u', issuedAtMs: 1, revokedAtMs: 2 });
+    await first.close();
+    const database = new Database(file);
+    const put = database.prepare('INSERT OR REPLACE INTO records (kind, key, body) VALUES (?, ?, ?)');
+    put.run('streams', 'm1', '{"ingest":{"publishUrl":"a-secret"},"viewers":[7]}');
+    put.run('ledger', 'm0', 'a-secret that is no JSON');
+    put.run('tokens', 't', '{"revokedAt":2}');
+    database.close();
+    const unreadable: { kind: string; key: string; reason: string }[] = [];
+    const second = createSqliteStore({ file, onUnreadable: (record) => void unreadable.push(record) });
+    expect([await second.streams.all(), await second.streams.get('m1')]).toEqual([[], undefined]);
+    expect([await second.ledger.all(), await second.apps.all()]).toEqual([[entry], [app]]);
+    expect(unreadable.map(({ kind, key }) => `${kind} ${key}`)).toEqual(['streams m1', 'streams m1', 'ledger m0']);
+    expect(unreadable[0]?.reason).toMatch(/streamId.*viewers\.0/);
+    expect(JSON.stringify(unreadable)).not.toContain('a-secret');
+    const refusal = { code: 'INVALID_CONFIG', message: expect.stringContaining('the record tokens t is not readable') };
+    await expect(second.tokens.all()).rejects.toMatchObject(refusal);
+    await second.close();
   });
 
   it('keeps everything over a restart, in a file for its owner alone', async () => {
