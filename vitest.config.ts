@@ -1,7 +1,12 @@
 import { defineConfig } from 'vitest/config';
 import { closingLine } from './test/support/closing-line.ts';
 
-/** unit: test clock, seconds in all. e2e: real parts, one file at a time, because two cores are not many. */
+const realParts = { testTimeout: 60_000, hookTimeout: 60_000 };
+
+/**
+ * unit: test clock, seconds in all. e2e: real parts, one file at a time, because two cores are not many. interop: two at a
+ * time, because the SDK mostly waits.
+ */
 export default defineConfig({
   test: {
     reporters: [process.stdout.isTTY ? 'default' : 'dot', closingLine()],
@@ -17,12 +22,20 @@ export default defineConfig({
       {
         test: {
           name: 'e2e',
-          include: ['test/e2e/**/*.test.ts', 'test/interop/**/*.test.ts', 'test/browser/**/*.test.ts'],
+          include: ['test/e2e/**/*.test.ts', 'test/browser/**/*.test.ts'],
           globalSetup: ['test/support/global-setup.ts'],
-          fileParallelism: false,
-          testTimeout: 60_000,
-          hookTimeout: 60_000,
+          ...realParts,
+          maxWorkers: 1,
           sequence: { groupOrder: 1 },
+        },
+      },
+      {
+        test: {
+          name: 'interop',
+          include: ['test/interop/**/*.test.ts'],
+          ...realParts,
+          maxWorkers: 2,
+          sequence: { groupOrder: 2 },
         },
       },
     ],

@@ -9,9 +9,9 @@ beforeAll(async () => {
 });
 afterAll(async () => expect(await world.close()).toEqual([]));
 
-describe.each(sdkLines)('@mentra/sdk %s', (line) => {
+describe.concurrent.each(sdkLines)('@mentra/sdk %s', (line) => {
   describe('comes back', () => {
-    it.concurrent.each([1012, 1011, 4000, 1006])('after %d, and hears how its stream is (defect 63)', async (code) => {
+    it.each([1012, 1011, 4000, 1006])('after %d, and hears how its stream is (defect 63)', async (code) => {
       const { app, user, glasses } = await world.meet(line);
       const stream = await app.startManagedStream();
       await app.hears('managed-status', 'active');
@@ -44,7 +44,7 @@ describe.each(sdkLines)('@mentra/sdk %s', (line) => {
   });
 
   describe('stays away', () => {
-    it.concurrent.each([
+    it.each([
       [1000, 'Clean disconnect'],
       [1001, 'Clean disconnect'],
       // The SDK tells its app nothing: a zombie, until the relay starts it anew.

@@ -18,7 +18,7 @@ async function expectRefusal(app: SdkAppOfUser, reason: RegExp, withinMs: number
   expect(app.heard('disconnected')).toEqual([]);
 }
 
-describe.each(sdkLines)('@mentra/sdk %s', (line) => {
+describe.concurrent.each(sdkLines)('@mentra/sdk %s', (line) => {
   it('hears that the glasses are not connected, and streams when they are (defect 41)', async () => {
     const user = world.newUser();
     const app = await world.start(line, 'first', user);
@@ -57,7 +57,7 @@ describe.each(sdkLines)('@mentra/sdk %s', (line) => {
   });
 });
 
-describe('both lines at once', () => {
+describe.concurrent('both lines at once', () => {
   const both = <Result>(check: (line: (typeof sdkLines)[number]) => Promise<Result>) =>
     Promise.all(sdkLines.map(check));
 

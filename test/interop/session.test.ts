@@ -9,7 +9,7 @@ beforeAll(async () => {
 });
 afterAll(async () => expect(await world.close()).toEqual([]));
 
-describe.each(sdkLines)('@mentra/sdk %s', (line) => {
+describe.concurrent.each(sdkLines)('@mentra/sdk %s', (line) => {
   it('keeps its session when it awaits a slow stream in onSession: one webhook, never again (defect 36)', async () => {
     const user = world.newUser();
     const glasses = await world.relay.glasses(user);
