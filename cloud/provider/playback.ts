@@ -47,6 +47,9 @@ export interface PlaybackOptions {
   requestTimeoutMs?: number;
 }
 
+/** Without a newer segment, before the master is asked again. */
+const LOOKS_AT_ONE_VARIANT = 5;
+
 /** Where a playlist stands. Positions compare within one variant only: a reconnect may renumber. */
 interface Head {
   variantUrl: string;
@@ -98,6 +101,7 @@ class Watch implements PlaybackWatch {
   #hlsAdvanced = false;
   #dashReady = false;
   #variantUrl: string | undefined;
+  #looksWithoutAdvance = 0;
 
   constructor(options: PlaybackOptions, target: PlaybackTarget, events: PlaybackEvents) {
     this.#options = options;
@@ -134,6 +138,12 @@ class Watch implements PlaybackWatch {
     const advanced = head && before && head.variantUrl === before.variantUrl && head.position > before.position;
     if (head) this.#head = head;
     if (advanced) this.#hlsAdvanced = true;
+    this.#looksWithoutAdvance = advanced ? 0 : this.#looksWithoutAdvance + 1;
+    // A reconnect may give the variant another name and leave the old one as it was: the master tells.
+    if (this.#looksWithoutAdvance >= LOOKS_AT_ONE_VARIANT) {
+      this.#looksWithoutAdvance = 0;
+      this.#variantUrl = undefined;
+    }
     if (this.#proven) {
       if (advanced) this.#events.advanced();
     } else if (this.#hlsAdvanced && this.#dashReady) {

@@ -78,6 +78,23 @@ describe('proof', () => {
     watch.close();
   });
 
+  it('leaves a playlist that stays frozen when the master names another', async () => {
+    const { clock, heard, watch, show } = world();
+    watch.hurry();
+    show(DASH, mpd);
+    show(HLS, master('http://host/a.m3u8'));
+    show('http://host/a.m3u8', media(40, 6));
+    await clock.advance(2_000);
+    // A reconnect renamed the variant; the old one is answered as it was.
+    show(HLS, master('http://host/b.m3u8'));
+    for (let newest = 1; newest <= 20; newest += 1) {
+      show('http://host/b.m3u8', media(newest, 6));
+      await clock.advance(200);
+    }
+    expect(heard[0]).toBe('live');
+    watch.close();
+  });
+
   it('leaves a playlist that has ended: the stream goes on under another name', async () => {
     const { clock, heard, watch, show } = world();
     watch.hurry();
