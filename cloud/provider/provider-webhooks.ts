@@ -43,9 +43,9 @@ export interface ProviderWebhooksOptions {
 
 const liveEvent = z.object({
   data: z.object({
-    input_id: z.string(),
-    event_type: z.string(),
-    updated_at: z.string().optional().catch(undefined),
+    input_id: z.string().max(100),
+    event_type: z.string().max(100),
+    updated_at: z.string().max(100).optional().catch(undefined),
     live_input_errored: z
       .object({ error: z.object({ code: z.string() }) })
       .optional()
@@ -76,6 +76,8 @@ const STALE_MS = 300_000;
 /** The API may be behind its own event: asked so often, so far apart. */
 const CHECKS = 3;
 const CHECK_GAP_MS = 2_000;
+/** Of what the API shows against what is told: a state so much newer is another connection's. */
+const NEWER_MS = 30_000;
 
 export function createProviderWebhooks(options: ProviderWebhooksOptions): ProviderWebhooks {
   const { cleanup, clock, log, secrets, streams } = options;
@@ -126,8 +128,9 @@ export function createProviderWebhooks(options: ProviderWebhooksOptions): Provid
   /** Nobody is connected; or somebody is since before the error, and there is no picture. A newer connection is well. */
   async function isDark({ input_id: uid, updated_at: updatedAt }: LiveEvent): Promise<boolean> {
     const { ingestState, ingestStateSinceMs = 0, urls } = await options.inputs.get(uid);
-    if (ingestState === 'disconnected' || ingestState === 'never-connected') return true;
+    if (ingestState === 'never-connected') return true;
     const toldAtMs = Date.parse(updatedAt ?? '');
+    if (ingestState === 'disconnected') return !(ingestStateSinceMs > toldAtMs + NEWER_MS);
     if (ingestStateSinceMs > (Number.isNaN(toldAtMs) ? 0 : toldAtMs)) return false;
     return (await options.playback.isPlaying(urls.hlsUrl)) === false;
   }

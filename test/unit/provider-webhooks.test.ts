@@ -165,6 +165,21 @@ describe('an error that is told', () => {
     expect(hints).toMatchObject([{ kind: 'errored', error: { code: 'KEY_FRAME_INTERVAL_REFUSED' } }]);
   });
 
+  it('late, of a connection long before this one, ends nothing while the publisher is away for a moment', async () => {
+    const { clock, hints, provider, errored } = world();
+    provider.sinceMs = TOLD_AT_MS + 60_000;
+    errored('ERR_GOP_OUT_OF_RANGE');
+    await clock.advance(10_000);
+    expect(hints).toEqual([]);
+    // Refused, and gone a moment later.
+    provider.sinceMs = TOLD_AT_MS + 2_000;
+    errored('ERR_UNSUPPORTED_VIDEO_CODEC');
+    await clock.advance(10_000);
+    errored('ERR_GOP_OUT_OF_RANGE', new Date(TOLD_AT_MS + 1).toISOString());
+    await settle();
+    expect(hints).toMatchObject([{ kind: 'errored', error: { code: 'KEY_FRAME_INTERVAL_REFUSED' } }]);
+  });
+
   it('before the API knows is asked for again, a flood of it once', async () => {
     const { clock, hints, provider, errored } = world();
     provider.state = 'unknown';
