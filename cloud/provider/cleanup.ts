@@ -4,7 +4,7 @@
  * A write that fails (full disk) is repeated and loses nothing: memory knows, and so does the mark on the input.
  */
 import { type BackoffPolicy, backoffMs, type Clock, type Timer } from '../../shared/clock.ts';
-import { asGlasscastError, errorText, GlasscastError } from '../../shared/errors.ts';
+import { asGlasscastError, type ErrorCode, errorText, GlasscastError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import type { LedgerEntry } from '../store/records.ts';
 import type { Store } from '../store/store.ts';
@@ -51,6 +51,10 @@ const RETRY: BackoffPolicy = { firstMs: 300, factor: 2, maxMs: 60_000, jitter: 0
 /** A creation that nobody answered may still be at work at the provider: looked for this long before it counts as failed. */
 const UNSEEN_MS = 60_000;
 const SWEEP_MS = 15 * 60_000;
+/** Hundreds that are left behind at once take turns, or a start and a stop of now would wait behind all their calls. */
+const MAX_AT_ONCE = 4;
+/** What fails the same way again is said about once an hour. */
+const SAID_AGAIN_AFTER = 60;
 /** A younger input may be one whose creation has not been answered yet. */
 const STRAY_AGE_MS = 10 * 60_000;
 
@@ -61,6 +65,8 @@ interface Tracked {
   /** An earlier process may have made it. */
   mayExist: boolean;
   attempt: number;
+  /** Of the last attempt. */
+  failure: ErrorCode | undefined;
   running: Promise<void> | undefined;
   timer: Timer | undefined;
   /** A sign came while it was at work. */
@@ -74,6 +80,9 @@ export function createCleanup(options: CleanupOptions): Cleanup {
 class Ledger implements Cleanup {
   readonly #options: CleanupOptions;
   readonly #tracked = new Map<string, Tracked>();
+  /** Streams whose turn has not come. */
+  #queue: string[] = [];
+  #atWork = 0;
   #sweeping: { timer: Timer; running: Promise<void> } | undefined;
   #closed = false;
 
@@ -138,7 +147,8 @@ class Ledger implements Cleanup {
     if (!tracked || tracked.entry.doomed) return;
     tracked.timer?.cancel();
     tracked.entry = { ...tracked.entry, doomed: true };
-    this.#attempt(streamId);
+    // Its broadcast may go on until it is cut: before what is long over.
+    this.#attempt(streamId, true);
   }
 
   lookAgain(liveInputUid: string): void {
@@ -172,34 +182,64 @@ class Ledger implements Cleanup {
     for (const { timer } of this.#tracked.values()) timer?.cancel();
   }
 
-  #attempt(streamId: string): void {
+  #attempt(streamId: string, isNext = false): void {
+    if (!this.#ready(streamId) || this.#queue.includes(streamId)) return;
+    if (isNext) this.#queue.unshift(streamId);
+    else this.#queue.push(streamId);
+    this.#work();
+  }
+
+  #ready(streamId: string): Tracked | undefined {
     const tracked = this.#tracked.get(streamId);
-    if (!tracked || tracked.creating || tracked.running || this.#closed) return;
-    const { log } = this.#options;
-    tracked.again = false;
-    tracked.running = this.#remove(tracked).then(
-      (nextLookMs) => {
-        tracked.running = undefined;
-        tracked.attempt = 0;
-        if (nextLookMs === undefined) {
-          this.#tracked.delete(streamId);
-          log.info({ streamId }, 'cleanup-done');
-        } else {
-          this.#attemptIn(tracked, nextLookMs);
-        }
-      },
-      (thrown: unknown) => {
-        const error = asGlasscastError(thrown);
-        tracked.running = undefined;
-        const { retryAfterMs } = error.details;
-        const backMs = backoffMs(RETRY, tracked.attempt, this.#options.random);
-        const waitMs = typeof retryAfterMs === 'number' ? Math.max(backMs, retryAfterMs) : backMs;
-        tracked.attempt += 1;
-        const isExpected = error.code === 'PROVIDER_CONFLICT';
-        log[isExpected ? 'debug' : 'warn']({ streamId, code: error.code, waitMs }, 'cleanup-postponed');
-        this.#attemptIn(tracked, waitMs);
-      },
-    );
+    return tracked?.creating || tracked?.running || this.#closed ? undefined : tracked;
+  }
+
+  #work(): void {
+    while (this.#atWork < MAX_AT_ONCE) {
+      const streamId = this.#queue.shift();
+      if (streamId === undefined) return;
+      const tracked = this.#ready(streamId);
+      if (!tracked) continue;
+      this.#atWork += 1;
+      tracked.again = false;
+      tracked.running = this.#remove(tracked)
+        .then(
+          (nextLookMs) => this.#removed(tracked, nextLookMs),
+          (thrown: unknown) => this.#postponed(tracked, asGlasscastError(thrown)),
+        )
+        .finally(() => {
+          this.#atWork -= 1;
+          this.#work();
+        });
+    }
+  }
+
+  #removed(tracked: Tracked, nextLookMs: number | undefined): void {
+    const { streamId } = tracked.entry;
+    tracked.running = undefined;
+    tracked.attempt = 0;
+    tracked.failure = undefined;
+    if (nextLookMs !== undefined) {
+      this.#attemptIn(tracked, nextLookMs);
+      return;
+    }
+    this.#tracked.delete(streamId);
+    this.#options.log.info({ streamId }, 'cleanup-done');
+  }
+
+  #postponed(tracked: Tracked, { code, details: { retryAfterMs } }: GlasscastError): void {
+    tracked.running = undefined;
+    if (this.#closed) return;
+    const { attempt, entry, failure } = tracked;
+    const backMs = backoffMs(RETRY, attempt, this.#options.random);
+    const waitMs = typeof retryAfterMs === 'number' ? Math.max(backMs, retryAfterMs) : backMs;
+    const isNews = code !== failure || attempt % SAID_AGAIN_AFTER === 0;
+    const isExpected = code === 'PROVIDER_CONFLICT';
+    const fields = { streamId: entry.streamId, code, attempt: attempt + 1, waitMs };
+    this.#options.log[isNews && !isExpected ? 'warn' : 'debug'](fields, 'cleanup-postponed');
+    tracked.attempt += 1;
+    tracked.failure = code;
+    this.#attemptIn(tracked, waitMs);
   }
 
   #attemptIn(tracked: Tracked, waitMs: number): void {
@@ -291,5 +331,6 @@ class Ledger implements Cleanup {
 }
 
 function newTracked(entry: LedgerEntry, creating: boolean): Tracked {
-  return { entry, creating, mayExist: false, attempt: 0, running: undefined, timer: undefined, again: false };
+  const nothing = { failure: undefined, running: undefined, timer: undefined };
+  return { ...nothing, entry, creating, mayExist: false, attempt: 0, again: false };
 }

@@ -108,8 +108,6 @@ export interface CreateLiveInput {
 export interface LiveInputs {
   create(asked: CreateLiveInput): Promise<LiveInput>;
   get(uid: string): Promise<LiveInput>;
-  /** New keys: the old ones are refused and what they publish is cut; uid and addresses stay. */
-  rotateKeys(uid: string): Promise<LiveInput>;
   /** False cuts a running broadcast and refuses new ones. PROVIDER_ECHO_MISMATCH when it was accepted and dropped. */
   setEnabled(uid: string, enabled: boolean): Promise<void>;
   /** Leaves its recordings behind. LIVE_INPUT_NOT_FOUND when it is gone already. */
@@ -118,7 +116,6 @@ export interface LiveInputs {
   list(): Promise<LiveInputSummary[]>;
   createOutput(uid: string, target: { url: string; streamKey: Secret }): Promise<LiveInputOutput>;
   outputs(uid: string): Promise<LiveInputOutput[]>;
-  setOutputEnabled(uid: string, outputUid: string, enabled: boolean): Promise<void>;
   deleteOutput(uid: string, outputUid: string): Promise<void>;
   /** Recordings of an input, the running one among them, also after the input is gone. */
   videos(uid: string): Promise<Video[]>;
@@ -200,7 +197,6 @@ export function createLiveInputs(options: {
 }): LiveInputs {
   const { api, profile, relayId } = options;
   const at = (uid: string) => `/live_inputs/${encodeURIComponent(uid)}`;
-  const outputAt = (uid: string, outputUid: string) => `${at(uid)}/outputs/${encodeURIComponent(outputUid)}`;
   const remove = async (path: string) => void (await api.call({ method: 'DELETE', path }));
   const get = async (path: string) => api.call({ method: 'GET', path });
 
@@ -223,10 +219,6 @@ export function createLiveInputs(options: {
       }
     },
     get: async (uid) => liveInput(read(liveInputShape, await get(at(uid))), profile),
-    async rotateKeys(uid) {
-      const rotated = await api.call({ method: 'POST', path: `${at(uid)}/rotate_keys`, isUrgent: true });
-      return liveInput(read(liveInputShape, rotated), profile);
-    },
     async setEnabled(uid, enabled) {
       const echo = await api.call({ method: 'PUT', path: at(uid), body: { enabled }, isUrgent: true });
       // Left out of the echo it says nothing.
@@ -245,13 +237,11 @@ export function createLiveInputs(options: {
     },
     async createOutput(uid, { url, streamKey }) {
       const body = { url, streamKey: streamKey.reveal(), enabled: true };
-      return output(read(outputShape, await api.call({ method: 'POST', path: `${at(uid)}/outputs`, body })));
+      const call = { method: 'POST', path: `${at(uid)}/outputs`, body, isUrgent: true } as const;
+      return output(read(outputShape, await api.call(call)));
     },
     outputs: async (uid) => read(z.array(outputShape), await get(`${at(uid)}/outputs`)).map(output),
-    async setOutputEnabled(uid, outputUid, enabled) {
-      await api.call({ method: 'PUT', path: outputAt(uid, outputUid), body: { enabled } });
-    },
-    deleteOutput: (uid, outputUid) => remove(outputAt(uid, outputUid)),
+    deleteOutput: (uid, outputUid) => remove(`${at(uid)}/outputs/${encodeURIComponent(outputUid)}`),
     async videos(uid) {
       const ofInput = await get(`${at(uid)}/videos`).catch((error: unknown) => {
         // With the input goes its own list, not its recordings.
@@ -261,7 +251,7 @@ export function createLiveInputs(options: {
       const filtered = read(videosShape, await get(`?live_input_id=${encodeURIComponent(uid)}`));
       const found = new Map<string, Video>();
       for (const video of [
-        ...read(videosShape, ofInput),
+        ...read(videosShape, ofInput).filter(({ liveInput: owner }) => (owner ?? uid) === uid),
         // A filter that is dropped without a word would give us everybody's recordings to delete.
         ...filtered.filter(({ liveInput: owner }) => owner === uid),
       ]) {

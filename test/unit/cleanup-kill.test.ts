@@ -1,7 +1,7 @@
 /** The process is cut off at every await between the intent and the last deletion; the next one leaves nothing behind. */
 import { describe, expect, it } from 'vitest';
 import { type Cleanup, createCleanup } from '../../cloud/provider/cleanup.ts';
-import { createIngestSource } from '../../cloud/provider/ingest-source.ts';
+import { createIngestSource, type IngestPoint } from '../../cloud/provider/ingest-source.ts';
 import { createLiveInputs, providerProfiles } from '../../cloud/provider/live-inputs.ts';
 import { createStreamApi } from '../../cloud/provider/stream-api.ts';
 import { createSqliteStore } from '../../cloud/store/sqlite-store.ts';
@@ -59,7 +59,7 @@ function createProcess({ clock, store, provider }: World, knife: Knife) {
     ...{ inputs, cleanup, admit() {}, redactor: createRedactor() },
     ...{ keyFrameIntervalMs: 2_000, holdSeconds: 120, deleteRecordingAfterDays: 30 },
   });
-  return { cleanup, source, api };
+  return { cleanup, inputs, source };
 }
 
 /** Start, live with an output, stop, and all of the deletion. */
@@ -139,5 +139,42 @@ describe('killed at any await of start, live and stop (defect 11)', () => {
       expect([provider.left(), await world.store.ledger.all()]).toEqual([[], []]);
       await next.cleanup.close(0);
     }
+  });
+});
+
+describe('hundreds of streams that a process left behind', () => {
+  it('hold up neither a start nor a stop of now, and all of them go', async () => {
+    const clock = createTestClock();
+    const provider = createFakeCloudflare({ clock, landingMs: 200_000 });
+    const world = { clock, provider, store: createSqliteStore({ file: ':memory:' }) };
+    const { cleanup, inputs, source } = createProcess(world, createKnife(0, 'before'));
+    for (let count = 0; count < 300; count += 1) {
+      const liveInputUid = `left-${count}`;
+      const created = { uid: liveInputUid, body: {}, createdAtMs: clock.now(), enabled: true, outputs: [] };
+      provider.inputs.set(liveInputUid, created);
+      provider.publish(liveInputUid);
+      const entry = { streamId: `m-left-${count}`, liveInputUid, doomed: false, keepRecordings: false };
+      await world.store.ledger.put({ ...entry, createdAtMs: clock.now() });
+    }
+    void cleanup.start(new Set());
+    await clock.advance(60_000);
+    let point: IngestPoint | undefined;
+    void source.provision('m-now').then((made) => {
+      point = made;
+    });
+    await clock.advance(3_000);
+    expect(point?.liveInputUid).toBeDefined();
+    let polled = false;
+    void inputs.outputs(point?.liveInputUid ?? '').then(() => {
+      polled = true;
+    });
+    await clock.advance(3_000);
+    expect(polled).toBe(true);
+    source.discard('m-now');
+    await clock.advance(10_000);
+    expect(provider.inputs.get(point?.liveInputUid ?? '')?.enabled ?? false).toBe(false);
+    await clock.advance(2 * 3_600_000);
+    expect([provider.left(), await world.store.ledger.all()]).toEqual([[], []]);
+    await cleanup.close(0);
   });
 });

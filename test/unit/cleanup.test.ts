@@ -3,8 +3,8 @@ import { createCleanup } from '../../cloud/provider/cleanup.ts';
 import type { LiveInputSummary } from '../../cloud/provider/live-inputs.ts';
 import { createSqliteStore } from '../../cloud/store/sqlite-store.ts';
 import { GlasscastError } from '../../shared/errors.ts';
-import { silentLog } from '../../shared/log.ts';
-import { Secret } from '../../shared/secrets.ts';
+import { createLog, silentLog } from '../../shared/log.ts';
+import { createRedactor, Secret } from '../../shared/secrets.ts';
 import { createTestClock, settle } from '../support/test-clock.ts';
 
 const gone = () => new GlasscastError('LIVE_INPUT_NOT_FOUND');
@@ -44,7 +44,7 @@ function world({ keepRecordings = false, lateRecordingLooksMs = [] as number[] }
     deleteOutput: (_uid: string, output: string) => did(`delete ${output}`),
   };
   const rules = { keepRecordings, lateRecordingLooksMs, random: () => 0 };
-  const make = () => createCleanup({ inputs, store, clock, log: silentLog(), ...rules });
+  const make = (log = silentLog()) => createCleanup({ inputs, store, clock, log, ...rules });
   return { clock, store, done, provider, inputs, make, cleanup: make() };
 }
 
@@ -119,6 +119,27 @@ describe('deletion', () => {
     inputs.setEnabled = () => Promise.reject(gone());
     await clock.advance(60_000);
     expect(cleanup.pending()).toEqual([]);
+  });
+
+  it('says once what fails the same way for hours, and nothing when it is closed meanwhile', async () => {
+    const { make, provider, clock } = world();
+    const lines: string[] = [];
+    const destination = { write: (line: string) => void lines.push(line) };
+    const cleanup = make(createLog({ program: 'test', level: 'info', redactor: createRedactor(), destination }));
+    const said = () => lines.splice(0).map((line) => (JSON.parse(line) as { code?: string }).code);
+    provider.fails = new GlasscastError('PROVIDER_UNREACHABLE');
+    await cleanup.intend('m1');
+    await cleanup.created('m1', 'uid-1');
+    cleanup.discard('m1');
+    await clock.advance(1_800_000);
+    expect(said()).toEqual(['PROVIDER_UNREACHABLE']);
+    provider.fails = new GlasscastError('PROVIDER_UNAUTHORIZED');
+    await clock.advance(2 * 3_600_000);
+    expect(said().length).toBeLessThan(5);
+    const closing = cleanup.close(0);
+    await clock.advance(120_000);
+    await closing;
+    expect([said(), clock.pending()]).toEqual([[], []]);
   });
 
   it('waits for a creation that is under way', async () => {

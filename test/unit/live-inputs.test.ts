@@ -254,6 +254,12 @@ describe('answers', () => {
     expect(error.message).not.toContain(KEY);
   });
 
+  it('believes no list that names another owner of a recording', async () => {
+    const own = [{ uid: 'ours', liveInput: UID }, { uid: 'of-the-path' }, { uid: 'theirs', liveInput: 'x' }];
+    const { inputs } = world([ok(own), ok([])]);
+    expect((await inputs.videos(UID)).map(({ uid }) => uid)).toEqual(['ours', 'of-the-path']);
+  });
+
   it('finds the recordings of an input that is gone, and nobody else’s when the filter is ignored', async () => {
     const { calls, inputs } = world([
       refusal(404, 10003),
@@ -261,12 +267,6 @@ describe('answers', () => {
     ]);
     expect(await inputs.videos(UID)).toEqual([{ uid: 'ours', state: 'unknown' }]);
     expect(calls[1]?.url).toBe(`https://api.example/client/v4/accounts/acc/stream?live_input_id=${UID}`);
-  });
-
-  it('gives new keys on the same input', async () => {
-    const { calls, inputs } = world([ok(created({ keysRotatedAt: '2026-10-09T10:00:00Z' }))]);
-    expect((await inputs.rotateKeys(UID)).publishUrl.reveal()).toContain(KEY);
-    expect(calls).toMatchObject([{ method: 'POST', url: expect.stringMatching(/\/rotate_keys$/) }]);
   });
 
   it('tells when a switch was accepted and dropped, and offers WHEP only where it plays', async () => {
