@@ -64,7 +64,8 @@ export function createOutputCreation(options: OutputCreationOptions): OutputCrea
     async create(target) {
       running.add(identityOf(target));
       try {
-        const earlier = doubts.has(identityOf(target)) ? await find(target) : undefined;
+        // One too many, if this look fails, is found later.
+        const earlier = doubts.has(identityOf(target)) && (await find(target).catch(() => undefined));
         if (earlier) return earlier;
         const first = await attempt(target);
         if (!(first instanceof GlasscastError)) return first;

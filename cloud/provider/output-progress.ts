@@ -18,7 +18,12 @@ export const noProgress: OutputProgress = { state: 'unknown', error: undefined, 
 
 /** @param output undefined: the provider no longer knows it. */
 export function progressOf(output: LiveInputOutput | undefined, before: OutputProgress, nowMs: number): OutputProgress {
-  if (!output) return { ...noProgress, state: 'error', error: 'The provider no longer has this output' };
+  if (!output)
+    return {
+      ...noProgress,
+      state: 'error',
+      error: 'The provider no longer has this output; remove it and add it again',
+    };
   const state = stateOf(output.state);
   if (state === 'error') {
     return { ...noProgress, state, error: sentenceOf(output.reason) ?? 'The destination does not take the stream' };
@@ -26,7 +31,8 @@ export function progressOf(output: LiveInputOutput | undefined, before: OutputPr
   if (state !== 'disconnected') return { ...noProgress, state };
   const unconnectedSinceMs = before.unconnectedSinceMs ?? nowMs;
   const isLong = nowMs - unconnectedSinceMs >= UNCONNECTED_MS;
-  const why = sentenceOf(output.reason) ?? 'Check the address, the key and the destination';
+  const why =
+    sentenceOf(output.reason) ?? 'Check that a picture comes in, then the address, the key and the destination';
   return { state, unconnectedSinceMs, error: isLong ? `Not connected for 30 s: ${why}` : undefined };
 }
 

@@ -14,8 +14,6 @@ import type { LiveInputOutput, LiveInputs } from './live-inputs.ts';
 import { createOutputCreation, isSameDestination, type OutputCreation } from './output-creation.ts';
 import { noProgress, type OutputProgress, progressOf } from './output-progress.ts';
 
-export { outputsFor } from './output-views.ts';
-
 export interface Destination {
   url: string;
   name?: string | undefined;
@@ -52,7 +50,7 @@ export interface RestreamOutputs {
   /** For the store: only what exists at the provider. */
   records(): StreamRecord['outputs'];
   /** For the store: what is being asked for. */
-  unfinished(): { addedBy: string; destination: Destination }[];
+  unfinished(): StreamRecord['wantedOutputs'];
   /** Polling ends, keys are no longer looked for in logs. What exists at the provider goes with its live input. */
   close(): void;
 }
@@ -63,11 +61,11 @@ export interface RestreamedStream {
   /** From the process before this one. */
   saved: StreamRecord['outputs'];
   /** That one may have asked for them or not: they are looked for before they are asked for again. */
-  unclear?: readonly Destination[];
+  unclear: readonly Destination[];
   /** The list differs from what it was at the last call. */
   onChange: () => void;
   /** `unfinished` differs; to be saved, or what is made and then forgotten in a crash would push on for nobody. */
-  onBegun?: () => void;
+  onBegun: () => void;
 }
 
 export interface Restreaming {
@@ -138,7 +136,7 @@ class Outputs implements RestreamOutputs {
     this.#creation = createOutputCreation({
       inputs: options.inputs,
       liveInputUid: stream.liveInputUid,
-      unclear: (stream.unclear ?? []).flatMap(({ url }) => readableDestination(url) ?? []),
+      unclear: stream.unclear.flatMap(({ url }) => readableDestination(url) ?? []),
       isKnown: (uid) => this.#entries.some(({ outputId }) => outputId === uid),
       clock: options.clock,
     });
@@ -184,12 +182,12 @@ class Outputs implements RestreamOutputs {
   async add(appId: string, destination: Destination): Promise<RestreamOutput> {
     this.#mustBeOpen();
     const entry = this.#reserve(appId, destination);
-    this.#stream.onBegun?.();
+    this.#stream.onBegun();
     try {
       await this.#establish(entry);
     } catch (error) {
       this.#drop(entry);
-      this.#stream.onBegun?.();
+      this.#stream.onBegun();
       throw error;
     }
     this.#changed();
@@ -212,8 +210,9 @@ class Outputs implements RestreamOutputs {
     return existing.map(shown).map(({ state: _, error: __, ...record }) => record);
   }
 
-  unfinished(): { addedBy: string; destination: Destination }[] {
-    return this.#entries.filter(({ phase }) => phase === 'adding');
+  unfinished(): StreamRecord['wantedOutputs'] {
+    const unfinished = this.#entries.filter(({ phase }) => phase === 'adding');
+    return unfinished.map(({ addedBy, destination }) => ({ addedBy, destination }));
   }
 
   close(): void {

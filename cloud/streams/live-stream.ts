@@ -243,7 +243,8 @@ export class LiveStream {
       this.#tellAll('state');
       this.#changed();
     });
-    if (liveInputUid) this.#outputs.open(this.streamId, liveInputUid, onOutputs);
+    const onBegun = this.#inbox.current(() => this.#changed());
+    if (liveInputUid) this.#outputs.open(this.streamId, liveInputUid, onOutputs, onBegun);
     if (this.#state === 'provisioning') this.#move('provisioned');
     if (this.#state === 'interrupted') {
       this.#deadlines.interrupted(Math.max(0, clock.now() - record.savedAtMs));

@@ -12,11 +12,11 @@ export interface StreamOutputs {
   want(appId: string, destinations: Destinations | undefined): void;
   /** The app has left before its destinations were added. */
   forget(appId: string): void;
-  /** The ingest is there. */
-  open(streamId: string, liveInputUid: string, onChange: () => void): void;
+  /** The ingest is there. @param onBegun to be saved: another one is being asked for. */
+  open(streamId: string, liveInputUid: string, onChange: () => void, onBegun: () => void): void;
   list(): readonly RestreamOutput[];
   records(): StreamRecord['outputs'];
-  /** For the store: what waits for the ingest. */
+  /** For the store: what waits for the ingest, or is being asked for. */
   wanted(): StreamRecord['wantedOutputs'];
   /** Undefined until the ingest is there. */
   live(): RestreamOutputs | undefined;
@@ -46,14 +46,17 @@ export function createStreamOutputs(
       addWanted();
     },
     forget: (appId) => void wanted.delete(appId),
-    open(streamId, liveInputUid, onChange) {
-      outputs = restreaming.open({ streamId, liveInputUid, saved, onChange });
+    open(streamId, liveInputUid, onChange, onBegun) {
+      const unclear = wantedOutputs.map(({ destination }) => destination);
+      outputs = restreaming.open({ streamId, liveInputUid, saved, unclear, onChange, onBegun });
       addWanted();
     },
     list: () => outputs?.list() ?? [],
     records: () => outputs?.records() ?? saved,
-    wanted: () =>
-      [...wanted].flatMap(([addedBy, destinations]) => destinations.map((destination) => ({ addedBy, destination }))),
+    wanted: () => [
+      ...[...wanted].flatMap(([addedBy, all]) => all.map((destination) => ({ addedBy, destination }))),
+      ...(outputs?.unfinished() ?? []),
+    ],
     live: () => outputs,
     close: () => outputs?.close(),
   };

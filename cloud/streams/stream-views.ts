@@ -4,7 +4,7 @@ import type { OutputStatus, PlaybackUrls } from '../../shared/protocol/app-messa
 import type { ResolvedConfig, StreamStats } from '../../shared/protocol/glasses-messages.ts';
 import type { StreamState } from '../../shared/stream.ts';
 import type { IngestPoint } from '../provider/ingest-source.ts';
-import { outputsFor } from '../provider/restream-outputs.ts';
+import { outputsFor } from '../provider/output-views.ts';
 import type { StreamRecord } from '../store/records.ts';
 import type { StreamFacts } from './stream-facts.ts';
 import type { StreamOutputs } from './stream-outputs.ts';

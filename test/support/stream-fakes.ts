@@ -6,6 +6,7 @@ import type {
   RestreamedStream,
   Restreaming,
   RestreamOutput,
+  RestreamOutputs,
 } from '../../cloud/provider/restream-outputs.ts';
 import type { StreamRecord } from '../../cloud/store/records.ts';
 import type { AppStatus } from '../../cloud/streams/stream-words.ts';
@@ -118,7 +119,11 @@ export function fakeViewer(id: string) {
 
 /** Outputs that come to what the test says. */
 export function fakeRestreaming() {
-  const opened: (RestreamedStream & { list: RestreamOutput[]; isClosed: boolean })[] = [];
+  const opened: (RestreamedStream & {
+    list: RestreamOutput[];
+    unfinished: ReturnType<RestreamOutputs['unfinished']>;
+    isClosed: boolean;
+  })[] = [];
   const restreaming = {
     opened,
     open(stream: RestreamedStream) {
@@ -127,7 +132,7 @@ export function fakeRestreaming() {
         ...(name === undefined ? {} : { name }),
         state: 'unknown' as const,
       }));
-      const entry = { ...stream, list, isClosed: false };
+      const entry: (typeof opened)[number] = { ...stream, list, unfinished: [], isClosed: false };
       opened.push(entry);
       const add = (addedBy: string, { url, name }: Destination): RestreamOutput => {
         const output: RestreamOutput = {
@@ -152,7 +157,7 @@ export function fakeRestreaming() {
           );
           stream.onChange();
         },
-        unfinished: () => [],
+        unfinished: () => entry.unfinished,
         records: () => list.map(({ state: _, error: __, ...saved }) => saved),
         close: () => {
           entry.isClosed = true;

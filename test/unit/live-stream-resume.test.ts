@@ -176,6 +176,21 @@ describe('taken up by the next process (defect 22)', () => {
     expect(saved.at(-1)).toMatchObject({ wantedOutputs: [], outputs: list });
   });
 
+  it('has the output that the process before was asking for, and knows that it may be there', async () => {
+    const wish = { addedBy: 'com.first', destination: { url: 'rtmp://a.example/live/k', name: 'A' } };
+    const before = streamWorld();
+    await before.begin();
+    const [asking] = before.restreaming.opened;
+    asking?.unfinished.push(wish);
+    asking?.onBegun();
+    expect(before.saved.at(-1)?.wantedOutputs).toEqual([wish]);
+    const { restreaming } = next({ ...before.saved.at(-1) });
+    await settle();
+    const [opened] = restreaming.opened;
+    expect(opened?.unclear).toEqual([wish.destination]);
+    expect(opened?.list).toMatchObject([{ ...wish.destination, addedBy: 'com.first' }]);
+  });
+
   it('keeps its outputs and its duration limit', async () => {
     const outputs = [{ outputId: 'o1', url: 'rtmp://a.example/live/k', addedBy: 'com.first' }];
     const request = { stream: { durationLimit: 60 } };
