@@ -8,7 +8,7 @@ import type { Log } from '../shared/log.ts';
 import { type Redactor, Secret } from '../shared/secrets.ts';
 import { createCallers } from './access/callers.ts';
 import { openCoreTokens } from './access/core-tokens.ts';
-import { newSecret, openAdminToken } from './access/credentials.ts';
+import { keyedHash, newSecret, openAdminToken } from './access/credentials.ts';
 import { createDoor, type DoorLimits } from './access/door.ts';
 import { createEnrolments } from './access/enrolments.ts';
 import { createFailedAttempts } from './access/failed-attempts.ts';
@@ -174,10 +174,12 @@ export function composeSessions(
     streams: StreamRegistry;
     events: EventFeed;
     appSocketUrl: () => string;
+    /** Makes the ids of apps' sessions unguessable: some of the SDK's requests show nothing else. */
+    sessionSecret: Secret;
   },
 ): { apps: AppLifecycle; sessions: SessionRegistry } {
   const { clock, log } = options;
-  const { catalog, store, streams, events, appSocketUrl } = parts;
+  const { catalog, store, streams, events, appSocketUrl, sessionSecret } = parts;
   const publish = (userId: string) => {
     if (sessions.get(userId)) events.publish({ type: 'session', session: sessionView(userId, sessions, apps) });
   };
@@ -211,6 +213,9 @@ export function composeSessions(
     glasses: sessions.open,
     toGlasses: (userId, message) => void sessions.get(userId)?.send(message),
     capabilities: (userId) => capabilitiesOf(sessions.get(userId)?.deviceState().modelName),
+    // MentraOS' form with an end of its own: a package name has no space.
+    sessionIdOf: (userId, packageName) =>
+      `${userId}-${packageName}-${keyedHash(sessionSecret, `${userId} ${packageName}`)}`,
     appSocketUrl,
     clock,
     log,

@@ -99,7 +99,10 @@ async function startRelay(
   const { api, cleanup, health: providerHealth, streams, webhooks } = composed;
   const address = { url: '' };
   const appSocketUrl = () => `${(options.publicUrl ?? address.url).replace(/^http/, 'ws').replace(/\/+$/, '')}/app-ws`;
-  const { apps, sessions } = composeSessions(options, { catalog, store, streams, events, appSocketUrl });
+  const { apps, sessions } = composeSessions(options, {
+    ...{ catalog, store, streams, events, appSocketUrl },
+    sessionSecret: await keptSecret(store, 'app-session-secret'),
+  });
 
   const { adminToken, enrolments, tokens, ...guards } = access;
   const upgrades = createUpgrades({

@@ -2,7 +2,7 @@
  * Keys and how they are compared: made at random, kept as hashes, compared in constant time. Owns the operator's admin
  * token; core tokens and enrolment codes stand beside.
  */
-import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
+import { createHash, createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
 import { Secret } from '../../shared/secrets.ts';
 import type { Store } from '../store/store.ts';
 
@@ -49,6 +49,11 @@ export function hashSecret(text: string): string {
 export function hashMatches(text: string, hash: string): boolean {
   const [given, kept] = [Buffer.from(hashSecret(text)), Buffer.from(hash.toLowerCase())];
   return given.length === kept.length && timingSafeEqual(given, kept);
+}
+
+/** Of one text always the same, and not to be guessed without the key: 128 bits, fit for headers and URLs. */
+export function keyedHash(key: Secret, text: string): string {
+  return createHmac('sha256', key.reveal()).update(text).digest().subarray(0, 16).toString('base64url');
 }
 
 /** 256 random bits, fit for headers and URLs. */

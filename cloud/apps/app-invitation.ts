@@ -46,8 +46,8 @@ export async function inviteApp(
   for (let attempt = 0; !progress.isIn; attempt += 1) {
     if (signal.aborted) throw new GlasscastError('APP_NOT_STARTED', { reason: 'it was stopped meanwhile' });
     const outcome = await webhook.start(publicUrl, request, signal);
-    const { sessionId, userId } = request;
-    log.info({ userId, sessionId, outcome: outcome.kind, isIn: progress.isIn }, 'app-webhook-answered');
+    const { userId } = request;
+    log.info({ userId, outcome: outcome.kind, isIn: progress.isIn }, 'app-webhook-answered');
     if (progress.isIn || signal.aborted) continue;
     if (outcome.kind === 'accepted') {
       await pause(connectTimeoutMs, 'app-connect');

@@ -75,6 +75,8 @@ export interface AppLifecycleOptions {
   toGlasses: (userId: string, message: ToGlasses) => void;
   /** Of the user's glasses; null while they are not known. */
   capabilities: (userId: string) => Readonly<Record<string, unknown>> | null;
+  /** The same each time for the same user and app. Default: both with a hyphen between, which anybody can guess. */
+  sessionIdOf?: (userId: string, packageName: string) => string;
   /** Where apps find us: absolute, ending in `/app-ws`. */
   appSocketUrl: () => string;
   clock: Clock;
@@ -300,7 +302,8 @@ class Lifecycle implements AppLifecycle {
 
   /** @param former of a restart: settles when the app has been told of the end of its former self, which may not hear it. */
   #launch(userId: string, app: RegisteredApp, restarts: number, former?: Promise<unknown>): Promise<void> {
-    let sessionId = `${userId}-${app.packageName}`;
+    const { sessionIdOf = (user, packageName) => `${user}-${packageName}` } = this.#options;
+    let sessionId = sessionIdOf(userId, app.packageName);
     // Hyphens on both sides: another user's other app may have come to the same text.
     while (this.#roster.get(sessionId) || this.#dormant.get(sessionId)) sessionId += '+';
     const record = { sessionId, userId, packageName: app.packageName, restarts };
@@ -321,7 +324,7 @@ class Lifecycle implements AppLifecycle {
   }
 
   async #invite(running: RunningApp, former: Promise<unknown> | undefined): Promise<void> {
-    const { appSocketUrl } = this.#options;
+    const { appSocketUrl, log } = this.#options;
     const { session, app, over, isAskedAgain: isPatient } = running;
     const { sessionId, userId } = session;
     // Before the app hears of it: whoever connects after a crash must be known.
@@ -329,7 +332,7 @@ class Lifecycle implements AppLifecycle {
     await Promise.all([this.#roster.written(), former]);
     const request = { sessionId, userId, appSocketUrl: appSocketUrl() };
     const invitation = { publicUrl: app.publicUrl, request, progress: running, isPatient, signal: over.signal };
-    await inviteApp(invitation, this.#options).finally(() => {
+    await inviteApp(invitation, { ...this.#options, log: log.child({ appId: app.packageName }) }).finally(() => {
       running.isAskedAgain = false;
     });
   }

@@ -16,7 +16,6 @@ export interface SdkRoutesOptions {
   catalog: Pick<AppCatalog, 'get' | 'verify'>;
   storage: AppStorage;
   apps: {
-    session(userId: string, packageName: string): unknown;
     sessionById(sessionId: string): { packageName: string } | undefined;
   };
   attempts: FailedAttempts;
@@ -92,14 +91,16 @@ function addStorage(server: FastifyInstance, options: SdkRoutesOptions): void {
   });
 }
 
-/** The SDK shows the id of its session, where MentraOS expects a user's: either names an app that runs. */
+/**
+ * The SDK shows the id of its session, where MentraOS expects a user's: that would tell everybody who knows an e-mail
+ * whether an app runs for it.
+ */
 function addSettings(server: FastifyInstance, { apps, attempts, catalog }: SdkRoutesOptions): void {
   server.get<{ Params: { packageName: string } }>('/appsettings/user/:packageName', async (request) => {
     const { packageName } = request.params;
     const who = bearerToken(request.headers.authorization) ?? '';
     await attempts.guard(request.ip, async () => {
-      const isSession = apps.sessionById(who)?.packageName === packageName;
-      if (!isSession && !apps.session(who.toLowerCase(), packageName)) throw new GlasscastError('INVALID_SESSION');
+      if (apps.sessionById(who)?.packageName !== packageName) throw new GlasscastError('INVALID_SESSION');
     });
     const { settings } = await catalog.get(packageName);
     return { success: true, settings };

@@ -23,7 +23,7 @@ async function running(packageName: string, userId: string) {
   const app = await world.app(packageName);
   expect(await world.rest('POST', `/api/apps/${packageName}/start`, { userId })).toMatchObject({ status: 'started' });
   await app.inbox.take('ack', ofType('tpa_connection_ack'));
-  const sessionId = `${userId}-${packageName}`;
+  const sessionId = String(app.webhooks.frames.at(-1)?.sessionId);
   const headers = {
     'x-package-name': packageName,
     'x-api-key': app.apiKey,

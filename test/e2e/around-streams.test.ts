@@ -77,13 +77,14 @@ describe('the REST of the SDK', () => {
     }
   });
 
-  it('tells an app its settings by the id of its session or its user, and nobody else (defect 61)', async () => {
+  it('tells an app its settings by the id of its session, which nobody can guess, and by nothing else (defect 61)', async () => {
     const app = await running('com.example.settings', userId);
     const settings = (bearer?: string) => call('GET', `/appsettings/user/${app.packageName}`, bearer);
     const answer = { status: 200, success: true, settings: [{ key: 'mode', value: 'fast' }] };
-    expect(await settings(`${userId}-${app.packageName}`)).toEqual(answer);
-    expect(await settings(userId.toUpperCase())).toEqual(answer);
-    for (const wrong of [undefined, 'someone@example.com', `${userId}-com.example.store`]) {
+    const other = await running('com.example.elsewhere', userId);
+    const [mine, theirs] = [app, other].map(({ webhooks }) => String(webhooks.frames[0]?.sessionId));
+    expect(await settings(mine)).toEqual(answer);
+    for (const wrong of [undefined, userId, `${userId}-${app.packageName}`, theirs, mine?.slice(0, -1)]) {
       expect(await settings(wrong)).toMatchObject({ status: 401, error: 'INVALID_SESSION' });
     }
   });
@@ -126,7 +127,7 @@ describe('apps and glasses beside streams', () => {
     for (const type of ['vad', 'head_position', 'brand_new']) glasses.send({ type, position: 'up', extra: null });
     const streamOf = (name: string) => (frame: Frame) => frame.type === 'data_stream' && frame.streamType === name;
     expect(await first.inbox.take('the unknown', streamOf('brand_new'))).toMatchObject({
-      sessionId: `${userId}-com.example.ear`,
+      sessionId: expect.stringContaining(`${userId}-com.example.ear-`),
       data: { type: 'brand_new', position: 'up', extra: null },
     });
     await second.inbox.take('the head', streamOf('head_position'));

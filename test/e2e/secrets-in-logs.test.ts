@@ -35,6 +35,7 @@ it('no secret is in any line of the log, at debug level, nor in an error (defect
 
   // A stream, with destinations, from its start to its end.
   await world.rest('POST', '/api/apps/com.example.cam/start', { userId: 'ada@example.com' });
+  secrets.set('session id', String(app.webhooks.frames[0]?.sessionId));
   secrets.set('output key', OUTPUT_KEY).set('later output key', LATE_OUTPUT_KEY);
   app.send({
     type: 'managed_stream_request',
@@ -97,6 +98,7 @@ it('no secret is in any line of the log, at debug level, nor in an error (defect
     'later output key',
     'output key',
     'provider token',
+    'session id',
     'stream key',
     'wrong secret',
   ]);
