@@ -54,16 +54,26 @@ export function createWebhooks(options: WebhooksOptions): Webhooks {
   if (liveTarget) redactor.add(liveTarget.secret);
   const known = catalogue.recordingWebhook();
   if (known) redactor.add(known.secret);
+  function registerRecordings(target: RecordingWebhook | undefined): void {
+    const former = catalogue.recordingWebhook();
+    if (target) redactor.add(target.secret);
+    catalogue.saveRecordingWebhook(target);
+    if (former) redactor.forget(former.secret);
+  }
 
   async function post(url: string, headers: Record<string, string>, body: string, afterMs: number): Promise<void> {
     const timeout = new AbortController();
     try {
       if (afterMs > 0) await clock.sleep(afterMs, { name: 'webhook-late', signal: closing.signal });
       const timer = clock.after('webhook', TIMEOUT_MS, () => timeout.abort());
-      const { status } = await fetch(url, {
+      const { status, body: answer } = await fetch(url, {
         ...{ method: 'POST', body, headers: { 'content-type': 'application/json', ...headers } },
+        // Elsewhere the secret is nobody's business.
+        redirect: 'error',
         signal: AbortSignal.any([timeout.signal, closing.signal]),
       }).finally(() => timer.cancel());
+      // Unread, it would hold its connection.
+      await answer?.cancel();
       log.debug({ status }, 'webhook-sent');
     } catch (error) {
       if (!closing.signal.aborted) log.warn({ reason: errorText(error) }, 'webhook-failed');
@@ -92,13 +102,13 @@ export function createWebhooks(options: WebhooksOptions): Webhooks {
     },
     setRecordingTarget(notificationUrl) {
       const target = { notificationUrl, modifiedMs: clock.now(), secret: randomBytes(20).toString('hex') };
-      redactor.add(target.secret);
-      catalogue.saveRecordingWebhook(target);
+      registerRecordings(target);
       return target;
     },
     recordingTarget: catalogue.recordingWebhook,
-    removeRecordingTarget: () => catalogue.saveRecordingWebhook(undefined),
+    removeRecordingTarget: () => registerRecordings(undefined),
     setLiveTarget(target) {
+      if (liveTarget) redactor.forget(liveTarget.secret);
       if (target) redactor.add(target.secret);
       liveTarget = target;
     },

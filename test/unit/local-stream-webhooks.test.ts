@@ -18,7 +18,7 @@ interface Received {
 }
 
 /** Keeps what arrives; answers nothing when it is told to hang. */
-async function receiver({ hangs = false } = {}) {
+async function receiver({ hangs = false, redirectsTo = '' } = {}) {
   const received: Received[] = [];
   const waiting: (() => void)[] = [];
   const server = createServer((request, response) => {
@@ -26,6 +26,7 @@ async function receiver({ hangs = false } = {}) {
     request.on('data', (chunk: Buffer) => chunks.push(chunk));
     request.on('end', () => {
       received.push({ headers: request.headers, body: Buffer.concat(chunks).toString() });
+      if (redirectsTo) response.writeHead(307, { location: redirectsTo });
       if (!hangs) response.end();
       for (const wake of waiting.splice(0)) wake();
     });
@@ -104,8 +105,21 @@ describe('webhooks', () => {
     const { webhooks: other } = relaySide(former);
     expect(() => other.recording(header(sent, 'webhook-signature'), sent.body)).toThrow(/does not carry the secret/);
     webhooks.removeRecordingTarget();
+    expect([former, secret].map((one) => redactor.redact(one))).toEqual([former, secret]);
     webhooks.recording({ uid: 'nobody is told any more' });
     expect(hook.received.length).toBe(1);
+  });
+
+  it('are not taken elsewhere by a redirection, secret and all', async () => {
+    const elsewhere = await receiver();
+    const hook = await receiver({ redirectsTo: elsewhere.url });
+    const { webhooks } = sender({ liveTarget: { url: hook.url, secret: LIVE } });
+    webhooks.live({ type: 'connected', inputUid: 'in' });
+    await hook.count(1);
+    webhooks.setLiveTarget({ url: elsewhere.url, secret: LIVE });
+    webhooks.live({ type: 'connected', inputUid: 'last' });
+    await elsewhere.count(1);
+    expect(elsewhere.received.map(({ body }) => JSON.parse(body).data.input_id)).toEqual(['last']);
   });
 
   it('come late, twice or never when a fault says so; a close waits for none of them', async () => {
