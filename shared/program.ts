@@ -10,23 +10,25 @@ const SAME_KEY_PRESS_MS = 1000;
 export type Ending = 'end' | 'restart';
 
 /**
- * `ended` settles when a signal or `end()` has been followed by a complete `close`: SIGINT and `end()` end, SIGTERM restarts, as
- * service managers send it. A second signal that is not the first one's echo means impatience: the process exits at once
- * with code 1 (its children die with it).
+ * `ended` settles as `close` does, which a signal or `end()` begins: SIGINT and `end()` end, SIGTERM restarts, as service
+ * managers send it. A second signal that is not the first one's echo means impatience: the process exits at once with code 1
+ * (its children die with it).
  */
 export function untilSignal(
   clock: Clock,
   close: (ending: Ending) => Promise<void>,
 ): { ended: Promise<Ending>; end: () => void; isEnding: () => boolean } {
-  let finish = (_ending: Ending) => {};
+  let finish = (_ending: Promise<Ending>) => {};
   const ended = new Promise<Ending>((resolve) => {
     finish = resolve;
   });
+  // It may fail before anybody waits for it.
+  ended.catch(() => {});
   let firstMs: number | undefined;
   const begin = (ending: Ending) => {
     if (firstMs === undefined) {
       firstMs = clock.monotonicMs();
-      void close(ending).finally(() => finish(ending));
+      finish(close(ending).then(() => ending));
     } else if (clock.monotonicMs() - firstMs > SAME_KEY_PRESS_MS) {
       process.exit(1);
     }

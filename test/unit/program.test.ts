@@ -20,13 +20,16 @@ function world() {
   const clock = createTestClock();
   const closings: Ending[] = [];
   let closed = () => {};
+  let failed = (_error: Error) => {};
   const program = untilSignal(clock, (ending) => {
     closings.push(ending);
-    return new Promise((resolve) => {
+    return new Promise((resolve, reject) => {
       closed = resolve;
+      failed = reject;
     });
   });
-  return { ...program, clock, closings, closed: () => closed(), signal: (name: string) => listeners.get(name)?.() };
+  const close = { closed: () => closed(), failed: (error: Error) => failed(error) };
+  return { ...program, ...close, clock, closings, signal: (name: string) => listeners.get(name)?.() };
 }
 
 it.each<[string, Ending]>([
@@ -46,6 +49,13 @@ it('is ended from within as by Ctrl-C', async () => {
   end();
   closed();
   expect(await ended).toBe('end');
+});
+
+it('tells whoever waits for the end that it failed', async () => {
+  const { ended, failed, signal } = world();
+  signal('SIGTERM');
+  failed(new Error('the disk is full'));
+  await expect(ended).rejects.toThrow('the disk is full');
 });
 
 it('takes a second signal for an echo at first, for impatience later', async () => {
