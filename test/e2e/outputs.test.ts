@@ -311,7 +311,9 @@ describe('outputs over the relay', () => {
     const heard = owner.inbox.frames.length;
     await Promise.all([
       glasses.connect(),
-      ...[owner, guest].map((app) => app.connect(`${relay.wsUrl}/app-ws`, `${USER}-${app.packageName}`)),
+      ...[owner, guest].map((app) =>
+        app.connect(`${relay.wsUrl}/app-ws`, String(app.webhooks.frames.at(-1)?.sessionId)),
+      ),
     ]);
     const told = await until(async () =>
       owner.inbox.frames.slice(heard).find((frame) => outputsOf(frame)[0]?.status === 'active'),
