@@ -17,14 +17,18 @@ export async function removeInput(
   uid: string,
   { keepRecordings }: { keepRecordings: boolean },
 ): Promise<void> {
-  // Switching off may be ignored; then the deletion ends the broadcast.
-  await unless(['LIVE_INPUT_NOT_FOUND', 'PROVIDER_ECHO_MISMATCH'], () => inputs.setEnabled(uid, false));
+  const gone = () => unless(['LIVE_INPUT_NOT_FOUND'], () => inputs.delete(uid));
+  await unless(['LIVE_INPUT_NOT_FOUND'], () => inputs.setEnabled(uid, false)).catch(async (error: unknown) => {
+    if (!isGlasscastError(error) || error.code !== 'PROVIDER_ECHO_MISMATCH') throw error;
+    // Switching off was ignored: the deletion ends the broadcast.
+    await gone();
+  });
   // Deleting an input leaves its recordings, billed and hard to find: they go first.
   if (!keepRecordings) await removeRecordings(inputs, uid);
   for (const output of (await unless(['LIVE_INPUT_NOT_FOUND'], () => inputs.outputs(uid))) ?? []) {
     await unless(['LIVE_INPUT_NOT_FOUND'], () => inputs.deleteOutput(uid, output.uid));
   }
-  await unless(['LIVE_INPUT_NOT_FOUND'], () => inputs.delete(uid));
+  await gone();
 }
 
 /** Also of an input that is gone. Errors: as above. */

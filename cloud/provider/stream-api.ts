@@ -64,6 +64,9 @@ const FRESH_TOKEN_MS = 10_000;
 /** Between attempts after a 429 that does not say how long. */
 const UNSAID = { firstMs: 1_000, factor: 3, maxMs: 9_000, jitter: 0 };
 
+/** Of somebody else's words in our errors, which are sent on to apps. */
+const MAX_REASON_CHARS = 300;
+
 type Failure = { done: false; error: GlasscastError; retryAfterMs?: number };
 type Attempt = { done: true; result: unknown } | Failure;
 
@@ -166,7 +169,8 @@ function readAnswer(asked: ApiCall, response: Response, text: string, nowMs: num
   const body = parseEnvelope(text);
   if (response.ok && isSuccess(asked, body, text)) return { done: true, result: body?.result };
   const [problem] = body?.errors ?? [];
-  const reason = problem?.message ?? (response.ok ? 'the answer is not the API’s envelope' : `HTTP ${response.status}`);
+  const said = problem?.message?.slice(0, MAX_REASON_CHARS);
+  const reason = said ?? (response.ok ? 'the answer is not the API’s envelope' : `HTTP ${response.status}`);
   const retryAfterMs = response.ok ? undefined : readRetryAfter(response.headers, nowMs);
   const known = retryAfterMs === undefined ? {} : { retryAfterMs };
   const code = codeFor(response.status, problem?.code, body !== undefined || text === '');

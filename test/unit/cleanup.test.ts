@@ -106,6 +106,23 @@ describe('deletion', () => {
     expect([done.at(-1), await store.ledger.all()]).toEqual(['delete uid-1', []]);
   });
 
+  it('ends by its deletion a broadcast that goes on though it was switched off', async () => {
+    const { cleanup, done, inputs, provider, clock, store } = world();
+    const { delete: remove } = inputs;
+    provider.liveUntilMs = Number.POSITIVE_INFINITY;
+    inputs.setEnabled = () => Promise.reject(new GlasscastError('PROVIDER_ECHO_MISMATCH'));
+    inputs.delete = (uid) => {
+      provider.liveUntilMs = Math.min(provider.liveUntilMs, clock.monotonicMs() + 5_000);
+      return remove(uid);
+    };
+    await cleanup.intend('m1');
+    await cleanup.created('m1', 'uid-1');
+    cleanup.discard('m1');
+    await clock.advance(60_000);
+    expect(done).toContain('delete video-2');
+    expect([provider.videos, await store.ledger.all()]).toEqual([[], []]);
+  });
+
   it('repeats until the provider answers, and takes what is gone for done', async () => {
     const { cleanup, provider, clock, inputs } = world();
     provider.fails = new GlasscastError('PROVIDER_UNREACHABLE');
