@@ -273,6 +273,8 @@ class Ledger implements Cleanup {
     const nextMs = inputGoneAtMs === undefined ? undefined : lateRecordingLooksMs.find((lookMs) => lookMs > agoMs);
     // A wall clock that was set back must not keep an entry for years.
     if (nextMs !== undefined && agoMs >= 0) return nextMs - agoMs;
+    // A sign that came meanwhile was of something that this look may have missed.
+    if (tracked.again) return 0;
     await store.ledger.delete(streamId);
     return undefined;
   }

@@ -251,6 +251,21 @@ describe('a recording that comes to light late', () => {
     expect(done.at(-1)).toBe('delete late');
   });
 
+  it('is not lost when it is told of while the last look or the deletion is under way', async () => {
+    const { cleanup, clock, done, inputs, provider, store } = world();
+    inputs.delete = async (uid) => {
+      done.push(`delete ${uid}`);
+      if (provider.videos.length > 0 || done.includes('delete late')) return;
+      provider.videos = ['late'];
+      cleanup.lookAgain(uid);
+    };
+    await cleanup.intend('m1');
+    await cleanup.created('m1', 'uid-1');
+    cleanup.discard('m1');
+    await clock.advance(1);
+    expect([provider.videos, done.includes('delete late'), await store.ledger.all()]).toEqual([[], true, []]);
+  });
+
   it('does not hold up the close, and is the next process’s business', async () => {
     const { done, provider, clock, store, cleanup, make } = await removed();
     const closing = cleanup.close(3_000);
