@@ -28,6 +28,7 @@ import {
   sessionView,
 } from './relay-parts.ts';
 import { createSqliteStore } from './store/sqlite-store.ts';
+import { takeOver } from './streams/take-over.ts';
 
 export interface RelayAddress {
   port: number;
@@ -160,11 +161,12 @@ async function startRelay(
   // Before anybody can come in: whoever was here comes back within a second or two.
   await catalog.load(options.appsFile ?? '{}');
   await apps.resume();
-  const records = await store.streams.all();
-  await cleanup.start(new Set(records.map(({ streamId }) => streamId)));
-  streams.resume(records, {
-    viewer: (userId, appId) => (appId === operator.id ? operator : apps.session(userId, appId)),
-    glasses: (userId) => sessions.open(userId, true),
+  await takeOver({
+    ...{ store, cleanup, streams, log },
+    peers: {
+      viewer: (userId, appId) => (appId === operator.id ? operator : apps.session(userId, appId)),
+      glasses: (userId) => sessions.open(userId, true),
+    },
   });
   const listening = await http.start();
   address.url = `http://${host.includes(':') ? `[${host}]` : host}:${listening.port}`;

@@ -16,16 +16,21 @@ export interface Mortal {
   kill(afterCalls?: number): void;
 }
 
-export function createMortal(root: Clock, disk: Store): Mortal {
+/** @param onDeath in the very moment. */
+export function createMortal(root: Clock, disk: Store, onDeath: () => void): Mortal {
   const timers = new Set<Timer>();
   const never = new Promise<never>(() => {});
   let callsLeft = Number.POSITIVE_INFINITY;
+  /** Half of the deaths come before the call has taken effect. */
+  let isLastLost = false;
   let isDead = false;
 
   function die(): void {
+    if (isDead) return;
     isDead = true;
     for (const timer of timers) timer.cancel();
     timers.clear();
+    onDeath();
   }
   function after(name: string, ms: number, fire: () => void): Timer {
     if (isDead) return { cancel() {} };
@@ -39,10 +44,12 @@ export function createMortal(root: Clock, disk: Store): Mortal {
   async function through<T>(call: () => Promise<T>): Promise<T> {
     if (isDead) return never;
     callsLeft -= 1;
-    if (callsLeft < 0) die();
-    // Half of the deaths come before the call has taken effect.
-    if (isDead && callsLeft % 2 === 0) return never;
-    const result = await call();
+    const isLast = callsLeft < 0;
+    if (isLast && isLastLost) die();
+    if (isDead) return never;
+    const outcome = call();
+    if (isLast) die();
+    const result = await outcome;
     return isDead ? never : result;
   }
   const collection = <T>(kept: Collection<T>): Collection<T> => ({
@@ -84,6 +91,7 @@ export function createMortal(root: Clock, disk: Store): Mortal {
     kill(afterCalls = 0) {
       if (afterCalls === 0) die();
       else callsLeft = Math.min(callsLeft, afterCalls);
+      isLastLost = afterCalls % 2 === 0;
     },
   };
 }

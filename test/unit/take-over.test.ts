@@ -1,0 +1,36 @@
+import { expect, it } from 'vitest';
+import { createSqliteStore } from '../../cloud/store/sqlite-store.ts';
+import { takeOver } from '../../cloud/streams/take-over.ts';
+import { silentLog } from '../../shared/log.ts';
+
+const record = (streamId: string, liveInputUid?: string) => ({
+  ...{ streamId, userId: `${streamId}@example.com`, kind: 'managed' as const, request: {} },
+  ...{ createdAtMs: 1, savedAtMs: 1, viewers: [], outputs: [], wantedOutputs: [], isStarted: false },
+  ...(liveInputUid ? { ingest: { liveInputUid, publishUrl: 'rtmp://a/b/c' } } : {}),
+});
+const entry = (streamId: string, doomed: boolean) => ({ streamId, doomed, keepRecordings: false, createdAtMs: 1 });
+
+it('does not take up a stream whose live input is on its way out or gone: the end was not wholly written', async () => {
+  const store = createSqliteStore({ file: ':memory:' });
+  const records = [record('m-alive', 'u1'), record('m-doomed', 'u2'), record('m-gone', 'u3'), record('m-unmade')];
+  for (const each of records) await store.streams.put(each);
+  for (const [streamId, isDoomed] of [
+    ['m-alive', false],
+    ['m-doomed', true],
+  ] as const) {
+    await store.ledger.put(entry(streamId, isDoomed));
+  }
+  const heard: string[][] = [];
+  await takeOver({
+    ...{ store, log: silentLog() },
+    cleanup: { start: async (kept) => void heard.push([...kept]) },
+    streams: { resume: (taken) => void heard.push(taken.map(({ streamId }) => streamId)) },
+    peers: { viewer: () => undefined, glasses: () => ({ isConnected: () => false, send: () => false }) },
+  });
+  expect(heard).toEqual([
+    ['m-alive', 'm-unmade'],
+    ['m-alive', 'm-unmade'],
+  ]);
+  expect((await store.streams.all()).map(({ streamId }) => streamId)).toEqual(['m-alive', 'm-unmade']);
+  await store.close();
+});
