@@ -13,7 +13,7 @@ import { silentLog } from '../../shared/log.ts';
 import { createRedactor } from '../../shared/secrets.ts';
 import { pictureTimes } from '../support/ffprobe.ts';
 import { descendantsOf, isRunning } from '../support/processes.ts';
-import { type Program, startProgram } from '../support/program.ts';
+import { freePort, type Program, startProgram } from '../support/program.ts';
 import { createScriptedApp, type Frame, type Peer } from '../support/relay-world.ts';
 
 const USER = 'ada@example.com';
@@ -33,14 +33,6 @@ afterEach(async () => {
   await children.close();
   await rm(folder, { recursive: true, force: true });
 });
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await new Promise((resolve) => server.once('listening', resolve));
-  const address = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  return typeof address === 'object' && address ? address.port : 0;
-}
 
 interface Provider {
   env: Record<string, string>;

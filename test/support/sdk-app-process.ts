@@ -1,9 +1,8 @@
 /** Runs sdk-app.ts, the real MentraOS SDK, as a child and calls it over the message channel. */
 
-import type { AddressInfo } from 'node:net';
-import { createServer } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import type { SpawnChild } from '../../shared/child-process.ts';
+import { freePort } from './program.ts';
 import { createInbox, type Frame } from './relay-world.ts';
 
 /** Each is a dependency pinned to this very version. */
@@ -31,17 +30,9 @@ export type SdkStatus = Frame & { status: string; streamId?: string; message?: s
 /** Proxies are for the outside only: the SDK's look for news at its maker's host ends at a closed port of ours. */
 const offline = { HTTPS_PROXY: 'http://127.0.0.1:9', NO_PROXY: '127.0.0.1' };
 
-/** The SDK cannot listen on port 0 and tell which one it got. */
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
-
 export async function createSdkApp(spawn: SpawnChild, packageName: string, line: SdkLine = '2.1.29') {
   const apiKey = `key-of-${packageName}`;
+  // The SDK cannot listen on port 0 and tell which one it got.
   const port = await freePort();
   const inbox = createInbox();
   let calls = 0;
