@@ -3,10 +3,10 @@ import { closingLine } from './test/support/closing-line.ts';
 
 const realParts = { testTimeout: 60_000, hookTimeout: 60_000 };
 
-/**
- * unit: test clock, seconds in all. e2e: real parts, one file at a time, because two cores are not many. interop: two at a
- * time, because the SDK mostly waits.
- */
+/** They measure milliseconds, or take a core for themselves. */
+const alone = ['test/e2e/{agent,ingest,malformed,outage,outputs,rtmp}*.test.ts', 'test/browser/**/*.test.ts'];
+
+/** unit: test clock, seconds in all. e2e: real parts, which mostly wait, two files at a time. alone: one at a time. */
 export default defineConfig({
   test: {
     reporters: [process.stdout.isTTY ? 'default' : 'dot', closingLine()],
@@ -22,19 +22,20 @@ export default defineConfig({
       {
         test: {
           name: 'e2e',
-          include: ['test/e2e/**/*.test.ts', 'test/browser/**/*.test.ts'],
-          globalSetup: ['test/support/global-setup.ts'],
+          include: ['test/e2e/**/*.test.ts', 'test/interop/**/*.test.ts'],
+          exclude: alone,
           ...realParts,
-          maxWorkers: 1,
+          maxWorkers: 2,
           sequence: { groupOrder: 1 },
         },
       },
       {
         test: {
-          name: 'interop',
-          include: ['test/interop/**/*.test.ts'],
+          name: 'alone',
+          include: alone,
+          globalSetup: ['test/support/global-setup.ts'],
           ...realParts,
-          maxWorkers: 2,
+          maxWorkers: 1,
           sequence: { groupOrder: 2 },
         },
       },
