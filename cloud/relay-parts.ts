@@ -230,13 +230,17 @@ export function composeSessions(
 export const operator: Viewer = { id: CONSOLE_APP, deliver() {} };
 
 export function operatorStream(
-  sessions: SessionRegistry,
+  sessions: Pick<SessionRegistry, 'get'>,
   streams: StreamRegistry,
 ): OperatorRoutesOptions['operatorStream'] {
   return {
     start(userId, request) {
       const session = sessions.get(userId);
       if (!session?.isKnown()) throw new GlasscastError('GLASSES_NOT_CONNECTED');
+      // Nobody would hear of the refusal: the operator's page reads no statuses.
+      if (streams.check(userId, operator.id).streamInfo?.type === 'unmanaged') {
+        throw new GlasscastError('UNMANAGED_STREAM_ACTIVE');
+      }
       streams.request(userId, operator, request, session);
       const snapshot = streams.snapshots().find((stream) => stream.userId === userId);
       if (!snapshot) throw new GlasscastError('STREAM_NOT_FOUND');

@@ -3,7 +3,7 @@
  * own. Control only: no media passes through here.
  */
 import { join } from 'node:path';
-import { GlasscastError } from '../shared/errors.ts';
+import { errorText, GlasscastError } from '../shared/errors.ts';
 import type { Secret } from '../shared/secrets.ts';
 import { createAppCatalog } from './apps/app-catalog.ts';
 import { createAppStorage } from './apps/app-storage.ts';
@@ -55,7 +55,14 @@ export function createRelay(options: RelayOptions): Relay {
   let closing: Promise<void> | undefined;
 
   async function closeAll(): Promise<void> {
-    for (const close of closers.splice(0).reverse()) await close();
+    for (const close of closers.splice(0).reverse()) {
+      try {
+        await close();
+      } catch (error) {
+        // The rest is closed all the same, the store's lock above all.
+        options.log.error({ reason: errorText(error) }, 'relay-close-failed');
+      }
+    }
   }
   return {
     async start() {

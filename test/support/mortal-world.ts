@@ -243,9 +243,9 @@ export function createMortalWorld() {
   function ordered(message: ToGlasses, { streams }: Life): void {
     orders.push(message);
     if (message.type !== 'stop_stream') return;
-    // Old firmware stops whatever runs.
+    // Old firmware stops whatever runs. While the input is made, START is still to come, or to come again.
     for (const { streamId, state: now } of streams.snapshots()) {
-      const isOpen = !['stopping', 'stopped', 'failed'].includes(now);
+      const isOpen = ['starting', 'active', 'interrupted'].includes(now);
       const isStarted = orders.some((order) => order.type === 'start_stream' && order.streamId === streamId);
       if (isOpen && isStarted) faults.push(`${streamId} is stopped by the stop of ${message.streamId}`);
     }
@@ -277,13 +277,25 @@ export function createMortalWorld() {
       await settle();
       void started;
     },
+    isUp: () => state.life?.isUp ?? false,
+    snapshots: () => state.life?.streams.snapshots() ?? [],
     /** When the relay is dead, it is started again, as often as it takes. */
     async reborn() {
       while (!state.life) {
         const { downMs, afterCalls } = state.next;
         state.next = { downMs: 0, afterCalls: undefined };
         await clock.advance(downMs);
+        const running = new Set((await disk.appSessions.all()).map(({ packageName }) => packageName));
+        const doomed = new Set((await disk.ledger.all()).flatMap((entry) => (entry.doomed ? [entry.streamId] : [])));
+        const left = (await disk.streams.all()).filter(
+          ({ streamId, viewers }) => !doomed.has(streamId) && viewers.some(({ id }) => running.has(id)),
+        );
         await world.born(afterCalls);
+        if (!world.isUp()) continue;
+        // Of two, the end of the older one was not written.
+        const isKept =
+          left.length === 0 || world.snapshots().some((now) => left.some((was) => was.streamId === now.streamId));
+        if (!isKept) faults.push('a stream was not taken up');
       }
     },
     /** The present life ends with that further call to the store or the provider; 0: now. */

@@ -132,7 +132,7 @@ async function goLive(w: MortalWorld): Promise<void> {
 
 /** What must be true at every moment. */
 async function check(w: MortalWorld): Promise<void> {
-  const living = w.state.life?.streams.snapshots().filter(({ state }) => !['stopped', 'failed'].includes(state)) ?? [];
+  const living = w.snapshots().filter(({ state }) => !['stopped', 'failed'].includes(state));
   expect(living.length).toBeLessThanOrEqual(1);
   const entries = await w.disk.ledger.all();
   for (const { streamId } of w.provider.existing.values()) {
@@ -179,7 +179,7 @@ it('1,000 random orders of starts, stops, losses and kills: one live input, one 
       await w.clock.advance(2_400_000);
       expect([...w.faults, ...[...w.apps.values()].flatMap(({ faults }) => faults)]).toEqual([]);
       expect([...w.defects, ...(w.state.life?.defects ?? [])]).toEqual([]);
-      expect(w.state.life?.streams.snapshots()).toEqual([]);
+      expect(w.snapshots()).toEqual([]);
       expect([await w.disk.ledger.all(), await w.disk.streams.all(), [...w.provider.existing]]).toEqual([[], [], []]);
       await w.close();
     }),

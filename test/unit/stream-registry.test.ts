@@ -1,4 +1,6 @@
 import { describe, expect, it } from 'vitest';
+import type { UserSession } from '../../cloud/glasses/user-session.ts';
+import { operatorStream } from '../../cloud/relay-parts.ts';
 import { createSqliteStore } from '../../cloud/store/sqlite-store.ts';
 import { createStreamRegistry } from '../../cloud/streams/stream-registry.ts';
 import { GlasscastError } from '../../shared/errors.ts';
@@ -255,6 +257,14 @@ describe('one stream for the other (defects 21, 30)', () => {
     streams.request(USER, b, {}, glasses);
     expect(b.heard).toMatchObject([{ status: 'error', errorCode: 'UNMANAGED_STREAM_ACTIVE' }]);
     expect(a.words()).toEqual(['initializing']);
+  });
+
+  it('an operator is refused as well, and not shown the stream of the app', () => {
+    const { streams, glasses } = world();
+    streams.requestUnmanaged(USER, fakeViewer('com.a'), ask, glasses);
+    const session = { ...glasses, isKnown: () => true } as unknown as UserSession;
+    const { start } = operatorStream({ get: () => session }, streams);
+    expect(() => start(USER, {})).toThrow(expect.objectContaining({ code: 'UNMANAGED_STREAM_ACTIVE' }));
   });
 
   it('a stop reaches the glasses only from its owner (defect 32)', () => {
