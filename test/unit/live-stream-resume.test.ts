@@ -45,6 +45,19 @@ describe('what is saved', () => {
     expect([saved.at(-1), glasses.types()]).toEqual([undefined, ['start_stream', 'stop_stream']]);
   });
 
+  it('says how long the relay was there, and which viewer still waits', async () => {
+    const { stream, saved, goLive, say, clock, playback } = streamWorld();
+    await goLive();
+    const waiting = () => saved.at(-1)?.viewers.map(({ isWaiting }) => isWaiting);
+    expect(waiting()).toEqual([false]);
+    playback.advance();
+    say('reconnecting');
+    stream.join(fakeViewer('com.second'));
+    expect(waiting()).toEqual([false, true]);
+    await clock.advance(16_000);
+    expect(saved.at(-1)?.savedAtMs).toBe(clock.now() - 1_000);
+  });
+
   it('is made of nothing when it cannot be kept: the start fails before anything exists', async () => {
     const world = streamWorld({}, () => Promise.reject(new Error('disk full')));
     world.stream.join(world.first);
@@ -189,6 +202,15 @@ describe('taken up by the next process (defect 22)', () => {
     const [opened] = restreaming.opened;
     expect(opened?.unclear).toEqual([wish.destination]);
     expect(opened?.list).toMatchObject([{ ...wish.destination, addedBy: 'com.first' }]);
+  });
+
+  it('has its duration limit before a picture is proven again', async () => {
+    const { first, clock } = next({
+      ...{ request: { stream: { durationLimit: 60 } }, ingest, isStarted: true, liveMs: 0, viewers: viewers(0) },
+      createdAtMs: nowMs - 55_000,
+    });
+    await clock.advance(5_100);
+    expect(first.last()).toMatchObject({ status: 'stopped', message: 'The duration limit is reached' });
   });
 
   it('keeps its outputs and its duration limit', async () => {
