@@ -27,6 +27,8 @@ export interface CameraApp {
   readonly connected: Promise<void>;
   /** Asks for a managed stream and gives the moment of asking. */
   request(settings: object): number;
+  /** Waits until no earlier start's timer in the SDK ends within `needMs`: the relay would answer a start that spans it. */
+  clearOfTimers(needMs: number): Promise<void>;
   stop(): void;
   /** When the relay first let it in after this moment. */
   acknowledgedSince(sinceMs: number): number | undefined;
@@ -36,6 +38,8 @@ export interface CameraApp {
 }
 
 const STATUS_TIMEOUT_MS = 30_000;
+/** The SDK gives each start this long and never clears the timer. */
+const SDK_START_TIMEOUT_MS = 30_000;
 
 export interface CameraAppOptions {
   clock: Clock;
@@ -49,6 +53,7 @@ export function createCameraApp(options: CameraAppOptions): CameraApp {
   const { clock, packageName = 'com.glasscast.bench', retryMs = () => undefined } = options;
   const apiKey = crypto.randomUUID();
   const acknowledgedMs: number[] = [];
+  const asked: number[] = [];
   let invitation: { websocketUrl: string; sessionId: string | undefined } | undefined;
   let isOver = false;
   const seen: ManagedStatus[] = [];
@@ -119,8 +124,18 @@ export function createCameraApp(options: CameraAppOptions): CameraApp {
     },
     request(settings) {
       const askedMs = clock.monotonicMs();
+      asked.push(askedMs);
       send({ type: 'managed_stream_request', packageName, ...settings });
       return askedMs;
+    },
+    async clearOfTimers(needMs) {
+      for (;;) {
+        const nowMs = clock.monotonicMs();
+        const endsMs = asked.map((atMs) => atMs + SDK_START_TIMEOUT_MS);
+        const nextMs = endsMs.find((atMs) => atMs > nowMs && atMs < nowMs + needMs);
+        if (nextMs === undefined) return;
+        await clock.sleep(nextMs - nowMs + 1, { name: 'sdk-timer' });
+      }
     },
     acknowledgedSince: (sinceMs) => acknowledgedMs.find((atMs) => atMs >= sinceMs),
     stop: () => send({ type: 'managed_stream_stop', packageName }),

@@ -53,6 +53,7 @@ export async function productStart(bench: Bench, world: World): Promise<StartMom
   const { clock } = bench;
   const moments: StartMoments = {};
   const calls: ApiCall[] = [];
+  await world.app.clearOfTimers(2_500);
   const zeroMs = world.app.request({ video: testVideo, audio: testAudio });
   Object.assign(world.listeners, watchIngest(clock, zeroMs, moments), {
     onApiCall: (call: ApiCall) => void calls.push(call),
