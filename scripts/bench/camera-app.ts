@@ -40,6 +40,8 @@ export interface CameraApp {
 const STATUS_TIMEOUT_MS = 30_000;
 /** The SDK gives each start this long and never clears the timer. */
 const SDK_START_TIMEOUT_MS = 30_000;
+/** The relay counts from its own receipt. */
+const RECEIPT_MARGIN_MS = 200;
 
 export interface CameraAppOptions {
   clock: Clock;
@@ -131,7 +133,7 @@ export function createCameraApp(options: CameraAppOptions): CameraApp {
     async clearOfTimers(needMs) {
       for (;;) {
         const nowMs = clock.monotonicMs();
-        const endsMs = asked.map((atMs) => atMs + SDK_START_TIMEOUT_MS);
+        const endsMs = asked.map((atMs) => atMs + SDK_START_TIMEOUT_MS + RECEIPT_MARGIN_MS);
         const nextMs = endsMs.find((atMs) => atMs > nowMs && atMs < nowMs + needMs);
         if (nextMs === undefined) return;
         await clock.sleep(nextMs - nowMs + 1, { name: 'sdk-timer' });
