@@ -72,7 +72,10 @@ export const errorKinds = {
   APP_STORAGE_FULL: caller(413, 'An app may keep 1 MiB for a user, in values of at most 100,000 characters'),
   NOT_OFFERED: caller(501, 'This relay does not offer that part of MentraOS'),
   RATE_LIMITED: { sentence: 'Too many requests; slow down', fault: 'caller', retryable: true, http: 429 },
-  APP_UNREACHABLE: destination("The app's webhook did not lead to a connection; is the app running?", true),
+  APP_UNREACHABLE: destination(
+    "The app's webhook did not lead to a connection; see that the app is running and reachable",
+    true,
+  ),
   // the glasses
   GLASSES_NOT_CONNECTED: device('Glasses are not connected'),
   HARDWARE_MISSING: device('The glasses lack hardware that the app requires', false),

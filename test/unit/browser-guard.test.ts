@@ -1,15 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { createBrowserGuard } from '../../cloud/http/browser-guard.ts';
+import { codeOf } from '../support/code-of.ts';
 
 const guard = createBrowserGuard({ publicUrl: 'wss://relay.example', allowedHosts: ['Relay.lan'] });
-const codeOf = (work: () => unknown) => {
-  try {
-    work();
-    return 'in';
-  } catch (error) {
-    return (error as { code: string }).code;
-  }
-};
 
 describe('the page that calls', () => {
   it.each([

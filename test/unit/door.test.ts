@@ -4,6 +4,7 @@ import type { Socket } from 'node:net';
 import { describe, expect, it } from 'vitest';
 import { createCallers } from '../../cloud/access/callers.ts';
 import { createDoor, type DoorLimits } from '../../cloud/access/door.ts';
+import { codeOf } from '../support/code-of.ts';
 import { createTestClock } from '../support/test-clock.ts';
 
 const FAR = '203.0.113.7';
@@ -17,15 +18,7 @@ function world(limits: Partial<DoorLimits>, trustedProxies: string[] = []) {
   };
   const upgrade = (socket: Socket, forwardedFor?: string) =>
     door.handshake({ socket, headers: { 'x-forwarded-for': forwardedFor } } as unknown as IncomingMessage);
-  const codeOf = (work: () => unknown) => {
-    try {
-      work();
-      return 'in';
-    } catch (error) {
-      return (error as { code: string }).code;
-    }
-  };
-  return { clock, door, connect, upgrade, codeOf };
+  return { clock, door, connect, upgrade };
 }
 
 describe('strangers', () => {
@@ -58,13 +51,13 @@ describe('strangers', () => {
     const named = world({ maxStrangersPerAddress: 1 }, ['127.0.0.1']);
     const proxied = (address: string) => {
       const { socket, isIn } = named.connect('127.0.0.1');
-      return isIn && named.codeOf(() => named.upgrade(socket, address));
+      return isIn && codeOf(() => named.upgrade(socket, address));
     };
     expect([proxied(FAR), proxied(FAR), proxied('203.0.113.8')]).toEqual(['in', 'RATE_LIMITED', 'in']);
     const unnamed = world({ maxStrangersPerAddress: 1, handshakes: { perSecond: 1, burst: 1 } });
     const near = () => {
       const { socket, isIn } = unnamed.connect('127.0.0.1');
-      return isIn && unnamed.codeOf(() => unnamed.upgrade(socket));
+      return isIn && codeOf(() => unnamed.upgrade(socket));
     };
     expect([near(), near()]).toEqual(['in', 'in']);
   });
@@ -72,7 +65,7 @@ describe('strangers', () => {
 
 describe('an address', () => {
   it('makes so many handshakes and requests each second', async () => {
-    const { clock, connect, upgrade, codeOf, door } = world({
+    const { clock, connect, upgrade, door } = world({
       handshakes: { perSecond: 1, burst: 2 },
       requests: { perSecond: 2, burst: 3 },
     });
