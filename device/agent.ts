@@ -13,11 +13,11 @@ import { type PublishUrl, parsePublishUrl } from '../shared/rtmp/publish-url.ts'
 import { createRtmpPush, type PushMode } from '../shared/rtmp/push.ts';
 import type { Redactor, Secret } from '../shared/secrets.ts';
 import { type EncoderSettings, type PublisherState, resolveSettings } from '../shared/stream.ts';
-import { type CaptureSource, checkCaptureSource } from './capture-source.ts';
-import { createCloudConnection } from './cloud-connection.ts';
-import { createEncoder, type Encoder } from './encoder.ts';
-import { lookIntoFile } from './media-file.ts';
-import { createPublisher, type Publisher, type PublisherStatus } from './publisher.ts';
+import { type CaptureSource, checkCaptureSource } from './capture/capture-source.ts';
+import { lookIntoFile } from './capture/media-file.ts';
+import { createEncoder, type Encoder } from './encoding/encoder.ts';
+import { createPublisher, type Publisher, type PublisherStatus } from './publishing/publisher.ts';
+import { createCloudConnection } from './runtime/cloud-connection.ts';
 
 export interface AgentOptions {
   clock: Clock;

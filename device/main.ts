@@ -10,9 +10,9 @@ import { runProgram, untilSignal } from '../shared/program.ts';
 import { createRedactor } from '../shared/secrets.ts';
 import type { EffectiveSettings } from '../shared/settings.ts';
 import { type Agent, createAgent } from './agent.ts';
-import { parseCaptureSource } from './capture-source.ts';
+import { parseCaptureSource } from './capture/capture-source.ts';
 import { type AgentConfig, agentSettings } from './config.ts';
-import { findCoreToken } from './enrolment.ts';
+import { findCoreToken } from './runtime/enrolment.ts';
 
 async function run(config: AgentConfig, effective: EffectiveSettings): Promise<void> {
   const { source: sourceText, microphone, caFile, logLevel, modelName, ...rest } = config;

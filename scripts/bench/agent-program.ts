@@ -3,7 +3,7 @@
  * source. Settings come over the message channel, where no process list shows the token.
  */
 import { createAgent } from '../../device/agent.ts';
-import type { CaptureSource } from '../../device/capture-source.ts';
+import type { CaptureSource } from '../../device/capture/capture-source.ts';
 import { createSystemClock } from '../../shared/clock.ts';
 import { asGlasscastError } from '../../shared/errors.ts';
 import { createLog, type LogLevel } from '../../shared/log.ts';

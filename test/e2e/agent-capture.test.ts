@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import type { Writable } from 'node:stream';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { type Agent, createAgent } from '../../device/agent.ts';
-import { type CaptureSource, parseCaptureSource } from '../../device/capture-source.ts';
+import { type CaptureSource, parseCaptureSource } from '../../device/capture/capture-source.ts';
 import { createChildSpawner, findOnPath } from '../../shared/child-process.ts';
 import { createSystemClock } from '../../shared/clock.ts';
 import { readVideoConfig } from '../../shared/codec-config.ts';

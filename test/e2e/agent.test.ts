@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { type Agent, type AgentOptions, createAgent } from '../../device/agent.ts';
-import { parseCaptureSource } from '../../device/capture-source.ts';
+import { parseCaptureSource } from '../../device/capture/capture-source.ts';
 import { createChildSpawner } from '../../shared/child-process.ts';
 import { type Clock, createSystemClock } from '../../shared/clock.ts';
 import { bundledFfmpeg } from '../../shared/ffmpeg-binary.ts';

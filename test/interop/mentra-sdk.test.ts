@@ -1,7 +1,7 @@
 /** Everything real: the MentraOS SDK as the apps, the agent with a test pattern as the glasses, relay and local Stream. */
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { createAgent } from '../../device/agent.ts';
-import { parseCaptureSource } from '../../device/capture-source.ts';
+import { parseCaptureSource } from '../../device/capture/capture-source.ts';
 import { createSystemClock } from '../../shared/clock.ts';
 import { silentLog } from '../../shared/log.ts';
 import { createRedactor, Secret } from '../../shared/secrets.ts';

@@ -2,7 +2,7 @@ import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promise
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { findCoreToken } from '../../device/enrolment.ts';
+import { findCoreToken } from '../../device/runtime/enrolment.ts';
 import { createLog } from '../../shared/log.ts';
 import { createRedactor, Secret } from '../../shared/secrets.ts';
 import { createTestClock } from '../support/test-clock.ts';

@@ -41,7 +41,7 @@ describe('imports', () => {
   });
   it.each([
     ['node-media-server', /^cloud\/local-stream\/ingest/],
-    ['fluent-ffmpeg', /^device\/encoder/],
+    ['fluent-ffmpeg', /^device\/encoding\/encoder/],
     ['node:child_process', /^shared\/(child-process|ffmpeg-binary)\.ts$/],
     ['libsql', /^cloud\/(store\/sqlite-store|local-stream\/)/],
     ['jose', /^cloud\/access\/core-tokens/],

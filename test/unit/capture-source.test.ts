@@ -1,11 +1,11 @@
 import { describe, expect, test } from 'vitest';
-import { burnedClock, secondsOfDay } from '../../device/burned-clock.ts';
+import { burnedClock, secondsOfDay } from '../../device/capture/burned-clock.ts';
 import {
   type CaptureSource,
   captureGraph,
   checkCaptureSource,
   parseCaptureSource,
-} from '../../device/capture-source.ts';
+} from '../../device/capture/capture-source.ts';
 import type { FfmpegBinary } from '../../shared/ffmpeg-binary.ts';
 import { resolveSettings } from '../../shared/stream.ts';
 

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { type CloudConnection, createCloudConnection } from '../../device/cloud-connection.ts';
+import { type CloudConnection, createCloudConnection } from '../../device/runtime/cloud-connection.ts';
 import { silentLog } from '../../shared/log.ts';
 import type { FromGlasses, ToGlasses } from '../../shared/protocol/glasses-messages.ts';
 import { Secret } from '../../shared/secrets.ts';

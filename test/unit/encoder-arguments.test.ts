@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
-import { parseCaptureSource } from '../../device/capture-source.ts';
-import { encoderArguments } from '../../device/encoder-arguments.ts';
+import { parseCaptureSource } from '../../device/capture/capture-source.ts';
+import { encoderArguments } from '../../device/encoding/encoder-arguments.ts';
 import { resolveSettings, type VideoSettings } from '../../shared/stream.ts';
 
 const epochMs = 1_700_000_000_000;

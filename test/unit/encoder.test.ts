@@ -1,7 +1,7 @@
 /** The encoder over Node children that misbehave as scripted, in the place of ffmpeg. */
 import { afterEach, expect, test, vi } from 'vitest';
-import { type CaptureSource, parseCaptureSource } from '../../device/capture-source.ts';
-import { createEncoder } from '../../device/encoder.ts';
+import { type CaptureSource, parseCaptureSource } from '../../device/capture/capture-source.ts';
+import { createEncoder } from '../../device/encoding/encoder.ts';
 import { createChildSpawner } from '../../shared/child-process.ts';
 import type { FfmpegBinary } from '../../shared/ffmpeg-binary.ts';
 import { silentLog } from '../../shared/log.ts';

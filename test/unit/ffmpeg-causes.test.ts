@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
-import { type CaptureSource, parseCaptureSource } from '../../device/capture-source.ts';
-import { causeOf } from '../../device/ffmpeg-causes.ts';
+import { type CaptureSource, parseCaptureSource } from '../../device/capture/capture-source.ts';
+import { causeOf } from '../../device/encoding/ffmpeg-causes.ts';
 
 const camera = parseCaptureSource('v4l2:/dev/video9', 'alsa:hw:9');
 const file = parseCaptureSource('file:/tmp/film.mp4');

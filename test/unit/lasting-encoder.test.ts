@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
-import type { Encoder, EncoderEnd } from '../../device/encoder.ts';
-import { createLastingEncoder } from '../../device/lasting-encoder.ts';
+import type { Encoder, EncoderEnd } from '../../device/encoding/encoder.ts';
+import { createLastingEncoder } from '../../device/encoding/lasting-encoder.ts';
 import { type ErrorCode, GlasscastError } from '../../shared/errors.ts';
 import { silentLog } from '../../shared/log.ts';
 import { createTestClock, settle } from '../support/test-clock.ts';

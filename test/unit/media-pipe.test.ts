@@ -2,7 +2,7 @@ import { mkdtempSync, readdirSync, rmdirSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, expect, test, vi } from 'vitest';
-import { type MediaPipe, openMediaPipe } from '../../device/media-pipe.ts';
+import { type MediaPipe, openMediaPipe } from '../../device/encoding/media-pipe.ts';
 
 const pipes: MediaPipe[] = [];
 afterEach(() => {

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import type { Encoder, EncoderEnd } from '../../device/encoder.ts';
-import { createPublisher, type PublisherStatus } from '../../device/publisher.ts';
+import type { Encoder, EncoderEnd } from '../../device/encoding/encoder.ts';
+import { createPublisher, type PublisherStatus } from '../../device/publishing/publisher.ts';
 import { type ErrorCode, GlasscastError } from '../../shared/errors.ts';
 import { silentLog } from '../../shared/log.ts';
 import type { FlvTag } from '../../shared/rtmp/flv.ts';

@@ -1,8 +1,8 @@
 /** What a media file holds, as ffmpeg reads it (the bundled ffmpeg has no ffprobe beside it). Owns one short look, never decodes. */
-import type { SpawnChild } from '../shared/child-process.ts';
-import { type Clock, withTimeout } from '../shared/clock.ts';
-import { GlasscastError } from '../shared/errors.ts';
-import type { FfmpegBinary } from '../shared/ffmpeg-binary.ts';
+import type { SpawnChild } from '../../shared/child-process.ts';
+import { type Clock, withTimeout } from '../../shared/clock.ts';
+import { GlasscastError } from '../../shared/errors.ts';
+import type { FfmpegBinary } from '../../shared/ffmpeg-binary.ts';
 
 const LOOK_TIMEOUT_MS = 10_000;
 

@@ -2,14 +2,14 @@
  * The device's push of one stream: an encoder that comes back, an RTMP push that comes back, and the policy over both:
  * states by the table, the lease, statuses with measured stats. Never touches sockets, processes or the wire format.
  */
-import type { Clock, Timer } from '../shared/clock.ts';
-import { readVideoConfig } from '../shared/codec-config.ts';
-import { GlasscastError } from '../shared/errors.ts';
-import { createWatchdog } from '../shared/keep-alive.ts';
-import type { Log } from '../shared/log.ts';
-import type { DeviceStreamStatus, ResolvedConfig, StreamStats } from '../shared/protocol/glasses-messages.ts';
-import { type FlvTag, isKeyFrame, isSequenceHeader } from '../shared/rtmp/flv.ts';
-import type { RtmpPush, RtmpPushChange } from '../shared/rtmp/push.ts';
+import type { Clock, Timer } from '../../shared/clock.ts';
+import { readVideoConfig } from '../../shared/codec-config.ts';
+import { GlasscastError } from '../../shared/errors.ts';
+import { createWatchdog } from '../../shared/keep-alive.ts';
+import type { Log } from '../../shared/log.ts';
+import type { DeviceStreamStatus, ResolvedConfig, StreamStats } from '../../shared/protocol/glasses-messages.ts';
+import { type FlvTag, isKeyFrame, isSequenceHeader } from '../../shared/rtmp/flv.ts';
+import type { RtmpPush, RtmpPushChange } from '../../shared/rtmp/push.ts';
 import {
   type DeviceStatusWord,
   deviceStatusOf,
@@ -18,9 +18,9 @@ import {
   type PublisherState,
   publisherTable,
   transition,
-} from '../shared/stream.ts';
-import type { Encoder } from './encoder.ts';
-import { createLastingEncoder } from './lasting-encoder.ts';
+} from '../../shared/stream.ts';
+import type { Encoder } from '../encoding/encoder.ts';
+import { createLastingEncoder } from '../encoding/lasting-encoder.ts';
 
 export type PublisherStatus = Omit<DeviceStreamStatus, 'type'>;
 

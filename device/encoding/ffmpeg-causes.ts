@@ -2,8 +2,8 @@
  * From ffmpeg's last words to a code of the error table. Reads tagged lines (`-loglevel level+warning`) of 4.1 to 7;
  * the first rule that fits wins, so the particular ones stand before the general ones.
  */
-import { type ErrorCode, GlasscastError } from '../shared/errors.ts';
-import type { CaptureSource } from './capture-source.ts';
+import { type ErrorCode, GlasscastError } from '../../shared/errors.ts';
+import type { CaptureSource } from '../capture/capture-source.ts';
 
 interface Rule {
   text: RegExp;

@@ -5,9 +5,9 @@
 import { access, constants, open } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import type { Writable } from 'node:stream';
-import { GlasscastError } from '../shared/errors.ts';
-import type { FfmpegBinary } from '../shared/ffmpeg-binary.ts';
-import type { EncoderSettings } from '../shared/stream.ts';
+import { GlasscastError } from '../../shared/errors.ts';
+import type { FfmpegBinary } from '../../shared/ffmpeg-binary.ts';
+import type { EncoderSettings } from '../../shared/stream.ts';
 import { burnedClock, secondMark } from './burned-clock.ts';
 
 /** `beep`: 100 ms at each second of the wall clock. `silence`: a track all the same, some players wait for ever for one. */

@@ -3,13 +3,13 @@
  * that knows ws. What is said while the line is down waits, within bounds; what a command means is not known here.
  */
 import { WebSocket } from 'ws';
-import { type BackoffPolicy, backoffMs, type Clock, type Timer } from '../shared/clock.ts';
-import { type ErrorCode, errorText, GlasscastError } from '../shared/errors.ts';
-import { createWatchdog } from '../shared/keep-alive.ts';
-import type { Log } from '../shared/log.ts';
-import { type Dialect, decodeToGlasses, encodeFromGlasses, MAX_FRAME_BYTES } from '../shared/protocol/dialects.ts';
-import type { DeviceStreamStatus, FromGlasses, ToGlasses } from '../shared/protocol/glasses-messages.ts';
-import type { Secret } from '../shared/secrets.ts';
+import { type BackoffPolicy, backoffMs, type Clock, type Timer } from '../../shared/clock.ts';
+import { type ErrorCode, errorText, GlasscastError } from '../../shared/errors.ts';
+import { createWatchdog } from '../../shared/keep-alive.ts';
+import type { Log } from '../../shared/log.ts';
+import { type Dialect, decodeToGlasses, encodeFromGlasses, MAX_FRAME_BYTES } from '../../shared/protocol/dialects.ts';
+import type { DeviceStreamStatus, FromGlasses, ToGlasses } from '../../shared/protocol/glasses-messages.ts';
+import type { Secret } from '../../shared/secrets.ts';
 
 export interface CloudConnectionOptions {
   clock: Clock;

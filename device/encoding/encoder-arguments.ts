@@ -3,9 +3,9 @@
  * fluent-ffmpeg builds the list and runs nothing. The ingest's address never appears here: ffmpeg does not know it.
  */
 import ffmpeg from 'fluent-ffmpeg';
-import type { FfmpegBinary } from '../shared/ffmpeg-binary.ts';
-import type { EncoderSettings } from '../shared/stream.ts';
-import { type CaptureGraphOptions, captureGraph } from './capture-source.ts';
+import type { FfmpegBinary } from '../../shared/ffmpeg-binary.ts';
+import type { EncoderSettings } from '../../shared/stream.ts';
+import { type CaptureGraphOptions, captureGraph } from '../capture/capture-source.ts';
 
 /**
  * Descriptors that ffmpeg writes to. Picture and sound travel apart because one muxer holds every picture back until sound of

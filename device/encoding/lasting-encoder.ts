@@ -2,10 +2,10 @@
  * An encoder that comes back: starts a new run when one dies, with backoff and within a budget, and gives up on causes that
  * a new run cannot cure. Owns the runs of one stream; knows nothing of the ingest.
  */
-import { type BackoffPolicy, backoffMs, type Clock, type Timer } from '../shared/clock.ts';
-import { asGlasscastError, type ErrorCode, type GlasscastError } from '../shared/errors.ts';
-import type { Log } from '../shared/log.ts';
-import type { FlvTag } from '../shared/rtmp/flv.ts';
+import { type BackoffPolicy, backoffMs, type Clock, type Timer } from '../../shared/clock.ts';
+import { asGlasscastError, type ErrorCode, type GlasscastError } from '../../shared/errors.ts';
+import type { Log } from '../../shared/log.ts';
+import type { FlvTag } from '../../shared/rtmp/flv.ts';
 import type { Encoder, EncoderEnd } from './encoder.ts';
 
 export interface LastingEncoderOptions {

@@ -6,11 +6,11 @@ import { createHash } from 'node:crypto';
 import { mkdir, open, readFile, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { z } from 'zod';
-import { type BackoffPolicy, backoffMs, type Clock } from '../shared/clock.ts';
-import { errorText, GlasscastError } from '../shared/errors.ts';
-import type { Log } from '../shared/log.ts';
-import { ENROL_PATH, type EnrolmentAnswer, enrolmentAnswer } from '../shared/protocol/enrolment.ts';
-import { type Redactor, Secret } from '../shared/secrets.ts';
+import { type BackoffPolicy, backoffMs, type Clock } from '../../shared/clock.ts';
+import { errorText, GlasscastError } from '../../shared/errors.ts';
+import type { Log } from '../../shared/log.ts';
+import { ENROL_PATH, type EnrolmentAnswer, enrolmentAnswer } from '../../shared/protocol/enrolment.ts';
+import { type Redactor, Secret } from '../../shared/secrets.ts';
 
 export interface CoreTokenSources {
   /** Wins over everything else, and is not kept. */

@@ -3,15 +3,15 @@
  * Knows nothing of RTMP, streams or retries; its end carries a cause.
  */
 import type { Socket } from 'node:net';
-import type { Child, ChildExit, SpawnChild } from '../shared/child-process.ts';
-import type { Clock } from '../shared/clock.ts';
-import { asGlasscastError, errorText, GlasscastError } from '../shared/errors.ts';
-import type { FfmpegBinary } from '../shared/ffmpeg-binary.ts';
-import type { Log } from '../shared/log.ts';
-import { AmfEcmaArray, encodeAmf0 } from '../shared/rtmp/amf0.ts';
-import { createFlvParser, type FlvTag } from '../shared/rtmp/flv.ts';
-import type { EncoderSettings } from '../shared/stream.ts';
-import type { CaptureSource } from './capture-source.ts';
+import type { Child, ChildExit, SpawnChild } from '../../shared/child-process.ts';
+import type { Clock } from '../../shared/clock.ts';
+import { asGlasscastError, errorText, GlasscastError } from '../../shared/errors.ts';
+import type { FfmpegBinary } from '../../shared/ffmpeg-binary.ts';
+import type { Log } from '../../shared/log.ts';
+import { AmfEcmaArray, encodeAmf0 } from '../../shared/rtmp/amf0.ts';
+import { createFlvParser, type FlvTag } from '../../shared/rtmp/flv.ts';
+import type { EncoderSettings } from '../../shared/stream.ts';
+import type { CaptureSource } from '../capture/capture-source.ts';
 import { encoderArguments } from './encoder-arguments.ts';
 import { causeOf } from './ffmpeg-causes.ts';
 import { type MediaPipe, openMediaPipe } from './media-pipe.ts';
