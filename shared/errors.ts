@@ -97,6 +97,12 @@ export const errorKinds = {
   KEY_FRAME_INTERVAL_REFUSED: device('The provider refused the picture: key frames must be 2 to 10 s apart', false),
   VIDEO_CODEC_REFUSED: device('The provider refused the picture: it must be H.264', false),
   AUDIO_CODEC_REFUSED: device('The provider refused the sound: it must be AAC', false),
+  ENCODER_UNFIT: device('The encoder makes a stream that providers refuse; another one takes over'),
+  PRIVACY_LIGHT_FAILED: device(
+    'Nothing is captured, because the privacy light cannot be lit; check it, or set --privacy-light-required false',
+  ),
+  OVERHEATED: device('The glasses are too hot to stream; let them cool down'),
+  BATTERY_LOW: device('The battery of the glasses is too low to stream; charge them'),
   LEASE_EXPIRED: device('Stream timed out - no keep-alive from cloud'),
   MALFORMED_FLV: device("The encoder's output is not valid FLV"),
   RELAY_UNREACHABLE: destination('The relay cannot be reached', true),

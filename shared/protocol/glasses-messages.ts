@@ -20,6 +20,36 @@ export const streamStats = z.object({
 });
 export type StreamStats = z.output<typeof streamStats>;
 
+/** What changed on the glasses while the stream goes on. */
+export const noticeCodes = [
+  /** The push dropped what waited, to the next key frame. */
+  'FRAMES_DROPPED',
+  /** The picture is made smaller, or larger again. */
+  'UPLINK_NARROW',
+  'UPLINK_RECOVERED',
+  'HEAT',
+  'HEAT_RECOVERED',
+  'BATTERY_LOW',
+  'BATTERY_RECOVERED',
+  /** Silence is sent meanwhile. */
+  'MICROPHONE_LOST',
+  'MICROPHONE_BACK',
+  /** One failed, the next one took over. */
+  'ENCODER_CHANGED',
+  /** Something asked for cannot be had here, e.g. echo cancellation. */
+  'SETTING_UNAVAILABLE',
+] as const;
+export type NoticeCode = (typeof noticeCodes)[number];
+
+/** Ours: a step that the glasses took by themselves, with its reason and the numbers it went by (units in their names). */
+export const streamNotice = z.object({
+  code: z.enum(noticeCodes),
+  /** A sentence for people. */
+  text: z.string().max(500),
+  numbers: z.record(z.string().max(60), z.number()).optional(),
+});
+export type StreamNotice = z.output<typeof streamNotice>;
+
 /** The settings the encoder really uses. Rates in bit/s, frames/s and Hz. */
 export const resolvedConfig = z.object({
   transport: z.enum(['rtmp', 'srt', 'whip']).optional(),
@@ -31,6 +61,8 @@ export const resolvedConfig = z.object({
       captureHeight: z.number(),
       bitrate: z.number(),
       fps: z.number(),
+      /** Ours: ffmpeg's name of the encoder, `copy` when the camera's own H.264 is passed on. */
+      encoder: z.string().max(60),
     })
     .partial()
     .optional(),
@@ -157,6 +189,7 @@ export const deviceStreamStatus = z.object({
   errorCode: z.string().max(60).optional(),
   attempt: z.number().optional(),
   stats: streamStats.optional(),
+  notice: streamNotice.optional(),
   /** Degrees Celsius. */
   temperatureC: z.number().optional(),
   resolvedConfig: resolvedConfig.optional(),
