@@ -13,22 +13,31 @@ const LUMA_BYTES = frameShape.width * frameShape.height;
 const FRAME_BYTES = (LUMA_BYTES * 3) / 2;
 /** The camera driver's queue: half a second, so that a slow start loses no picture (ffmpeg asks V4L2 for up to 256 buffers). */
 const POOL_FRAMES = 15;
+/** A prime number, so that no encoder's reference frames catch the rhythm. */
+const BUSY_BACKGROUNDS = 7;
 /** The moving part, so that the encoder has something to do: a box in a band of lines. */
 const BAND = { firstLine: 300, lines: 160, boxPx: 160, stepPx: 12 } as const;
 
 export interface FrameSource {
-  /** From now on frames go here; replaces the sink before. `undefined`: the camera runs and nobody looks. */
-  attach(sink: Writable | undefined): void;
+  /** From now on frames go here too; gives the function that ends it. */
+  attach(sink: Writable): () => void;
   start(): void;
   /** Frames exposed so far, and the numbers of those that nobody took while somebody was attached. */
   stats(): { exposed: number; dropped: number[] };
   close(): void;
 }
 
-export function createFrameSource({ clock }: { clock: Clock }): FrameSource {
-  const background = paintBackground();
-  const free = Array.from({ length: POOL_FRAMES }, () => Buffer.from(background));
-  let sink: Writable | undefined;
+export interface FrameSourceOptions {
+  clock: Clock;
+  /** All of the picture changes with each frame, so that any bit rate is used up. Default: only a box moves. */
+  isBusy?: boolean;
+}
+
+export function createFrameSource({ clock, isBusy = false }: FrameSourceOptions): FrameSource {
+  const backgrounds = Array.from({ length: isBusy ? BUSY_BACKGROUNDS : 1 }, (_, index) => paintBackground(index));
+  const free = Array.from({ length: 2 * POOL_FRAMES }, () => Buffer.from(backgrounds[0] ?? []));
+  /** Each with the frames that it has not taken yet. */
+  const sinks = new Map<Writable, number>();
   let timer: Timer | undefined;
   let isRunning = false;
   let exposed = 0;
@@ -38,16 +47,27 @@ export function createFrameSource({ clock }: { clock: Clock }): FrameSource {
   function expose(): void {
     const frame = exposed;
     exposed += 1;
-    if (!sink?.writable) return;
-    const buffer = free.pop();
+    const open = [...sinks].filter(([{ writable }]) => writable);
+    const ready = open.filter(([, waiting]) => waiting < POOL_FRAMES);
+    const buffer = ready.length > 0 ? free.pop() : undefined;
     if (!buffer) {
-      dropped.push(frame);
+      if (open.length > 0) dropped.push(frame);
       return;
     }
+    const background = backgrounds[frame % backgrounds.length] ?? buffer;
+    if (isBusy) background.copy(buffer, 0, 0, LUMA_BYTES);
     moveBox(buffer, background, frame);
     stampBarcode(buffer, { clockMs: clock.now() % 2 ** 32, frame: frame % 2 ** 24 });
-    // The callback comes also when the sink breaks, so no buffer is ever lost.
-    sink.write(buffer, () => void free.push(buffer));
+    let readers = ready.length;
+    for (const [sink, waiting] of ready) {
+      sinks.set(sink, waiting + 1);
+      // The callback comes also when the sink breaks, so no buffer is ever lost.
+      sink.write(buffer, () => {
+        if (sinks.has(sink)) sinks.set(sink, (sinks.get(sink) ?? 1) - 1);
+        readers -= 1;
+        if (readers === 0) free.push(buffer);
+      });
+    }
   }
   function tick(): void {
     if (!isRunning) return;
@@ -63,11 +83,11 @@ export function createFrameSource({ clock }: { clock: Clock }): FrameSource {
   }
 
   return {
-    attach(next) {
-      sink = next;
-      next?.on('error', () => {
-        if (sink === next) sink = undefined;
-      });
+    attach(sink) {
+      const leave = () => void sinks.delete(sink);
+      sinks.set(sink, 0);
+      sink.on('error', leave);
+      return leave;
     },
     start() {
       if (isRunning) return;
@@ -83,11 +103,11 @@ export function createFrameSource({ clock }: { clock: Clock }): FrameSource {
 }
 
 /** Gradient with a coarse texture: neither free nor impossible to encode. */
-function paintBackground(): Buffer {
+function paintBackground(index = 0): Buffer {
   const frame = Buffer.alloc(FRAME_BYTES, 128);
   for (let y = 0; y < frameShape.height; y += 1) {
     for (let x = 0; x < frameShape.width; x += 1) {
-      const texture = (((x >> 3) * 2654435761 + (y >> 3) * 40503) >>> 7) % 40;
+      const texture = (((x >> 3) * 2654435761 + ((y >> 3) + 97 * index) * 40503) >>> 7) % 40;
       frame[y * frameShape.width + x] = 40 + Math.round((x / frameShape.width) * 120) + texture;
     }
   }
@@ -114,6 +134,8 @@ export const rawVideoInput: readonly string[] = [
 
 /** Filter that leaves of each frame one gray pixel per block of the barcode. */
 export const barcodeFilter = [
+  // A publisher on a narrow uplink makes the picture smaller.
+  `scale=${frameShape.width}:${frameShape.height}:flags=fast_bilinear`,
   `crop=${barcodeSize.widthPx}:${barcodeSize.heightPx}:0:0`,
   `scale=${barcodeSize.columns}:${barcodeSize.rows}:flags=area`,
   'format=gray',
