@@ -186,7 +186,9 @@ export function createUplinkLimit(options: UplinkLimitOptions): UplinkLimit {
   function skipsAgain(atMs: number): boolean {
     while (skippedAtMs[0] !== undefined && atMs - skippedAtMs[0] > SKIPS_MS) skippedAtMs.shift();
     const last = readings.at(-1);
-    return skippedAtMs.length > 1 && last !== undefined && isSettled(readings, last, readings.at(-2)?.deliveredBps);
+    // With an empty queue what is delivered is what is made: it tells nothing of the uplink.
+    if (skippedAtMs.length < 2 || !last || last.excessMs <= QUIET_MS) return false;
+    return last.deliveredBps === undefined || isSettled(readings, last, readings.at(-2)?.deliveredBps);
   }
   function stepDown(atMs: number, uplinkBps: number | undefined, { videoBitrateBps }: InUse): UplinkStep | undefined {
     if (trial && isTrial(atMs)) {

@@ -131,6 +131,12 @@ describe('uplinks of all shapes', () => {
     expect(changesPerMinute(run)).toBeLessThanOrEqual(8);
   });
 
+  it('one that only dropping keeps from filling up: is made room for after the second drop', () => {
+    const run = simulate({ capacityBps: () => 1_967_256, mode: 'live', durationMs: 30_000 });
+    expect(codes(run)[0]).toBe('UPLINK_NARROW');
+    expect(medianOf(delays(run, 20_000, 30_000))).toBeLessThan(150);
+  });
+
   it('an uplink that stays narrow: tries again less and less often', () => {
     const run = simulate({ capacityBps: () => 1_000_000, durationMs: 10 * minute, mode: 'live' });
     const late = run.changes.filter(({ atMs }) => atMs >= 5 * minute);
