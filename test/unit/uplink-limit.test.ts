@@ -107,6 +107,28 @@ describe('what is no narrow uplink', () => {
   });
 });
 
+describe('pictures and measurements that vary', () => {
+  const varied = (seed: number, share: number) => (atMs: number) => {
+    const mixed = Math.sin(seed * 999 + atMs * 12.9898) * 43_758.5453;
+    return 1 + share * (2 * (mixed - Math.floor(mixed)) - 1);
+  };
+
+  it.each([0, 60, 200])('do not hide a squeeze, nor look like one, over a way of %d ms', (roundTripMs) => {
+    for (let seed = 1; seed <= 8; seed += 1) {
+      const options = { roundTripMs, sizeNoise: varied(seed, 0.4), rateNoise: varied(-seed, 0.1) };
+      const beginsMs = 10_000 + 37 * seed;
+      const run = simulate({
+        ...options,
+        capacityBps: (atMs) => (atMs >= beginsMs && atMs < beginsMs + 30_000 ? 800_000 : WIDE_BPS),
+      });
+      expect(run.changes[0]?.atMs).toBeLessThanOrEqual(beginsMs + 2_500);
+      expect(count(run, 'UPLINK_NARROW')).toBeLessThanOrEqual(3);
+      expect(run.qualityAt(beginsMs + 30_000 + minute)).toEqual(hd);
+      expect(simulate({ ...options, capacityBps: () => 2_800_000 }).changes).toEqual([]);
+    }
+  });
+});
+
 describe('uplinks of all shapes', () => {
   it('a saw of LTE: follows it without nervousness', () => {
     const run = simulate({
