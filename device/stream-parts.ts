@@ -9,7 +9,7 @@ import type { Log } from '../shared/log.ts';
 import type { FlvTag } from '../shared/rtmp/flv.ts';
 import type { PublishUrl } from '../shared/rtmp/publish-url.ts';
 import { createRtmpPush, type PushMode } from '../shared/rtmp/push.ts';
-import type { EncoderSettings, PictureQuality } from '../shared/stream.ts';
+import { type EncoderSettings, type PictureQuality, qualityOf } from '../shared/stream.ts';
 import { type CaptureSource, checkMicrophone, type Microphone } from './capture/capture-source.ts';
 import { captureUnderLight, type Lamp } from './capture/lit-capture.ts';
 import { lookIntoFile, type MediaFile, placeInFile } from './capture/media-file.ts';
@@ -50,6 +50,7 @@ const RIDING_FRAME_RATE = 24;
 
 export function streamParts(options: StreamPartsOptions): StreamParts {
   const { clock, log, url, settings, telemetry, ca, pushMode, maxBacklogMs } = options;
+  const { audioBitrateBps, keyFrameIntervalMs } = settings;
   // One zero of time for the whole stream: each run continues where the one before it would be.
   const epochMs = clock.now();
   const look = fileLook(options);
@@ -57,7 +58,7 @@ export function streamParts(options: StreamPartsOptions): StreamParts {
   return {
     openPicture: (events) =>
       createPicture({
-        ...{ clock, log, quality: settings, findWays: ways.find, ...events },
+        ...{ clock, log, quality: qualityOf(settings), findWays: ways.find, ...events },
         describe: (quality: PictureQuality) => streamDescription({ ...settings, ...quality }),
       }),
     openSound: (events) => openSound(options, { epochMs, look }, events),
@@ -70,7 +71,7 @@ export function streamParts(options: StreamPartsOptions): StreamParts {
     openSteering: (events) =>
       createSteering({
         ...{ clock, ...events, readTelemetry: telemetry.read },
-        governor: createGovernor({ asked: settings, audioBitrateBps: settings.audioBitrateBps }),
+        governor: createGovernor({ asked: qualityOf(settings), audioBitrateBps, keyFrameIntervalMs }),
       }),
   };
 }
