@@ -95,10 +95,16 @@ export async function checkV4l2Access(device: string): Promise<void> {
   try {
     await access(device, constants.R_OK | constants.W_OK);
   } catch (cause) {
-    const { code } = cause as NodeJS.ErrnoException;
-    const isForbidden = code === 'EACCES' || code === 'EPERM';
-    throw new GlasscastError(isForbidden ? 'CAPTURE_FORBIDDEN' : 'CAMERA_NOT_FOUND', { reason: device, cause });
+    throw refusalOfNode(device, cause);
   }
+}
+
+/** What it means that a device's node could not be opened or looked at. */
+export function refusalOfNode(device: string, cause: unknown): GlasscastError {
+  const { code } = cause as NodeJS.ErrnoException;
+  if (code === 'EBUSY') return new GlasscastError('CAMERA_BUSY', { reason: device, cause });
+  const isForbidden = code === 'EACCES' || code === 'EPERM';
+  return new GlasscastError(isForbidden ? 'CAPTURE_FORBIDDEN' : 'CAMERA_NOT_FOUND', { reason: device, cause });
 }
 
 async function lookOrCause(device: string, search: CameraSearch): Promise<Camera | undefined> {
