@@ -51,6 +51,7 @@ function cameraLines(camera: Camera, wanted: WantedPicture, binary: DeviceListOp
     ...(best ? [`    would take ${modeWords(best)}: ${best.why}`] : ['    no mode that can be used']),
     ...(best && second ? [`    next best  ${modeWords(second)}: ${second.why}`] : []),
     ...lacking,
+    ...(camera.lastingDevice ? [`    keeps its name when plugged in again: v4l2:${camera.lastingDevice}`] : []),
   ];
 }
 

@@ -1,3 +1,4 @@
+import { mkdirSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { type CameraSearch, findCamera, listCameras, refusalOfNode } from '../../device/capture/cameras.ts';
@@ -51,6 +52,18 @@ describe('listCameras', () => {
     fakes.program('v4l2-ctl', v4l2Ctl({ video0: texts.vivid, video2: texts.vivid, video10: texts.vivid }));
     const devices = (await listCameras(search)).map(({ device }) => device.split('/').at(-1));
     expect(devices).toEqual(['video0', 'video2', 'video10']);
+  });
+
+  test('the name it keeps when plugged in again, which can be asked for too', async () => {
+    const device = fakes.node('video0', 'HD Pro Webcam C920');
+    const byId = join(fakes.folders.devices, 'v4l', 'by-id');
+    mkdirSync(byId, { recursive: true });
+    const lastingDevice = join(byId, 'usb-C920-video-index0');
+    symlinkSync('../../video0', lastingDevice);
+    fakes.program('ffmpeg', `cat >&2 <<'END'\n${texts.ffmpegFormats}END\nexit 1`);
+    expect(await listCameras(search)).toMatchObject([{ device, lastingDevice }]);
+    const found = await findCamera({ driver: 'v4l2', device: lastingDevice }, search);
+    expect(found).toMatchObject({ device: lastingDevice, name: 'HD Pro Webcam C920' });
   });
 
   test('without v4l2-ctl ffmpeg is asked; the name comes from the kernel', async () => {

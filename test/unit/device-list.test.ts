@@ -8,7 +8,10 @@ import * as texts from '../support/camera-listings.ts';
 const wanted = { widthPx: 1280, heightPx: 720, frameRate: 30, keyFrameIntervalMs: 1000, videoBitrateBps: 2_000_000 };
 const binary = { file: '/usr/bin/ffmpeg', version: '5.1', inputs: new Set(['v4l2', 'alsa', 'pulse']) };
 const { name, modes } = parseV4l2Ctl(texts.webcam.split('\n'));
-const webcam = { driver: 'v4l2', device: '/dev/video0', name, modes } as const;
+const webcam: Camera = {
+  ...{ driver: 'v4l2' as const, device: '/dev/video0', name, modes },
+  lastingDevice: '/dev/v4l/by-id/usb-C920-video-index0',
+};
 const forbidden: Camera = {
   ...{ driver: 'v4l2' as const, device: '/dev/video2', name: 'Other', modes: [] },
   cause: new GlasscastError('CAPTURE_FORBIDDEN', { reason: '/dev/video2' }),
@@ -27,8 +30,9 @@ test('what is there, what would be taken and why', () => {
     '    yuyv422   1280x720 at 10/s, 640x480 at 30/s, 640x360 at 30/s',
     '    h264      1280x720 at 30/s',
     '    mjpeg     1920x1080 at 30/s, 1280x720 at 30/s, 640x480 at 30/s',
-    '    would take h264 1280x720 at 30/s: H.264 of exactly the size and rate, sent on as the camera made it, nothing to encode; the size asked for; the rate asked for',
+    '    would take h264 1280x720 at 30/s: H.264 of exactly the size and rate, sent on as the camera made it, nothing to encode; the size asked for; the rate asked for; key frames and bitrate are its own',
     '    next best  mjpeg 1280x720 at 30/s: MJPEG, as raw pictures of this size come at 10/s only; the size asked for; the rate asked for',
+    '    keeps its name when plugged in again: v4l2:/dev/v4l/by-id/usb-C920-video-index0',
     '  v4l2:/dev/video2  Other',
     expect.stringMatching(/^ {4}cannot be used: .*groups video and audio/),
     '  --source v4l2:auto takes /dev/video0',
