@@ -3,6 +3,7 @@ import { rmSync } from 'node:fs';
 import { Writable } from 'node:stream';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { type CameraFeed, type CameraFeedOptions, openCameraFeed } from '../../device/capture/camera-feed.ts';
+import { waitForCamera } from '../../device/capture/camera-presence.ts';
 import { createChildSpawner } from '../../shared/child-process.ts';
 import { createSystemClock } from '../../shared/clock.ts';
 import { silentLog } from '../../shared/log.ts';
@@ -125,5 +126,27 @@ describe('ends', () => {
     expect((await open('yuyv422', { binary: { file: resized } }).ended).cause?.message).toContain(line);
     const rubbish = cameras.program('rubbish', 'head -c 5000 /dev/zero; exec sleep 60');
     expect((await open('mjpeg', { binary: { file: rubbish } }).ended).cause?.message).toContain('JPEG');
+  });
+
+  test('unplugged and back: the next capture runs again', async () => {
+    const node = cameras.node('video8', 'Loose');
+    const loop = `while [ -e ${node} ]; do head -c 122880 /dev/zero; sleep 0.02; done`;
+    const file = cameras.program('loose', `${loop}; echo "[error] ${node}: No such device" >&2; exit 1`);
+    const camera = { driver: 'v4l2', device: node } as const;
+    const options = { binary: { file, inputs: new Set(['v4l2']) }, camera };
+    const first = recorder(3);
+    const feed = open('yuyv422', options);
+    feed.attach(first.sink);
+    await first.full;
+    rmSync(node);
+    expect((await feed.ended).cause).toMatchObject({ code: 'CAMERA_NOT_FOUND' });
+    const search = { spawn: children.spawn, clock, binary: options.binary };
+    const back = waitForCamera({ ...search, camera, signal: AbortSignal.timeout(5_000), everyMs: 20 });
+    cameras.node('video8', 'Loose');
+    await back;
+    const second = recorder(3);
+    open('yuyv422', options).attach(second.sink);
+    await second.full;
+    expect(second.lengths).toEqual([122_880, 122_880, 122_880]);
   });
 });
