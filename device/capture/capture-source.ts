@@ -150,11 +150,11 @@ export function checkMicrophone(microphone: Microphone, binary: FfmpegBinary): v
 const lacks = ({ file, version }: FfmpegBinary, input: string) => `${file} (${version}) cannot record from ${input}`;
 const codeOf = (error: unknown) => String((error as { code?: unknown } | undefined)?.code ?? error);
 
-/** Inputs and filters of one encoder run. The first input is the picture's. */
+/** Inputs and filters of one encoder run. The first input is the picture's; its pixel format is the encoder's affair. */
 export function captureGraph(options: CaptureGraphOptions): CaptureGraph {
   const { source, settings, epochMs } = options;
   const pattern = source.kind === 'test-pattern' ? burnedClock({ ...settings, epochMs }) : [];
-  const video = { map: '0:v:0', filters: [...pictureFilters(options), ...pattern, 'format=yuv420p'] };
+  const video = { map: '0:v:0', filters: [...pictureFilters(options), ...pattern] };
   if (source.kind === 'file') {
     const own = options.hasAudio;
     return {
@@ -172,12 +172,13 @@ export function captureGraph(options: CaptureGraphOptions): CaptureGraph {
   };
 }
 
-/** The picture alone; its pixel format is the encoder's affair. */
+/** The picture alone. */
 export function pictureGraph(options: CaptureGraphOptions): TrackGraph {
   const { source, settings, epochMs } = options;
   const filters = pictureFilters(options);
-  if (source.kind === 'file')
+  if (source.kind === 'file') {
     return { input: loopOf(source.path, options), map: '0:v:0', filters: ['trim=start=0', ...filters] };
+  }
   const pattern = source.kind === 'test-pattern' ? burnedClock({ ...settings, epochMs }) : [];
   return { input: videoInput(source, settings), map: '0:v:0', filters: [...filters, ...pattern] };
 }

@@ -35,6 +35,7 @@ export type SoundArgumentsOptions = CaptureGraphOptions & {
   extraFilters?: readonly string[];
 };
 
+/** As every run writes it: each tag at once. */
 export const flvOutput = ['-flvflags', 'no_duration_filesize+no_sequence_end', '-flush_packets', '1', '-f', 'flv'];
 
 /** A run that makes the picture alone: H.264 as FLV on descriptor 3. */
@@ -67,7 +68,7 @@ export function encoderArguments(options: PictureArgumentsOptions): string[] {
   const command = commandOf(graph.inputs);
   command
     .output(`pipe:${encoderPipes.video}`)
-    .videoFilters(graph.video.filters)
+    .videoFilters([...graph.video.filters, ...videoEncoder.tailFilters])
     .outputOptions(
       ...asWords(['-map', graph.video.map, ...videoEncoder.codecArguments(settings, binary), ...flvOutput]),
     );
@@ -75,7 +76,7 @@ export function encoderArguments(options: PictureArgumentsOptions): string[] {
     .output(`pipe:${encoderPipes.audio}`)
     .audioFilters(graph.audio.filters)
     .outputOptions(...asWords(['-map', graph.audio.map, ...audioOptions(settings), ...flvOutput]));
-  return [...commonArguments(source.kind === 'rawvideo'), ...command._getArguments()];
+  return [...commonArguments(source.kind === 'rawvideo'), ...videoEncoder.deviceArguments, ...command._getArguments()];
 }
 
 function commandOf(inputs: CaptureGraph['inputs']) {
@@ -86,7 +87,7 @@ function commandOf(inputs: CaptureGraph['inputs']) {
   return command;
 }
 
-export function commonArguments(readsStdin: boolean): string[] {
+function commonArguments(readsStdin: boolean): string[] {
   return ['-hide_banner', ...(readsStdin ? [] : ['-nostdin']), '-nostats', '-loglevel', 'level+warning'];
 }
 
