@@ -98,6 +98,14 @@ export const agentSettings = createSettings({
   fileKey: 'configFile',
   // The name that other programs know as well.
   aliases: { FFMPEG_PATH: 'ffmpegPath' },
+  notes: [
+    'A command may stand first:',
+    '  run      publish when the relay asks, until a signal; also without a word',
+    '  status   what the running agent does (exit code 1: none is running)',
+    '  doctor   look at everything that it needs, one after the other (exit code 1: something needed is missing)',
+    '  devices  cameras, microphones and encoders found here',
+    'status, doctor and devices take these flags too, and --json.',
+  ].join('\n'),
   about: 'The agent: publishes what the glasses see when the relay asks. With a test pattern it is the simulator.',
   usage: 'npm run agent',
 });
