@@ -6,7 +6,7 @@ import { lookup } from 'node:dns/promises';
 import { request as httpRequest, type IncomingMessage } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 import { connect, isIP, type Socket } from 'node:net';
-import { connect as connectTls, type TLSSocket } from 'node:tls';
+import { connect as connectTls } from 'node:tls';
 import { type Clock, withTimeout } from '../../shared/clock.ts';
 import { errorText } from '../../shared/errors.ts';
 import type { Secret } from '../../shared/secrets.ts';
@@ -34,15 +34,13 @@ export function relayChecks({ relayUrl, coreToken, clock }: RelayChecksOptions):
   // What one finds the next ones need.
   let isNamed = true;
   let isReached = false;
-  const inTime = <T>(work: Promise<T>) =>
-    withTimeout(clock, 'doctor', TIMEOUT_MS, work, () => new Error(`no answer within ${TIMEOUT_MS / 1000} s`));
   const whenReached = (look: () => Promise<Finding>) => async () =>
     isReached ? look() : unknown('not tried, because the relay is not reached');
 
   async function lookUp(): Promise<Finding> {
     if (isIP(host)) return ok(`${host} is an address`);
     try {
-      const found = await inTime(lookup(host, { all: true }));
+      const found = await withTimeout(clock, 'doctor', TIMEOUT_MS, lookup(host, { all: true }), noAnswer);
       return ok(`${host} is ${found.map(({ address }) => address).join(', ')}`);
     } catch (error) {
       isNamed = false;
@@ -53,7 +51,7 @@ export function relayChecks({ relayUrl, coreToken, clock }: RelayChecksOptions):
     if (!isNamed) return unknown('not tried, because the name is not known');
     const sinceMs = clock.monotonicMs();
     try {
-      await inTime(opened(connect({ host, port })));
+      await opened(clock, connect({ host, port }), { value: () => undefined });
       isReached = true;
       return ok(`${host}:${port} in ${Math.round(clock.monotonicMs() - sinceMs)} ms`);
     } catch (error) {
@@ -65,7 +63,8 @@ export function relayChecks({ relayUrl, coreToken, clock }: RelayChecksOptions):
       return unknown('not encrypted (ws://)', isLocal(host) ? undefined : 'put TLS before the relay, use wss://');
     try {
       const socket = connectTls({ host, port, ...(isIP(host) ? {} : { servername: host }) });
-      const until = await inTime(opened(socket, 'secureConnect', () => socket.getPeerCertificate().valid_to));
+      const value = () => socket.getPeerCertificate().valid_to;
+      const until = await opened(clock, socket, { event: 'secureConnect', value });
       return ok(`certificate is trusted, until ${until}`);
     } catch (error) {
       isReached = false;
@@ -78,7 +77,7 @@ export function relayChecks({ relayUrl, coreToken, clock }: RelayChecksOptions):
   async function admit(): Promise<Finding> {
     const token = await coreToken();
     if (!token) return unknown('not tried, because there is none');
-    const [without, withOurs] = [await inTime(answerTo(NO_TOKEN)), await inTime(answerTo(token.reveal()))];
+    const [without, withOurs] = [await answerTo(NO_TOKEN), await answerTo(token.reveal())];
     if (withOurs === 401 || withOurs === 403) {
       return bad(`the relay refuses it (${withOurs})`, 'it is revoked, expired or of another relay: enrol again');
     }
@@ -89,32 +88,40 @@ export function relayChecks({ relayUrl, coreToken, clock }: RelayChecksOptions):
       'check the path of --relay-url: /glasses-ws',
     );
   }
-  function answerTo(token: string): Promise<number> {
-    return statusOf(
-      ask(url.pathname + url.search, {
-        authorization: `Bearer ${token}`,
-        connection: 'Upgrade',
-        upgrade: 'websocket',
-        'sec-websocket-key': 'Z2xhc3NjYXN0LWRvY3Rvcg==',
-        'sec-websocket-version': '1',
-      }),
-    );
+  async function answerTo(token: string): Promise<number> {
+    const { statusCode = 0 } = await ask(url.pathname + url.search, {
+      authorization: `Bearer ${token}`,
+      connection: 'Upgrade',
+      upgrade: 'websocket',
+      'sec-websocket-key': 'Z2xhc3NjYXN0LWRvY3Rvcg==',
+      'sec-websocket-version': '1',
+    });
+    return statusCode;
   }
   function ask(path: string, headers: Record<string, string>): Promise<IncomingMessage> {
     const request = isTls ? httpsRequest : httpRequest;
     return new Promise((resolve, reject) => {
-      const asking = request({ host, port, path, headers, agent: false, timeout: TIMEOUT_MS });
-      asking.on('response', resolve);
-      asking.on('upgrade', resolve);
-      asking.on('timeout', () => asking.destroy(new Error('no answer')));
-      asking.on('error', reject);
+      const asking = request({ host, port, path, headers, agent: false });
+      const patience = clock.after('doctor', TIMEOUT_MS, () => asking.destroy(noAnswer()));
+      const answered = (answer: IncomingMessage) => {
+        patience.cancel();
+        // What follows is of no interest, nor how it ends.
+        answer.socket.on('error', () => {});
+        answer.socket.destroy();
+        resolve(answer);
+      };
+      asking.on('response', answered);
+      asking.on('upgrade', answered);
+      asking.on('error', (error) => {
+        patience.cancel();
+        reject(error);
+      });
       asking.end();
     });
   }
   async function compareClocks(): Promise<Finding> {
     const sentMs = clock.now();
-    const answer = await inTime(ask('/healthz', {}));
-    answer.destroy();
+    const answer = await ask('/healthz', {});
     const meanMs = (sentMs + clock.now()) / 2;
     const theirMs = Date.parse(answer.headers.date ?? '');
     if (Number.isNaN(theirMs)) return unknown('the relay does not tell its time');
@@ -140,27 +147,27 @@ const NOT_MEASURED = 'not measured: the relay takes no media, and the ingest is 
 const HOW_TO_MEASURE =
   'start a stream and look at "measured" and "Backlog" in glasscast-agent status: a backlog that grows means too little';
 
-/** Settles when the connection stands; it is closed then. */
-function opened<T extends Socket | TLSSocket, Value>(
-  socket: T,
-  event: 'connect' | 'secureConnect' = 'connect',
-  value: () => Value = () => undefined as Value,
+/** Settles when the connection stands; it is closed then, and also when it takes too long. */
+function opened<Value>(
+  clock: Clock,
+  socket: Socket,
+  { event = 'connect', value }: { event?: 'connect' | 'secureConnect'; value: () => Value },
 ): Promise<Value> {
   return new Promise((resolve, reject) => {
-    socket.setTimeout(TIMEOUT_MS, () => socket.destroy(new Error('no answer')));
+    const patience = clock.after('doctor', TIMEOUT_MS, () => socket.destroy(noAnswer()));
     socket.once(event, () => {
+      patience.cancel();
       resolve(value());
       socket.destroy();
     });
-    socket.on('error', reject);
+    socket.on('error', (error) => {
+      patience.cancel();
+      reject(error);
+    });
   });
 }
 
-async function statusOf(asked: Promise<IncomingMessage>): Promise<number> {
-  const answer = await asked;
-  answer.socket.destroy();
-  return answer.statusCode ?? 0;
-}
+const noAnswer = () => new Error(`no answer within ${TIMEOUT_MS / 1000} s`);
 
 const isLocal = (host: string) => host === 'localhost' || host === '::1' || /^127\./.test(host);
 
