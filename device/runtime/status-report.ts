@@ -44,13 +44,13 @@ export const statusReport = z.object({
 });
 export type StatusReport = z.output<typeof statusReport>;
 
-const RUNNING = /^(stopped|failed)$/;
+const ENDED = /^(stopped|failed)$/;
 
 /** One line: what it does now. */
 export function statusSummary(report: StatusReport): string {
   const { connected, cause, stream } = report;
   const relay = connected ? 'connected' : `no relay${cause ? ` (${cause})` : ''}`;
-  const doing = stream && !RUNNING.test(stream.state) ? `stream ${stream.streamId} ${stream.state}` : 'idle';
+  const doing = stream && !ENDED.test(stream.state) ? `stream ${stream.streamId} ${stream.state}` : 'idle';
   return plain(`${doing}, ${relay}`);
 }
 
