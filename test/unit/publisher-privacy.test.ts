@@ -95,6 +95,7 @@ function world() {
           createPicture({
             ...{ clock, log: silentLog(), random: () => 0, quality: resolveSettings(), ...events },
             findWays: async () => [way],
+            closeWays: async () => {},
             describe: () => ({ kind: 'script', timestampMs: 0, body: Buffer.alloc(0) }),
           }),
         openSound: (events) =>

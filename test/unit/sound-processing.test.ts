@@ -37,6 +37,7 @@ function soundServer({ modules = [] as string[], refuses = [] as string[], hasFi
     return {
       ...{ pid: 1, stdin: undefined, stdout: undefined, exited, progressed: () => {}, send: () => {} },
       stop: () => exited,
+      kill() {},
     };
   };
   return { asked, spawn, defaultSink: () => defaultSink };
