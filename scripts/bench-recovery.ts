@@ -2,10 +2,11 @@
  * `npm run bench:recovery`: the ingest is killed under a running stream and listens again after 4 s. How many pictures are
  * lost and how soon the next one is there; beside it plain ffmpeg, started again by a supervisor. Measures only.
  */
-import { createFrameSource } from './bench/frame-source.ts';
+import { recordArrivals } from './bench/arrivals.ts';
 import { goal, median, summaries } from './bench/measuring.ts';
-import { killIngest, type OutageResult, recordArrivals } from './bench/outage.ts';
+import { killIngest, type OutageResult } from './bench/outage.ts';
 import { plainBarcode } from './bench/plain-ffmpeg.ts';
+import { superviseFfmpeg } from './bench/plain-supervisor.ts';
 import { type Bench, type BenchReport, runBench } from './bench/program.ts';
 import { stopProduct, testAudio, testVideo } from './bench/start-run.ts';
 import { createLiveInput, deleteLiveInput } from './bench/stream-process.ts';
@@ -23,9 +24,6 @@ const method = {
   order: 'interleaved: product, plain ffmpeg, and again',
 };
 
-/** The usual supervisor's pause. */
-const RESPAWN_MS = 500;
-
 async function productOutage(bench: Bench, world: World): Promise<OutageResult> {
   const arrivals = recordArrivals(bench, world);
   const askedMs = world.app.request({ video: testVideo, audio: testAudio });
@@ -41,39 +39,22 @@ async function productOutage(bench: Bench, world: World): Promise<OutageResult> 
 
 async function plainOutage(bench: Bench, world: World): Promise<OutageResult> {
   const input = await createLiveInput(world.stream);
-  const camera = createFrameSource({ clock: bench.clock });
   const args = plainBarcode('fast', {
     publishUrl: world.publishUrl(input.publishKey.reveal()),
     videoBitrateBps: testVideo.bitrate,
     audioBitrateBps: testAudio.bitrate,
   });
-  const held = { isOver: false, stop: async () => {} };
-  async function supervise(): Promise<void> {
-    while (!held.isOver) {
-      const { file } = bench.ffmpeg;
-      const child = bench.spawn({ name: 'plain-ffmpeg', file, args, stdin: 'pipe', onStderrLine: bench.note });
-      held.stop = async () => void (await child.stop());
-      camera.attach(child.stdin);
-      await child.exited;
-      camera.attach(undefined);
-      await bench.clock.sleep(RESPAWN_MS);
-    }
-  }
   const arrivals = recordArrivals(bench, world);
-  camera.start();
-  const supervision = supervise();
+  const plain = superviseFfmpeg(bench, { args });
   try {
     await until(bench, 'plain ffmpeg sent nothing', () => arrivals.all.length > 0);
     return await killIngest(bench, world, {
       arrivals,
       beforeMs: bench.seconds * 1000,
-      notTaken: async () => camera.stats().dropped,
+      notTaken: async () => plain.cameraStats().dropped,
     });
   } finally {
-    held.isOver = true;
-    camera.close();
-    await held.stop();
-    await supervision;
+    await plain.close();
     await deleteLiveInput(world.stream, input.uid);
   }
 }

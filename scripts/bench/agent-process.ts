@@ -27,19 +27,46 @@ export interface AgentLink {
   coreToken: Secret;
 }
 
-const ANSWER_TIMEOUT_MS = 20_000;
-
-export async function startAgentProcess(bench: Bench, kind: AgentKind, link: AgentLink): Promise<AgentProcess> {
-  return kind === 'barcode' ? startBarcodeAgent(bench, link) : startProgram(bench, kind, link);
+export interface AgentStart {
+  /** Default: the bench's. */
+  ffmpegFile?: string;
+  /** Default: the product's. */
+  maxBacklogMs?: number;
+  /** Frames as hard to encode as a walk through a wood (barcode camera only). */
+  isBusyPicture?: boolean;
+  /** Command that runs it, e.g. in a network namespace. */
+  launcher?: readonly string[];
 }
 
-async function startProgram(bench: Bench, kind: 'tsx' | 'bundle', link: AgentLink): Promise<AgentProcess> {
+const ANSWER_TIMEOUT_MS = 20_000;
+
+export async function startAgentProcess(
+  bench: Bench,
+  kind: AgentKind,
+  link: AgentLink,
+  start: AgentStart = {},
+): Promise<AgentProcess> {
+  return kind === 'barcode' ? startBarcodeAgent(bench, link, start) : startProgram(bench, kind, link, start);
+}
+
+/** The command line of Node with these arguments, by the launcher if there is one. */
+function nodeCommand({ launcher = [] }: AgentStart, args: string[]): { file: string; args: string[] } {
+  const [file = process.execPath, ...rest] = [...launcher, process.execPath, ...args];
+  return { file, args: rest };
+}
+
+async function startProgram(
+  bench: Bench,
+  kind: 'tsx' | 'bundle',
+  link: AgentLink,
+  start: AgentStart,
+): Promise<AgentProcess> {
   const child = bench.spawn({
     name: 'agent',
-    file: process.execPath,
-    args: kind === 'tsx' ? nodeArgs('device/main.ts') : [await bundledAgent(bench)],
+    ...nodeCommand(start, kind === 'tsx' ? nodeArgs('device/main.ts') : [await bundledAgent(bench)]),
     env: plainEnv({
-      FFMPEG_PATH: bench.ffmpeg.file,
+      FFMPEG_PATH: start.ffmpegFile ?? bench.ffmpeg.file,
+      ...(start.maxBacklogMs === undefined ? {} : { GLASSCAST_AGENT_MAX_BACKLOG_MS: String(start.maxBacklogMs) }),
       GLASSCAST_AGENT_RELAY_URL: link.relayUrl,
       GLASSCAST_AGENT_CORE_TOKEN: link.coreToken.reveal(),
       GLASSCAST_AGENT_LOG_LEVEL: bench.logLevel,
@@ -75,12 +102,15 @@ async function bundledAgent({ folder }: Bench): Promise<string> {
   return outfile;
 }
 
-async function startBarcodeAgent(bench: Bench, { relayUrl, coreToken }: AgentLink): Promise<AgentProcess> {
+async function startBarcodeAgent(
+  bench: Bench,
+  { relayUrl, coreToken }: AgentLink,
+  options: AgentStart,
+): Promise<AgentProcess> {
   let take: (answer: AgentProgramAnswer) => void = () => {};
   const child = bench.spawn({
     name: 'agent',
-    file: process.execPath,
-    args: nodeArgs('scripts/bench/agent-program.ts'),
+    ...nodeCommand(options, nodeArgs('scripts/bench/agent-program.ts')),
     env: plainEnv(),
     ipc: true,
     onMessage: (message) => take(message as AgentProgramAnswer),
@@ -101,7 +131,11 @@ async function startBarcodeAgent(bench: Bench, { relayUrl, coreToken }: AgentLin
   const { ffmpeg, logLevel } = bench;
   const answer = await ask({
     type: 'start',
-    settings: { relayUrl, coreToken: coreToken.reveal(), ffmpegFile: ffmpeg.file, logLevel },
+    settings: {
+      ...{ relayUrl, coreToken: coreToken.reveal(), ffmpegFile: options.ffmpegFile ?? ffmpeg.file, logLevel },
+      ...(options.maxBacklogMs === undefined ? {} : { maxBacklogMs: options.maxBacklogMs }),
+      isBusyPicture: options.isBusyPicture ?? false,
+    },
   });
   if (answer.type === 'failed') throw new GlasscastError('CHILD_START_FAILED', { reason: `agent: ${answer.reason}` });
   return {

@@ -15,6 +15,8 @@ export interface AgentProgramSettings {
   coreToken: string;
   ffmpegFile: string;
   logLevel: LogLevel;
+  maxBacklogMs?: number;
+  isBusyPicture: boolean;
 }
 
 /** Parent → child. */
@@ -26,15 +28,20 @@ export type AgentProgramAnswer =
   | { type: 'camera-stats'; exposed: number; dropped: number[] };
 
 const clock = createSystemClock();
-const camera = createFrameSource({ clock });
 const say = (answer: AgentProgramAnswer) => process.send?.(answer);
+
+/** Whatever is asked before the start: the camera that has exposed nothing. */
+const held = { camera: createFrameSource({ clock }) };
 
 function captureSource(): CaptureSource {
   const { width: widthPx, height: heightPx, framesPerSecond: frameRate } = frameShape;
-  return { kind: 'rawvideo', widthPx, heightPx, frameRate, microphone: { kind: 'beep' }, attach: camera.attach };
+  return { kind: 'rawvideo', widthPx, heightPx, frameRate, microphone: { kind: 'beep' }, attach: held.camera.attach };
 }
 
-async function start({ relayUrl, coreToken, ffmpegFile, logLevel }: AgentProgramSettings): Promise<void> {
+async function start(settings: AgentProgramSettings): Promise<void> {
+  const { relayUrl, coreToken, ffmpegFile, logLevel, maxBacklogMs, isBusyPicture } = settings;
+  const camera = createFrameSource({ clock, isBusy: isBusyPicture });
+  held.camera = camera;
   const redactor = createRedactor();
   const log = createLog({ program: 'agent', level: logLevel, redactor });
   const agent = createAgent({
@@ -42,6 +49,7 @@ async function start({ relayUrl, coreToken, ffmpegFile, logLevel }: AgentProgram
     coreToken: new Secret(coreToken),
     source: captureSource(),
     ffmpegPath: ffmpegFile,
+    ...(maxBacklogMs === undefined ? {} : { maxBacklogMs }),
   });
   const end = () => {
     camera.close();
@@ -55,6 +63,6 @@ async function start({ relayUrl, coreToken, ffmpegFile, logLevel }: AgentProgram
 }
 
 process.on('message', (request: AgentProgramRequest) => {
-  if (request.type === 'camera-stats') say({ type: 'camera-stats', ...camera.stats() });
+  if (request.type === 'camera-stats') say({ type: 'camera-stats', ...held.camera.stats() });
   else start(request.settings).catch((error) => say({ type: 'failed', reason: asGlasscastError(error).message }));
 });

@@ -13,6 +13,8 @@ const LUMA_BYTES = frameShape.width * frameShape.height;
 const FRAME_BYTES = (LUMA_BYTES * 3) / 2;
 /** The camera driver's queue: half a second, so that a slow start loses no picture (ffmpeg asks V4L2 for up to 256 buffers). */
 const POOL_FRAMES = 15;
+/** A prime number, so that no encoder's reference frames catch the rhythm. */
+const BUSY_BACKGROUNDS = 7;
 /** The moving part, so that the encoder has something to do: a box in a band of lines. */
 const BAND = { firstLine: 300, lines: 160, boxPx: 160, stepPx: 12 } as const;
 
@@ -25,9 +27,15 @@ export interface FrameSource {
   close(): void;
 }
 
-export function createFrameSource({ clock }: { clock: Clock }): FrameSource {
-  const background = paintBackground();
-  const free = Array.from({ length: POOL_FRAMES }, () => Buffer.from(background));
+export interface FrameSourceOptions {
+  clock: Clock;
+  /** All of the picture changes with each frame, so that any bit rate is used up. Default: only a box moves. */
+  isBusy?: boolean;
+}
+
+export function createFrameSource({ clock, isBusy = false }: FrameSourceOptions): FrameSource {
+  const backgrounds = Array.from({ length: isBusy ? BUSY_BACKGROUNDS : 1 }, (_, index) => paintBackground(index));
+  const free = Array.from({ length: POOL_FRAMES }, () => Buffer.from(backgrounds[0] ?? []));
   let sink: Writable | undefined;
   let timer: Timer | undefined;
   let isRunning = false;
@@ -44,6 +52,8 @@ export function createFrameSource({ clock }: { clock: Clock }): FrameSource {
       dropped.push(frame);
       return;
     }
+    const background = backgrounds[frame % backgrounds.length] ?? buffer;
+    if (isBusy) background.copy(buffer, 0, 0, LUMA_BYTES);
     moveBox(buffer, background, frame);
     stampBarcode(buffer, { clockMs: clock.now() % 2 ** 32, frame: frame % 2 ** 24 });
     // The callback comes also when the sink breaks, so no buffer is ever lost.
@@ -83,11 +93,11 @@ export function createFrameSource({ clock }: { clock: Clock }): FrameSource {
 }
 
 /** Gradient with a coarse texture: neither free nor impossible to encode. */
-function paintBackground(): Buffer {
+function paintBackground(index = 0): Buffer {
   const frame = Buffer.alloc(FRAME_BYTES, 128);
   for (let y = 0; y < frameShape.height; y += 1) {
     for (let x = 0; x < frameShape.width; x += 1) {
-      const texture = (((x >> 3) * 2654435761 + (y >> 3) * 40503) >>> 7) % 40;
+      const texture = (((x >> 3) * 2654435761 + ((y >> 3) + 97 * index) * 40503) >>> 7) % 40;
       frame[y * frameShape.width + x] = 40 + Math.round((x / frameShape.width) * 120) + texture;
     }
   }
@@ -114,6 +124,8 @@ export const rawVideoInput: readonly string[] = [
 
 /** Filter that leaves of each frame one gray pixel per block of the barcode. */
 export const barcodeFilter = [
+  // A publisher on a narrow uplink makes the picture smaller.
+  `scale=${frameShape.width}:${frameShape.height}:flags=fast_bilinear`,
   `crop=${barcodeSize.widthPx}:${barcodeSize.heightPx}:0:0`,
   `scale=${barcodeSize.columns}:${barcodeSize.rows}:flags=area`,
   'format=gray',

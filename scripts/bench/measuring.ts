@@ -44,7 +44,9 @@ export interface Goal {
   name: string;
   /** Undefined when it could not be measured; then the goal is not met. */
   measured: number | undefined;
-  atMost: number;
+  /** One of the two. */
+  atMost?: number;
+  atLeast?: number;
   unit: string;
   met: boolean;
 }
@@ -58,6 +60,37 @@ export function goal(name: string, measured: number | undefined, atMost: number,
     unit,
     met: known && measured <= atMost,
   };
+}
+
+/** As `goal`, for what must not be less. */
+export function goalAtLeast(name: string, measured: number | undefined, atLeast: number, unit: string): Goal {
+  const { atMost: _, met: __, ...rest } = goal(name, measured, atLeast, unit);
+  return { ...rest, atLeast: rounded(atLeast), met: measured !== undefined && measured >= atLeast };
+}
+
+export interface Slope {
+  perHour: number;
+  /** Standard error: a slope below twice this cannot be told from none. */
+  errorPerHour: number;
+}
+
+/** Least squares through the samples; undefined for fewer than three, or all at one time. */
+export function slope(samples: readonly { atMs: number; value: number }[]): Slope | undefined {
+  const count = samples.length;
+  if (count < 3) return undefined;
+  const hours = samples.map(({ atMs }) => atMs / 3_600_000);
+  const mean = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0) / count;
+  const middleHour = mean(hours);
+  const middleValue = mean(samples.map(({ value }) => value));
+  const spread = hours.reduce((sum, hour) => sum + (hour - middleHour) ** 2, 0);
+  if (spread === 0) return undefined;
+  const values = samples.map(({ value }, index) => ({
+    value: value - middleValue,
+    hour: (hours[index] ?? 0) - middleHour,
+  }));
+  const perHour = values.reduce((sum, { value, hour }) => sum + value * hour, 0) / spread;
+  const residue = values.reduce((sum, { value, hour }) => sum + (value - perHour * hour) ** 2, 0);
+  return { perHour, errorPerHour: Math.sqrt(residue / (count - 2) / spread) };
 }
 
 /** Groups the numbers of many runs by their name and summarises each; a run may lack some. */

@@ -1,12 +1,11 @@
 /**
  * An ingest that is killed under a running publisher and comes back: what was lost and how soon the picture returned.
- * Records every message at the ingest's door and reads the barcodes out of them afterwards. Knows nothing of goals.
+ * Judges by what was recorded at the ingest's door. Knows nothing of goals.
  */
-import { type FlvTag, flvHeader, flvTagBytes, isKeyFrame, isSequenceHeader } from '../../shared/rtmp/flv.ts';
-import { readBarcode } from './barcode.ts';
+import { isKeyFrame } from '../../shared/rtmp/flv.ts';
+import { type Arrival, type Arrivals, readPictures } from './arrivals.ts';
 import { missingFrames } from './measuring.ts';
 import type { Bench } from './program.ts';
-import { barcodeReaderArgs, onPictures } from './rtmp-play.ts';
 import type { World } from './world.ts';
 
 export interface OutageResult {
@@ -26,30 +25,7 @@ export interface OutageResult {
   detail: { lost: number[]; first: number; lastBefore: number; firstAfter: number; last: number };
 }
 
-interface Arrival {
-  tag: FlvTag;
-  connection: number;
-  atMs: number;
-  /** Of its connection, with this message. */
-  bytes: number;
-}
-
-/** What passes the ingest's door, in order, and what the ingest says it has read of each connection. */
-export interface Arrivals {
-  readonly all: readonly Arrival[];
-  readonly acknowledged: ReadonlyMap<number, number>;
-}
-
 type Door = Pick<World, 'stream' | 'rtmpTap' | 'rtmpTapPort' | 'listeners' | 'restartStream'>;
-
-/** Everything from now on; begun before the publisher, whose headers come first. */
-export function recordArrivals({ clock }: Bench, { listeners }: Door): Arrivals {
-  const all: Arrival[] = [];
-  const acknowledged = new Map<number, number>();
-  listeners.onTag = (tag, connection, bytes) => void all.push({ tag, connection, bytes, atMs: clock.monotonicMs() });
-  listeners.onAcknowledged = (bytes, connection) => void acknowledged.set(connection, bytes);
-  return { all, acknowledged };
-}
 
 /** Passed the door but perhaps not yet read by the ingest when it was killed: counts as not arrived unless acknowledged. */
 const UNCERTAIN_MS = 100;
@@ -118,28 +94,6 @@ export async function killIngest(bench: Bench, world: Door, options: OutageOptio
   };
 }
 
-/** Decodes what arrived, connection by connection, as the ingest would have, and reads the barcodes. */
 async function framesOf(bench: Bench, arrivals: Arrival[], all: readonly Arrival[]): Promise<Set<number>> {
-  const frames = new Set<number>();
-  for (const connection of new Set(arrivals.map((arrival) => arrival.connection))) {
-    // The headers were sent when the connection began, maybe before the part that is looked at.
-    const headers = all.filter((each) => each.connection === connection && isSequenceHeader(each.tag));
-    const media = arrivals.filter((each) => each.connection === connection && !isSequenceHeader(each.tag));
-    const tags = [...headers, ...media].map(({ tag }) => tag).filter(({ kind }) => kind === 'video');
-    const reader = bench.spawn({
-      name: 'barcode-reader',
-      file: bench.ffmpeg.file,
-      args: barcodeReaderArgs(bench.ffmpeg, ['-f', 'flv'], 'pipe:0'),
-      stdin: 'pipe',
-      stdout: 'raw',
-      onStderrLine: bench.note,
-    });
-    onPictures(reader, (levels) => {
-      const code = readBarcode(levels);
-      if (code) frames.add(code.frame);
-    });
-    reader.stdin?.end(Buffer.concat([flvHeader({ audio: false, video: true }), ...tags.map(flvTagBytes)]));
-    await reader.exited;
-  }
-  return frames;
+  return new Set((await readPictures(bench, arrivals, all)).map(({ frame }) => frame));
 }

@@ -25,6 +25,8 @@ export interface Bench {
   runs: number;
   /** `--seconds`: length of one measurement. */
   seconds: number;
+  /** The benchmark's own options by name, as given or by default. */
+  options: Readonly<Record<string, string>>;
   /** Aborted by Ctrl-C. */
   signal: AbortSignal;
   /** For the programs under test. */
@@ -51,16 +53,24 @@ export interface BenchDescription {
   about: string;
   defaultRuns: number;
   defaultSeconds: number;
+  /** Beside the common ones. */
+  options?: readonly { name: string; default: string; help: string }[];
   measure(bench: Bench): Promise<BenchReport>;
 }
 
-const usage = ({ name, about, defaultRuns, defaultSeconds }: BenchDescription) => `npm run ${name} -- [options]
+const usage = ({
+  name,
+  about,
+  defaultRuns,
+  defaultSeconds,
+  options = [],
+}: BenchDescription) => `npm run ${name} -- [options]
 
 ${about}
 
   --runs N        how often each is measured (default ${defaultRuns})
   --seconds N     length of one measurement (default ${defaultSeconds})
-  --ffmpeg PATH   this ffmpeg instead of the one that is found
+${options.map((own) => `  ${`--${own.name} X`.padEnd(15)} ${own.help} (default ${own.default || 'none'})\n`).join('')}  --ffmpeg PATH   this ffmpeg instead of the one that is found
   --verbose       the log of all parts on standard error
   --help          this text
 
@@ -74,7 +84,7 @@ export async function runBench(description: BenchDescription): Promise<void> {
     process.stdout.write(usage(description));
     return;
   }
-  const { runs, seconds, ffmpegFile, isVerbose } = asked;
+  const { runs, seconds, options, ffmpegFile, isVerbose } = asked;
   const clock = createSystemClock();
   const redactor = createRedactor();
   const log = createLog({ program: 'bench', level: isVerbose ? 'debug' : 'silent', redactor });
@@ -100,6 +110,7 @@ export async function runBench(description: BenchDescription): Promise<void> {
       folder,
       runs,
       seconds,
+      options,
       signal: abort.signal,
       logLevel: isVerbose ? 'debug' : 'warn',
       note: (line) => void (isVerbose && process.stderr.write(`${redactor.redact(line)}\n`)),
@@ -129,15 +140,17 @@ function document({ name, about }: BenchDescription, { ffmpeg, runs }: Bench, re
 interface Options {
   runs: number;
   seconds: number;
+  options: Record<string, string>;
   ffmpegFile: string | undefined;
   isVerbose: boolean;
 }
 
 /** What cannot be understood ends the program: one line, exit code 2. */
-function readOptions({ defaultRuns, defaultSeconds }: BenchDescription): Options | 'help' {
+function readOptions({ defaultRuns, defaultSeconds, options = [] }: BenchDescription): Options | 'help' {
   try {
     const { values } = parseArgs({
       options: {
+        ...Object.fromEntries(options.map((own) => [own.name, { type: 'string', default: own.default } as const])),
         runs: { type: 'string', default: String(defaultRuns) },
         seconds: { type: 'string', default: String(defaultSeconds) },
         ffmpeg: { type: 'string', default: process.env.FFMPEG_PATH ?? '' },
@@ -148,7 +161,8 @@ function readOptions({ defaultRuns, defaultSeconds }: BenchDescription): Options
     if (values.help) return 'help';
     const runs = Math.ceil(positive('--runs', values.runs));
     const seconds = positive('--seconds', values.seconds);
-    return { runs, seconds, ffmpegFile: values.ffmpeg || undefined, isVerbose: values.verbose };
+    const own = Object.fromEntries(options.map(({ name }) => [name, String(values[name as keyof typeof values])]));
+    return { runs, seconds, options: own, ffmpegFile: values.ffmpeg || undefined, isVerbose: values.verbose };
   } catch (error) {
     process.stderr.write(`${errorText(error)}; see --help\n`);
     return process.exit(2);

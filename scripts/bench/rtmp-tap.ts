@@ -9,6 +9,8 @@ import { createTcpTap, type TcpTap } from './tcp-tap.ts';
 export interface RtmpTapOptions {
   /** Where the ingest listens, asked at each connection. */
   target: () => { host: string; port: number };
+  /** Where it listens. Default 127.0.0.1. */
+  host?: string;
   onConnected?: (connection: number) => void;
   onFirstByte?: (connection: number) => void;
   /** @param bytes passed so far after the handshake, this message's included and maybe a little more. */
@@ -24,6 +26,7 @@ const HANDSHAKE_BYTES = 3073;
 export function createRtmpTap(options: RtmpTapOptions): TcpTap {
   return createTcpTap({
     target: options.target,
+    ...(options.host === undefined ? {} : { host: options.host }),
     observe(connection) {
       options.onConnected?.(connection);
       const up = createReader((message, bytes) => {

@@ -104,8 +104,12 @@ type LiveInputJson = {
   playback: { hls: string };
 };
 
-export async function createLiveInput(stream: StreamProcess): Promise<LiveInput> {
-  return liveInput(await call(stream, 'POST', '', { recording: { mode: 'automatic', timeoutSeconds: 0 } }));
+/** @param mode `off`: nothing is packaged nor kept on disk, for measurements that last. */
+export async function createLiveInput(
+  stream: StreamProcess,
+  mode: 'automatic' | 'off' = 'automatic',
+): Promise<LiveInput> {
+  return liveInput(await call(stream, 'POST', '', { recording: { mode, timeoutSeconds: 0 } }));
 }
 
 /** The one behind a manifest's address `http://HOST/UID/manifest/…`. */

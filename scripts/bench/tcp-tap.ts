@@ -16,19 +16,26 @@ export interface TcpTapOptions {
   target: () => { host: string; port: number };
   /** Somebody has connected; what he is told about. `connection` counts from 0. */
   observe: (connection: number) => TapObserver;
+  /** Where it listens. Default 127.0.0.1. */
+  host?: string;
 }
 
 export interface TcpTap {
-  /** On 127.0.0.1. @param port default: a free one. */
+  /** @param port default: a free one. */
   listen(port?: number): Promise<number>;
   /** What the kernel does when the server behind is killed: no listener, every connection reset. `listen` opens again. */
   drop(): Promise<void>;
+  /** Every connection is reset; the next ones are served. */
+  reset(): void;
+  /** Connections that come while it is on are accepted and never answered, also not after it is off again. */
+  silence(isOn: boolean): void;
 }
 
-export function createTcpTap({ target, observe }: TcpTapOptions): TcpTap {
+export function createTcpTap({ target, observe, host = '127.0.0.1' }: TcpTapOptions): TcpTap {
   const sockets = new Set<Socket>();
   let server: Server | undefined;
   let connections = 0;
+  let isSilent = false;
 
   function keep(socket: Socket): void {
     sockets.add(socket);
@@ -37,6 +44,11 @@ export function createTcpTap({ target, observe }: TcpTapOptions): TcpTap {
     socket.on('close', () => sockets.delete(socket));
   }
   function accept(client: Socket): void {
+    if (isSilent) {
+      keep(client);
+      client.resume();
+      return;
+    }
     const observer = observe(connections);
     connections += 1;
     const remote = connect(target());
@@ -59,22 +71,30 @@ export function createTcpTap({ target, observe }: TcpTapOptions): TcpTap {
     });
   }
 
+  function reset(): void {
+    for (const socket of sockets) socket.resetAndDestroy();
+  }
+
   return {
     listen(port = 0) {
       return new Promise((resolve, reject) => {
         const opening = createServer({ allowHalfOpen: true }, accept);
         server = opening;
         opening.once('error', reject);
-        opening.listen(port, '127.0.0.1', () => {
+        opening.listen(port, host, () => {
           const address = opening.address();
           resolve(typeof address === 'object' && address ? address.port : port);
         });
       });
     },
+    reset,
+    silence(isOn) {
+      isSilent = isOn;
+    },
     async drop() {
       const closing = server;
       server = undefined;
-      for (const socket of sockets) socket.resetAndDestroy();
+      reset();
       if (closing) await new Promise<void>((resolve) => closing.close(() => resolve()));
     },
   };

@@ -48,18 +48,20 @@ export interface World {
 const USER_ID = 'bench@glasscast.example';
 const CONNECT_TIMEOUT_MS = 20_000;
 
-type MediaWorld = Pick<
+export type MediaWorld = Pick<
   World,
   'stream' | 'rtmpTap' | 'rtmpTapPort' | 'listeners' | 'restartStream' | 'publishUrl' | 'playUrl'
 >;
 
-async function startMedia(bench: Bench): Promise<MediaWorld> {
+/** The ingest and the tap before it. @param host where publishers find the tap. */
+export async function startMedia(bench: Bench, host = '127.0.0.1'): Promise<MediaWorld> {
   const listeners: WorldListeners = {};
   const dataDir = join(bench.folder, 'local-stream');
   const held = { stream: await startStreamProcess(bench, { dataDir }) };
   bench.defer(() => held.stream.stop());
   const { httpPort, rtmpPort } = held.stream;
   const rtmpTap = createRtmpTap({
+    host,
     target: () => ({ host: '127.0.0.1', port: rtmpPort }),
     onConnected: (connection) => listeners.onConnected?.(connection),
     onFirstByte: (connection) => listeners.onFirstByte?.(connection),
@@ -79,7 +81,7 @@ async function startMedia(bench: Bench): Promise<MediaWorld> {
     async restartStream() {
       held.stream = await startStreamProcess(bench, { dataDir, ports: { httpPort, rtmpPort } });
     },
-    publishUrl: (streamKey) => `rtmp://127.0.0.1:${rtmpTapPort}/live/${streamKey}`,
+    publishUrl: (streamKey) => `rtmp://${host}:${rtmpTapPort}/live/${streamKey}`,
     playUrl: (playbackKey) => `rtmp://127.0.0.1:${rtmpPort}/live/${playbackKey}`,
   };
 }
