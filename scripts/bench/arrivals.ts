@@ -34,6 +34,12 @@ export function recordArrivals({ clock }: Bench, { listeners }: { listeners: Wor
   return { all, acknowledged };
 }
 
+/** What came until now; nothing is recorded any more. */
+export function stopRecording({ listeners }: { listeners: WorldListeners }): void {
+  listeners.onTag = () => {};
+  listeners.onAcknowledged = () => {};
+}
+
 export interface ArrivedPicture {
   /** The camera's number. */
   frame: number;

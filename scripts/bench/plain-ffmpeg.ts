@@ -9,6 +9,8 @@ export interface PlainPush {
   publishUrl: string;
   videoBitrateBps: number;
   audioBitrateBps: number;
+  /** Before the address, e.g. `-rw_timeout`. */
+  outputOptions?: readonly string[];
 }
 
 /** `default`: libx264 and aac as they come. `fast`: the encoder settings that the product uses as well. */
@@ -43,6 +45,7 @@ export function plainBarcode(encoding: PlainEncoding, push: PlainPush): string[]
     ...rawVideoInput,
     ...['-re', '-f', 'lavfi', '-i', 'sine=frequency=1000:sample_rate=48000'],
     ...encode(encoding, push),
+    ...(push.outputOptions ?? []),
     ...['-f', 'flv', push.publishUrl],
   ];
 }
