@@ -79,6 +79,13 @@ export async function readPictures(
   return pictures.sort((a, b) => a.atMs - b.atMs);
 }
 
+/** What may have been lost is sent again: only the first arrival of a picture is news. */
+export function firstArrivals(pictures: readonly ArrivedPicture[]): ArrivedPicture[] {
+  const first = new Map<number, ArrivedPicture>();
+  for (const picture of pictures) if (!first.has(picture.frame)) first.set(picture.frame, picture);
+  return [...first.values()];
+}
+
 interface EncoderRun {
   header: Arrival;
   media: Arrival[];

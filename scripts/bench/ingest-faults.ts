@@ -3,7 +3,7 @@
  * media is back. The same judgement for every publisher. Knows no goals.
  */
 import { isKeyFrame } from '../../shared/rtmp/flv.ts';
-import { type Arrivals, type ArrivedPicture, readPictures, stopRecording } from './arrivals.ts';
+import { type Arrivals, type ArrivedPicture, firstArrivals, readPictures, stopRecording } from './arrivals.ts';
 import type { LoneWorld, Publishing } from './lone-world.ts';
 import { median, missingFrames, rounded } from './measuring.ts';
 import type { Bench } from './program.ts';
@@ -138,8 +138,7 @@ export interface FaultRecord {
 
 export function judge({ pictures, keyFramesMs, outages, endMs, camera }: FaultRecord): FaultResult {
   const seen = new Map<number, number>();
-  // Sent again what may have been lost: only the first arrival of a picture is news.
-  const fresh = pictures.filter(({ frame }) => !seen.has(frame) && seen.set(frame, 0));
+  const fresh = firstArrivals(pictures);
   for (const { frame } of pictures) seen.set(frame, (seen.get(frame) ?? 0) + 1);
   const first = Math.min(...seen.keys());
   const missing = missingFrames(new Set(seen.keys()), first, camera.exposed - 1 - LAST_FRAMES);

@@ -31,6 +31,8 @@ export interface LoneRelay {
   start(stream: { streamId: string; publishUrl: string; video: object; audio: object }): number;
   /** Resolves with `stopped` or `error`, or when none came in time. */
   stop(): Promise<void>;
+  /** Forgets the glasses, whose line may be dead without anybody's word. */
+  hangUp(): void;
   close(): Promise<void>;
 }
 
@@ -65,6 +67,9 @@ export async function startLoneRelay(bench: Bench, host = '127.0.0.1'): Promise<
     });
     send({ type: 'connection_ack', sessionId: 'bench@glasscast.example' });
   });
+  function hangUp(): void {
+    for (const client of sockets.clients) client.terminate();
+  }
   const keepAlive: Timer = clock.every('keep-alive', KEEP_ALIVE_MS, () => {
     acks += 1;
     if (streamId !== undefined) send({ type: 'keep_rtmp_stream_alive', streamId, ackId: `a${acks}` });
@@ -96,9 +101,10 @@ export async function startLoneRelay(bench: Bench, host = '127.0.0.1'): Promise<
       const tooLate = () => clock.monotonicMs() - askedMs > STOP_TIMEOUT_MS;
       await until(bench, 'no answer to the stop', () => tooLate() || statuses.some(isOver));
     },
+    hangUp,
     async close() {
       keepAlive.cancel();
-      for (const client of sockets.clients) client.terminate();
+      hangUp();
       await new Promise<void>((resolve) => http.close(() => resolve()));
     },
   };

@@ -74,6 +74,7 @@ export async function startProduct(
       await bench.clock.sleep(GRACE_MS, { signal: bench.signal });
       const afterStream = await family.left();
       await agent.stop();
+      relay.hangUp();
       await until(bench, 'the agent did not leave', () => !relay.isConnected);
       const afterEnd = await family.left();
       family.close();
