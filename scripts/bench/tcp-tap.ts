@@ -44,13 +44,14 @@ export function createTcpTap({ target, observe, host = '127.0.0.1' }: TcpTapOpti
     socket.on('close', () => sockets.delete(socket));
   }
   function accept(client: Socket): void {
+    const observer = observe(connections);
+    connections += 1;
     if (isSilent) {
       keep(client);
       client.resume();
+      client.on('close', () => observer.closed?.());
       return;
     }
-    const observer = observe(connections);
-    connections += 1;
     const remote = connect(target());
     keep(client);
     keep(remote);

@@ -4,9 +4,11 @@ import { describe, expect, it } from 'vitest';
 import {
   describeMachine,
   goal,
+  goalAtLeast,
   median,
   missingFrames,
   percentile,
+  slope,
   summaries,
   summary,
 } from '../../scripts/bench/measuring.ts';
@@ -60,4 +62,45 @@ describe('frames', () => {
 
 it('describes the machine', () => {
   expect(describeMachine()).toMatchObject({ node: process.version, cores: expect.any(Number) });
+});
+
+describe('slope', () => {
+  const each10s = (value: (hour: number) => number) =>
+    Array.from({ length: 360 }, (_, index) => ({ atMs: index * 10_000, value: value((index * 10) / 3_600) }));
+
+  it('is exact on a line, and says how sure it is', () => {
+    const line = slope(each10s((hour) => 60 + 4 * hour));
+    expect(line?.perHour).toBeCloseTo(4);
+    expect(line?.errorPerHour).toBeCloseTo(0);
+    const noisy = slope(each10s((hour) => 60 + Math.sin(hour * 1e4)));
+    expect(Math.abs(noisy?.perHour ?? 1)).toBeLessThan(3 * (noisy?.errorPerHour ?? 0));
+  });
+  it('is that of any line, whatever its height and begin', () => {
+    const small = fc.integer({ min: -1000, max: 1000 });
+    fc.assert(
+      fc.property(small, small, fc.integer({ min: 0, max: 1e9 }), (perHour, height, beginMs) => {
+        const samples = each10s((hour) => height + perHour * hour).map(({ atMs, value }) => ({
+          atMs: atMs + beginMs,
+          value,
+        }));
+        expect(slope(samples)?.perHour).toBeCloseTo(perHour, 3);
+      }),
+    );
+  });
+  it('needs three samples at different times', () => {
+    expect(slope(each10s(() => 1).slice(0, 2))).toBeUndefined();
+    expect(slope([1, 2, 3].map((value) => ({ atMs: 5, value })))).toBeUndefined();
+  });
+});
+
+it('a goal from below is met from its number on, and never without a measurement', () => {
+  expect(goalAtLeast('rate', 29, 29, 'frames/s')).toEqual({
+    name: 'rate',
+    measured: 29,
+    atLeast: 29,
+    unit: 'frames/s',
+    met: true,
+  });
+  expect(goalAtLeast('rate', 28.9, 29, 'frames/s').met).toBe(false);
+  expect(goalAtLeast('rate', undefined, 29, 'frames/s')).toMatchObject({ measured: undefined, met: false });
 });

@@ -82,3 +82,41 @@ it('when dropped resets its connections and refuses new ones until it listens ag
   expect(refusal.code).toBe('ECONNREFUSED');
   expect(await tap.listen(tapPort)).toBe(tapPort);
 });
+
+/** A connection whose loss is no news. */
+function guest(port: number): Socket {
+  const socket = connect(port, '127.0.0.1');
+  socket.on('error', () => {});
+  return socket;
+}
+
+it('reset, it breaks every connection and serves the next one', async () => {
+  const port = await ingest((socket) => socket.write('hello'));
+  const tap = createRtmpTap({ target: () => ({ host: '127.0.0.1', port }) });
+  closers.push(tap.drop);
+  const door = await tap.listen();
+  const first = guest(door);
+  await once(first, 'data');
+  const broken = once(first, 'error');
+  tap.reset();
+  expect(await broken).toMatchObject([{ code: 'ECONNRESET' }]);
+  expect(String(await once(guest(door), 'data'))).toBe('hello');
+});
+
+it('silent, it accepts and says nothing, to those who came meanwhile also afterwards', async () => {
+  const port = await ingest((socket) => socket.write('hello'));
+  let onConnected: (connection: number) => void = () => {};
+  const cameIn = new Promise<number>((resolve) => {
+    onConnected = resolve;
+  });
+  const tap = createRtmpTap({ target: () => ({ host: '127.0.0.1', port }), onConnected });
+  closers.push(tap.drop);
+  const door = await tap.listen();
+  tap.silence(true);
+  const heard: string[] = [];
+  guest(door).on('data', (words) => heard.push(String(words)));
+  await cameIn;
+  tap.silence(false);
+  expect(String(await once(guest(door), 'data'))).toBe('hello');
+  expect(heard).toEqual([]);
+});
