@@ -1,23 +1,27 @@
 /**
- * The agent's composition root and its commands: what the relay says becomes one publisher at a time. The simulator is this
- * same agent with another capture source. Closes in the order publisher, line to the relay, children.
+ * The agent's composition root. The simulator is this same agent with another capture source.
+ * Closes in the order stream, light, line to the relay, children.
  */
 import { createChildSpawner } from '../shared/child-process.ts';
-import type { Clock } from '../shared/clock.ts';
-import { asGlasscastError, GlasscastError } from '../shared/errors.ts';
+import { type Clock, withTimeout } from '../shared/clock.ts';
+import { GlasscastError } from '../shared/errors.ts';
 import { type FfmpegBinary, findFfmpeg } from '../shared/ffmpeg-binary.ts';
 import type { Log } from '../shared/log.ts';
-import type { FromGlasses, StartStream, StopStream, ToGlasses } from '../shared/protocol/glasses-messages.ts';
-import type { FlvTag } from '../shared/rtmp/flv.ts';
-import { type PublishUrl, parsePublishUrl } from '../shared/rtmp/publish-url.ts';
-import { createRtmpPush, type PushMode } from '../shared/rtmp/push.ts';
+import type { StartStream, ToGlasses } from '../shared/protocol/glasses-messages.ts';
+import type { PublishUrl } from '../shared/rtmp/publish-url.ts';
+import type { PushMode } from '../shared/rtmp/push.ts';
 import type { Redactor, Secret } from '../shared/secrets.ts';
-import { type EncoderSettings, type PublisherState, resolveSettings } from '../shared/stream.ts';
-import { type CaptureSource, checkCaptureSource } from './capture/capture-source.ts';
-import { lookIntoFile } from './capture/media-file.ts';
-import { createEncoder, type Encoder } from './encoding/encoder.ts';
-import { createPublisher, type Publisher, type PublisherStatus } from './publishing/publisher.ts';
+import { defaultEncoderSettings, resolveSettings } from '../shared/stream.ts';
+import type { CaptureSource } from './capture/capture-source.ts';
+import { encoderProbeText, probeVideoEncoders } from './encoding/encoder-probe.ts';
+import { libx264, type VideoEncoder } from './encoding/video-encoders.ts';
+import type { PrivacyLightDriver } from './publishing/light-keeper.ts';
+import { createPrivacyLight } from './publishing/privacy-light.ts';
+import { createPublisher, type Publisher, type PublisherFacts, type PublisherStatus } from './publishing/publisher.ts';
+import { createStreamOrders } from './publishing/stream-orders.ts';
+import { createTelemetry, type Telemetry } from './publishing/telemetry.ts';
 import { createCloudConnection } from './runtime/cloud-connection.ts';
+import { streamParts } from './stream-parts.ts';
 
 export interface AgentOptions {
   clock: Clock;
@@ -37,6 +41,12 @@ export interface AgentOptions {
   maxBacklogMs?: number;
   /** Trusted certificates (PEM) for rtmps instead of the system's. */
   ca?: string | undefined;
+  /** Best first; default: those that work here, found out by encoding. */
+  encoders?: readonly VideoEncoder[] | undefined;
+  /** Default: there is none. */
+  privacyLight?: { driver: PrivacyLightDriver; isRequired: boolean } | undefined;
+  /** Heat and battery; default: of this machine. */
+  telemetry?: Telemetry | undefined;
   leaseMs?: number;
   statsEveryMs?: number;
 }
@@ -47,7 +57,7 @@ export interface AgentStatus {
   cause: string | undefined;
   ffmpeg: { file: string; version: string; reason: string } | undefined;
   /** The running stream, or the last one until another begins. */
-  stream: { streamId: string; state: PublisherState; encoderPid: number | undefined } | undefined;
+  stream: PublisherFacts | undefined;
 }
 
 export interface Agent {
@@ -58,15 +68,21 @@ export interface Agent {
   close(): Promise<void>;
 }
 
-export function createAgent(options: AgentOptions): Agent {
-  const { clock, log, redactor } = options;
-  const children = createChildSpawner({ clock, log, redactor });
-  let binary: FfmpegBinary | undefined;
-  let publisher: Publisher | undefined;
-  let closing: Promise<void> | undefined;
-  // Commands are carried out one after the other; a start waits until the stream before it is down.
-  let commands: Promise<void> = Promise.resolve();
+const MAX_PROBE_WAIT_MS = 1_500;
 
+export function createAgent(options: AgentOptions): Agent {
+  const { clock, log, redactor, privacyLight, telemetry = createTelemetry({ clock: options.clock }) } = options;
+  const children = createChildSpawner({ clock, log, redactor });
+  const { spawn } = children;
+  const light = createPrivacyLight({
+    ...{ clock, log, spawn, light: privacyLight?.driver, isRequired: privacyLight?.isRequired ?? true },
+  });
+  const probing = new AbortController();
+  let encoders: Promise<readonly VideoEncoder[]> = Promise.resolve(options.encoders ?? [libx264]);
+  let binary: FfmpegBinary | undefined;
+  let closing: Promise<void> | undefined;
+
+  const orders = createStreamOrders({ log, send: (message) => connection.send(message), openPublisher });
   const connection = createCloudConnection({
     clock,
     log,
@@ -82,23 +98,17 @@ export function createAgent(options: AgentOptions): Agent {
         wifi: { connected: true, ...(localIp === undefined ? {} : { localIp }) },
       },
     ],
-    present: () => (publisher && isRunning(publisher) ? [statusMessage(publisher.status())] : []),
+    present: orders.present,
     onMessage,
   });
 
   function onMessage(message: ToGlasses): void {
     switch (message.type) {
       case 'start_stream':
-        enqueue(() => startStream(message));
-        return;
       case 'stop_stream':
-        enqueue(() => stopStream(message));
-        return;
       case 'keep_stream_alive':
-        keepAlive(message.streamId, message.ackId);
-        return;
       case 'get_stream_status':
-        say(publisher?.status() ?? { status: 'stopped', kind: 'snapshot' });
+        orders.take(message);
         return;
       case 'ping':
         connection.send({ type: 'pong' });
@@ -109,7 +119,7 @@ export function createAgent(options: AgentOptions): Agent {
       case 'photo_request':
       case 'audio_play_request':
       case 'rgb_led_control':
-        refuseOrder(message.type, message.requestId);
+        refuse(message.type, message.requestId);
         return;
       case 'audio_stop_request':
       case 'display_event':
@@ -127,109 +137,51 @@ export function createAgent(options: AgentOptions): Agent {
         message satisfies never;
     }
   }
-  function enqueue(command: () => Promise<void>): void {
-    commands = commands.then(command).catch((error: unknown) => {
-      const { code, message } = asGlasscastError(error);
-      log.error({ code, reason: message }, 'command-failed');
-    });
-  }
   /** Streams are all that this device does for apps; whoever waits for an answer is told so at once. */
-  function refuseOrder(order: keyof typeof refusals, requestId: string | undefined): void {
+  function refuse(order: keyof typeof refusals, requestId: string | undefined): void {
     if (requestId !== undefined) connection.send({ ...refusals[order], requestId, success: false });
   }
-  /** The lease is renewed and the ack given at once, whatever commands wait. */
-  function keepAlive(streamId: string, ackId: string): void {
-    if (!publisher || publisher.streamId !== streamId || !isRunning(publisher)) return;
-    publisher.renewLease();
-    connection.send({ type: 'keep_alive_ack', streamId, ackId });
-  }
-  async function startStream(message: StartStream): Promise<void> {
-    if (closing) return;
-    const { streamId, publishUrl, video, audio } = message;
-    if (publisher?.streamId === streamId && isRunning(publisher)) {
-      publisher.renewLease();
-      say(publisher.status());
-      return;
-    }
-    let url: PublishUrl;
-    try {
-      url = parsePublishUrl(publishUrl);
-    } catch (error) {
-      const { code, message: text } = asGlasscastError(error);
-      // Of a missing address the firmware's own words are known.
-      sayError(streamId, code, publishUrl === '' ? 'missing_rtmp_url' : text);
-      return;
-    }
-    await publisher?.close();
-    if (closing) return;
+  function openPublisher(
+    { streamId, stream, video, audio }: StartStream,
+    url: PublishUrl,
+    onStatus: (status: PublisherStatus) => void,
+  ): Publisher {
+    const { leaseMs, statsEveryMs, maxBacklogMs, ca, pushMode = 'backfill', source } = options;
+    const { durationLimit } = stream;
+    if (!binary) throw new GlasscastError('FFMPEG_MISSING');
+    const settings = resolveSettings(video, audio);
     redactor.add(url.streamKey);
-    publisher = openPublisher(streamId, url, resolveSettings(video, audio));
-    log.info({ streamId, ingest: url.printable }, 'stream-start');
-    publisher.start();
-  }
-  async function stopStream({ streamId }: StopStream): Promise<void> {
-    const meant = publisher && (streamId === '' || streamId === publisher.streamId) ? publisher : undefined;
-    const wasRunning = meant && isRunning(meant);
-    if (meant && wasRunning) log.info({ streamId: meant.streamId }, 'stream-stop');
-    // Of a stream that failed this waits until all of it is down.
-    await meant?.close();
-    if (wasRunning) return;
-    // A late stop for another stream stops nothing here, and is answered all the same: that stream does not run.
-    say({ status: 'stopped', kind: 'lifecycle', ...(streamId ? { streamId } : {}) });
-  }
-  function openPublisher(streamId: string, url: PublishUrl, settings: EncoderSettings): Publisher {
-    const { leaseMs, statsEveryMs, maxBacklogMs, ca, pushMode = 'backfill' } = options;
-    // One zero of time for the whole stream: a restarted encoder continues where the one before it would be.
-    const epochMs = clock.now();
+    const parts = streamParts({
+      ...{ clock, log, spawn, binary, source, findEncoders, lamp: privacyLight && light, telemetry },
+      ...{ url, settings, pushMode, maxBacklogMs, ca },
+    });
     return createPublisher({
-      clock,
-      log,
-      streamId,
-      settings,
-      openEncoder: encoderRuns(settings, epochMs),
-      openPush: (onChange) =>
-        createRtmpPush({
-          url,
-          clock,
-          log,
-          mode: pushMode,
-          onChange,
-          ...(maxBacklogMs === undefined ? {} : { maxAgeMs: maxBacklogMs }),
-          ...(ca === undefined ? {} : { ca }),
-        }),
+      ...{ clock, log, streamId, settings, leaseMs, statsEveryMs, ...parts },
+      durationLimitMs: durationLimit === undefined ? undefined : durationLimit * 1000,
       onStatus(status) {
-        say(status);
+        onStatus(status);
         if (status.status === 'stopped' || status.status === 'error') redactor.forget(url.streamKey);
       },
-      ...(leaseMs === undefined ? {} : { leaseMs }),
-      ...(statsEveryMs === undefined ? {} : { statsEveryMs }),
     });
   }
-  /** Opens the encoder runs of one stream. A file is looked into once: a restart should not wait for that again. */
-  function encoderRuns(settings: EncoderSettings, epochMs: number): (onTag: (tag: FlvTag) => void) => Promise<Encoder> {
-    const { source } = options;
-    const { spawn } = children;
-    let hasAudio = source.kind === 'file' ? undefined : true;
-    return async (onTag) => {
-      if (!binary) throw new GlasscastError('FFMPEG_MISSING');
-      await checkCaptureSource(source, binary);
-      if (source.kind === 'file') hasAudio ??= (await lookIntoFile(source.path, { spawn, clock, binary })).hasAudio;
-      return createEncoder({
-        ...{ clock, log, spawn, binary, source, settings, epochMs, onTag },
-        hasAudio: hasAudio ?? true,
-      });
-    };
+  /** A stream does not wait long for the probing: it begins with what works everywhere. */
+  function findEncoders(): Promise<readonly VideoEncoder[]> {
+    const late = () => new GlasscastError('ENCODER_STALLED');
+    return withTimeout(clock, 'encoder-probe-wait', MAX_PROBE_WAIT_MS, encoders, late).catch(() => [libx264]);
   }
-  function say(status: PublisherStatus): void {
-    connection.send(statusMessage(status));
-  }
-  function sayError(streamId: string, errorCode: string, errorDetails: string): void {
-    say({ status: 'error', kind: 'lifecycle', ...(streamId ? { streamId } : {}), errorCode, errorDetails });
+  async function probe(found: FfmpegBinary): Promise<readonly VideoEncoder[]> {
+    const { widthPx, heightPx, frameRate } = defaultEncoderSettings;
+    const size = { widthPx, heightPx, frameRate };
+    const probed = await probeVideoEncoders({ spawn, clock, log, binary: found, signal: probing.signal, ...size });
+    log.info({ encoders: encoderProbeText(probed).split('\n') }, 'encoders-probed');
+    const working = probed.filter(({ works }) => works).map(({ encoder }) => encoder);
+    return working.length > 0 ? working : [libx264];
   }
   async function shutDown(): Promise<void> {
-    // A command under way sees `closing` and ends; one that stops a stream finishes.
-    await commands;
-    await publisher?.close();
+    probing.abort();
+    await orders.close();
+    await light.close();
+    await encoders;
     await connection.close();
     await children.close();
   }
@@ -239,17 +191,14 @@ export function createAgent(options: AgentOptions): Agent {
       redactor.add(options.coreToken);
       binary = await findFfmpeg({ spawn: children.spawn, clock, explicitFile: options.ffmpegPath });
       log.info({ file: binary.file, version: binary.version, reason: binary.reason }, 'ffmpeg-found');
+      if (!options.encoders) encoders = probe(binary);
       if (!closing) connection.start();
     },
     status: () => ({
       connected: connection.connected,
       cause: connection.cause?.message,
       ffmpeg: binary && { file: binary.file, version: binary.version, reason: binary.reason },
-      stream: publisher && {
-        streamId: publisher.streamId,
-        state: publisher.state,
-        encoderPid: publisher.encoderPid,
-      },
+      stream: orders.publisher?.facts(),
     }),
     async close() {
       closing ??= shutDown();
@@ -267,11 +216,3 @@ const refusals = {
   audio_play_request: { type: 'audio_play_response', error: 'This device plays no sound' },
   rgb_led_control: { type: 'rgb_led_control_response', error: 'This device has no light of its own' },
 } as const;
-
-function isRunning({ state }: Publisher): boolean {
-  return state !== 'stopped' && state !== 'failed';
-}
-
-function statusMessage(status: PublisherStatus): FromGlasses {
-  return { type: 'stream_status', ...status };
-}

@@ -1,11 +1,14 @@
 /**
- * Settings of the agent program: flags win over the environment, both over the defaults. One table is the parser's schema
- * and the help text. The only file here that knows the environment's names.
+ * Settings of the agent program: flags win over the environment, that over the file of settings, and all over the defaults.
+ * One table is the parser's schema and the help text. The only file here that knows the environment's names.
  */
+import { existsSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { z } from 'zod';
 import { logLevels } from '../shared/log.ts';
 import { Secret } from '../shared/secrets.ts';
-import { createSettings } from '../shared/settings.ts';
+import { createSettings, yesNo } from '../shared/settings.ts';
+import { parsePrivacyLight } from './publishing/light-keeper.ts';
 
 const secret = z
   .string()
@@ -13,13 +16,29 @@ const secret = z
   .transform((text) => new Secret(text));
 const milliseconds = z.coerce.number().int().min(100).max(3_600_000);
 
+const path = z.string().min(1);
+const privacyLight = z.string().transform((text, context) => {
+  try {
+    return parsePrivacyLight(text);
+  } catch {
+    context.addIssue({ code: 'custom', message: 'expected led:NAME or gpio:CHIP/LINE' });
+    return z.NEVER;
+  }
+});
+
 const schema = z.strictObject({
+  configFile: path
+    .optional()
+    .describe('JSON file of these settings, as relayUrl and so on; with a secret in it, its owner’s alone'),
   relayUrl: z
     .url({ protocol: /^wss?$/ })
     .default('ws://127.0.0.1:8787/glasses-ws')
     .describe('Where the relay takes glasses, with path'),
   coreToken: secret.optional().describe('Core token of the user whose glasses these are; default: the kept one'),
   enrolmentCode: secret.optional().describe('One-time code that gives a core token, which is then kept'),
+  coreTokenFile: path
+    .optional()
+    .describe('File that holds the core token and nothing else; default: core-token among systemd’s credentials'),
   tokenFile: z
     .string()
     .min(1)
@@ -44,8 +63,29 @@ const schema = z.strictObject({
     .default('backfill')
     .describe('After an outage: send what was missed, or go on with the present'),
   maxBacklogMs: milliseconds.default(10_000).describe('How much media waits for the ingest during an outage'),
+  backlogFolder: path.optional().describe('Where media waits that memory has no room for; default: memory only'),
+  maxBacklogDiskMb: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .max(1_000_000)
+    .default(256)
+    .describe('How much of the disk that may take'),
+  governor: yesNo.default(true).describe('Make the picture smaller while uplink, heat or battery ask for it'),
+  minBatteryPercent: z.coerce.number().min(0).max(100).default(5).describe('No streaming below this charge; 0: always'),
+  maxTemperatureC: z.coerce.number().min(30).max(150).default(92).describe('No streaming above this temperature'),
+  privacyLight: privacyLight
+    .optional()
+    .describe('Light that is lit while anything is captured: led:NAME or gpio:CHIP/LINE; default: none'),
+  privacyLightRequired: yesNo.default(true).describe('Capture nothing when that light cannot be lit'),
   caFile: z.string().min(1).optional().describe('PEM file of certificates to trust for rtmps instead of the system’s'),
   leaseMs: milliseconds.default(60_000).describe('How long to publish without a keep-alive from the relay'),
+  stateFolder: path.optional().describe('Where the agent keeps what a restart should know; default: nowhere'),
+  statusSocket: path
+    .optional()
+    .describe('Where the running agent tells its status, or none; default: in /run, else beside the token file'),
+  logFile: path.optional().describe('Log file beside standard error; one older one is kept'),
+  logFileMb: z.coerce.number().min(0.1).max(10_000).default(10).describe('How large it may become'),
   logLevel: z.enum(logLevels).default('info').describe('debug, info, warn, error or silent'),
 });
 
@@ -55,8 +95,40 @@ export const agentSettings = createSettings({
   schema,
   prefix: 'GLASSCAST_AGENT_',
   environmentOnly: ['coreToken', 'enrolmentCode'],
+  fileKey: 'configFile',
   // The name that other programs know as well.
   aliases: { FFMPEG_PATH: 'ffmpegPath' },
   about: 'The agent: publishes what the glasses see when the relay asks. With a test pattern it is the simulator.',
   usage: 'npm run agent',
 });
+
+/** What systemd and the session tell by the environment, in its own names. */
+export interface Surroundings {
+  /** Of secrets that systemd hands over (LoadCredential=). */
+  credentialsFolder: string | undefined;
+  /** Of sockets and the like, its owner's alone. */
+  runtimeFolder: string | undefined;
+}
+
+export function surroundingsOf(environment: Record<string, string | undefined>): Surroundings {
+  return {
+    credentialsFolder: environment.CREDENTIALS_DIRECTORY || undefined,
+    runtimeFolder: environment.XDG_RUNTIME_DIR || undefined,
+  };
+}
+
+/** As the unit file's RuntimeDirectory= makes it. */
+const SYSTEM_RUNTIME_FOLDER = '/run/glasscast';
+
+/** Where agent and `status` meet: both find it by the same rule. Undefined: nowhere, by wish. */
+export function statusSocketPath(
+  { statusSocket, tokenFile }: Pick<AgentConfig, 'statusSocket' | 'tokenFile'>,
+  { runtimeFolder }: Pick<Surroundings, 'runtimeFolder'>,
+  hasFolder: (folder: string) => boolean = existsSync,
+): string | undefined {
+  if (statusSocket === 'none') return undefined;
+  if (statusSocket !== undefined) return statusSocket;
+  if (runtimeFolder !== undefined) return join(runtimeFolder, 'glasscast-agent.sock');
+  if (hasFolder(SYSTEM_RUNTIME_FOLDER)) return join(SYSTEM_RUNTIME_FOLDER, 'agent.sock');
+  return join(dirname(tokenFile), 'agent.sock');
+}

@@ -16,7 +16,7 @@ import { findCoreToken } from './runtime/enrolment.ts';
 
 async function run(config: AgentConfig, effective: EffectiveSettings): Promise<void> {
   const { source: sourceText, microphone, caFile, logLevel, modelName, ...rest } = config;
-  const { coreToken: given, enrolmentCode, tokenFile, ...settings } = rest;
+  const { coreToken: given, enrolmentCode, tokenFile, privacyLight, privacyLightRequired, ...settings } = rest;
   const source = parseCaptureSource(sourceText, microphone);
   const ca = caFile === undefined ? undefined : await readCaFile(caFile);
   const clock = createSystemClock();
@@ -35,6 +35,7 @@ async function run(config: AgentConfig, effective: EffectiveSettings): Promise<v
       ...settings,
       modelName: modelName ?? (source.kind === 'camera' ? 'Glasscast' : 'Glasscast Simulator'),
       ...{ coreToken, source, ca, clock, log, redactor },
+      privacyLight: privacyLight && { driver: privacyLight, isRequired: privacyLightRequired },
     });
     if (!isEnding()) await agent.start();
     log.info(effective, 'agent-config');

@@ -1,6 +1,7 @@
 /**
  * The only file that spawns. A child has one owner, one end and a classified exit: stop is a signal, then SIGKILL;
- * a stall is judged by progress that the owner reports, never by mere output; no child outlives this process.
+ * a stall is judged by progress that the owner reports, never by mere output; no child outlives this process, but for
+ * the one that has to clean up after it (`outlives`).
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { accessSync, constants } from 'node:fs';
@@ -32,6 +33,11 @@ export interface ChildSpec {
   onMessage?: (message: unknown) => void;
   /** First, polite signal of `stop()`. Default SIGINT: ffmpeg then closes its output properly. */
   stopSignal?: NodeJS.Signals;
+  /**
+   * Ends by the end of its standard input and by nothing else: it has work left to do when we die, however we die. No death
+   * signal is asked for, and `stop()` ends the input in place of the polite signal.
+   */
+  outlives?: boolean;
   /** Patience after the polite signal before SIGKILL. Default 3000. */
   stopTimeoutMs?: number;
   /** Killed when `child.progressed()` is not called for this long. Default: never. */
@@ -63,6 +69,8 @@ export interface Child {
   send(message: object): void;
   /** Polite signal, then SIGKILL. Idempotent. */
   stop(): Promise<ChildExit>;
+  /** SIGKILL at once: for one that no longer listens. */
+  kill(): void;
 }
 
 export type SpawnChild = (spec: ChildSpec) => Child;
@@ -122,7 +130,7 @@ function startChild(spec: ChildSpec, { clock, log, redactor }: SpawnerDeps, deat
   let gone = false;
   let killTimer: Timer | undefined;
   let stallTimer: Timer | undefined;
-  const proc = launch(spec, deathSignal);
+  const proc = launch(spec, spec.outlives ? undefined : deathSignal);
   const lastLines = keepLastLines(proc, spec, redactor);
   const refusal = (code: number | null) => (deathSignal ? refusalOf(code, lastLines) : undefined);
   function signal(name: NodeJS.Signals): void {
@@ -168,10 +176,15 @@ function startChild(spec: ChildSpec, { clock, log, redactor }: SpawnerDeps, deat
       if (!gone && asked === undefined) {
         asked = 'stopped';
         stallTimer?.cancel();
-        signal(spec.stopSignal ?? 'SIGINT');
+        if (spec.outlives) proc.stdin?.end();
+        else signal(spec.stopSignal ?? 'SIGINT');
         killTimer = clock.after(`${spec.name}-kill`, spec.stopTimeoutMs ?? 3000, () => signal('SIGKILL'));
       }
       return exited;
+    },
+    kill() {
+      asked ??= 'stopped';
+      signal('SIGKILL');
     },
   };
 }
@@ -187,7 +200,7 @@ function launch(spec: ChildSpec, deathSignal: string | undefined): ChildProcess 
     // A process group of its own: Ctrl-C in the terminal reaches us alone, and we end our children in our order.
     detached: true,
     stdio: [
-      spec.stdin ?? 'ignore',
+      spec.stdin ?? (spec.outlives ? 'pipe' : 'ignore'),
       spec.stdout === undefined || spec.stdout === 'ignore' ? 'ignore' : 'pipe',
       'pipe',
       ...(spec.givenSockets ?? []),
@@ -195,6 +208,14 @@ function launch(spec: ChildSpec, deathSignal: string | undefined): ChildProcess 
     ],
   });
   for (const socket of spec.givenSockets ?? []) socket.destroy();
+  // A program may be a script that started the real one: what is left of its group goes with it.
+  proc.once('exit', () => {
+    try {
+      if (proc.pid !== undefined) process.kill(-proc.pid, 'SIGKILL');
+    } catch {
+      // nothing was left
+    }
+  });
   // A closed pipe is seen as the child's exit; as an 'error' event it would end our process.
   for (const stream of proc.stdio) stream?.on('error', () => {});
   if (spec.stdout === 'lines' && proc.stdout) onLines(proc.stdout, (line) => spec.onStdoutLine?.(line));

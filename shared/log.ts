@@ -2,8 +2,10 @@
  * JSON lines through pino: one event per line, a fixed event name and fields. Everything passes the redactor.
  * Readable text when standard output is a terminal, JSON otherwise.
  */
-import { type DestinationStream, type Logger, pino } from 'pino';
-import pretty from 'pino-pretty';
+import { type Logger, pino } from 'pino';
+import { prettyFactory } from 'pino-pretty';
+import type { Clock } from './clock.ts';
+import { createLineFolding } from './log-folding.ts';
 import type { Redactor } from './secrets.ts';
 
 export type Log = Pick<Logger, 'debug' | 'info' | 'warn' | 'error'> & {
@@ -22,23 +24,37 @@ export interface LogOptions {
   destination?: { write(line: string): void };
   /** Text for people instead of JSON. */
   pretty?: boolean;
+  /** Gets the same as JSON, whatever `pretty` says; see `createLogFile`. */
+  file?: { write(line: string): void } | undefined;
+  /** Equal lines are folded by this clock; see `createLineFolding`. Default: every line is written. */
+  foldBy?: Clock;
 }
 
 /** Usage: `log.info({ streamId, ms }, 'stream-live')`: fields first, then the event's fixed name. */
 export function createLog(options: LogOptions): Log {
   const { program, level, redactor } = options;
   const sink = options.destination ?? { write: (line: string) => void process.stderr.write(line) };
-  const redacting: DestinationStream = { write: (line) => sink.write(redactor.redact(line)) };
-  const target = options.pretty
-    ? pretty({
+  // Not as a stream of its own: that would print after the program has ended, or never.
+  const readable = options.pretty
+    ? prettyFactory({
         colorize: Boolean(process.stderr.isTTY) && !process.env.NO_COLOR,
         ignore: 'pid,hostname,program',
         translateTime: 'HH:MM:ss.l',
         messageFormat: '{program} {msg}',
-        destination: { write: (line: string) => redacting.write(line) } as never,
       })
-    : redacting;
-  return pino({ level, base: { program }, timestamp: pino.stdTimeFunctions.isoTime }, target) as unknown as Log;
+    : undefined;
+  const { file, foldBy } = options;
+  const both = {
+    write(line: string) {
+      sink.write(redactor.redact(readable?.(line) ?? line));
+      file?.write(redactor.redact(line));
+    },
+  };
+  const folding = foldBy && createLineFolding({ clock: foldBy, write: both.write });
+  return pino(
+    { level, base: { program }, timestamp: pino.stdTimeFunctions.isoTime },
+    folding ?? both,
+  ) as unknown as Log;
 }
 
 /** For tests and for parts that need no log. */

@@ -1,21 +1,25 @@
 /**
  * Settings of a program from one table: parser, help text, documentation and the account of what is in effect. Flags win
- * over the environment, both over the defaults. Reads what it is given and touches no global; a secret's value never
- * appears in an error or in that account.
+ * over the environment, that over the program's file, if it has one, and all over the defaults. Reads what it is given and
+ * touches no global; a secret's value never appears in an error or in that account.
  */
 import { parseArgs } from 'node:util';
 import { z } from 'zod';
 import { GlasscastError } from './errors.ts';
 import { Secret } from './secrets.ts';
+import { readSettingsFile } from './settings-file.ts';
 
 /** Of a URL: `https://user:password@host`. */
 const USER_INFO = /\b([a-z][a-z0-9+.-]*:\/\/)[^\s/]*@/gi;
 
 type Environment = Record<string, string | undefined>;
 
-/** A switch, as people write one. */
+/** A switch, as people write one; in a file also as JSON does. */
 export const yesNo = z
-  .enum(['true', 'false', '1', '0', 'yes', 'no'])
+  .preprocess(
+    (word) => (typeof word === 'boolean' ? String(word) : word),
+    z.enum(['true', 'false', '1', '0', 'yes', 'no']),
+  )
   .transform((word) => ['true', '1', 'yes'].includes(word));
 
 export interface SettingsTable<Shape extends z.ZodRawShape> {
@@ -27,6 +31,8 @@ export interface SettingsTable<Shape extends z.ZodRawShape> {
   foreignPrefixes?: readonly string[];
   /** Secrets: as flags they would stand in the process list. */
   environmentOnly: readonly (keyof Shape & string)[];
+  /** The key that names a file of settings; without one the program reads no file. */
+  fileKey?: keyof Shape & string;
   /** Names without the prefix that are read as well, e.g. FFMPEG_PATH. */
   aliases?: Readonly<Record<string, keyof Shape & string>>;
   /** First line of the help. */
@@ -36,6 +42,9 @@ export interface SettingsTable<Shape extends z.ZodRawShape> {
   /** Last lines of the help: what the flags alone do not tell. */
   notes?: string;
 }
+
+/** Each value as it was given, and where. */
+type Given = Map<string, { text: unknown; from: 'flags' | 'environment' | 'file'; file?: string }>;
 
 export interface Setting {
   environmentName: string;
@@ -49,6 +58,8 @@ export interface Setting {
 export interface EffectiveSettings {
   flags: Readonly<Record<string, unknown>>;
   environment: Readonly<Record<string, unknown>>;
+  /** Only of programs that read one. */
+  file?: Readonly<Record<string, unknown>>;
   defaults: Readonly<Record<string, unknown>>;
 }
 
@@ -94,7 +105,7 @@ export function createSettings<Shape extends z.ZodRawShape>(
       name.startsWith(prefix) && !known.has(name) && !foreignPrefixes.some((other) => name.startsWith(other));
     const unknown = Object.keys(environment).filter(isUnknown);
     if (unknown.length > 0) throw new GlasscastError('INVALID_CONFIG', { reason: `unknown ${unknown.join(', ')}` });
-    const given = new Map<string, { text: unknown; from: 'flags' | 'environment' }>();
+    const given: Given = new Map();
     for (const [alias, key] of Object.entries(aliases)) {
       if (environment[alias]) given.set(key, { text: environment[alias], from: 'environment' });
     }
@@ -104,15 +115,39 @@ export function createSettings<Shape extends z.ZodRawShape>(
       if (text === undefined || text === '') continue;
       given.set(key, { text, from: asFlag === undefined ? 'environment' : 'flags' });
     }
+    addFile(given);
     return given;
   }
-  function parse(given: Exclude<ReturnType<typeof collect>, 'help'>) {
+  /** What nothing stronger has given. A wrong key is told also when its value would not count. */
+  function addFile(given: Given): void {
+    const file = table.fileKey && given.get(table.fileKey)?.text;
+    if (typeof file !== 'string') return;
+    const { values, openMode } = readSettingsFile(file);
+    const wrong = [...values].flatMap(([key, value]) => {
+      const field = schema.shape[key] as unknown as z.ZodType | undefined;
+      if (!keys.includes(key) || !field) return `unknown ${key} in ${file}`;
+      if (key === table.fileKey) return `${key} in ${file}: a file names no other`;
+      if (environmentOnly.has(key) && openMode !== undefined) {
+        return `${key} in ${file}: others may read the file (mode ${openMode}); chmod 600 it, or keep the secret elsewhere`;
+      }
+      // `true` would count as 1.
+      if (typeof value === 'boolean' && !field.safeParse(String(value)).success) {
+        return `${key} in ${file}: cannot be true or false`;
+      }
+      if (!given.has(key) && value !== '') given.set(key, { text: value, from: 'file', file });
+      return [];
+    });
+    if (wrong.length > 0) throw new GlasscastError('INVALID_CONFIG', { reason: wrong.join('; ') });
+  }
+  function parse(given: Given) {
     const parsed = schema.safeParse(Object.fromEntries([...given].map(([key, { text }]) => [key, text])));
     if (parsed.success) return parsed.data;
     const wrong = parsed.error.issues.map(({ path, message }) => {
       const setting = settings.find(({ key }) => key === path[0]);
+      const { from, file } = given.get(String(path[0])) ?? {};
+      if (from === 'file') return `${String(path[0])} in ${file}: ${message}`;
       // By the name it was given under.
-      const isFlag = given.get(String(path[0]))?.from === 'flags';
+      const isFlag = from === 'flags';
       return `${isFlag || !setting ? nameOf(path[0]) : setting.environmentName}: ${message}`;
     });
     throw new GlasscastError('INVALID_CONFIG', { reason: wrong.join('; ') });
@@ -125,13 +160,14 @@ export function createSettings<Shape extends z.ZodRawShape>(
     },
     describe(args, environment) {
       const given = collect(args, environment);
-      const effective = { flags: {}, environment: {}, defaults: {} } satisfies EffectiveSettings;
+      const own = { flags: {}, environment: {}, defaults: {} };
+      const effective: EffectiveSettings = table.fileKey ? { ...own, file: {} } : own;
       if (given === 'help') return effective;
       const values: Record<string, unknown> = parse(given);
       for (const { key } of settings) {
         if (values[key] === undefined) continue;
         const { from = 'defaults' } = given.get(key) ?? {};
-        Object.assign(effective[from], { [key]: printable(values[key]) });
+        Object.assign(effective[from] ?? {}, { [key]: printable(values[key]) });
       }
       return effective;
     },
@@ -141,7 +177,8 @@ export function createSettings<Shape extends z.ZodRawShape>(
         ({ key, about, fallback }) =>
           `  ${nameOf(key).padEnd(width)}${about}${fallback === undefined ? '' : ` (default ${fallback})`}`,
       );
-      const ending = `Each flag may also be set as ${prefix}<FLAG_NAME>.`;
+      const inFile = table.fileKey ? `, or in the JSON file of ${nameOf(table.fileKey)} as flagName` : '';
+      const ending = `Each flag may also be set as ${prefix}<FLAG_NAME>${inFile}.`;
       const notes = table.notes === undefined ? [] : [table.notes, ''];
       return [table.about, '', `Usage: ${table.usage} -- [flags]`, '', ...lines, '', ending, '', ...notes].join('\n');
     },

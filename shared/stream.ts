@@ -80,6 +80,9 @@ export interface EncoderSettings {
   noiseSuppression: boolean;
 }
 
+/** What may change while a stream runs. */
+export type PictureQuality = Pick<EncoderSettings, 'widthPx' | 'heightPx' | 'frameRate' | 'videoBitrateBps'>;
+
 export const defaultEncoderSettings: EncoderSettings = {
   widthPx: 1280,
   heightPx: 720,

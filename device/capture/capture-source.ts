@@ -9,6 +9,7 @@ import { GlasscastError } from '../../shared/errors.ts';
 import type { FfmpegBinary } from '../../shared/ffmpeg-binary.ts';
 import type { EncoderSettings } from '../../shared/stream.ts';
 import { burnedClock, secondMark } from './burned-clock.ts';
+import { fileLoop } from './file-loop.ts';
 
 /** `beep`: 100 ms at each second of the wall clock. `silence`: a track all the same, some players wait for ever for one. */
 export type Microphone = { kind: 'beep' } | { kind: 'silence' } | { kind: 'alsa' | 'pulse'; name: string };
@@ -16,7 +17,19 @@ export type Microphone = { kind: 'beep' } | { kind: 'silence' } | { kind: 'alsa'
 export type CaptureSource =
   | { kind: 'test-pattern'; microphone: Microphone }
   | { kind: 'file'; path: string }
-  | { kind: 'camera'; device: string; microphone: Microphone }
+  | {
+      kind: 'camera';
+      driver: 'v4l2' | 'libcamera';
+      /** `/dev/videoN` or `auto` (the first with a usable mode); of libcamera its number. */
+      device: string;
+      microphone: Microphone;
+    }
+  | {
+      kind: 'screen';
+      /** As X names it: `:0.0`, `host:1`. */
+      display: string;
+      microphone: Microphone;
+    }
   | {
       kind: 'rawvideo';
       /** Of the frames, packed yuv420p. */
@@ -24,8 +37,8 @@ export type CaptureSource =
       heightPx: number;
       frameRate: number;
       microphone: Microphone;
-      /** From now on frames go here; `undefined`: nobody looks. */
-      attach(sink: Writable | undefined): void;
+      /** From now on frames go here too; gives the function that ends it. */
+      attach(sink: Writable): () => void;
     };
 
 export interface CaptureGraph {
@@ -42,10 +55,21 @@ export interface CaptureGraphOptions {
   /** Wall clock at time stamp 0, kept for the life of a stream: a restarted encoder continues the same timeline. */
   epochMs: number;
   nowMs: number;
+  /** Of a file: where in it to begin, so that a new run continues where the old one is. Default 0. */
+  startAtMs?: number;
+  /** Of a file: how long one round lasts. The caller reckons `startAtMs` by it, so the runs have to go by it too. */
+  fileDurationMs?: number | undefined;
+}
+
+/** What one kind of medium takes from a source, alone in its process. */
+export interface TrackGraph {
+  input: CaptureGraph['inputs'][number];
+  map: string;
+  filters: string[];
 }
 
 /**
- * `test-pattern`, `file:PATH`, `v4l2:DEVICE`; microphone `beep`, `silence`, `alsa:NAME`, `pulse:NAME`.
+ * `test-pattern`, `file:PATH`, `v4l2:DEVICE`, `v4l2:auto`, `libcamera`, `libcamera:N`, `screen:DISPLAY`; microphone `beep`, `silence`, `alsa:NAME`, `pulse:NAME`.
  * @throws GlasscastError INVALID_CONFIG
  */
 export function parseCaptureSource(source: string, microphone?: string): CaptureSource {
@@ -56,9 +80,14 @@ export function parseCaptureSource(source: string, microphone?: string): Capture
     return { kind, path: resolve(rest) };
   }
   if (kind === 'v4l2' && rest) {
-    return { kind: 'camera', device: rest, microphone: parseMicrophone(microphone ?? 'silence') };
+    return { kind: 'camera', driver: kind, device: rest, microphone: parseMicrophone(microphone ?? 'silence') };
   }
-  throw invalid(`source "${source}": expected test-pattern, file:PATH or v4l2:/dev/videoN`);
+  if (kind === 'libcamera' && /^(libcamera|libcamera:\d+)$/.test(source)) {
+    return { kind: 'camera', driver: kind, device: rest || '0', microphone: parseMicrophone(microphone ?? 'silence') };
+  }
+  if (kind === 'screen' && rest) return { kind, display: rest, microphone: parseMicrophone(microphone ?? 'silence') };
+  const forms = 'test-pattern, file:PATH, v4l2:/dev/videoN, v4l2:auto, libcamera, libcamera:N or screen:DISPLAY';
+  throw invalid(`source "${source}": expected ${forms}`);
 }
 
 function parseMicrophone(text: string): Microphone {
@@ -83,8 +112,10 @@ function invalid(reason: string): GlasscastError {
  */
 export async function checkCaptureSource(source: CaptureSource, binary: FfmpegBinary): Promise<void> {
   if (source.kind === 'file') await checkFile(source.path);
-  if (source.kind === 'camera') await checkCamera(source.device, binary);
-  if ('microphone' in source) checkMicrophone(source.microphone, binary);
+  if (source.kind === 'camera' && source.driver === 'v4l2') await checkCamera(source.device, binary);
+  if (source.kind === 'screen' && !binary.inputs.has('x11grab')) {
+    throw new GlasscastError('CAMERA_NOT_FOUND', { reason: lacks(binary, 'x11grab') });
+  }
 }
 
 async function checkFile(path: string): Promise<void> {
@@ -100,7 +131,8 @@ async function checkFile(path: string): Promise<void> {
 
 async function checkCamera(device: string, binary: FfmpegBinary): Promise<void> {
   try {
-    await access(device, constants.R_OK | constants.W_OK);
+    // Which one `auto` is, is not known here.
+    if (device !== 'auto') await access(device, constants.R_OK | constants.W_OK);
   } catch (cause) {
     const code = codeOf(cause) === 'EACCES' ? 'CAPTURE_FORBIDDEN' : 'CAMERA_NOT_FOUND';
     throw new GlasscastError(code, { reason: device, cause });
@@ -108,7 +140,8 @@ async function checkCamera(device: string, binary: FfmpegBinary): Promise<void> 
   if (!binary.inputs.has('v4l2')) throw new GlasscastError('CAMERA_NOT_FOUND', { reason: lacks(binary, 'v4l2') });
 }
 
-function checkMicrophone(microphone: Microphone, binary: FfmpegBinary): void {
+/** @throws GlasscastError MICROPHONE_NOT_FOUND: this ffmpeg cannot record from such a device. */
+export function checkMicrophone(microphone: Microphone, binary: FfmpegBinary): void {
   if (microphone.kind !== 'alsa' && microphone.kind !== 'pulse') return;
   if (binary.inputs.has(microphone.kind)) return;
   throw new GlasscastError('MICROPHONE_NOT_FOUND', { reason: lacks(binary, microphone.kind) });
@@ -139,6 +172,33 @@ export function captureGraph(options: CaptureGraphOptions): CaptureGraph {
   };
 }
 
+/** The picture alone; its pixel format is the encoder's affair. */
+export function pictureGraph(options: CaptureGraphOptions): TrackGraph {
+  const { source, settings, epochMs } = options;
+  const filters = pictureFilters(options);
+  if (source.kind === 'file')
+    return { input: loopOf(source.path, options), map: '0:v:0', filters: ['trim=start=0', ...filters] };
+  const pattern = source.kind === 'test-pattern' ? burnedClock({ ...settings, epochMs }) : [];
+  return { input: videoInput(source, settings), map: '0:v:0', filters: [...filters, ...pattern] };
+}
+
+/** The sound alone: what is generated has no picture beside it to set the pace, so it paces itself. */
+export function soundGraph(options: CaptureGraphOptions): TrackGraph {
+  const { source, settings, epochMs } = options;
+  if (source.kind === 'file' && options.hasAudio) {
+    const filters = ['atrim=start=0', `asetpts=PTS+${sinceEpochS(options)}/TB`];
+    return { input: loopOf(source.path, options), map: '0:a:0', filters };
+  }
+  const microphone: Microphone = source.kind === 'file' ? { kind: 'silence' } : source.microphone;
+  const { url, options: inputOptions } = audioInput(microphone, settings);
+  const pace = microphone.kind === 'beep' || microphone.kind === 'silence' ? ['-re'] : [];
+  const filters = soundFilters(microphone, epochMs);
+  return { input: { url, options: [...pace, ...inputOptions] }, map: '0:a:0', filters };
+}
+
+const loopOf = (path: string, { fileDurationMs, startAtMs = 0 }: CaptureGraphOptions) =>
+  fileLoop({ path, durationMs: fileDurationMs, startAtMs });
+
 /** Nothing to find out about these inputs: reading ahead would only delay the first frame. */
 const NO_PROBING = ['-probesize', '32', '-analyzeduration', '0'];
 
@@ -157,6 +217,11 @@ function videoInput(source: CaptureSource, settings: EncoderSettings): CaptureGr
       return {
         options: [...NO_PROBING, '-f', 'v4l2', '-framerate', String(settings.frameRate), '-video_size', size],
         url: source.device,
+      };
+    case 'screen':
+      return {
+        options: [...NO_PROBING, '-f', 'x11grab', '-framerate', String(settings.frameRate)],
+        url: source.display,
       };
     case 'rawvideo': {
       const shape = ['-pixel_format', 'yuv420p', '-video_size', `${source.widthPx}x${source.heightPx}`];
@@ -203,6 +268,7 @@ function pictureFilters(options: CaptureGraphOptions): string[] {
   ];
   const sinceEpochMs = `(RTCTIME-${epochMs}000)/1000`;
   const atArrival = ['settb=1/1000', `setpts='max(PREV_OUTPTS+1,${sinceEpochMs})'`];
+  const thinned = `select='isnan(prev_selected_t)+gte(t-prev_selected_t,${0.8 / frameRate})'`;
   switch (source.kind) {
     case 'test-pattern':
       return ['settb=1/1000', `setpts='${steady(sinceEpochMs, `${1000 / frameRate}`, 100)}'`];
@@ -210,9 +276,15 @@ function pictureFilters(options: CaptureGraphOptions): string[] {
       return [`fps=${frameRate}`, ...fit, 'settb=1/1000', `setpts=PTS+${sinceEpochS(options)}/TB`];
     case 'camera':
       // Cameras take the nearest rate they know; without waiting for the next frame, what comes too soon is left out.
-      return [...atArrival, `select='isnan(prev_selected_t)+gte(t-prev_selected_t,${0.8 / frameRate})'`, ...fit];
+      return [...atArrival, thinned, ...fit];
+    case 'screen':
+      return [...atArrival, ...fit];
     case 'rawvideo':
-      return [...atArrival, ...(source.widthPx === widthPx && source.heightPx === heightPx ? [] : fit)];
+      return [
+        ...atArrival,
+        ...(source.frameRate > frameRate ? [thinned] : []),
+        ...(source.widthPx === widthPx && source.heightPx === heightPx ? [] : fit),
+      ];
     default:
       return source satisfies never;
   }

@@ -1,42 +1,43 @@
 /**
- * One run of ffmpeg: captures and encodes until stopped or dead, and hands out FLV tags as they come.
- * Knows nothing of RTMP, streams or retries; its end carries a cause.
+ * One run of ffmpeg with one output: captures and encodes picture or sound until stopped or dead, and hands out FLV tags as
+ * they come. Knows nothing of RTMP, streams or retries; its end carries a cause.
  */
-import type { Socket } from 'node:net';
+import type { Writable } from 'node:stream';
 import type { Child, ChildExit, SpawnChild } from '../../shared/child-process.ts';
-import type { Clock } from '../../shared/clock.ts';
+import type { Clock, Timer } from '../../shared/clock.ts';
 import { asGlasscastError, errorText, GlasscastError } from '../../shared/errors.ts';
-import type { FfmpegBinary } from '../../shared/ffmpeg-binary.ts';
+import { createWatchdog } from '../../shared/keep-alive.ts';
 import type { Log } from '../../shared/log.ts';
-import { AmfEcmaArray, encodeAmf0 } from '../../shared/rtmp/amf0.ts';
 import { createFlvParser, type FlvTag } from '../../shared/rtmp/flv.ts';
-import type { EncoderSettings } from '../../shared/stream.ts';
-import type { CaptureSource } from '../capture/capture-source.ts';
-import { encoderArguments } from './encoder-arguments.ts';
-import { causeOf } from './ffmpeg-causes.ts';
 import { type MediaPipe, openMediaPipe } from './media-pipe.ts';
 
 export interface EncoderOptions {
   clock: Clock;
   spawn: SpawnChild;
   log: Log;
-  binary: FfmpegBinary;
-  source: CaptureSource;
-  /** Of a file source. */
-  hasAudio: boolean;
-  settings: EncoderSettings;
-  /** Wall clock at time stamp 0 of all tags. */
-  epochMs: number;
-  /** Picture and sound each in order; between the two, up to 50 ms out of it. The first is onMetaData. */
+  /** ffmpeg. */
+  file: string;
+  /** Its arguments, asked for when it starts; it writes FLV to descriptor 3. */
+  arguments: () => readonly string[];
+  /** What the last lines of its standard error mean. */
+  causeOf: (lines: readonly string[]) => GlasscastError;
+  /** Only `video` or `audio` passes: what ffmpeg says of a single pipe describes no stream. */
+  kind: 'video' | 'audio';
+  /** In order. */
   onTag: (tag: FlvTag) => void;
-  /** Killed when no picture comes for this long. Default 10000: cameras warm up. */
+  /** Who writes to its standard input; gives the function that lets go of it. */
+  feed?: ((stdin: Writable) => () => void) | undefined;
+  /** Read only when `fetch` says so (and each 500 ms): one wake-up for picture and sound. Default false. */
+  isFetched?: boolean;
+  /** Killed when nothing comes for this long: until the first tag (default 10000, cameras warm up), and later (default 3000). */
+  firstTimeoutMs?: number;
   stallTimeoutMs?: number;
 }
 
 export interface EncoderEnd {
   /** Undefined: we stopped it. */
   cause: GlasscastError | undefined;
-  /** Pictures it made. */
+  /** Pictures, or packets of sound, that it made. */
   frames: number;
   ms: number;
 }
@@ -44,103 +45,110 @@ export interface EncoderEnd {
 export interface Encoder {
   start(): void;
   readonly pid: number | undefined;
+  /** Reads what waits, with `isFetched`. */
+  fetch(): void;
   /** Settles once it was started and is gone; never rejects. */
   readonly ended: Promise<EncoderEnd>;
-  close(): Promise<void>;
+  /** @param because ends it as if it had died by itself, of this. */
+  close(because?: GlasscastError): Promise<void>;
 }
 
-/** How often a flowing picture restarts the stall clock. */
+/** How often flowing media restart the stall clock. */
 const PROGRESS_EVERY_MS = 500;
 /** ffmpeg ends within 20 ms of SIGINT when it is well. */
 const STOP_TIMEOUT_MS = 1000;
-/** From this rate on sound is fetched with the pictures: one wake-up instead of two and a half for each. */
-const RIDING_FRAME_RATE = 24;
-/** Sound is fetched this often without any picture, else a full pipe would hold ffmpeg and with it the next picture. */
-const SOUND_EVERY_MS = 500;
+/** What is fetched is also read this often, else a full pipe would hold ffmpeg. */
+const FETCH_EVERY_MS = 500;
 
 export function createEncoder(options: EncoderOptions): Encoder {
-  const { clock, log, source } = options;
+  const { clock, log, kind, isFetched = false, firstTimeoutMs = 10_000, stallTimeoutMs = 3_000 } = options;
   let child: Child | undefined;
-  let audio: MediaPipe | undefined;
+  let pipe: MediaPipe | undefined;
   let started = false;
   let closing = false;
   let gone = false;
-  let broken: GlasscastError | undefined;
+  let because: GlasscastError | undefined;
   let frames = 0;
   let progressedMs = 0;
   let settle: (end: EncoderEnd) => void = () => {};
   const ended = new Promise<EncoderEnd>((resolve) => {
     settle = resolve;
   });
+  const warmUp = createWatchdog({ clock, name: 'encoder-start', timeoutMs: firstTimeoutMs, onExpired: stalled });
+  const stall = createWatchdog({ clock, name: 'encoder-stall', timeoutMs: stallTimeoutMs, onExpired: stalled });
 
+  function stalled(): void {
+    log.warn({ kind, pid: child?.pid, frames }, 'encoder-stalled');
+    end(new GlasscastError('ENCODER_STALLED'));
+    // It will not hear a polite signal.
+    child?.kill();
+  }
+  function end(cause: GlasscastError): void {
+    because ??= cause;
+    void child?.stop();
+  }
   function take(tag: FlvTag): void {
-    // ffmpeg describes each pipe by itself; ours describes both.
-    if (tag.kind === 'script' || closing) return;
-    if (tag.kind === 'video') sawPicture();
+    if (tag.kind !== kind || closing) return;
+    frames += 1;
+    const nowMs = clock.monotonicMs();
+    if (frames === 1) warmUp.close();
+    if (frames === 1 || nowMs - progressedMs >= PROGRESS_EVERY_MS) {
+      progressedMs = nowMs;
+      stall.touch();
+    }
     options.onTag(tag);
   }
-  function sawPicture(): void {
-    frames += 1;
-    audio?.resume();
-    const nowMs = clock.monotonicMs();
-    if (nowMs - progressedMs < PROGRESS_EVERY_MS) return;
-    progressedMs = nowMs;
-    child?.progressed();
-  }
-  function openPipe(goOn: boolean): Promise<MediaPipe> {
+  function openPipe(): Promise<MediaPipe> {
     const parser = createFlvParser({ onTag: take });
     return openMediaPipe((bytes) => {
       try {
-        if (!broken) parser.push(bytes);
+        if (!because) parser.push(bytes);
       } catch (error) {
-        broken = asGlasscastError(error);
-        void child?.stop();
+        end(asGlasscastError(error));
       }
-      return goOn || gone;
+      return !isFetched || gone;
     });
   }
-  function causeOfEnd({ end, lastLines }: ChildExit): GlasscastError | undefined {
+  function causeOfEnd({ end: how, lastLines }: ChildExit): GlasscastError | undefined {
+    if (because) return because;
     if (closing) return undefined;
-    if (broken) return broken;
-    if (end === 'stalled') return new GlasscastError('ENCODER_STALLED');
-    if (end === 'not-started') return new GlasscastError('FFMPEG_MISSING', { reason: options.binary.file });
-    return causeOf(lastLines, source);
+    if (how === 'not-started') return new GlasscastError('FFMPEG_MISSING', { reason: options.file });
+    return options.causeOf(lastLines);
   }
   async function run(): Promise<EncoderEnd> {
-    const rides = options.settings.frameRate >= RIDING_FRAME_RATE;
-    const pipes = await Promise.all([openPipe(true), openPipe(!rides)]);
-    const [video, sound] = pipes;
-    audio = sound;
+    const opened = await openPipe();
+    pipe = opened;
     if (closing) {
-      for (const pipe of pipes) {
-        pipe.childEnd.destroy();
-        pipe.close();
-      }
-      return { cause: undefined, frames: 0, ms: 0 };
+      opened.childEnd.destroy();
+      opened.close();
+      return { cause: because, frames: 0, ms: 0 };
     }
-    options.onTag(metadataTag(options.settings));
-    child = spawnEncoder([video.childEnd, sound.childEnd]);
-    if (source.kind === 'rawvideo') source.attach(child.stdin);
-    const fetching = clock.every('encoder-sound', SOUND_EVERY_MS, sound.resume);
+    child = spawnEncoder(opened);
+    warmUp.touch();
+    const letGo = child.stdin && options.feed?.(child.stdin);
+    const fetching: Timer | undefined = isFetched
+      ? clock.every('encoder-fetch', FETCH_EVERY_MS, opened.resume)
+      : undefined;
     const exit = await child.exited;
-    fetching.cancel();
-    if (source.kind === 'rawvideo') source.attach(undefined);
+    fetching?.cancel();
+    warmUp.close();
+    letGo?.();
     gone = true;
-    sound.resume();
+    opened.resume();
     // What a dying encoder still wrote is read; of one that we stopped nothing is wanted.
-    if (!closing) await Promise.all(pipes.map((pipe) => pipe.ended));
-    for (const pipe of pipes) pipe.close();
+    if (!closing && !because) await opened.ended;
+    stall.close();
+    opened.close();
     return { cause: causeOfEnd(exit), frames, ms: exit.ms };
   }
-  function spawnEncoder(givenSockets: Socket[]): Child {
+  function spawnEncoder({ childEnd }: MediaPipe): Child {
     return options.spawn({
-      name: 'encoder',
-      file: options.binary.file,
-      args: encoderArguments({ ...options, nowMs: clock.now() }),
-      stdin: source.kind === 'rawvideo' ? 'pipe' : 'ignore',
-      givenSockets,
+      name: kind === 'video' ? 'picture-encoder' : 'sound-encoder',
+      file: options.file,
+      args: options.arguments(),
+      stdin: options.feed ? 'pipe' : 'ignore',
+      givenSockets: [childEnd],
       stopTimeoutMs: STOP_TIMEOUT_MS,
-      stallTimeoutMs: options.stallTimeoutMs ?? 10_000,
       onStderrLine: (line) => log.debug({ line }, 'encoder-says'),
     });
   }
@@ -159,29 +167,15 @@ export function createEncoder(options: EncoderOptions): Encoder {
     get pid() {
       return child?.pid;
     },
+    fetch() {
+      pipe?.resume();
+    },
     ended,
-    async close() {
+    async close(cause) {
+      if (cause) because ??= cause;
       closing = true;
       void child?.stop();
       if (started) await ended;
     },
   };
-}
-
-/** What players and ingests may want to know before the first picture. Rates in kbit/s: Adobe's FLV specification. */
-function metadataTag(settings: EncoderSettings): FlvTag {
-  const fields = new AmfEcmaArray({
-    width: settings.widthPx,
-    height: settings.heightPx,
-    framerate: settings.frameRate,
-    videocodecid: 7,
-    videodatarate: settings.videoBitrateBps / 1000,
-    audiocodecid: 10,
-    audiodatarate: settings.audioBitrateBps / 1000,
-    audiosamplerate: settings.sampleRateHz,
-    audiosamplesize: 16,
-    stereo: false,
-    encoder: 'Glasscast',
-  });
-  return { kind: 'script', timestampMs: 0, body: encodeAmf0('onMetaData', fields) };
 }

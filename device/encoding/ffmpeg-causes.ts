@@ -1,5 +1,5 @@
 /**
- * From ffmpeg's last words to a code of the error table. Reads tagged lines (`-loglevel level+warning`) of 4.1 to 7;
+ * From the last words of ffmpeg or rpicam-vid to a code of the error table. Reads tagged lines (`-loglevel level+warning`) of 4.1 to 7;
  * the first rule that fits wins, so the particular ones stand before the general ones.
  */
 import { type ErrorCode, GlasscastError } from '../../shared/errors.ts';
@@ -19,6 +19,12 @@ const RULES: readonly Rule[] = [
   },
   { text: /VIDIOC_QUERYCAP|not a video capture device/i, code: 'CAMERA_NOT_FOUND' },
   { text: /ioctl\(VIDIOC_\w+\): no such device/i, code: 'CAMERA_NOT_FOUND' },
+  // libcamera and rpicam-vid.
+  { text: /no cameras available|selected camera is not available/i, code: 'CAMERA_NOT_FOUND' },
+  { text: /in use by another process|failed to acquire camera/i, code: 'CAMERA_BUSY' },
+  { text: /could not open any dma-?buf|could not open any dmaheap/i, code: 'CAPTURE_FORBIDDEN' },
+  // The sensor fell silent: its ribbon cable is loose or gone.
+  { text: /camera frontend has timed out|device timeout detected/i, code: 'CAMERA_NOT_FOUND' },
   { text: /cannot open audio device .*busy/i, code: 'MICROPHONE_BUSY' },
   { text: /cannot open audio device .*permission denied/i, code: 'CAPTURE_FORBIDDEN' },
   { text: /cannot open audio device/i, code: 'MICROPHONE_NOT_FOUND' },

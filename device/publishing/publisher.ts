@@ -1,15 +1,21 @@
 /**
- * The device's push of one stream: an encoder that comes back, an RTMP push that comes back, and the policy over both:
- * states by the table, the lease, statuses with measured stats. Never touches sockets, processes or the wire format.
+ * The device's push of one stream: picture, sound and an RTMP push, and the policy over them: states by the table, the
+ * lease, the time limit, what the governor decides, statuses with measured stats. Never touches sockets, processes or the
+ * wire format.
  */
 import type { Clock, Timer } from '../../shared/clock.ts';
 import { readVideoConfig } from '../../shared/codec-config.ts';
 import { GlasscastError } from '../../shared/errors.ts';
 import { createWatchdog } from '../../shared/keep-alive.ts';
 import type { Log } from '../../shared/log.ts';
-import type { DeviceStreamStatus, ResolvedConfig, StreamStats } from '../../shared/protocol/glasses-messages.ts';
+import type {
+  DeviceStreamStatus,
+  ResolvedConfig,
+  StreamNotice,
+  StreamStats,
+} from '../../shared/protocol/glasses-messages.ts';
 import { type FlvTag, isKeyFrame, isSequenceHeader } from '../../shared/rtmp/flv.ts';
-import type { RtmpPush, RtmpPushChange } from '../../shared/rtmp/push.ts';
+import type { RtmpPush, RtmpPushChange, RtmpPushStats } from '../../shared/rtmp/push.ts';
 import {
   type DeviceStatusWord,
   deviceStatusOf,
@@ -19,8 +25,9 @@ import {
   publisherTable,
   transition,
 } from '../../shared/stream.ts';
-import type { Encoder } from '../encoding/encoder.ts';
-import { createLastingEncoder } from '../encoding/lasting-encoder.ts';
+import type { Picture, PictureOptions } from '../encoding/picture.ts';
+import type { Sound, SoundOptions } from '../encoding/sound.ts';
+import type { Steering, SteeringEvents } from './steering.ts';
 
 export type PublisherStatus = Omit<DeviceStreamStatus, 'type'>;
 
@@ -28,29 +35,57 @@ export interface PublisherOptions {
   clock: Clock;
   log: Log;
   streamId: string;
+  /** As asked for. */
   settings: EncoderSettings;
-  openEncoder: (onTag: (tag: FlvTag) => void) => Promise<Encoder>;
-  openPush: (onChange: (change: RtmpPushChange) => void) => Pick<RtmpPush, 'start' | 'write' | 'stats' | 'close'>;
-  /** Each change of state, and stats (`kind: snapshot`) while publishing. */
+  /** Ends the stream by itself after this long of publishing; default: never. */
+  durationLimitMs?: number | undefined;
+  openPicture: (events: Pick<PictureOptions, 'onTag' | 'onLost' | 'onFailed' | 'onChanged' | 'onNotice'>) => Picture;
+  openSound: (events: Pick<SoundOptions, 'onTag' | 'onNotice'>) => SoundSource;
+  openPush: (events: {
+    onChange: (change: RtmpPushChange) => void;
+    onMeasured: () => void;
+  }) => Pick<RtmpPush, 'start' | 'write' | 'stats' | 'close'>;
+  openSteering: (events: SteeringEvents) => Steering;
+  /** Each change of state, each notice, and stats (`kind: snapshot`) while publishing. */
   onStatus: (status: PublisherStatus) => void;
   /** Right to publish without a keep-alive, from the start on. Default 60000 (MentraOS). */
-  leaseMs?: number;
+  leaseMs?: number | undefined;
   /** Default 2000. */
-  statsEveryMs?: number;
-  random?: () => number;
+  statsEveryMs?: number | undefined;
+}
+
+export type SoundSource = Pick<Sound, 'start' | 'fetch' | 'isSilence' | 'close'> & {
+  /** What is really done to the sound. */
+  readonly treatment: { echoCancellation: boolean; noiseSuppression: boolean };
+};
+
+/** What a person beside the glasses may want to know of the stream. */
+export interface PublisherFacts {
+  streamId: string;
+  state: PublisherState;
+  cause: string | undefined;
+  /** Asked for, in use, measured. */
+  requested: EncoderSettings;
+  negotiated: ResolvedConfig;
+  measured: StreamStats;
+  push: RtmpPushStats;
+  isSilence: boolean;
+  lastNotice: StreamNotice | undefined;
+  encoderPid: number | undefined;
 }
 
 export interface Publisher {
   readonly streamId: string;
   readonly state: PublisherState;
-  /** Encoder and connection begin side by side. */
+  /** Picture, sound and connection begin side by side. */
   start(): void;
   /** A keep-alive for this stream arrived. */
   renewLease(): void;
   /** What would be said now: the current word with everything known about it. */
   status(): PublisherStatus;
+  facts(): PublisherFacts;
   readonly encoderPid: number | undefined;
-  /** Says stopping and stopped; finished when encoder and connection are gone. Idempotent, also after a failure. */
+  /** Says stopping and stopped; finished when encoders and connection are gone. Idempotent, also after a failure. */
   close(): Promise<void>;
 }
 
@@ -61,6 +96,7 @@ export function createPublisher(options: PublisherOptions): Publisher {
   const { clock, log, streamId, settings, onStatus } = options;
   let state: PublisherState = 'starting';
   let failure: GlasscastError | undefined;
+  let cause: GlasscastError | undefined;
   let isConnected = false;
   let hasPicture = false;
   let wasPublishing = false;
@@ -69,22 +105,32 @@ export function createPublisher(options: PublisherOptions): Publisher {
   let publishingSinceMs: number | undefined;
   /** Of the pictures, as the encoder itself says. */
   let size: { width: number; height: number } | undefined;
+  let lastNotice: StreamNotice | undefined;
   let statsTimer: Timer | undefined;
+  let limitTimer: Timer | undefined;
   let down: Promise<void> | undefined;
   const rate = createRateMeter(clock);
 
-  const push = options.openPush(onPushChange);
-  const encoder = createLastingEncoder({
-    clock,
-    log,
-    openEncoder: options.openEncoder,
-    onTag,
-    onLost(cause) {
+  const push = options.openPush({ onChange: onPushChange, onMeasured: () => steering.measured() });
+  const sound = options.openSound({ onTag: write, onNotice: notice });
+  const picture = options.openPicture({
+    onTag: onPictureTag,
+    onLost(lostBy) {
       hasPicture = false;
-      lose(cause, attempt);
+      lose(lostBy, attempt);
     },
     onFailed: fail,
-    ...(options.random ? { random: options.random } : {}),
+    onChanged: () => say(status()),
+    onNotice: notice,
+  });
+  const steering = options.openSteering({
+    readPush: push.stats,
+    onQuality(quality, why) {
+      picture.change(quality);
+      notice(why);
+    },
+    onNotice: notice,
+    onStop: fail,
   });
   const lease = createWatchdog({
     clock,
@@ -100,13 +146,20 @@ export function createPublisher(options: PublisherOptions): Publisher {
     state = transition(publisherTable, state, event);
     log.info({ streamId, state, event }, 'publisher-state');
   }
-  function onTag(tag: FlvTag): void {
+  function say(next: PublisherStatus): void {
+    onStatus(next);
+  }
+  function write(tag: FlvTag): void {
+    if (!isOver()) push.write(tag);
+  }
+  function onPictureTag(tag: FlvTag): void {
     if (isOver()) return;
     push.write(tag);
-    if (tag.kind === 'video') {
-      if (isSequenceHeader(tag)) size = sizeOf(tag);
-      else rate.frame();
-    }
+    // One wake-up for picture and sound.
+    sound.fetch();
+    if (tag.kind !== 'video') return;
+    if (isSequenceHeader(tag)) size = sizeOf(tag);
+    else rate.frame();
     if (!hasPicture && isKeyFrame(tag)) {
       hasPicture = true;
       considerConnected();
@@ -120,52 +173,73 @@ export function createPublisher(options: PublisherOptions): Publisher {
       refusals = 0;
       considerConnected();
     } else if (change.state === 'retrying') {
-      const cause = change.cause ?? new GlasscastError('INGEST_DROPPED');
-      refusals = cause.retryable ? 0 : refusals + 1;
-      if (refusals >= MAX_REFUSALS) fail(cause);
-      else lose(cause, change.attempt);
+      const lostBy = change.cause ?? new GlasscastError('INGEST_DROPPED');
+      refusals = lostBy.retryable ? 0 : refusals + 1;
+      if (refusals >= MAX_REFUSALS) fail(lostBy);
+      else lose(lostBy, change.attempt);
     }
   }
   function considerConnected(): void {
     if (!isConnected || !hasPicture || state === 'publishing') return;
     move('connected');
+    cause = undefined;
     const isReturn = wasPublishing;
-    if (!isReturn) publishingSinceMs = clock.monotonicMs();
+    if (!isReturn) begun();
     wasPublishing = true;
-    onStatus(isReturn ? { ...status(), status: 'reconnected', attempt } : status());
+    say(isReturn ? { ...status(), status: 'reconnected', attempt } : status());
     statsTimer ??= clock.every('stream-stats', options.statsEveryMs ?? 2_000, report);
   }
-  function lose(cause: GlasscastError, ofAttempt: number): void {
+  function begun(): void {
+    const { durationLimitMs } = options;
+    publishingSinceMs = clock.monotonicMs();
+    // The relay ends it as well; this holds when the relay does not.
+    if (durationLimitMs !== undefined) limitTimer = clock.after('duration-limit', durationLimitMs, () => void close());
+  }
+  function lose(lostBy: GlasscastError, ofAttempt: number): void {
+    if (isOver()) return;
     move('lost');
+    cause = lostBy;
     // Before the first picture arrived nothing was lost: the firmware's word for that is `connecting`.
     const word = wasPublishing ? 'reconnecting' : 'connecting';
-    onStatus({ ...lifecycle(word), attempt: ofAttempt, errorCode: cause.code, errorDetails: cause.message });
+    say({ ...lifecycle(word), attempt: ofAttempt, errorCode: lostBy.code, errorDetails: lostBy.message });
+  }
+  function notice(next: StreamNotice): void {
+    if (isOver()) return;
+    lastNotice = next;
+    log.info({ streamId, code: next.code, text: next.text, ...next.numbers }, 'publisher-notice');
+    say({ ...status(), notice: next });
   }
   function report(): void {
     rate.close(push.stats().bytesSent);
-    if (state === 'publishing') onStatus({ ...status(), kind: 'snapshot' });
+    if (state === 'publishing') say({ ...status(), kind: 'snapshot' });
   }
-  function fail(cause: GlasscastError): void {
+  function fail(by: GlasscastError): void {
     if (isOver()) return;
-    failure = cause;
+    failure = by;
     move('fail');
-    log.warn({ streamId, code: cause.code, reason: cause.message }, 'publisher-failed');
-    onStatus(status());
+    log.warn({ streamId, code: by.code, reason: by.message }, 'publisher-failed');
+    say(status());
     down = takeDown();
   }
   async function takeDown(): Promise<void> {
     lease.close();
     statsTimer?.cancel();
-    // The encoder first: what it has made so far may still leave through the connection.
-    await encoder.close();
+    limitTimer?.cancel();
+    steering.close();
+    // The encoders first: what they have made so far may still leave through the connection.
+    await Promise.all([picture.close(), sound.close()]);
     await push.close();
   }
   async function stop(): Promise<void> {
     move('stop');
-    onStatus(lifecycle('stopping'));
+    say(lifecycle('stopping'));
     await takeDown();
     move('stopped');
-    onStatus(lifecycle('stopped'));
+    say(lifecycle('stopped'));
+  }
+  async function close(): Promise<void> {
+    down ??= stop();
+    await down;
   }
   function lifecycle(word: DeviceStatusWord): PublisherStatus {
     return { status: word, kind: 'lifecycle', streamId };
@@ -182,10 +256,15 @@ export function createPublisher(options: PublisherOptions): Publisher {
       reconnects,
     };
   }
+  function negotiated(): ResolvedConfig {
+    return resolvedConfigOf(settings, picture.onAir, sound.treatment);
+  }
   function status(): PublisherStatus {
     const word = lifecycle(deviceStatusOf[state]);
     if (failure) return { ...word, errorCode: failure.code, errorDetails: failure.message };
-    if (state === 'publishing') return { ...word, stats: stats(), resolvedConfig: resolvedConfigOf(settings) };
+    const { temperatureC } = steering;
+    const heat = temperatureC === undefined ? {} : { temperatureC };
+    if (state === 'publishing') return { ...word, stats: stats(), ...heat, resolvedConfig: negotiated() };
     return state === 'retrying' ? { ...word, attempt } : word;
   }
 
@@ -196,21 +275,23 @@ export function createPublisher(options: PublisherOptions): Publisher {
     },
     start() {
       lease.touch();
-      onStatus({ ...lifecycle('initializing'), resolvedConfig: resolvedConfigOf(settings) });
+      say({ ...lifecycle('initializing'), resolvedConfig: negotiated() });
       push.start();
-      encoder.start();
+      picture.start();
+      sound.start();
     },
     renewLease() {
       if (!isOver()) lease.touch();
     },
     status,
+    facts: () => ({
+      ...{ streamId, state, requested: settings, negotiated: negotiated(), measured: stats(), push: push.stats() },
+      ...{ cause: (failure ?? cause)?.message, isSilence: sound.isSilence, lastNotice, encoderPid: picture.pid },
+    }),
     get encoderPid() {
-      return encoder.pid;
+      return picture.pid;
     },
-    async close() {
-      down ??= stop();
-      await down;
-    },
+    close,
   };
 }
 
@@ -220,20 +301,26 @@ function sizeOf({ body }: FlvTag): { width: number; height: number } | undefined
   return config && { width: config.width, height: config.height };
 }
 
-/** The settings in the words of the wire. Echo and noise are not treated yet, so they are not claimed. */
-function resolvedConfigOf(settings: EncoderSettings): ResolvedConfig {
-  const { widthPx, heightPx, videoBitrateBps, frameRate, audioBitrateBps, sampleRateHz } = settings;
+/** What is in use, in the words of the wire; before the first picture what will be tried. */
+function resolvedConfigOf(
+  settings: EncoderSettings,
+  onAir: Picture['onAir'],
+  treatment: SoundSource['treatment'],
+): ResolvedConfig {
+  const { widthPx, heightPx, videoBitrateBps, frameRate } = onAir?.quality ?? settings;
+  const capture = onAir?.way.captureSize ?? settings;
   return {
     transport: 'rtmp',
     video: {
       width: widthPx,
       height: heightPx,
-      captureWidth: widthPx,
-      captureHeight: heightPx,
+      captureWidth: capture.widthPx,
+      captureHeight: capture.heightPx,
       bitrate: videoBitrateBps,
       fps: frameRate,
+      ...(onAir ? { encoder: onAir.way.encoder } : {}),
     },
-    audio: { bitrate: audioBitrateBps, sampleRate: sampleRateHz, echoCancellation: false, noiseSuppression: false },
+    audio: { bitrate: settings.audioBitrateBps, sampleRate: settings.sampleRateHz, ...treatment },
   };
 }
 

@@ -1,10 +1,10 @@
 /**
- * How the agent comes by its core token: given, kept in a file, or fetched from the relay for a one-time code and then
- * kept. The file is its owner's alone.
+ * How the agent comes by its core token: given, in a file of somebody's, kept in a file of ours, or fetched from the relay
+ * for a one-time code and then kept. A file of ours is its owner's alone; any other has to be.
  */
 import { createHash } from 'node:crypto';
 import { mkdir, open, readFile, rename, rm } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { dirname, join } from 'node:path';
 import { z } from 'zod';
 import { type BackoffPolicy, backoffMs, type Clock } from '../../shared/clock.ts';
 import { errorText, GlasscastError } from '../../shared/errors.ts';
@@ -17,6 +17,10 @@ export interface CoreTokenSources {
   coreToken?: Secret | undefined;
   /** Redeemed once; another code than the one that gave the kept token is redeemed in its place. */
   enrolmentCode?: Secret | undefined;
+  /** Holds the token and nothing else. */
+  coreTokenFile?: string | undefined;
+  /** Where systemd puts the unit's credentials ($CREDENTIALS_DIRECTORY); ours is called `core-token`. */
+  credentialsFolder?: string | undefined;
   tokenFile: string;
   /** ws(s)://host:port/glasses-ws; codes are redeemed beside it. */
   relayUrl: string;
@@ -42,6 +46,8 @@ const keptToken = z.object({
 
 const BACKOFF: BackoffPolicy = { firstMs: 500, factor: 2, maxMs: 30_000, jitter: 0.3 };
 const ANSWER_TIMEOUT_MS = 10_000;
+const CREDENTIAL = 'core-token';
+const MAX_TOKEN_BYTES = 8_192;
 
 /**
  * @throws GlasscastError INVALID_CONFIG: there is no token and no code, or the file cannot be read or written;
@@ -49,12 +55,13 @@ const ANSWER_TIMEOUT_MS = 10_000;
  */
 export async function findCoreToken(options: EnrolmentOptions): Promise<Secret> {
   const { coreToken, enrolmentCode, log, redactor, tokenFile } = options;
-  if (coreToken) return coreToken;
+  const given = coreToken ?? (await readCredential(options));
+  if (given) return given;
   const kept = await readKept(tokenFile);
   const hashedCode = enrolmentCode && createHash('sha256').update(enrolmentCode.reveal()).digest('hex');
   if (kept && (hashedCode === undefined || hashedCode === kept.hashedCode)) return new Secret(kept.coreToken);
   if (!enrolmentCode || hashedCode === undefined) {
-    const reason = `GLASSCAST_AGENT_CORE_TOKEN: is missing; so are a kept token in ${tokenFile} and GLASSCAST_AGENT_ENROLMENT_CODE`;
+    const reason = `GLASSCAST_AGENT_CORE_TOKEN: is missing; so are --core-token-file, a kept token in ${tokenFile} and GLASSCAST_AGENT_ENROLMENT_CODE`;
     throw new GlasscastError('INVALID_CONFIG', { reason });
   }
   redactor.add(enrolmentCode);
@@ -69,6 +76,56 @@ export async function findCoreToken(options: EnrolmentOptions): Promise<Secret> 
   } finally {
     await draft.discard();
   }
+}
+
+/**
+ * A token file of somebody else's, if there is one. An explicit one has to exist.
+ * @throws GlasscastError INVALID_CONFIG naming the file, never its words.
+ */
+async function readCredential({
+  coreTokenFile,
+  credentialsFolder,
+  redactor,
+}: Pick<EnrolmentOptions, 'coreTokenFile' | 'credentialsFolder' | 'redactor'>): Promise<Secret | undefined> {
+  if (coreTokenFile !== undefined) return readTokenText(coreTokenFile, '--core-token-file', 0o077, redactor);
+  if (credentialsFolder === undefined) return undefined;
+  try {
+    // With an access list for the unit's user the group's bits say what the list allows at most.
+    return await readTokenText(join(credentialsFolder, CREDENTIAL), 'credential', 0o007, redactor);
+  } catch (error) {
+    if (error instanceof GlasscastError && codeOf(error.cause) === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
+async function readTokenText(file: string, name: string, forbidden: number, redactor: Redactor): Promise<Secret> {
+  const refused = (reason: string, cause?: unknown) =>
+    new GlasscastError('INVALID_CONFIG', { reason: `${name} ${file}: ${reason}`, cause });
+  let text: string;
+  let mode: number;
+  try {
+    const handle = await open(file, 'r');
+    try {
+      ({ mode } = await handle.stat());
+      const { buffer, bytesRead } = await handle.read(Buffer.alloc(MAX_TOKEN_BYTES + 1), 0, MAX_TOKEN_BYTES + 1, null);
+      text = buffer.toString('utf8', 0, bytesRead).trim();
+    } finally {
+      await handle.close();
+    }
+  } catch (error) {
+    throw refused(`cannot be read (${codeOf(error) ?? 'failed'})`, error);
+  }
+  if (process.platform !== 'win32' && (mode & forbidden) !== 0) {
+    throw refused(`others may read it (mode ${(mode & 0o777).toString(8)}); chmod 600 it`);
+  }
+  // Goes into a header as it is.
+  if (!/^[\x21-\x7e]+$/.test(text) || text.length > MAX_TOKEN_BYTES) throw refused('holds no token');
+  redactor.add(text);
+  return new Secret(text);
+}
+
+function codeOf(error: unknown): string | undefined {
+  return error instanceof Error && 'code' in error ? String(error.code) : undefined;
 }
 
 async function redeemed(code: Secret, options: EnrolmentOptions): Promise<EnrolmentAnswer> {
@@ -120,9 +177,9 @@ async function readKept(file: string): Promise<z.output<typeof keptToken> | unde
   try {
     return keptToken.parse(JSON.parse(await readFile(file, 'utf8')));
   } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined;
+    if (codeOf(error) === 'ENOENT') return undefined;
     // Not its words: they could quote the file.
-    const reason = error instanceof Error && 'code' in error ? String(error.code) : 'not a token file';
+    const reason = codeOf(error) ?? 'not a token file';
     throw new GlasscastError('INVALID_CONFIG', { reason: `--token-file ${file}: ${reason}` });
   }
 }

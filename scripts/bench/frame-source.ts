@@ -19,8 +19,8 @@ const BUSY_BACKGROUNDS = 7;
 const BAND = { firstLine: 300, lines: 160, boxPx: 160, stepPx: 12 } as const;
 
 export interface FrameSource {
-  /** From now on frames go here; replaces the sink before. `undefined`: the camera runs and nobody looks. */
-  attach(sink: Writable | undefined): void;
+  /** From now on frames go here too; gives the function that ends it. */
+  attach(sink: Writable): () => void;
   start(): void;
   /** Frames exposed so far, and the numbers of those that nobody took while somebody was attached. */
   stats(): { exposed: number; dropped: number[] };
@@ -46,18 +46,27 @@ export function createFrameSource({ clock, isBusy = false }: FrameSourceOptions)
   function expose(): void {
     const frame = exposed;
     exposed += 1;
-    if (!sink?.writable) return;
-    const buffer = free.pop();
+    const open = [...sinks].filter(([{ writable }]) => writable);
+    const ready = open.filter(([, waiting]) => waiting < POOL_FRAMES);
+    const buffer = ready.length > 0 ? free.pop() : undefined;
     if (!buffer) {
-      dropped.push(frame);
+      if (open.length > 0) dropped.push(frame);
       return;
     }
     const background = backgrounds[frame % backgrounds.length] ?? buffer;
     if (isBusy) background.copy(buffer, 0, 0, LUMA_BYTES);
     moveBox(buffer, background, frame);
     stampBarcode(buffer, { clockMs: clock.now() % 2 ** 32, frame: frame % 2 ** 24 });
-    // The callback comes also when the sink breaks, so no buffer is ever lost.
-    sink.write(buffer, () => void free.push(buffer));
+    let readers = ready.length;
+    for (const [sink, waiting] of ready) {
+      sinks.set(sink, waiting + 1);
+      // The callback comes also when the sink breaks, so no buffer is ever lost.
+      sink.write(buffer, () => {
+        if (sinks.has(sink)) sinks.set(sink, (sinks.get(sink) ?? 1) - 1);
+        readers -= 1;
+        if (readers === 0) free.push(buffer);
+      });
+    }
   }
   function tick(): void {
     if (!isRunning) return;
@@ -73,11 +82,11 @@ export function createFrameSource({ clock, isBusy = false }: FrameSourceOptions)
   }
 
   return {
-    attach(next) {
-      sink = next;
-      next?.on('error', () => {
-        if (sink === next) sink = undefined;
-      });
+    attach(sink) {
+      const leave = () => void sinks.delete(sink);
+      sinks.set(sink, 0);
+      sink.on('error', leave);
+      return leave;
     },
     start() {
       if (isRunning) return;

@@ -86,7 +86,7 @@ export async function withPlainPush<T>(
     onStderrLine: bench.note,
   });
   try {
-    camera.attach(child.stdin);
+    if (child.stdin) camera.attach(child.stdin);
     camera.start();
     await until(bench, 'plain ffmpeg sent no picture', () => hasPicture);
     return await watch(input, () => camera.stats().dropped.length);

@@ -2,13 +2,15 @@
  * One RTMP(S) publication over one connection: connect, handshake, publish, media out, acknowledgements in.
  * Never reconnects and keeps no media: that is `push.ts`. Facts: Adobe RTMP 1.0 specification.
  */
+import { networkInterfaces as systemInterfaces } from 'node:os';
 import { type Clock, withTimeout } from '../clock.ts';
 import { GlasscastError } from '../errors.ts';
 import type { Log } from '../log.ts';
-import { openConnection } from './connection.ts';
-import { createDeliveryGauge, type DeliveryGauge } from './delivery-gauge.ts';
+import { type Dial, openConnection } from './connection.ts';
+import { createDeliveryGauge } from './delivery-gauge.ts';
 import type { FlvTag } from './flv.ts';
-import { createPublication } from './publication.ts';
+import type { NetworkInterfaces } from './local-address.ts';
+import { createPublication, type PublicationMeasured, type PublicationOptions } from './publication.ts';
 import { type PublishUrl, parsePublishUrl } from './publish-url.ts';
 import { createSendQueue, type SendQueue } from './send-queue.ts';
 import { createRtmpSession, RefusedCommand, type RtmpSession, type RtmpStatus } from './session.ts';
@@ -29,10 +31,16 @@ export interface PublishRtmpOptions {
   allowsAddress?: ((address: string) => boolean) | undefined;
   /** Trusted certificates (PEM) instead of the system's, for rtmps. */
   ca?: string | Buffer | undefined;
+  /** See `ConnectionOptions`. */
+  dial?: Dial | undefined;
+  /** Default: the system's; looked at with each measurement of the queue. */
+  networkInterfaces?: NetworkInterfaces | undefined;
   /** Shared by many publications of one process to read the kernel's table once; default: its own. */
   sendQueue?: SendQueue;
   /** The queue was measured or has room again: a good moment to send more and to forget what has arrived. */
   onProgress?: () => void;
+  /** After each measurement, before `onProgress`; may ask for the next one sooner than usual, in ms. */
+  onMeasured?: (measured: PublicationMeasured) => number | undefined;
 }
 
 export interface Publication {
@@ -48,8 +56,12 @@ export interface Publication {
   readonly acknowledgedBytes: number;
   /** Of `bytesSent`, what the ingest has certainly read: by RTMP acknowledgements, or acknowledged by TCP 2 s of progress ago. */
   readonly certainBytes: number;
+  /** What the peer's TCP acknowledged over the last second or so, by the measurements; undefined before there are two. */
+  readonly deliveredBps: number | undefined;
   /** From the call to the right to publish. */
   readonly connectMs: number;
+  /** How many it followed to get here. */
+  readonly redirects: number;
   /** Settles when the connection is gone: with the cause, or undefined when we closed it. Never rejects. */
   readonly closed: Promise<GlasscastError | undefined>;
   /** Says goodbye (FCUnpublish, deleteStream), lets queued bytes leave for up to 1 s, ends. Idempotent. */
@@ -66,11 +78,13 @@ export async function publishRtmp(options: PublishRtmpOptions): Promise<Publicat
   let { url } = options;
   let manner: Manner = 'pipelined';
   for (let redirects = 0; ; ) {
-    const outcome = await attempt({ ...options, url }, manner, startedMs);
+    const outcome = await attempt({ ...options, url }, manner, { startedMs, redirects });
     if ('publication' in outcome) return outcome.publication;
     if ('redirect' in outcome) {
       redirects += 1;
-      url = redirected(url, outcome.redirect, redirects);
+      const next = redirected(url, outcome.redirect, redirects);
+      options.log.info({ url: url.printable, to: next.printable, redirects }, 'rtmp-redirected');
+      url = next;
     } else {
       // Some servers read one command at a time; they get a second chance, at the cost of three more round trips.
       options.log.debug({ url: url.printable, cause: outcome.failure.code }, 'rtmp-pipelining-refused');
@@ -81,6 +95,8 @@ export async function publishRtmp(options: PublishRtmpOptions): Promise<Publicat
 
 /** `pipelined`: all commands leave at once, guessing stream id 1, which every server we know gives; one round trip. */
 type Manner = 'pipelined' | 'stepwise';
+/** What led to this attempt. */
+type Past = { startedMs: number; redirects: number };
 type Outcome = { publication: Publication } | { redirect: string } | { failure: GlasscastError };
 
 const MAX_REDIRECTS = 3;
@@ -90,11 +106,11 @@ const CHUNK_BYTES = 65_536;
 const ACK_WINDOW_BYTES = 250_000;
 const GUESSED_STREAM_ID = 1;
 
-async function attempt(options: PublishRtmpOptions, manner: Manner, startedMs: number): Promise<Outcome> {
+async function attempt(options: PublishRtmpOptions, manner: Manner, past: Past): Promise<Outcome> {
   const { url, clock, log, connectTimeoutMs = 5000, silenceTimeoutMs = 5000 } = options;
   const signal = options.signal ?? new AbortController().signal;
-  const { allowsAddress, ca } = options;
-  const socket = await openConnection({ url, clock, signal, timeoutMs: connectTimeoutMs, allowsAddress, ca });
+  const { allowsAddress, ca, dial } = options;
+  const socket = await openConnection({ url, clock, signal, timeoutMs: connectTimeoutMs, allowsAddress, ca, dial });
   const gauge = createDeliveryGauge();
   const accepted = createStatusInbox(url);
   const session = createRtmpSession({
@@ -111,13 +127,17 @@ async function attempt(options: PublishRtmpOptions, manner: Manner, startedMs: n
     withTimeout(clock, 'rtmp-silence', silenceTimeoutMs, Promise.race([work, endedBefore(session, url, step)]), () =>
       silence(url, step, silenceTimeoutMs),
     );
-  const progress: Progress = { step: 'handshake', wasCreated: false };
+  const progress: Progress = { step: 'handshake', handshakenMs: 0, wasCreated: false };
+  const openedMs = clock.monotonicMs();
   try {
-    const streamId = await negotiate({ url, session, manner, answered, accepted: accepted.start, progress });
-    const connectMs = Math.round(clock.monotonicMs() - startedMs);
+    const streamId = await negotiate({ url, clock, session, manner, answered, accepted: accepted.start, progress });
+    const connectMs = Math.round(clock.monotonicMs() - past.startedMs);
+    const roundTripMs = progress.handshakenMs - openedMs;
     log.debug({ url: url.printable, ms: connectMs, manner }, 'rtmp-publish-accepted');
     accepted.publishing();
-    return { publication: startPublication(options, { socket, session, gauge, streamId, connectMs }) };
+    const { redirects } = past;
+    const parts = { socket, session, gauge, streamId, connectMs, redirects, roundTripMs };
+    return { publication: startPublication(options, parts) };
   } catch (error) {
     const failure = negotiationError(error, url, progress);
     session.end(failure);
@@ -128,24 +148,28 @@ async function attempt(options: PublishRtmpOptions, manner: Manner, startedMs: n
   }
 }
 
-function startPublication(
-  { clock, onProgress, stallTimeoutMs = 2000, sendQueue = createSendQueue(), url }: PublishRtmpOptions,
-  parts: { socket: Parameters<typeof createPublication>[0]['socket']; session: RtmpSession; gauge: DeliveryGauge } & {
-    streamId: number;
-    connectMs: number;
-  },
-): Publication {
-  return createPublication({ ...parts, url, clock, sendQueue, stallTimeoutMs, onProgress: onProgress ?? (() => {}) });
+type Parts = Pick<
+  PublicationOptions,
+  'socket' | 'session' | 'gauge' | 'streamId' | 'connectMs' | 'redirects' | 'roundTripMs'
+>;
+
+function startPublication(options: PublishRtmpOptions, parts: Parts): Publication {
+  const { clock, onMeasured, onProgress = () => {}, stallTimeoutMs = 2000, url } = options;
+  const { networkInterfaces = systemInterfaces, sendQueue = createSendQueue() } = options;
+  const watching = { sendQueue, networkInterfaces, stallTimeoutMs, onProgress, onMeasured };
+  return createPublication({ ...parts, ...watching, url, clock });
 }
 
 interface Progress {
   step: string;
+  handshakenMs: number;
   /** The server has created a stream for us; what it refuses from here on is the key. */
   wasCreated: boolean;
 }
 
 interface Negotiation {
   url: PublishUrl;
+  clock: Clock;
   session: RtmpSession;
   manner: Manner;
   answered: <T>(step: string, work: Promise<T>) => Promise<T>;
@@ -154,9 +178,11 @@ interface Negotiation {
 }
 
 /** Handshake to Publish.Start; gives the stream's id. */
-async function negotiate({ url, session, manner, answered, accepted, progress }: Negotiation): Promise<number> {
+async function negotiate(negotiation: Negotiation): Promise<number> {
+  const { url, clock, session, manner, answered, accepted, progress } = negotiation;
   const key = url.streamKey.reveal();
   await answered('handshake', session.handshake());
+  progress.handshakenMs = clock.monotonicMs();
   progress.step = 'connect';
   const connected = session.ask('connect', {
     app: url.app,
@@ -251,13 +277,19 @@ function mayBePipelining(error: unknown, { code }: GlasscastError): boolean {
 }
 
 function redirected(from: PublishUrl, to: string, redirects: number): PublishUrl {
-  if (redirects > MAX_REDIRECTS) {
-    throw new GlasscastError('INGEST_PROTOCOL', { reason: `more than ${MAX_REDIRECTS} redirects, ${from.printable}` });
-  }
-  const next = parsePublishUrl(`${to.replace(/\/+$/, '')}/${from.streamKey.reveal()}`);
+  const refuse = (reason: string) => new GlasscastError('INGEST_PROTOCOL', { reason: `${reason}, ${from.printable}` });
+  if (redirects > MAX_REDIRECTS) throw refuse(`more than ${MAX_REDIRECTS} redirects`);
+  const next = targetOf(to, from);
+  if (!next) throw refuse('a redirect to something that is no rtmp:// or rtmps:// address');
   // The key was given for an encrypted connection; no server may talk us out of that.
-  if (from.secure && !next.secure) {
-    throw new GlasscastError('INGEST_PROTOCOL', { reason: `a redirect from rtmps to rtmp, ${from.printable}` });
-  }
+  if (from.secure && !next.secure) throw refuse('a redirect from rtmps to rtmp');
   return next;
+}
+
+function targetOf(to: string, { streamKey }: PublishUrl): PublishUrl | undefined {
+  try {
+    return parsePublishUrl(`${to.replace(/\/+$/, '')}/${streamKey.reveal()}`);
+  } catch {
+    return undefined;
+  }
 }

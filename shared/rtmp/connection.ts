@@ -1,12 +1,13 @@
 /**
- * Opens the TCP or TLS connection to an ingest and says in our words why it could not, or why it ended.
+ * Opens the TCP or TLS connection to an ingest once, in time, at an address that is allowed.
  * Certificates are always checked; there is no switch to turn that off.
  */
 import { type LookupAddress, lookup } from 'node:dns';
 import { connect as connectTcp, isIP, type LookupFunction, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
 import type { Clock } from '../clock.ts';
-import { GlasscastError, isGlasscastError } from '../errors.ts';
+import { GlasscastError } from '../errors.ts';
+import { connectError, connectTimeout } from './connection-causes.ts';
 import type { PublishUrl } from './publish-url.ts';
 
 export interface ConnectionOptions {
@@ -18,6 +19,18 @@ export interface ConnectionOptions {
   /** Which IP addresses may be connected to; a name with any other is refused as a whole. Default: all. */
   allowsAddress?: ((address: string) => boolean) | undefined;
   ca?: string | Buffer | undefined;
+  /** Opens the TCP connection instead of node:net; with rtmps TLS goes over its socket. */
+  dial?: Dial | undefined;
+}
+
+/** The seam for other networks, a simulated one for instance; `net.connect` fits. */
+export type Dial = (target: DialTarget) => Socket;
+
+export interface DialTarget {
+  host: string;
+  port: number;
+  /** Has to be used to look the name up, where there is one: it refuses addresses that are not allowed. */
+  lookup?: LookupFunction;
 }
 
 /**
@@ -26,7 +39,7 @@ export interface ConnectionOptions {
  * signal's reason.
  */
 export function openConnection(options: ConnectionOptions): Promise<Socket> {
-  const { url, clock, signal, timeoutMs, allowsAddress, ca } = options;
+  const { url, clock, signal, timeoutMs, allowsAddress } = options;
   return new Promise((resolve, reject) => {
     if (signal.aborted) {
       reject(signal.reason);
@@ -40,18 +53,13 @@ export function openConnection(options: ConnectionOptions): Promise<Socket> {
     let isTcpConnected = false;
     const { host, port } = url;
     const target = allowsAddress ? { host, port, lookup: checkedLookup(allowsAddress) } : { host, port };
-    // The name goes out as SNI and is what the certificate must be for; node:tls leaves SNI out for an IP literal.
-    const socket = url.secure
-      ? // Said although it is the default: the environment could tell Node not to check.
-        connectTls({ ...target, rejectUnauthorized: true, ...(ca === undefined ? {} : { ca }) })
-      : connectTcp(target);
+    const socket = opened(target, options);
     socket.setNoDelay(true);
     // Until the session listens too, and after giving up, an error has no one else; unheard it would end the process.
     socket.on('error', () => {});
 
     const timer = clock.after('rtmp-connect', timeoutMs, () => {
-      const reason = `no answer in ${timeoutMs} ms from ${url.printable}`;
-      giveUp(new GlasscastError(isTcpConnected ? 'INGEST_SILENT' : 'INGEST_UNREACHABLE', { reason }));
+      giveUp(connectTimeout(url, timeoutMs, isTcpConnected));
     });
     const onAbort = () => giveUp(signal.reason);
     const onError = (error: Error) => giveUp(connectError(error, url, isTcpConnected));
@@ -77,6 +85,19 @@ export function openConnection(options: ConnectionOptions): Promise<Socket> {
   });
 }
 
+function opened(target: DialTarget, { url, ca, dial }: ConnectionOptions): Socket {
+  const trust = { rejectUnauthorized: true, ...(ca === undefined ? {} : { ca }) };
+  if (!dial) {
+    // The name goes out as SNI and is what the certificate must be for; node:tls leaves SNI out for an IP literal.
+    // That it checks is said although it is the default: the environment could tell Node not to.
+    return url.secure ? connectTls({ ...target, ...trust }) : connectTcp(target);
+  }
+  const tcp = dial(target);
+  if (!url.secure) return tcp;
+  const { host } = target;
+  return connectTls({ socket: tcp, host, ...(isIP(host) ? {} : { servername: host }), ...trust });
+}
+
 const NOT_PUBLIC = 'it is not on the public internet';
 
 /** Looks at the very addresses that the connection then takes: an earlier look could have been told others. */
@@ -91,32 +112,4 @@ function checkedLookup(allowsAddress: (address: string) => boolean): LookupFunct
       else answer(null, first.address, first.family);
     });
   };
-}
-
-const CERTIFICATE_CODES = /CERT|SELF_SIGNED|UNABLE_TO|^ERR_(TLS|SSL)|^EPROTO$/;
-
-function connectError(error: Error, url: PublishUrl, isTcpConnected: boolean): GlasscastError {
-  if (isGlasscastError(error)) return error;
-  const errno = errnoOf(error);
-  const details = { errno, url: url.printable };
-  const reason = `${errno ?? error.message} at ${url.printable}`;
-  if (!isTcpConnected) return new GlasscastError('INGEST_UNREACHABLE', { reason, cause: error, details });
-  const code = errno && CERTIFICATE_CODES.test(errno) ? 'INGEST_TLS_FAILED' : 'INGEST_DROPPED';
-  return new GlasscastError(code, { reason, cause: error, details });
-}
-
-/** Why an established connection ended. */
-export function dropError(url: PublishUrl, error?: Error): GlasscastError {
-  const errno = error && errnoOf(error);
-  const reason = error ? `${errno ?? error.message} at ${url.printable}` : url.printable;
-  return new GlasscastError('INGEST_DROPPED', { reason, cause: error, details: { errno, url: url.printable } });
-}
-
-/** ECONNREFUSED and the like; of several addresses tried, the last one's. */
-function errnoOf(error: Error): string | undefined {
-  if (error instanceof AggregateError) {
-    const last: unknown = error.errors.at(-1);
-    if (last instanceof Error) return errnoOf(last);
-  }
-  return 'code' in error && typeof error.code === 'string' ? error.code : undefined;
 }

@@ -9,9 +9,11 @@ import { messageTypes } from './chunk-stream.ts';
 import type { Publication } from './client.ts';
 import type { DeliveryGauge } from './delivery-gauge.ts';
 import { type FlvTag, startsWithAmfString, tagTypes } from './flv.ts';
+import { createLocalAddress, type NetworkInterfaces } from './local-address.ts';
 import type { PublishUrl } from './publish-url.ts';
 import type { SendQueue, TcpEnds } from './send-queue.ts';
 import type { RtmpSession } from './session.ts';
+import type { QueueMeasured } from './uplink-gate.ts';
 
 export interface PublicationOptions {
   socket: Socket;
@@ -22,15 +24,29 @@ export interface PublicationOptions {
   sendQueue: SendQueue;
   streamId: number;
   connectMs: number;
+  redirects: number;
+  roundTripMs: number;
   stallTimeoutMs: number;
+  networkInterfaces: NetworkInterfaces;
   onProgress: () => void;
+  onMeasured?: ((measured: PublicationMeasured) => number | undefined) | undefined;
+}
+
+/** One measurement of the send queue, and what the earlier ones tell with it. */
+export interface PublicationMeasured extends QueueMeasured {
+  /** Acknowledged by the peer's TCP over the last second or so; undefined with one measurement. */
+  deliveredBps: number | undefined;
 }
 
 /** While something waits, and else: one reading scans the kernel's whole table, up to 6 ms on a machine with much memory. */
 const BUSY_SAMPLE_MS = 250;
 const CALM_SAMPLE_MS = 1_000;
+/** A second look at whether our address is gone. */
+const ADDRESS_SAMPLE_MS = 100;
 /** More than what is on its way in a healthy connection at a few Mbit/s. */
 const BUSY_BYTES = 32_768;
+const DELIVERED_WINDOW_MS = 1_000;
+const RECENT_WINDOW_MS = 250;
 const FAREWELL_MS = 1_000;
 /** Chunk streams of their own, so that a large picture could be cut by sound; the numbers are custom. */
 const CHUNK_STREAM = { audio: 4, video: 6, script: 5, command: 3 } as const;
@@ -38,8 +54,9 @@ const CHUNK_STREAM = { audio: 4, video: 6, script: 5, command: 3 } as const;
 const SET_DATA_FRAME = Buffer.concat([Buffer.from([2, 0, 13]), Buffer.from('@setDataFrame', 'latin1')]);
 
 export function createPublication(options: PublicationOptions): Publication {
-  const { socket, session, gauge, url, clock, sendQueue, streamId, stallTimeoutMs, onProgress } = options;
+  const { socket, session, gauge, url, clock, sendQueue, streamId, stallTimeoutMs, onProgress, onMeasured } = options;
   const ends = tcpEnds(socket);
+  const localAddress = createLocalAddress(socket.localAddress, options.networkInterfaces);
   let kernelQueuedBytes = 0;
   let isGone = false;
   let farewell: Promise<void> | undefined;
@@ -52,13 +69,35 @@ export function createPublication(options: PublicationOptions): Publication {
     kernelQueuedBytes = measured ?? 0;
     const unwrittenBytes = socket.writableLength;
     gauge.sample({ atMs: clock.monotonicMs(), acceptedBytes, kernelQueuedBytes, unwrittenBytes });
-    if (gauge.stalledMs >= stallTimeoutMs) {
-      const reason = `nothing taken for ${Math.round(gauge.stalledMs)} ms by ${url.printable}`;
-      session.end(new GlasscastError('INGEST_SILENT', { reason }));
+    const death = causeOfDeath();
+    if (death) {
+      session.end(death);
       return;
     }
-    sampleAfter(kernelQueuedBytes + unwrittenBytes > BUSY_BYTES ? BUSY_SAMPLE_MS : CALM_SAMPLE_MS);
+    const usualMs = kernelQueuedBytes + unwrittenBytes > BUSY_BYTES ? BUSY_SAMPLE_MS : CALM_SAMPLE_MS;
+    const wantedMs = onMeasured?.(measurement());
+    sampleAfter(Math.min(usualMs, wantedMs ?? usualMs, localAddress.isMissing ? ADDRESS_SAMPLE_MS : usualMs));
     onProgress();
+  }
+  function causeOfDeath(): GlasscastError | undefined {
+    if (gauge.stalledMs >= stallTimeoutMs) {
+      const reason = `nothing taken for ${Math.round(gauge.stalledMs)} ms by ${url.printable}`;
+      return new GlasscastError('INGEST_SILENT', { reason });
+    }
+    if (!localAddress.isGone()) return undefined;
+    const reason = `this machine has lost the address ${socket.localAddress} that it was connected from, ${url.printable}`;
+    return new GlasscastError('INGEST_DROPPED', { reason, details: { errno: 'EADDRNOTAVAIL', url: url.printable } });
+  }
+  function measurement(): PublicationMeasured {
+    return {
+      atMs: clock.monotonicMs(),
+      queuedBytes: kernelQueuedBytes + socket.writableLength,
+      recentBps: gauge.deliveredBps(RECENT_WINDOW_MS),
+      deliveredBps: gauge.deliveredBps(DELIVERED_WINDOW_MS),
+      oldestMs: gauge.oldestMs,
+      stalledMs: gauge.stalledMs,
+      roundTripMs: options.roundTripMs,
+    };
   }
   function sampleAfter(ms: number): void {
     sampling = clock.after('rtmp-queue-sample', ms, () => void sample());
@@ -103,7 +142,11 @@ export function createPublication(options: PublicationOptions): Publication {
     get certainBytes() {
       return gauge.certainBytes;
     },
+    get deliveredBps() {
+      return gauge.deliveredBps(DELIVERED_WINDOW_MS);
+    },
     connectMs: options.connectMs,
+    redirects: options.redirects,
     closed: session.ended.then((cause) => (farewell ? undefined : cause)),
     close() {
       farewell ??= sayGoodbye();

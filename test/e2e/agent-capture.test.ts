@@ -6,6 +6,7 @@ import type { Writable } from 'node:stream';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { type Agent, createAgent } from '../../device/agent.ts';
 import { type CaptureSource, parseCaptureSource } from '../../device/capture/capture-source.ts';
+import { libx264 } from '../../device/encoding/video-encoders.ts';
 import { createChildSpawner, findOnPath } from '../../shared/child-process.ts';
 import { createSystemClock } from '../../shared/clock.ts';
 import { readVideoConfig } from '../../shared/codec-config.ts';
@@ -40,7 +41,7 @@ afterEach(async () => {
 async function goLive(source: CaptureSource, ffmpegPath: string | undefined): Promise<void> {
   agent = createAgent({
     ...{ clock, source, ffmpegPath, log: silentLog(), redactor: createRedactor(), relayUrl: relay.url },
-    ...{ coreToken: new Secret('token'), statsEveryMs: 200 },
+    ...{ coreToken: new Secret('token'), statsEveryMs: 200, encoders: [libx264] },
   });
   await agent.start();
   await relay.untilConnected();
@@ -53,14 +54,15 @@ const media = (kind: FlvTag['kind']) => sink.tags.filter((tag) => tag.kind === k
 /** A camera of 640x360 gray frames, which nobody but the encoder paces. */
 function grayCamera() {
   const frame = Buffer.alloc(640 * 360 * 1.5, 128);
-  const sinks: (Writable | undefined)[] = [];
-  const attach = (next: Writable | undefined) => {
-    sinks.push(next);
+  const sinks: ('attached' | 'let go')[] = [];
+  const attach = (next: Writable) => {
+    sinks.push('attached');
     const give = (into: Writable) => {
       while (into.writable && into.write(frame));
       into.once('drain', () => give(into));
     };
-    if (next) give(next);
+    give(next);
+    return () => void sinks.push('let go');
   };
   const source: CaptureSource = {
     ...{ kind: 'rawvideo', widthPx: 640, heightPx: 360, frameRate: 30, attach },
@@ -84,7 +86,7 @@ test.each([
   }
   relay.send({ type: 'stop_rtmp_stream', streamId: 'm1' });
   await relay.until(({ status }) => status === 'stopped');
-  expect(sinks).toEqual([expect.anything(), undefined]);
+  expect(sinks).toEqual(['attached', 'let go']);
 });
 
 // The bundled ffmpeg has no PulseAudio.

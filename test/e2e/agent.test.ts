@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { type Agent, type AgentOptions, createAgent } from '../../device/agent.ts';
 import { parseCaptureSource } from '../../device/capture/capture-source.ts';
+import { libx264 } from '../../device/encoding/video-encoders.ts';
 import { createChildSpawner } from '../../shared/child-process.ts';
 import { type Clock, createSystemClock } from '../../shared/clock.ts';
 import { bundledFfmpeg } from '../../shared/ffmpeg-binary.ts';
@@ -62,6 +63,7 @@ async function startAgent(options: Partial<AgentOptions> = {}): Promise<Agent> {
     coreToken: new Secret(TOKEN),
     source: parseCaptureSource('test-pattern'),
     statsEveryMs: 200,
+    encoders: [libx264],
     ...options,
   });
   await agent.start();
@@ -299,17 +301,33 @@ test('a START that cannot be carried out leaves the running stream alone', async
 });
 
 test.each([
-  ['v4l2:/dev/video99', undefined, 'CAMERA_NOT_FOUND', '/dev/video99'],
-  ['file:/no/such/film.mp4', undefined, 'CAPTURE_FILE_UNREADABLE', '/no/such/film.mp4'],
-  ['file:package.json', undefined, 'CAPTURE_FILE_UNREADABLE', 'package.json'],
-  ['test-pattern', 'alsa:hw:99', 'MICROPHONE_NOT_FOUND', 'alsa:hw:99'],
-])('source %s with microphone %s is the error %s', async (source, microphone, code, name) => {
-  await startAgent({ source: parseCaptureSource(source, microphone) });
+  ['file:/no/such/film.mp4', 'CAPTURE_FILE_UNREADABLE', '/no/such/film.mp4'],
+  ['file:package.json', 'CAPTURE_FILE_UNREADABLE', 'package.json'],
+])('source %s is the error %s', async (source, code, name) => {
+  await startAgent({ source: parseCaptureSource(source) });
   await relay.untilConnected();
   relay.send(startFrame('m1'));
   const error = await relay.until(says('error', 'm1'));
   expect(error.errorCode).toBe(code);
   expect(error.errorDetails).toContain(name);
+});
+
+test('a camera that is not there is told at once, waited for, and an error after ten seconds', async () => {
+  await startAgent({ source: parseCaptureSource('v4l2:/dev/video99') });
+  await relay.untilConnected();
+  relay.send(startFrame('m1'));
+  const waits = await relay.until(says('connecting', 'm1'));
+  expect(waits).toMatchObject({ errorCode: 'CAMERA_NOT_FOUND', errorDetails: expect.stringContaining('/dev/video99') });
+  expect((await relay.until(says('error', 'm1'))).errorCode).toBe('CAMERA_NOT_FOUND');
+});
+
+test('a microphone that is not there is told and replaced by silence; the picture goes on', async () => {
+  await startAgent({ source: parseCaptureSource('test-pattern', 'alsa:hw:99') });
+  await relay.untilConnected();
+  relay.send(startFrame('m1'));
+  const { notice } = await relay.until((frame) => frame.notice !== undefined);
+  expect(notice).toMatchObject({ code: 'MICROPHONE_LOST', text: expect.stringContaining('alsa:hw:99') });
+  await sink.until(() => pictures().length > 20 && sink.tags.filter(({ kind }) => kind === 'audio').length > 20);
 });
 
 test('garbage from the relay changes nothing', async () => {

@@ -1,8 +1,8 @@
-import { mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { chmod, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { findCoreToken } from '../../device/runtime/enrolment.ts';
+import { type CoreTokenSources, findCoreToken } from '../../device/runtime/enrolment.ts';
 import { createLog } from '../../shared/log.ts';
 import { createRedactor, Secret } from '../../shared/secrets.ts';
 import { createTestClock } from '../support/test-clock.ts';
@@ -40,8 +40,9 @@ function world(...answers: (object | Error | number)[]) {
   };
   const ending = new AbortController();
   const tokenFile = join(folder, 'deep', 'token.json');
-  const find = (code?: string, coreToken?: string) =>
+  const find = (code?: string, coreToken?: string, more: Partial<CoreTokenSources> = {}) =>
     findCoreToken({
+      ...more,
       ...{ clock, log, redactor, tokenFile, fetch: fake, signal: ending.signal },
       relayUrl: 'wss://relay.example/glasses-ws',
       enrolmentCode: code === undefined ? undefined : new Secret(code),
@@ -117,5 +118,43 @@ describe('the core token of the agent', () => {
     const error = await find(CODE).catch(({ message }) => message);
     expect(error).toMatch(/--token-file .*not a token file/);
     expect(error).not.toContain('secret-text');
+  });
+
+  it('may stand in a file of its own, which counts less than a given one and more than a kept one', async () => {
+    const { find, lines } = world(answer);
+    await find(CODE);
+    const coreTokenFile = join(folder, 'file');
+    await writeFile(coreTokenFile, '  from-a-file\n\n', { mode: 0o600 });
+    await writeFile(join(folder, 'core-token'), 'from-systemd\n', { mode: 0o440 });
+    const credentialsFolder = folder;
+    expect(await find(undefined, 'given', { coreTokenFile, credentialsFolder })).toBe('given');
+    expect(await find(undefined, undefined, { coreTokenFile, credentialsFolder })).toBe('from-a-file');
+    expect(await find(undefined, undefined, { credentialsFolder })).toBe('from-systemd');
+    expect(await find(undefined, undefined, { credentialsFolder: join(folder, 'none') })).toBe(TOKEN);
+    expect(lines.join('')).not.toMatch(/from-a-file|from-systemd/);
+  });
+
+  it.each([
+    ['that others may read', 'secret-text', 0o644, /--core-token-file .*mode 644.*chmod 600/],
+    ['that the group may read', 'secret-text', 0o640, /mode 640/],
+    ['that is empty', ' \n', 0o600, /holds no token/],
+    ['with more than a token', 'secret-text\nsecret-text', 0o600, /holds no token/],
+    ['that is far too long', 'secret-text'.repeat(2_000), 0o600, /holds no token/],
+  ])('in a file %s is refused', async (_name, text, mode, message) => {
+    const { find } = world(answer);
+    const coreTokenFile = join(folder, 'file');
+    await writeFile(coreTokenFile, text);
+    await chmod(coreTokenFile, mode);
+    const refused = await find(undefined, undefined, { coreTokenFile }).catch((error: Error) => error);
+    expect(refused).toMatchObject({ code: 'INVALID_CONFIG', message: expect.stringMatching(message) });
+    expect(String(refused)).not.toContain('secret-text');
+  });
+
+  it('in a file that is not there is no reason to take another one', async () => {
+    const { find } = world(answer);
+    await find(CODE);
+    await expect(find(undefined, undefined, { coreTokenFile: join(folder, 'none') })).rejects.toMatchObject({
+      message: expect.stringMatching(/--core-token-file .*ENOENT/),
+    });
   });
 });

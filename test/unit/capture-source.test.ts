@@ -4,6 +4,7 @@ import {
   type CaptureSource,
   captureGraph,
   checkCaptureSource,
+  checkMicrophone,
   parseCaptureSource,
 } from '../../device/capture/capture-source.ts';
 import type { FfmpegBinary } from '../../shared/ffmpeg-binary.ts';
@@ -32,12 +33,21 @@ describe('parseCaptureSource', () => {
     ['test-pattern', undefined, { kind: 'test-pattern', microphone: { kind: 'beep' } }],
     ['test-pattern', 'silence', { kind: 'test-pattern', microphone: { kind: 'silence' } }],
     ['file:/a b/c:d.mp4', undefined, { kind: 'file', path: '/a b/c:d.mp4' }],
-    ['v4l2:/dev/video0', undefined, { kind: 'camera', device: '/dev/video0', microphone: { kind: 'silence' } }],
+    [
+      'v4l2:/dev/video0',
+      undefined,
+      { kind: 'camera', driver: 'v4l2', device: '/dev/video0', microphone: { kind: 'silence' } },
+    ],
     [
       'v4l2:/dev/video0',
       'alsa:hw:1,0',
-      { kind: 'camera', device: '/dev/video0', microphone: { kind: 'alsa', name: 'hw:1,0' } },
+      { kind: 'camera', driver: 'v4l2', device: '/dev/video0', microphone: { kind: 'alsa', name: 'hw:1,0' } },
     ],
+    ['v4l2:auto', 'beep', { kind: 'camera', driver: 'v4l2', device: 'auto', microphone: { kind: 'beep' } }],
+    ['libcamera', undefined, { kind: 'camera', driver: 'libcamera', device: '0', microphone: { kind: 'silence' } }],
+    ['libcamera:1', undefined, { kind: 'camera', driver: 'libcamera', device: '1', microphone: { kind: 'silence' } }],
+    ['screen::0.0', undefined, { kind: 'screen', display: ':0.0', microphone: { kind: 'silence' } }],
+    ['screen:far:1', 'beep', { kind: 'screen', display: 'far:1', microphone: { kind: 'beep' } }],
     ['test-pattern', 'pulse:default', { kind: 'test-pattern', microphone: { kind: 'pulse', name: 'default' } }],
   ])('%s with %s', (source, microphone, expected) => {
     expect(parseCaptureSource(source, microphone)).toEqual(expected);
@@ -48,6 +58,9 @@ describe('parseCaptureSource', () => {
     ['test-pattern:x', undefined],
     ['file:', undefined],
     ['v4l2', undefined],
+    ['libcamera:', undefined],
+    ['libcamera:front', undefined],
+    ['screen', undefined],
     ['http://x/y', undefined],
     ['file:/a.mp4', 'beep'],
     ['test-pattern', 'alsa'],
@@ -95,8 +108,15 @@ describe('captureGraph', () => {
     expect(audio.filters[0]).toContain('(RTCTIME-1700000000000000)/1000000/TB-NB_SAMPLES/SR/TB');
   });
 
+  test('a screen is grabbed at its own size, then fitted', () => {
+    const { inputs, video } = graphOf(parseCaptureSource('screen::0.0'));
+    expect(inputs[0]?.url).toBe(':0.0');
+    expect(inputs[0]?.options.join(' ')).toContain('-f x11grab -framerate 25');
+    expect(video.filters.join()).toContain('scale=640:360:force_original_aspect_ratio=decrease');
+  });
+
   test('raw frames of the size asked for are not scaled', () => {
-    const raw = { kind: 'rawvideo', frameRate: 30, microphone: { kind: 'beep' }, attach: () => {} } as const;
+    const raw = { kind: 'rawvideo', frameRate: 30, microphone: { kind: 'beep' }, attach: () => () => {} } as const;
     expect(graphOf({ ...raw, widthPx: 640, heightPx: 360 }).video.filters.join()).not.toContain('scale');
     expect(graphOf({ ...raw, widthPx: 1280, heightPx: 720 }).video.filters.join()).toContain('scale=640:360');
   });
@@ -112,15 +132,23 @@ test.each(['test-pattern', 'v4l2:/dev/video0'])('generated sound of %s is not pa
 describe('checkCaptureSource', () => {
   test.each([
     ['v4l2:/dev/no-such-camera', undefined, 'CAMERA_NOT_FOUND'],
+    ['screen::0', undefined, 'CAMERA_NOT_FOUND'],
     ['file:/no/such/file', undefined, 'CAPTURE_FILE_UNREADABLE'],
     ['file:/tmp', undefined, 'CAPTURE_FILE_UNREADABLE'],
-    ['test-pattern', 'pulse:x', 'MICROPHONE_NOT_FOUND'],
   ])('%s with %s is %s', async (source, microphone, code) => {
     await expect(checkCaptureSource(parseCaptureSource(source, microphone), binary)).rejects.toMatchObject({ code });
   });
 
+  test('a microphone that this ffmpeg cannot record from is MICROPHONE_NOT_FOUND, and no matter of the picture', async () => {
+    await checkCaptureSource(parseCaptureSource('test-pattern', 'pulse:x'), binary);
+    expect(() => checkMicrophone({ kind: 'pulse', name: 'x' }, binary)).toThrow(/pulse/);
+    checkMicrophone({ kind: 'beep' }, binary);
+  });
+
   test('what is there passes', async () => {
     await checkCaptureSource(parseCaptureSource('test-pattern'), binary);
+    await checkCaptureSource(parseCaptureSource('v4l2:auto'), binary);
+    await checkCaptureSource(parseCaptureSource('libcamera'), binary);
     await checkCaptureSource(parseCaptureSource(`file:${import.meta.filename}`), binary);
   });
 });

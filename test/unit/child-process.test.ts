@@ -71,6 +71,14 @@ describe('child process', () => {
     expect(await child.stop()).toMatchObject({ end: 'stopped' });
   });
 
+  it('ends one that outlives us by its input, not by a signal', async () => {
+    const child = node(
+      'process.on("SIGINT", () => process.exit(1)); process.stdin.on("end", () => process.exit(7)).resume()',
+      { outlives: true },
+    );
+    expect(await child.stop()).toMatchObject({ end: 'stopped', code: 7 });
+  });
+
   it('kills what ignores the polite signal', async () => {
     const child = node('process.on("SIGINT", () => {}); console.log("ready"); setInterval(() => {}, 1e6)', {
       stdout: 'raw',

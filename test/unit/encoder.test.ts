@@ -1,25 +1,14 @@
-/** The encoder over Node children that misbehave as scripted, in the place of ffmpeg. */
+/** One run of the encoder over Node children that misbehave as scripted, in the place of ffmpeg. */
 import { afterEach, expect, test, vi } from 'vitest';
-import { type CaptureSource, parseCaptureSource } from '../../device/capture/capture-source.ts';
-import { createEncoder } from '../../device/encoding/encoder.ts';
+import { createEncoder, type EncoderOptions } from '../../device/encoding/encoder.ts';
 import { createChildSpawner } from '../../shared/child-process.ts';
-import type { FfmpegBinary } from '../../shared/ffmpeg-binary.ts';
+import { GlasscastError } from '../../shared/errors.ts';
 import { silentLog } from '../../shared/log.ts';
-import { decodeAmf0 } from '../../shared/rtmp/amf0.ts';
 import { type FlvTag, flvHeader, flvTagBytes } from '../../shared/rtmp/flv.ts';
 import { createRedactor } from '../../shared/secrets.ts';
-import { resolveSettings } from '../../shared/stream.ts';
+import { isRunning } from '../support/processes.ts';
 import { createTestClock } from '../support/test-clock.ts';
 
-const binary: FfmpegBinary = {
-  file: 'ffmpeg',
-  version: '4.1',
-  origin: 'PATH',
-  encoders: new Set(),
-  inputs: new Set(),
-  hasFpsMode: false,
-  reason: 'test',
-};
 const picture: FlvTag = { kind: 'video', timestampMs: 40, body: Buffer.from([0x17, 1, 0, 0, 0, 9]) };
 const sound: FlvTag = { kind: 'audio', timestampMs: 41, body: Buffer.from([0xaf, 1, 9]) };
 const script: FlvTag = { kind: 'script', timestampMs: 0, body: Buffer.from([2, 0, 1, 65]) };
@@ -35,27 +24,20 @@ afterEach(async () => {
 });
 
 /** An encoder whose child runs this script. */
-function encoderOf(
-  code: string,
-  { source = parseCaptureSource('test-pattern') as CaptureSource, file = process.execPath } = {},
-) {
+function encoderOf(code: string, more: Partial<EncoderOptions> = {}) {
   const clock = createTestClock();
   const children = createChildSpawner({ clock, log: silentLog(), redactor: createRedactor() });
   const tags: FlvTag[] = [];
   let onTag = () => {};
   const encoder = createEncoder({
-    clock,
-    log: silentLog(),
-    spawn: (spec) => children.spawn({ ...spec, file, args: ['-e', code] }),
-    binary,
-    source,
-    hasAudio: true,
-    settings: resolveSettings({ width: 640, height: 360 }),
-    epochMs: clock.now(),
+    ...{ clock, log: silentLog(), spawn: children.spawn, file: process.execPath, kind: 'video' },
+    arguments: () => ['-e', code],
+    causeOf: (lines) => new GlasscastError('ENCODER_FAILED', { reason: lines.at(-1) }),
     onTag(tag) {
       tags.push(tag);
       onTag();
     },
+    ...more,
   });
   closers.push(encoder.close, children.close);
   const untilTags = (count: number) =>
@@ -65,34 +47,27 @@ function encoderOf(
     });
   return { clock, encoder, tags, untilTags };
 }
+/** Until the child can hear signals. */
+const untilStarted = async (encoder: { readonly pid: number | undefined }) => {
+  await vi.waitFor(() => expect(encoder.pid).toBeDefined());
+};
 
-test('gives tags of both pipes behind one description of both', async () => {
-  const { encoder, tags, untilTags } = encoderOf(
-    `${write(3, stream(script, picture))} ${write(4, stream(script, sound))} ${stay}`,
-  );
+test('gives the tags of its kind; what ffmpeg says of a single pipe describes no stream', async () => {
+  const { encoder, tags, untilTags } = encoderOf(`${write(3, stream(script, sound, picture, picture))} ${stay}`);
   encoder.start();
-  await untilTags(3);
-  expect(tags.map(({ kind }) => kind).sort()).toEqual(['audio', 'script', 'video']);
-  const [name, fields] = decodeAmf0(tags[0]?.body ?? Buffer.alloc(0));
-  expect(name).toBe('onMetaData');
-  expect(fields).toMatchObject({
-    width: 640,
-    height: 360,
-    framerate: 30,
-    videodatarate: 2000,
-    audiosamplerate: 48_000,
-  });
+  await untilTags(2);
+  expect(tags.map(({ kind }) => kind)).toEqual(['video', 'video']);
   await encoder.close();
-  expect(await encoder.ended).toMatchObject({ cause: undefined, frames: 1 });
+  expect(await encoder.ended).toMatchObject({ cause: undefined, frames: 2 });
 });
 
-test('dies with words: the cause is read from them', async () => {
-  const source = parseCaptureSource('v4l2:/dev/video9');
-  const { encoder } = encoderOf("console.error('[error] /dev/video9: Device or resource busy'); process.exit(1)", {
-    source,
-  });
+test('dies with words: they are the cause', async () => {
+  const { encoder } = encoderOf("console.error('[error] it burns'); process.exit(1)");
   encoder.start();
-  expect((await encoder.ended).cause).toMatchObject({ code: 'CAMERA_BUSY' });
+  expect((await encoder.ended).cause).toMatchObject({
+    code: 'ENCODER_FAILED',
+    message: expect.stringContaining('it burns'),
+  });
 });
 
 test('writes something else than FLV: ended and named', async () => {
@@ -101,26 +76,30 @@ test('writes something else than FLV: ended and named', async () => {
   expect((await encoder.ended).cause).toMatchObject({ code: 'MALFORMED_FLV' });
 });
 
-test('says nothing: killed after the stall time, though it ignores signals', async () => {
-  const { encoder, clock, untilTags } = encoderOf(`process.on('SIGINT', () => {}); ${stay}`);
+test('says nothing: killed after the time to warm up, though it ignores signals', async () => {
+  const { encoder, clock } = encoderOf(`process.on('SIGINT', () => {}); ${stay}`);
   encoder.start();
-  await untilTags(1);
-  await clock.advance(10_000);
+  await untilStarted(encoder);
+  await clock.advance(9_999);
+  expect(encoder.pid && isRunning(encoder.pid)).toBe(true);
+  await clock.advance(1);
   expect((await encoder.ended).cause).toMatchObject({ code: 'ENCODER_STALLED' });
 });
 
-test('pictures hold the stall off', async () => {
+test('falls silent, or is stopped by a signal: killed sooner than one that warms up; pictures hold it off', async () => {
   // The listener first: without it the signal would end the child.
   const onSignal = `process.on('SIGUSR2', () => { ${write(3, flvTagBytes(picture).toString('base64'))} });`;
   const { encoder, clock, untilTags } = encoderOf(`${onSignal} ${write(3, stream(picture))} ${stay}`);
   encoder.start();
-  await untilTags(2);
-  await clock.advance(9000);
+  await untilTags(1);
+  await clock.advance(2_900);
   process.kill(encoder.pid ?? 0, 'SIGUSR2');
-  await untilTags(3);
-  await clock.advance(9000);
-  await encoder.close();
-  expect((await encoder.ended).cause).toBeUndefined();
+  await untilTags(2);
+  await clock.advance(2_900);
+  expect(encoder.pid && isRunning(encoder.pid)).toBe(true);
+  process.kill(encoder.pid ?? 0, 'SIGSTOP');
+  await clock.advance(100);
+  expect((await encoder.ended).cause).toMatchObject({ code: 'ENCODER_STALLED' });
 });
 
 test('cannot be run at all', async () => {
@@ -154,41 +133,55 @@ test('closed while it starts: no child, no frame, and it has ended', async () =>
   expect(clock.pending()).toEqual([]);
 });
 
-test('what a dying encoder still wrote is read, sound that waited too', async () => {
-  const many = Array.from({ length: 400 }, () => sound);
-  const { encoder, tags } = encoderOf(`${write(3, stream(picture))} ${write(4, stream(...many))} process.exit(1)`);
+test('closed for a reason it has ended of that', async () => {
+  const { encoder, untilTags } = encoderOf(`${write(3, stream(picture))} ${stay}`);
   encoder.start();
-  expect((await encoder.ended).frames).toBe(1);
-  expect(tags.filter(({ kind }) => kind === 'audio')).toHaveLength(400);
+  await untilTags(1);
+  await encoder.close(new GlasscastError('PRIVACY_LIGHT_FAILED'));
+  expect((await encoder.ended).cause).toMatchObject({ code: 'PRIVACY_LIGHT_FAILED' });
 });
 
-test('sound that comes without pictures is fetched all the same', async () => {
-  const onSignal = `process.on('SIGUSR2', () => { ${write(4, flvTagBytes(sound).toString('base64'))} });`;
-  const { encoder, clock, untilTags } = encoderOf(`${onSignal} ${write(4, stream(sound))} ${stay}`);
+test('what a dying encoder still wrote is read, though nobody fetched it', async () => {
+  const many = Array.from({ length: 400 }, () => sound);
+  const { encoder, tags } = encoderOf(`${write(3, stream(...many))} process.exit(1)`, {
+    kind: 'audio',
+    isFetched: true,
+  });
   encoder.start();
-  await untilTags(2);
+  expect((await encoder.ended).frames).toBe(400);
+  expect(tags).toHaveLength(400);
+});
+
+test('what is fetched comes when it is asked for, and each 500 ms all the same', async () => {
+  const onSignal = `process.on('SIGUSR2', () => { ${write(3, flvTagBytes(sound).toString('base64'))} });`;
+  const code = `${onSignal} ${write(3, stream(sound))} ${stay}`;
+  const { encoder, clock, untilTags, tags } = encoderOf(code, { kind: 'audio', isFetched: true });
+  encoder.start();
+  await untilTags(1);
+  process.kill(encoder.pid ?? 0, 'SIGUSR2');
+  const second = untilTags(2);
+  encoder.fetch();
+  await second;
   process.kill(encoder.pid ?? 0, 'SIGUSR2');
   const third = untilTags(3);
   await clock.advance(500);
   await third;
+  expect(tags).toHaveLength(3);
   await encoder.close();
   expect(clock.pending()).toEqual([]);
 });
 
-test('raw frames are attached to its input and let go at its end', async () => {
-  const sinks: unknown[] = [];
-  const source: CaptureSource = {
-    kind: 'rawvideo',
-    widthPx: 640,
-    heightPx: 360,
-    frameRate: 30,
-    microphone: { kind: 'beep' },
-    attach: (sink) => sinks.push(sink),
-  };
-  const { encoder, untilTags } = encoderOf(stay, { source });
+test('frames are fed to its input and let go at its end', async () => {
+  const events: string[] = [];
+  const { encoder } = encoderOf(stay, {
+    feed: (stdin) => {
+      events.push(stdin.writable ? 'fed' : 'broken');
+      return () => void events.push('let go');
+    },
+  });
   encoder.start();
-  await untilTags(1);
+  await untilStarted(encoder);
   await encoder.close();
   await encoder.ended;
-  expect(sinks).toEqual([expect.objectContaining({ writable: expect.any(Boolean) }), undefined]);
+  expect(events).toEqual(['fed', 'let go']);
 });

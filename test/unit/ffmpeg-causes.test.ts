@@ -3,6 +3,7 @@ import { type CaptureSource, parseCaptureSource } from '../../device/capture/cap
 import { causeOf } from '../../device/encoding/ffmpeg-causes.ts';
 
 const camera = parseCaptureSource('v4l2:/dev/video9', 'alsa:hw:9');
+const libcamera = parseCaptureSource('libcamera');
 const file = parseCaptureSource('file:/tmp/film.mp4');
 const pulse = parseCaptureSource('test-pattern', 'pulse:nope');
 const pattern = parseCaptureSource('test-pattern');
@@ -62,6 +63,31 @@ const recorded: [string, CaptureSource, string, string][] = [
     pattern,
     'ENCODER_FAILED',
     'malloc of size 5 failed',
+  ],
+  [
+    '[video4linux2,v4l2 @ 0x3d] [error] ioctl(VIDIOC_DQBUF): No such device|[error] /dev/video9: No such device',
+    camera,
+    'CAMERA_NOT_FOUND',
+    '/dev/video9',
+  ],
+  ['Preview window unavailable|ERROR: *** no cameras available ***', libcamera, 'CAMERA_NOT_FOUND', 'plug it in'],
+  [
+    '[0:19:06.419] [2746]  INFO Camera camera.cpp:839 Pipeline handler in use by another process|ERROR: *** failed to acquire camera /base/soc/i2c0mux/i2c@1/ov5647@36 ***',
+    libcamera,
+    'CAMERA_BUSY',
+    'another program',
+  ],
+  [
+    '[0:00:52.242] [982] ERROR V4L2 v4l2_videodevice.cpp:1047 /dev/video0[13:cap]: Unable to set format: Device or resource busy|ERROR: *** failed to configure streams ***',
+    libcamera,
+    'CAMERA_BUSY',
+    'another program',
+  ],
+  [
+    '[0:01] [9] WARN V4L2 v4l2_videodevice.cpp:2007 /dev/video0[15:cap]: Dequeue timer of 1000000.00us has expired!|[0:01] [9] ERROR RPI pipeline_base.cpp:1325 Camera frontend has timed out!',
+    libcamera,
+    'CAMERA_NOT_FOUND',
+    'plug it in',
   ],
   ['something else', pattern, 'ENCODER_FAILED', 'something else'],
 ];

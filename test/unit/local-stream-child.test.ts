@@ -31,6 +31,7 @@ function world() {
       exited,
       progressed() {},
       send() {},
+      kill() {},
       stop() {
         die({ end: 'stopped' });
         return exited;

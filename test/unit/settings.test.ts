@@ -1,10 +1,13 @@
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { inspect } from 'node:util';
 import fc from 'fast-check';
-import { describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { isGlasscastError } from '../../shared/errors.ts';
 import { Secret } from '../../shared/secrets.ts';
-import { createSettings } from '../../shared/settings.ts';
+import { createSettings, yesNo } from '../../shared/settings.ts';
 
 const secret = z
   .string()
@@ -87,6 +90,104 @@ describe('settings', () => {
       fc.property(fc.array(fc.string()), (args) => {
         try {
           settings.read(args, {});
+        } catch (error) {
+          expect(isGlasscastError(error) && error.code).toBe('INVALID_CONFIG');
+        }
+      }),
+    );
+  });
+});
+
+describe('a settings file', () => {
+  const filed = createSettings({
+    schema: z.strictObject({
+      configFile: z.string().optional().describe('A file of these'),
+      listenPort: z.coerce.number().int().default(8000).describe('Where to listen'),
+      isLoud: yesNo.default(false).describe('Says more'),
+      token: secret.optional().describe('Opens the door'),
+      peerUrl: z.string().optional().describe('Address of a peer'),
+    }),
+    prefix: 'TEST_',
+    environmentOnly: ['token'],
+    fileKey: 'configFile',
+    about: 'A test.',
+    usage: 'npm run test',
+  });
+  let folder = '';
+  let file = '';
+  beforeEach(() => {
+    folder = mkdtempSync(join(tmpdir(), 'glasscast-settings-'));
+    file = join(folder, 'test.json');
+  });
+  afterEach(() => rmSync(folder, { recursive: true, force: true }));
+  const keep = (content: unknown, mode = 0o600) => {
+    writeFileSync(file, typeof content === 'string' ? content : JSON.stringify(content));
+    chmodSync(file, mode);
+  };
+  const read = (args: string[] = [], environment = {}) => filed.read(['--config-file', file, ...args], environment);
+
+  it('counts less than flags and environment, and more than the defaults', () => {
+    keep({ listenPort: 1, isLoud: true, peerUrl: 'https://ada:pass@peer/x' }, 0o644);
+    expect(read()).toEqual({ configFile: file, listenPort: 1, isLoud: true, peerUrl: 'https://ada:pass@peer/x' });
+    expect(read(['--listen-port', '3'], { TEST_IS_LOUD: 'no' })).toMatchObject({ listenPort: 3, isLoud: false });
+    expect(filed.read([], { TEST_CONFIG_FILE: file, TEST_LISTEN_PORT: '2' })).toMatchObject({ listenPort: 2 });
+    expect(filed.describe(['--listen-port', '3'], { TEST_CONFIG_FILE: file })).toEqual({
+      flags: { listenPort: 3 },
+      environment: { configFile: file },
+      file: { isLoud: true, peerUrl: 'https://***@peer/x' },
+      defaults: {},
+    });
+    expect(filed.help()).toContain('--config-file');
+  });
+
+  it('may hold a secret when it is its owner’s alone', () => {
+    keep({ token: 'hunter2hunter2' });
+    const { token } = read() as { token: Secret };
+    expect(token.reveal()).toBe('hunter2hunter2');
+    expect(filed.describe(['--config-file', file], {}).file).toEqual({ token: '***' });
+    for (const mode of [0o640, 0o604]) {
+      chmodSync(file, mode);
+      expect(() => read()).toThrow(new RegExp(`token in ${file}: .*mode ${mode.toString(8)}.*chmod 600`));
+      expect(() => read()).not.toThrow('hunter2');
+    }
+  });
+
+  it.each([
+    ['a key that is not known', { colour: 'hunter2', listenPort: 1 }, 'unknown colour in FILE'],
+    ['a number that is none', { listenPort: 'hunter2' }, 'listenPort in FILE: '],
+    ['a switch for a number', { listenPort: true }, 'listenPort in FILE: '],
+    ['a number for a text', { peerUrl: 7 }, 'peerUrl in FILE: '],
+    ['a switch for a text', { peerUrl: true }, 'peerUrl in FILE: '],
+    ['a list', { peerUrl: ['hunter2'] }, 'peerUrl in FILE: must be text'],
+    ['nothing', { listenPort: null }, 'listenPort in FILE: must be text'],
+    ['another file', { configFile: 'hunter2' }, 'configFile in FILE: '],
+    ['a name of every object', '{"__proto__": "hunter2"}', 'unknown __proto__ in FILE'],
+    ['a secret that is too short', { token: 'hunter2' }, 'token in FILE: '],
+    ['no JSON', 'hunter2', 'FILE: is not valid JSON'],
+    ['no object', ['hunter2'], 'FILE: is not a JSON object'],
+  ])('with %s is refused by key and file, never by value', (_name, content, text) => {
+    keep(content);
+    expect(() => read()).toThrow(expect.objectContaining({ code: 'INVALID_CONFIG' }));
+    expect(() => read()).toThrow(text.replace('FILE', file));
+    expect(() => read()).not.toThrow('hunter2');
+  });
+
+  it('that is missing or a folder is said to be so', () => {
+    expect(() => read()).toThrow(`${file}: cannot be read (ENOENT)`);
+    expect(() => filed.read(['--config-file', folder], {})).toThrow(`${folder}: cannot be read (EISDIR)`);
+  });
+
+  it('gives values or INVALID_CONFIG whatever it holds', () => {
+    const content = fc.oneof(
+      fc.string(),
+      fc.json(),
+      fc.dictionary(fc.constantFrom('listenPort', 'isLoud', 'token'), fc.jsonValue()),
+    );
+    fc.assert(
+      fc.property(content, (given) => {
+        keep(given);
+        try {
+          read();
         } catch (error) {
           expect(isGlasscastError(error) && error.code).toBe('INVALID_CONFIG');
         }

@@ -1,0 +1,334 @@
+/**
+ * The picture of one stream: an encoder that comes back when it dies, gives way to the next kind when it is unfit, and is
+ * exchanged for another quality without a gap. Owns the runs; knows no device, no ffmpeg argument and no ingest.
+ *
+ * At most two runs live, and only while one takes over from the other. Time stamps that leave here never go back.
+ */
+import { type BackoffPolicy, backoffMs, type Clock, type Timer } from '../../shared/clock.ts';
+import { asGlasscastError, type ErrorCode, GlasscastError } from '../../shared/errors.ts';
+import type { Log } from '../../shared/log.ts';
+import type { StreamNotice } from '../../shared/protocol/glasses-messages.ts';
+import { type FlvTag, isKeyFrame, isSequenceHeader, timestampDiffMs } from '../../shared/rtmp/flv.ts';
+import type { PictureQuality } from '../../shared/stream.ts';
+import type { Encoder, EncoderEnd } from './encoder.ts';
+
+/** One way to make the picture: a mode of the camera and an encoder. */
+export interface PictureWay {
+  /** ffmpeg's name of the encoder; `copy`: the camera's own H.264. */
+  encoder: string;
+  /** Of what is captured; undefined: as asked. */
+  captureSize?: { widthPx: number; heightPx: number } | undefined;
+  /** Two runs can capture at once, so that one can take over from the other. */
+  isShared: boolean;
+  /** A run, not started. @throws GlasscastError when the source cannot be used now */
+  open(quality: PictureQuality, onTag: (tag: FlvTag) => void): Promise<Encoder>;
+  /** Looks at each tag of one run; gives why no provider would take it. Default: all is well. */
+  newRules?: (quality: PictureQuality) => (tag: FlvTag) => GlasscastError | undefined;
+}
+
+export interface PictureOptions {
+  clock: Clock;
+  log: Log;
+  quality: PictureQuality;
+  /** Best first, at least one; asked before each new beginning, since devices come and go. @throws GlasscastError CAMERA_… */
+  findWays: () => Promise<readonly PictureWay[]>;
+  /** Describes each run that begins to speak; the first tag. */
+  describe: (quality: PictureQuality) => FlvTag;
+  onTag: (tag: FlvTag) => void;
+  /** No picture comes any more, another run will follow; `attempt` counts from 1 and anew after a healthy run. */
+  onLost: (cause: GlasscastError, attempt: number) => void;
+  /** Over for good. Called once. */
+  onFailed: (cause: GlasscastError) => void;
+  /** Another quality or another encoder is on the air. */
+  onChanged: () => void;
+  onNotice: (notice: StreamNotice) => void;
+  random?: () => number;
+}
+
+export interface Picture {
+  start(): void;
+  /** A run of this quality takes over at its first key frame; until then the one before goes on, where the source allows. */
+  change(quality: PictureQuality): void;
+  /** On the air, or the last one that was. */
+  readonly onAir: { quality: PictureQuality; way: PictureWay } | undefined;
+  readonly pid: number | undefined;
+  close(): Promise<void>;
+}
+
+const BACKOFF: BackoffPolicy = { firstMs: 100, factor: 2.2, maxMs: 5_000, jitter: 0.2 };
+/** With the backoff above about 18 s. */
+const MAX_ATTEMPTS = 7;
+/** A run this long was healthy: what ends it counts from zero again. */
+const HEALTHY_MS = 10_000;
+/** A device that is away is looked for this often; at the start only so long, since somebody waits for an answer. */
+const DEVICE_RETRY_MS = 1_000;
+const START_PATIENCE_MS = 10_000;
+const CHANGE_RETRY_MS = 2_000;
+const MAX_CHANGE_TRIES = 3;
+
+/** They come back by themselves, or somebody plugs them in. */
+const AWAY: readonly ErrorCode[] = ['CAMERA_NOT_FOUND', 'CAMERA_BUSY', 'CAPTURE_FORBIDDEN', 'PRIVACY_LIGHT_FAILED'];
+const ANSWERS_AT_START: readonly ErrorCode[] = ['CAPTURE_FILE_UNREADABLE'];
+
+interface Run {
+  encoder: Encoder | undefined;
+  readonly way: PictureWay;
+  readonly quality: PictureQuality;
+  readonly rules: ((tag: FlvTag) => GlasscastError | undefined) | undefined;
+  header: FlvTag | undefined;
+  isIntroduced: boolean;
+}
+
+export function createPicture(options: PictureOptions): Picture {
+  return new SwappingPicture(options);
+}
+
+class SwappingPicture implements Picture {
+  readonly #options: PictureOptions;
+  #quality: PictureQuality;
+  #ways: readonly PictureWay[] = [];
+  #wayIndex = 0;
+  #current: Run | undefined;
+  #next: Run | undefined;
+  #onAir: Run | undefined;
+  /** Grows with each change: what was begun for an older one is given up. */
+  #generation = 0;
+  #opening: Promise<void> = Promise.resolve();
+  #timer: Timer | undefined;
+  #closed = false;
+  #attempt = 0;
+  #changeTries = 0;
+  #sawPictures = false;
+  #awaySinceMs: number | undefined;
+  #toldCause: ErrorCode | undefined;
+  #lastMs: number | undefined;
+
+  constructor(options: PictureOptions) {
+    this.#options = options;
+    this.#quality = options.quality;
+  }
+
+  get onAir() {
+    return this.#onAir && { quality: this.#onAir.quality, way: this.#onAir.way };
+  }
+
+  get pid() {
+    return this.#current?.encoder?.pid;
+  }
+
+  start(): void {
+    this.#opening = this.#begin();
+  }
+
+  change(quality: PictureQuality): void {
+    if (this.#closed) return;
+    this.#quality = quality;
+    this.#changeTries = 0;
+    // Without a run on its way to speak there is nothing to take over from: the next one begins so.
+    if (this.#current) this.#takeUp(this.#current);
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.#timer?.cancel();
+    await this.#opening;
+    await Promise.all([this.#current?.encoder?.close(), this.#next?.encoder?.close()]);
+  }
+
+  /** The first run, or one after a loss. */
+  async #begin(): Promise<void> {
+    const generation = this.#generation;
+    try {
+      this.#ways = await this.#options.findWays();
+      const way = this.#ways[this.#wayIndex % this.#ways.length];
+      if (!way) throw new GlasscastError('ENCODER_FAILED', { reason: 'no way to make a picture' });
+      const run = await this.#open(way);
+      if (this.#closed || generation !== this.#generation) {
+        await run.encoder?.close();
+        return;
+      }
+      this.#current = run;
+      run.encoder?.start();
+    } catch (error) {
+      if (!this.#closed && generation === this.#generation) this.#lost(asGlasscastError(error), undefined);
+    }
+  }
+
+  /** Not started yet. */
+  async #open(way: PictureWay): Promise<Run> {
+    const quality = this.#quality;
+    const run: Run = {
+      ...{ encoder: undefined, way, quality, header: undefined, isIntroduced: false },
+      rules: way.newRules?.(quality),
+    };
+    run.encoder = await way.open(quality, (tag) => this.#take(run, tag));
+    void run.encoder.ended.then((end) => this.#over(run, end));
+    return run;
+  }
+
+  #takeUp(from: Run): void {
+    this.#timer?.cancel();
+    this.#generation += 1;
+    const before = this.#opening;
+    const given = this.#next;
+    this.#next = undefined;
+    this.#opening = before
+      .then(() => given?.encoder?.close())
+      .then(() => (from.way.isShared ? this.#openNext(from.way) : this.#breakAndBegin(from)));
+  }
+
+  async #openNext(way: PictureWay): Promise<void> {
+    const generation = this.#generation;
+    try {
+      const run = await this.#open(way);
+      // Meanwhile the one before may have died, and another may be on its way in the new quality already.
+      const isWanted = !this.#closed && generation === this.#generation && this.#current?.quality !== this.#quality;
+      if (!isWanted || !this.#current) {
+        await run.encoder?.close();
+        return;
+      }
+      this.#next = run;
+      run.encoder?.start();
+    } catch (error) {
+      if (!this.#closed && generation === this.#generation) this.#changeFailed(asGlasscastError(error));
+    }
+  }
+
+  async #breakAndBegin(from: Run): Promise<void> {
+    if (this.#closed || this.#current !== from) return;
+    this.#current = undefined;
+    await from.encoder?.close();
+    if (!this.#closed) await this.#begin();
+  }
+
+  #take(run: Run, tag: FlvTag): void {
+    if (this.#closed) return;
+    if (run !== this.#next && run !== this.#current) return;
+    const unfit = run.rules?.(tag);
+    if (unfit) void run.encoder?.close(unfit);
+    if (run === this.#next) {
+      if (isSequenceHeader(tag)) run.header = tag;
+      else if (isKeyFrame(tag) && !unfit) this.#takeOver(run, tag);
+    } else this.#emit(run, tag);
+  }
+
+  #takeOver(run: Run, keyFrame: FlvTag): void {
+    const before = this.#current;
+    this.#next = undefined;
+    this.#current = run;
+    this.#changeTries = 0;
+    this.#emit(run, keyFrame);
+    void before?.encoder?.close();
+  }
+
+  #emit(run: Run, tag: FlvTag): void {
+    const { onTag, describe, onChanged } = this.#options;
+    const isHeader = isSequenceHeader(tag);
+    if (isHeader) run.header = tag;
+    if (!run.isIntroduced) {
+      run.isIntroduced = true;
+      onTag(describe(run.quality));
+      if (run.header && !isHeader) onTag(run.header);
+    }
+    onTag(isHeader ? tag : this.#inOrder(tag));
+    if (isHeader || this.#onAir === run) return;
+    const isChange = this.#onAir !== undefined;
+    this.#onAir = run;
+    this.#sawPictures = true;
+    this.#awaySinceMs = undefined;
+    this.#toldCause = undefined;
+    if (isChange) onChanged();
+  }
+
+  /** Two runs stamp by the same clock, but one may be some milliseconds behind the other. */
+  #inOrder(tag: FlvTag): FlvTag {
+    const last = this.#lastMs;
+    const isLate = last !== undefined && timestampDiffMs(tag.timestampMs, last) <= 0;
+    const placed = isLate ? { ...tag, timestampMs: last + 1 } : tag;
+    this.#lastMs = placed.timestampMs;
+    return placed;
+  }
+
+  #over(run: Run, end: EncoderEnd): void {
+    if (this.#closed) return;
+    if (run === this.#next) {
+      this.#next = undefined;
+      if (end.cause) this.#changeFailed(end.cause);
+    } else if (run === this.#current) {
+      this.#current = this.#next;
+      this.#next = undefined;
+      if (end.cause) this.#lost(end.cause, end);
+    }
+  }
+
+  #changeFailed(cause: GlasscastError): void {
+    this.#changeTries += 1;
+    const { code, message: reason } = cause;
+    this.#options.log.warn({ code, reason, tries: this.#changeTries }, 'picture-change-failed');
+    if (this.#changeTries >= MAX_CHANGE_TRIES || !this.#current) return;
+    this.#timer = this.#options.clock.after('picture-change', CHANGE_RETRY_MS, () => {
+      if (this.#current) this.#takeUp(this.#current);
+    });
+  }
+
+  #lost(cause: GlasscastError, end: EncoderEnd | undefined): void {
+    if (AWAY.includes(cause.code)) this.#lostDevice(cause);
+    else this.#lostRun(cause, end);
+  }
+
+  #lostDevice(cause: GlasscastError): void {
+    const nowMs = this.#options.clock.monotonicMs();
+    this.#awaySinceMs ??= nowMs;
+    const mayWait = this.#sawPictures && cause.code !== 'PRIVACY_LIGHT_FAILED';
+    if (!mayWait && nowMs - this.#awaySinceMs >= START_PATIENCE_MS) this.#fail(cause);
+    else this.#again(cause, DEVICE_RETRY_MS);
+  }
+
+  #lostRun(cause: GlasscastError, end: EncoderEnd | undefined): void {
+    const { frames = 0, ms = 0 } = end ?? {};
+    const wasHealthy = frames > 0 && ms >= HEALTHY_MS && cause.code !== 'ENCODER_UNFIT';
+    if (wasHealthy) this.#attempt = 0;
+    const isAnswer = !this.#sawPictures && ANSWERS_AT_START.includes(cause.code);
+    this.#attempt += 1;
+    if (isAnswer || this.#attempt > MAX_ATTEMPTS || cause.code === 'FFMPEG_MISSING') {
+      this.#fail(cause);
+      return;
+    }
+    // A first loss may be an accident; making nothing, or what no provider takes, is none.
+    const isIncapable = frames === 0 || cause.code === 'ENCODER_UNFIT';
+    if (!wasHealthy && (isIncapable || this.#attempt > 1)) this.#nextWay(cause);
+    this.#again(cause, backoffMs(BACKOFF, this.#attempt - 1, this.#options.random));
+  }
+
+  #nextWay({ message }: GlasscastError): void {
+    if (this.#ways.length < 2) return;
+    const nameAt = (index: number) => this.#ways[index % this.#ways.length]?.encoder;
+    const [from, to] = [nameAt(this.#wayIndex), nameAt(this.#wayIndex + 1)];
+    this.#wayIndex += 1;
+    this.#options.onNotice({
+      code: 'ENCODER_CHANGED',
+      text: `${to} takes over from ${from}: ${message}`.slice(0, 500),
+    });
+  }
+
+  #again(cause: GlasscastError, delayMs: number): void {
+    const { clock, log, onLost } = this.#options;
+    const fields = { code: cause.code, reason: cause.message, attempt: this.#attempt, delayMs };
+    // A device that is away is one line and one status, not one each second.
+    const isNews = this.#toldCause !== cause.code || !AWAY.includes(cause.code);
+    this.#toldCause = cause.code;
+    if (isNews) log.warn(fields, 'picture-lost');
+    this.#timer?.cancel();
+    if (!this.#current) {
+      this.#timer = clock.after('picture-restart', delayMs, () => {
+        this.#opening = this.#begin();
+      });
+    }
+    if (isNews) onLost(cause, Math.max(1, this.#attempt));
+  }
+
+  #fail(cause: GlasscastError): void {
+    this.#closed = true;
+    this.#options.onFailed(cause);
+  }
+}

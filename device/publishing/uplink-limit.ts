@@ -1,0 +1,310 @@
+/**
+ * How much video the uplink takes: down at once when its queue shows that it is narrow, up again by cautious trials.
+ * Pure: fed with samples of the push, no clock. What the picture then looks like is the ladder's.
+ */
+
+export interface UplinkSample {
+  isPublishing: boolean;
+  /** Send queue of the connection, in Node and the kernel. */
+  queuedBytes: number;
+  /** Waiting, not yet given to the connection. */
+  backlogBytes: number;
+  backlogMs: number;
+  /** What the peer's TCP acknowledged over the last second or so; undefined where that cannot be known. */
+  deliveredBps: number | undefined;
+  /** After an outage what was missed is sent as fast as it goes: the queue is full on purpose. */
+  isCatchingUp: boolean;
+  /** How often the push has dropped to the next key frame because the uplink was narrow. */
+  skips: number;
+}
+
+export interface UplinkLimitOptions {
+  askedBps: number;
+  floorBps: number;
+  audioBitrateBps: number;
+  keyFrameIntervalMs: number;
+}
+
+/** What the encoder makes now, and since when that was decided. */
+export interface InUse {
+  videoBitrateBps: number;
+  changedAtMs: number;
+}
+
+export interface UplinkStep {
+  code: 'UPLINK_NARROW' | 'UPLINK_RECOVERED';
+  /** With UPLINK_NARROW: what was delivered, where that is known. */
+  uplinkBps: number | undefined;
+}
+
+export interface UplinkLimit {
+  /** `isFree`: a step may be taken now. Without, the sample is only kept. */
+  sample(atMs: number, uplink: UplinkSample, inUse: InUse, isFree: boolean): UplinkStep | undefined;
+  readonly videoBitrateBps: number;
+}
+
+/** Of RTMP, TCP and IP. */
+const OVERHEAD = 0.05;
+/** Leaves room to empty the queue and for the next key frame. */
+const STEP_DOWN = 0.75;
+/** Where nobody tells what was delivered. */
+const BLIND_STEP_DOWN = 0.6;
+const STEP_UP = 1.4;
+/** Less than this short of the asked bitrate is not worth another swap. */
+const NEARLY_ASKED = 0.92;
+/** Less moves in an outage too, in packets sent again: it tells of no bandwidth that one could use. */
+const OUTAGE_BPS = 30_000;
+/** Delivered is more than this share of what is sent: the queue has another reason, a key frame for instance. */
+const CLEARLY_LESS = 0.9;
+/** A key frame of eight pictures' size each second or two takes 240 ms of the bitrate. */
+const BURST_MS = 350;
+/** A queue that no key frame explains, when it has not been shorter for a whole key frame interval. */
+const STANDING_MS = 200;
+const QUIET_MS = 120;
+const LOUD_MS = 500;
+/** An encoder swap with the time the change needs to show in the queue. */
+const ACT_MS = 2_500;
+const CATCH_UP_MS = 5_000;
+/** A step up has held after the first, has failed when the uplink is narrow again within the second: a small excess shows late. */
+const HELD_MS = 10_000;
+const TRIAL_MS = 30_000;
+/** One skip may be a hiccup of the radio. Two so close are an uplink that only dropping keeps from filling up. */
+const SKIPS_MS = 20_000;
+const MIN_WAIT_MS = 8_000;
+/** Not longer, or three minutes would not always be enough to be back at what was asked. */
+const MAX_WAIT_MS = 60_000;
+/** So much time `deliveredBps` covers. Until then it remembers better times. */
+const MEMORY_MS = 1_000;
+const SETTLED = 0.1;
+/** The way's own time is looked for anew this often, and believed to have grown by so much at most: a queue looks the same. */
+const BASE_EVERY_MS = 40_000;
+const BASE_GROWTH_MS = 50;
+/** A satellite's. */
+const MAX_BASE_MS = 600;
+/** A queue that is as long in time after a step down was none: it is the way that is long. */
+const SAME_DELAY = 0.15;
+
+interface Reading {
+  atMs: number;
+  /** How long the encoder takes to make what waits. */
+  waitingMs: number;
+  /** That, or less: what is on its way waits for its acknowledgement too, and does not count here. */
+  excessMs: number;
+  /** What waits by what is delivered. */
+  delayMs: number;
+  deliveredBps: number | undefined;
+  hasSkipped: boolean;
+}
+
+export function createUplinkLimit(options: UplinkLimitOptions): UplinkLimit {
+  const { askedBps, floorBps, audioBitrateBps, keyFrameIntervalMs } = options;
+  const windowMs = Math.max(3_000, keyFrameIntervalMs + 1_000);
+  let limitBps = askedBps;
+  /** Since the last change or outage, oldest first. */
+  let readings: Reading[] = [];
+  let lastChangeMs: number | undefined;
+  let lastSkips: number | undefined;
+  let catchUp: { sinceMs: number; bytes: number } | undefined;
+  let quietAtMs: number | undefined;
+  let calmSinceMs: number | undefined;
+  let waitMs = MIN_WAIT_MS;
+  /** The last step up: from when, with which wait for failed ones. */
+  let trial: { atMs: number; waitMs: number; hasHeld: boolean } | undefined;
+  /** A bitrate that was tried and failed. Only this one and more have to wait for long. */
+  let failedBps: number | undefined;
+  /** How long bytes waited when a standing queue last led to a step down. */
+  let stoodMs: number | undefined;
+  /** Since the last change or outage. */
+  let skippedAtMs: number[] = [];
+  let base = createBaseDelay();
+  let unevenUntilMs = 0;
+
+  function sentBps({ videoBitrateBps }: InUse): number {
+    return (videoBitrateBps + audioBitrateBps) * (1 + OVERHEAD);
+  }
+  function keep(atMs: number, uplink: UplinkSample, inUse: InUse): void {
+    const hasSkipped = lastSkips !== undefined && uplink.skips > lastSkips;
+    lastSkips = uplink.skips;
+    if (inUse.changedAtMs !== lastChangeMs || !uplink.isPublishing || uplink.isCatchingUp) {
+      readings = [];
+      skippedAtMs = [];
+    } else if (hasSkipped) skippedAtMs.push(atMs);
+    lastChangeMs = inUse.changedAtMs;
+    if (!uplink.isPublishing) {
+      // The next connection may take another way.
+      base = createBaseDelay();
+      return;
+    }
+    const { deliveredBps } = uplink;
+    const waitingBits = 8 * (uplink.queuedBytes + uplink.backlogBytes);
+    const waitingMs = (1000 * waitingBits) / sentBps(inUse);
+    const isMoving = deliveredBps !== undefined && deliveredBps >= OUTAGE_BPS;
+    const delayMs = isMoving ? (1000 * waitingBits) / deliveredBps : waitingMs;
+    const reading = { atMs, waitingMs, excessMs: waitingMs, delayMs, deliveredBps, hasSkipped };
+    readings.push(reading);
+    if (hasSkipped) unevenUntilMs = atMs + windowMs;
+    // What was put in and what has come out balance only while the rate is even, and a skip leaves a gap.
+    const isEven = isMoving && atMs >= unevenUntilMs && isSettled(readings, reading, readings.at(-2)?.deliveredBps);
+    if (isEven) base.learn(atMs, delayMs);
+    if (isMoving) reading.excessMs = Math.min(waitingMs, Math.max(0, delayMs - base.ms));
+    while (readings[1] && atMs - readings[1].atMs >= windowMs) readings.shift();
+  }
+  function judgeCalm(atMs: number, isPublishing: boolean): void {
+    const { waitingMs, excessMs } = readings.at(-1) ?? { waitingMs: 0, excessMs: 0 };
+    if (excessMs <= QUIET_MS) quietAtMs = atMs;
+    const isQuiet = quietAtMs !== undefined && atMs - quietAtMs <= keyFrameIntervalMs + 500;
+    if (!isPublishing || !isQuiet || Math.min(waitingMs, excessMs + QUIET_MS) > LOUD_MS) calmSinceMs = undefined;
+    else calmSinceMs ??= atMs;
+  }
+  /** While catching up only a backlog that does not shrink tells of a narrow uplink. */
+  function isCatchUpStuck(atMs: number, uplink: UplinkSample, { changedAtMs }: InUse): boolean {
+    const bytes = uplink.queuedBytes + uplink.backlogBytes;
+    if (!uplink.isPublishing || !uplink.isCatchingUp) catchUp = undefined;
+    else if (!catchUp || changedAtMs > catchUp.sinceMs) catchUp = { sinceMs: atMs, bytes };
+    else if (atMs - catchUp.sinceMs >= CATCH_UP_MS) {
+      const isStuck = bytes > 0.98 * catchUp.bytes;
+      catchUp = { sinceMs: atMs, bytes };
+      return isStuck && (uplink.deliveredBps ?? OUTAGE_BPS) >= OUTAGE_BPS;
+    }
+    return false;
+  }
+  function isNarrow(atMs: number, inUse: InUse): boolean {
+    const isActing = atMs - inUse.changedAtMs < ACT_MS;
+    if (isGrowing(readings, isActing ? 3 : 2, sentBps(inUse))) return true;
+    if (isActing) return false;
+    if (skipsAgain(atMs)) return true;
+    if (!isStanding(readings, windowMs, isTrial(atMs) ? QUIET_MS : STANDING_MS)) return false;
+    const leastMs = Math.min(...readings.map(({ delayMs }) => delayMs));
+    if (stoodMs !== undefined && Math.abs(leastMs - stoodMs) <= SAME_DELAY * stoodMs && base.grow(leastMs))
+      return false;
+    stoodMs = leastMs;
+    return true;
+  }
+  function isTrial(atMs: number): boolean {
+    return trial !== undefined && atMs - trial.atMs < TRIAL_MS;
+  }
+  function skipsAgain(atMs: number): boolean {
+    while (skippedAtMs[0] !== undefined && atMs - skippedAtMs[0] > SKIPS_MS) skippedAtMs.shift();
+    const last = readings.at(-1);
+    return skippedAtMs.length > 1 && last !== undefined && isSettled(readings, last, readings.at(-2)?.deliveredBps);
+  }
+  function stepDown(atMs: number, uplinkBps: number | undefined, { videoBitrateBps }: InUse): UplinkStep | undefined {
+    if (trial && isTrial(atMs)) {
+      waitMs = Math.min(MAX_WAIT_MS, trial.waitMs * 2);
+      failedBps = videoBitrateBps;
+    }
+    trial = undefined;
+    calmSinceMs = undefined;
+    const room = uplinkBps === undefined ? undefined : uplinkBps * (1 - OVERHEAD) - audioBitrateBps;
+    const wantedBps = room === undefined ? BLIND_STEP_DOWN * videoBitrateBps : STEP_DOWN * room;
+    const nextBps = Math.floor(Math.max(floorBps, Math.min(wantedBps, STEP_UP ** -1 * videoBitrateBps)));
+    if (nextBps >= videoBitrateBps) return undefined;
+    limitBps = nextBps;
+    return { code: 'UPLINK_NARROW', uplinkBps };
+  }
+  function stepUp(atMs: number, inUse: InUse): UplinkStep | undefined {
+    // What heat or battery hold down was not tried: it tells nothing of the uplink.
+    if (limitBps >= askedBps || inUse.videoBitrateBps < limitBps) return undefined;
+    if (trial && !trial.hasHeld && atMs - trial.atMs >= HELD_MS) held();
+    const raisedBps = Math.floor(limitBps * STEP_UP);
+    const nextBps = raisedBps >= NEARLY_ASKED * askedBps ? askedBps : raisedBps;
+    const needsMs = hasFailed(nextBps) ? waitMs : MIN_WAIT_MS;
+    if (calmSinceMs === undefined || atMs - Math.max(calmSinceMs, inUse.changedAtMs) < needsMs) return undefined;
+    if (trial && !trial.hasHeld) held();
+    limitBps = nextBps;
+    trial = { atMs, waitMs, hasHeld: false };
+    stoodMs = undefined;
+    return { code: 'UPLINK_RECOVERED', uplinkBps: undefined };
+  }
+  function hasFailed(bitrateBps: number): boolean {
+    return failedBps !== undefined && bitrateBps >= NEARLY_ASKED * failedBps;
+  }
+  /** A step up that held disproves an earlier failure only where it went as far. */
+  function held(): void {
+    if (trial) trial.hasHeld = true;
+    if (failedBps !== undefined && !hasFailed(limitBps)) return;
+    failedBps = undefined;
+    waitMs = Math.max(MIN_WAIT_MS, waitMs / 2);
+  }
+
+  return {
+    sample(atMs, uplink, inUse, isFree) {
+      keep(atMs, uplink, inUse);
+      judgeCalm(atMs, uplink.isPublishing && !uplink.isCatchingUp);
+      const isStuck = isCatchUpStuck(atMs, uplink, inUse);
+      if (!isFree || !uplink.isPublishing) return undefined;
+      if (uplink.isCatchingUp) return isStuck ? stepDown(atMs, uplink.deliveredBps, inUse) : undefined;
+      if (isNarrow(atMs, inUse)) return stepDown(atMs, uplink.deliveredBps, inUse);
+      return stepUp(atMs, inUse);
+    },
+    get videoBitrateBps() {
+      return limitBps;
+    },
+  };
+}
+
+/** More comes than leaves, in each of the last `steps` steps between readings, and the rate of what leaves is known well. */
+function isGrowing(readings: Reading[], steps: number, sentBps: number): boolean {
+  const recent = readings.slice(-steps - 1);
+  const last = recent.at(-1);
+  const before = recent.at(-2);
+  if (recent.length <= steps || !last || !before) return false;
+  // After a skip less waits than before, and the uplink is no wider for that.
+  const hasSkipped = recent.slice(1).some((reading) => reading.hasSkipped);
+  const grows = recent.every(({ waitingMs }, index) => index === 0 || waitingMs > (recent[index - 1]?.waitingMs ?? 0));
+  if (!(hasSkipped || grows) || last.waitingMs < BURST_MS || before.excessMs < QUIET_MS) return false;
+  if (last.deliveredBps === undefined) return true;
+  return last.deliveredBps <= CLEARLY_LESS * sentBps && isSettled(readings, last, before.deliveredBps);
+}
+
+/** A rate that still falls remembers better times, one that rises an outage. */
+function isSettled(readings: Reading[], { atMs, deliveredBps = 0 }: Reading, beforeBps = deliveredBps): boolean {
+  if (deliveredBps < OUTAGE_BPS || beforeBps < OUTAGE_BPS || deliveredBps > (1 + SETTLED) * beforeBps) return false;
+  if (deliveredBps >= (1 - SETTLED) * beforeBps) return true;
+  const lastQuiet = readings.findLastIndex(({ excessMs }) => excessMs <= QUIET_MS);
+  return atMs - (readings[lastQuiet + 1]?.atMs ?? atMs) >= MEMORY_MS;
+}
+
+/** Something has waited for the whole window, and not less in its later half than in its earlier one. */
+function isStanding(readings: Reading[], windowMs: number, leastMs: number): boolean {
+  const first = readings[0];
+  const last = readings.at(-1);
+  if (!first || !last || last.atMs - first.atMs < windowMs || readings.length < 4) return false;
+  if (readings.some(({ deliveredBps = OUTAGE_BPS }) => deliveredBps < OUTAGE_BPS)) return false;
+  const middleMs = last.atMs - windowMs / 2;
+  const leastOf = (half: Reading[]) => Math.min(...half.map(({ excessMs }) => excessMs));
+  const later = leastOf(readings.filter(({ atMs }) => atMs >= middleMs));
+  const earlier = leastOf(readings.filter(({ atMs }) => atMs < middleMs));
+  return Math.min(earlier, later) > leastMs && later > 0.95 * earlier;
+}
+
+/**
+ * The least time that bytes have waited for their acknowledgement on this connection: the way's own round trip.
+ * Little's law: what is unacknowledged, divided by what is acknowledged per second.
+ */
+function createBaseDelay() {
+  let baseMs: number | undefined;
+  let leastMs = MAX_BASE_MS;
+  let sinceMs: number | undefined;
+  return {
+    get ms() {
+      return baseMs ?? 0;
+    },
+    learn(atMs: number, delayMs: number): void {
+      sinceMs ??= atMs;
+      baseMs = Math.min(baseMs ?? MAX_BASE_MS, delayMs);
+      leastMs = Math.min(leastMs, delayMs);
+      if (atMs - sinceMs < BASE_EVERY_MS) return;
+      baseMs = Math.min(leastMs, baseMs + BASE_GROWTH_MS);
+      leastMs = MAX_BASE_MS;
+      sinceMs = atMs;
+    },
+    /** False where no way is so long. */
+    grow(delayMs: number): boolean {
+      if (delayMs > MAX_BASE_MS) return false;
+      baseMs = Math.max(baseMs ?? 0, delayMs);
+      leastMs = MAX_BASE_MS;
+      return true;
+    },
+  };
+}

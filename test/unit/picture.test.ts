@@ -1,0 +1,355 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import type { Encoder, EncoderEnd } from '../../device/encoding/encoder.ts';
+import { createPicture, type PictureWay } from '../../device/encoding/picture.ts';
+import { type ErrorCode, GlasscastError } from '../../shared/errors.ts';
+import { silentLog } from '../../shared/log.ts';
+import { type FlvTag, isKeyFrame, isSequenceHeader } from '../../shared/rtmp/flv.ts';
+import type { PictureQuality } from '../../shared/stream.ts';
+import { createTestClock, settle } from '../support/test-clock.ts';
+
+const asked: PictureQuality = { widthPx: 1280, heightPx: 720, frameRate: 30, videoBitrateBps: 2_000_000 };
+const smaller: PictureQuality = { ...asked, videoBitrateBps: 500_000 };
+const smallest: PictureQuality = { ...asked, videoBitrateBps: 200_000 };
+
+interface FakeRun {
+  way: string;
+  quality: PictureQuality;
+  isStarted: boolean;
+  isClosed: boolean;
+  /** Died by itself. */
+  isDead: boolean;
+  header(): void;
+  key(timestampMs: number): void;
+  frame(timestampMs: number): void;
+  dies(code: ErrorCode, end?: Partial<EncoderEnd>): Promise<void>;
+}
+
+/** Runs that speak and die as the test says. */
+function world({ isShared = true, ways = ['libx264'] }: { isShared?: boolean; ways?: string[] } = {}) {
+  const clock = createTestClock();
+  const runs: FakeRun[] = [];
+  const tags: FlvTag[] = [];
+  const lost: [ErrorCode, number][] = [];
+  const failed: ErrorCode[] = [];
+  const notices: string[] = [];
+  let away: ErrorCode | undefined;
+  let changes = 0;
+  let unfit: GlasscastError | undefined;
+
+  function open(way: string, quality: PictureQuality, onTag: (tag: FlvTag) => void): Encoder {
+    const mark = runs.length + 1;
+    let settleEnd: (end: EncoderEnd) => void = () => {};
+    const ended = new Promise<EncoderEnd>((resolve) => {
+      settleEnd = resolve;
+    });
+    const video = (timestampMs: number, ...body: number[]) =>
+      onTag({ kind: 'video', timestampMs, body: Buffer.from([...body, mark]) });
+    const run: FakeRun = {
+      ...{ way, quality, isStarted: false, isClosed: false, isDead: false },
+      header: () => video(0, 0x17, 0, 0, 0, 0),
+      key: (timestampMs) => video(timestampMs, 0x17, 1, 0, 0, 0),
+      frame: (timestampMs) => video(timestampMs, 0x27, 1, 0, 0, 0),
+      async dies(code, end = {}) {
+        run.isDead = true;
+        settleEnd({ cause: new GlasscastError(code), frames: 10, ms: 100, ...end });
+        await settle();
+      },
+    };
+    runs.push(run);
+    return {
+      start: () => {
+        run.isStarted = true;
+      },
+      pid: mark,
+      fetch: () => {},
+      ended,
+      async close(because) {
+        run.isClosed = true;
+        settleEnd({ cause: because, frames: 10, ms: 100 });
+      },
+    };
+  }
+  const picture = createPicture({
+    clock,
+    log: silentLog(),
+    random: () => 0,
+    quality: asked,
+    async findWays() {
+      return ways.map(
+        (encoder): PictureWay => ({
+          ...{ encoder, isShared },
+          async open(quality, onTag) {
+            if (away) throw new GlasscastError(away);
+            return open(encoder, quality, onTag);
+          },
+          newRules: () => () => unfit,
+        }),
+      );
+    },
+    describe: ({ videoBitrateBps }) => ({ kind: 'script', timestampMs: 0, body: Buffer.from(`${videoBitrateBps}`) }),
+    onTag: (tag) => void tags.push(tag),
+    onLost: ({ code }, attempt) => void lost.push([code, attempt]),
+    onFailed: ({ code }) => void failed.push(code),
+    onChanged: () => {
+      changes += 1;
+    },
+    onNotice: ({ code }) => void notices.push(code),
+  });
+  return {
+    ...{ clock, runs, tags, lost, failed, notices, picture },
+    changes: () => changes,
+    setAway: (code: ErrorCode | undefined) => {
+      away = code;
+    },
+    setUnfit: (code: ErrorCode | undefined) => {
+      unfit = code && new GlasscastError(code);
+    },
+    run: (index: number): FakeRun => {
+      const run = runs[index];
+      if (!run) throw new Error(`no run ${index}`);
+      return run;
+    },
+    /** What left, in short: the description, h, k or f with the run's number. */
+    said: () =>
+      tags.map((tag) => {
+        if (tag.kind === 'script') return String(tag.body);
+        return `${isSequenceHeader(tag) ? 'h' : isKeyFrame(tag) ? 'k' : 'f'}${tag.body.at(-1)}`;
+      }),
+  };
+}
+async function onAir(options?: Parameters<typeof world>[0]) {
+  const all = world(options);
+  all.picture.start();
+  await settle();
+  all.run(0).header();
+  all.run(0).key(0);
+  return all;
+}
+
+describe('one run', () => {
+  test('is described, then speaks', async () => {
+    const { said, picture, clock, run } = await onAir();
+    run(0).frame(33);
+    expect(said()).toEqual(['2000000', 'h1', 'k1', 'f1']);
+    expect(picture.onAir).toMatchObject({ quality: asked, way: { encoder: 'libx264' } });
+    await picture.close();
+    expect([run(0).isClosed, clock.pending()]).toEqual([true, []]);
+    run(0).frame(66);
+    expect(said()).toHaveLength(4);
+  });
+
+  test('that dies is followed after its backoff; gives up after seven, a healthy one counts anew', async () => {
+    const { clock, runs, run, failed, lost } = await onAir();
+    await run(0).dies('ENCODER_FAILED', { frames: 900, ms: 30_000 });
+    expect(lost).toEqual([['ENCODER_FAILED', 1]]);
+    await clock.advance(99);
+    expect(runs).toHaveLength(1);
+    await clock.advance(1);
+    expect(run(1).isStarted).toBe(true);
+    for (let each = 1; each < 8; each += 1) {
+      expect(failed).toEqual([]);
+      await run(each).dies('ENCODER_FAILED', { frames: 0 });
+      await clock.advance(5000);
+    }
+    expect(failed).toEqual(['ENCODER_FAILED']);
+    await clock.advance(60_000);
+    expect([runs.length, clock.pending()]).toEqual([8, []]);
+  });
+
+  test('of a file that cannot be read ends it at once, but not once it was read', async () => {
+    const all = world();
+    all.setAway('CAPTURE_FILE_UNREADABLE');
+    all.picture.start();
+    await settle();
+    expect([all.failed, all.runs]).toEqual([['CAPTURE_FILE_UNREADABLE'], []]);
+    const later = await onAir();
+    await later.run(0).dies('CAPTURE_FILE_UNREADABLE');
+    expect(later.failed).toEqual([]);
+    await later.picture.close();
+  });
+});
+
+describe('a camera', () => {
+  test('that is away at the start is waited for, told once, for ten seconds', async () => {
+    const { clock, picture, setAway, failed, lost } = world();
+    setAway('CAMERA_BUSY');
+    picture.start();
+    await clock.advance(9_900);
+    expect({ failed, lost }).toEqual({ failed: [], lost: [['CAMERA_BUSY', 1]] });
+    await clock.advance(200);
+    expect([failed, clock.pending()]).toEqual([['CAMERA_BUSY'], []]);
+  });
+
+  test('that is unplugged later is waited for without an end, and resumes', async () => {
+    const { clock, run, runs, setAway, failed, lost, said } = await onAir();
+    setAway('CAMERA_NOT_FOUND');
+    await run(0).dies('CAMERA_NOT_FOUND');
+    await clock.advance(3_600_000);
+    expect({ failed, lost }).toEqual({ failed: [], lost: [['CAMERA_NOT_FOUND', 1]] });
+    setAway(undefined);
+    await clock.advance(1_000);
+    expect(runs).toHaveLength(2);
+    run(1).header();
+    run(1).key(3_600_000);
+    expect(said().slice(-3)).toEqual(['2000000', 'h2', 'k2']);
+  });
+
+  test('without its light captures nothing and gives up after ten seconds, also in the middle', async () => {
+    const { clock, run, setAway, failed } = await onAir();
+    setAway('PRIVACY_LIGHT_FAILED');
+    await run(0).dies('PRIVACY_LIGHT_FAILED');
+    await clock.advance(11_000);
+    expect(failed).toEqual(['PRIVACY_LIGHT_FAILED']);
+  });
+});
+
+describe('another quality', () => {
+  test('takes over at its first key frame, described and with its header; the old one goes on until then', async () => {
+    const { picture, run, said, changes, tags } = await onAir();
+    picture.change(smaller);
+    await settle();
+    expect(run(1)).toMatchObject({ isStarted: true, quality: smaller });
+    run(0).frame(33);
+    run(1).header();
+    run(1).frame(40);
+    run(0).frame(66);
+    expect([changes(), run(0).isClosed]).toEqual([0, false]);
+    run(1).key(60);
+    run(0).frame(100);
+    run(1).frame(70);
+    expect(said()).toEqual(['2000000', 'h1', 'k1', 'f1', 'f1', '500000', 'h2', 'k2', 'f2']);
+    expect([changes(), run(0).isClosed]).toEqual([1, true]);
+    // Never back, though the two runs' stamps cross.
+    expect(tags.slice(-2).map(({ timestampMs }) => timestampMs)).toEqual([67, 70]);
+    expect(picture.onAir?.quality).toBe(smaller);
+    await picture.close();
+  });
+
+  test('wanted before the last one took over: only the newest comes', async () => {
+    const { picture, run, runs, said } = await onAir();
+    picture.change(smaller);
+    await settle();
+    picture.change(smallest);
+    await settle();
+    expect(run(1).isClosed).toBe(true);
+    run(1).header();
+    run(1).key(50);
+    run(2).header();
+    run(2).key(60);
+    expect(said().slice(3)).toEqual(['200000', 'h3', 'k3']);
+    expect(runs).toHaveLength(3);
+    await picture.close();
+  });
+
+  test('of a camera that only one may open: the old one ends first', async () => {
+    const { picture, run, said } = await onAir({ isShared: false });
+    picture.change(smaller);
+    await settle();
+    expect(run(0).isClosed).toBe(true);
+    expect(run(1)).toMatchObject({ isStarted: true, quality: smaller });
+    run(1).header();
+    run(1).key(400);
+    expect(said().slice(3)).toEqual(['500000', 'h2', 'k2']);
+    await picture.close();
+  });
+
+  test('whose run dies before it speaks is tried three times, and the old one goes on', async () => {
+    const { picture, run, runs, clock, lost } = await onAir();
+    picture.change(smaller);
+    await settle();
+    for (const index of [1, 2, 3]) {
+      await run(index).dies('ENCODER_FAILED', { frames: 0 });
+      await clock.advance(2_000);
+    }
+    await clock.advance(60_000);
+    expect([runs.length, run(0).isClosed, lost]).toEqual([4, false, []]);
+    await picture.close();
+  });
+
+  test('the old run dies while the new one starts: the new one is the picture', async () => {
+    const { picture, run, runs, clock, lost, said } = await onAir();
+    picture.change(smaller);
+    await settle();
+    run(1).header();
+    await run(0).dies('ENCODER_STALLED');
+    expect(lost).toEqual([['ENCODER_STALLED', 1]]);
+    run(1).key(500);
+    expect(said().slice(3)).toEqual(['500000', 'h2', 'k2']);
+    await clock.advance(10_000);
+    expect(runs).toHaveLength(2);
+    await picture.close();
+    expect(clock.pending()).toEqual([]);
+  });
+});
+
+describe('encoders', () => {
+  test('one that cannot start gives way to the next, which is told', async () => {
+    const { picture, run, clock, notices } = world({ ways: ['h264_v4l2m2m', 'libx264'] });
+    picture.start();
+    await settle();
+    expect(run(0).way).toBe('h264_v4l2m2m');
+    await run(0).dies('ENCODER_FAILED', { frames: 0 });
+    await clock.advance(100);
+    expect([run(1).way, notices]).toEqual(['libx264', ['ENCODER_CHANGED']]);
+    await picture.close();
+  });
+
+  test('one that makes what no provider takes gives way', async () => {
+    const { run, clock, setUnfit, lost } = await onAir({ ways: ['h264_v4l2m2m', 'libx264'] });
+    setUnfit('ENCODER_UNFIT');
+    run(0).frame(33);
+    await settle();
+    expect(run(0).isClosed).toBe(true);
+    setUnfit(undefined);
+    await clock.advance(100);
+    expect([lost[0]?.[0], run(1).way]).toEqual(['ENCODER_UNFIT', 'libx264']);
+  });
+});
+
+const ACTS = ['header', 'key', 'frame', 'dies', 'away', 'there', 'change', 'wait', 'long wait'] as const;
+
+test('in whatever order: time stamps grow, a picture begins with its header and a key frame, nothing is left', async () => {
+  await fc.assert(
+    fc.asyncProperty(
+      fc.boolean(),
+      fc.array(fc.tuple(fc.constantFrom(...ACTS), fc.nat(2)), { maxLength: 40 }),
+      async (isShared, acts) => {
+        const all = world({ isShared, ways: ['a', 'b'] });
+        let atMs = 0;
+        const speaks: Record<string, (run: FakeRun) => unknown> = {
+          header: (run) => run.header(),
+          key: (run) => run.key(atMs),
+          frame: (run) => run.frame(atMs),
+          dies: (run) => run.dies('ENCODER_FAILED'),
+        };
+        all.picture.start();
+        for (const [act, which] of acts) {
+          atMs += 20;
+          const live = all.runs.filter(({ isStarted, isClosed }) => isStarted && !isClosed);
+          const speaker = live[which % Math.max(1, live.length)];
+          if (speaker) await speaks[act]?.(speaker);
+          if (act === 'away') all.setAway('CAMERA_BUSY');
+          if (act === 'there') all.setAway(undefined);
+          if (act === 'change') all.picture.change([asked, smaller, smallest][which] ?? asked);
+          if (act === 'wait') await all.clock.advance(200);
+          if (act === 'long wait') await all.clock.advance(3_000);
+          await settle();
+        }
+        await all.picture.close();
+        const stamps = all.tags.filter((tag) => tag.kind === 'video' && !isSequenceHeader(tag));
+        stamps.slice(1).forEach(({ timestampMs }, index) => {
+          expect(timestampMs).toBeGreaterThan(stamps[index]?.timestampMs ?? 0);
+        });
+        // Each run's first word is its description; runs do not speak across each other.
+        const speakers = all.said().map((word) => (/^[hkf]/.test(word) ? word.slice(1) : 'described'));
+        speakers.slice(1).forEach((speaker, index) => {
+          if (speaker !== 'described' && speakers[index] !== 'described') expect(speaker).toBe(speakers[index]);
+        });
+        expect(all.runs.filter(({ isStarted, isClosed, isDead }) => isStarted && !isClosed && !isDead)).toEqual([]);
+        expect(all.clock.pending()).toEqual([]);
+      },
+    ),
+    { numRuns: 200 },
+  );
+});
