@@ -35,8 +35,9 @@ export interface FrameSourceOptions {
 
 export function createFrameSource({ clock, isBusy = false }: FrameSourceOptions): FrameSource {
   const backgrounds = Array.from({ length: isBusy ? BUSY_BACKGROUNDS : 1 }, (_, index) => paintBackground(index));
-  const free = Array.from({ length: POOL_FRAMES }, () => Buffer.from(backgrounds[0] ?? []));
-  let sink: Writable | undefined;
+  const free = Array.from({ length: 2 * POOL_FRAMES }, () => Buffer.from(backgrounds[0] ?? []));
+  /** Each with the frames that it has not taken yet. */
+  const sinks = new Map<Writable, number>();
   let timer: Timer | undefined;
   let isRunning = false;
   let exposed = 0;

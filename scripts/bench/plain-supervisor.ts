@@ -33,9 +33,9 @@ export function superviseFfmpeg(bench: Bench, options: PlainSupervisionOptions):
       held.starts += 1;
       const child = bench.spawn({ name: 'plain-ffmpeg', file, args, stdin: 'pipe', onStderrLine: bench.note });
       held.stop = async () => void (await child.stop());
-      camera.attach(child.stdin);
+      const leave = child.stdin && camera.attach(child.stdin);
       await child.exited;
-      camera.attach(undefined);
+      leave?.();
       if (!held.isOver) await clock.sleep(RESPAWN_MS);
     }
   }
