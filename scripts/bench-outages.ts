@@ -111,7 +111,7 @@ function encoderGoals({ name, from, neverStarts = false }: EncoderFault, result:
 /** Several encoders may be tried, each a few times, and no more. */
 const MAX_STARTS = 20;
 const GIVE_UP_MS = 60_000;
-/** The agent takes 5 s without a picture for a stall, and then needs an encoder. */
+/** No promise names a number for the encoder: a start may take seconds, so a stall cannot be called one much sooner. */
 const PICTURE_BACK_MS = 10_000;
 
 async function measure(bench: Bench): Promise<BenchReport> {
