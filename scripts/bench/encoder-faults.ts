@@ -73,7 +73,7 @@ export const encoderFaults = {
 } satisfies Record<string, EncoderFault>;
 
 export interface EncoderFaultResult {
-  /** From the fault (or START) to the picture after the longest darkness; 0 when nobody could notice any. */
+  /** From the fault (or START) to the picture after the longest darkness; 0 when nobody could notice any. Not of what has no moment. */
   pictureMs: number | undefined;
   framesMissing: number;
   framesNotTaken: number;
@@ -135,7 +135,7 @@ export async function playEncoderFault(
   );
   const toldOf = told.find(({ status, notice }) => !normal.has(status) || notice !== undefined);
   return {
-    pictureMs: pictureAfter(gap, downMs, endMs),
+    pictureMs: fault.from === 'picture' ? undefined : pictureAfter(gap, downMs, endMs),
     ...{ framesMissing, framesNotTaken, darkMs, worstDelayMs, told },
     toldMs: toldOf?.afterMs,
     gaveUpMs: told.find(({ status }) => status === 'error')?.afterMs,
@@ -186,7 +186,8 @@ export async function pictureProcess(agentPid: number): Promise<number> {
 
 async function writeWrapper({ folder, ffmpeg }: Bench, lines: string): Promise<string> {
   const file = join(folder, `ffmpeg-${crypto.randomUUID().slice(0, 8)}`);
-  const isPicture = '*264*" -f flv "*';
+  // The camera's frames as input: what only tries an encoder has a source of its own, and succeeds.
+  const isPicture = '*" -f rawvideo "*264*" -f flv "*';
   const script = ['#!/bin/sh', `case " $* " in ${isPicture})`, COUNT, lines, ';; esac', `exec '${ffmpeg.file}' "$@"`];
   await writeFile(file, `${script.join('\n')}\n`);
   await chmod(file, 0o755);
