@@ -84,7 +84,7 @@ export function createPublication(options: PublicationOptions): Publication {
       const reason = `nothing taken for ${Math.round(gauge.stalledMs)} ms by ${url.printable}`;
       return new GlasscastError('INGEST_SILENT', { reason });
     }
-    if (!localAddress.isGone()) return undefined;
+    if (!localAddress.isGone(gauge.stalledMs > 0)) return undefined;
     const reason = `this machine has lost the address ${socket.localAddress} that it was connected from, ${url.printable}`;
     return new GlasscastError('INGEST_DROPPED', { reason, details: { errno: 'EADDRNOTAVAIL', url: url.printable } });
   }

@@ -49,7 +49,7 @@ export interface RtmpPushOptions {
    * catching up after an outage in mode `backfill`, where the age decides.
    */
   maxQueuedBytes?: number;
-  /** The send queue was measured (each 0.5 s, more often while it is high or after an outage): `stats()` has news. */
+  /** The send queue was measured (each 0.25 s, each 0.1 s while it is high, was so lately, or after an outage; with `maxQueuedBytes` each second): `stats()` has news. */
   onMeasured?: () => void;
   connectTimeoutMs?: number;
   silenceTimeoutMs?: number;
@@ -60,7 +60,7 @@ export interface RtmpPushOptions {
   ca?: string | Buffer;
   /** Opens TCP connections instead of node:net; see `ConnectionOptions`. */
   dial?: Dial;
-  /** Default: the system's. When it no longer has a connection's address, the connection ends. */
+  /** Default: the system's. A connection on which nothing moves ends when its address is on none of them any more. */
   networkInterfaces?: NetworkInterfaces;
   /** Shared by many pushes of one process to read the kernel's table once; default: its own. */
   sendQueue?: SendQueue;
