@@ -100,7 +100,7 @@ export function createFeed({ backlog, mode, maxQueuedBytes }: FeedOptions): Feed
   function judge(measured: PublicationMeasured): void {
     // The rule in bytes is for live only; with the other, catching up is judged by age alone.
     if (isCatchingUp || (!isTimed && mode !== 'live')) return;
-    const heldBackBytes = gate.isOpen && gate.isWary ? backlog.stats(measured.atMs).waitingBytes : 0;
+    const heldBackBytes = isTimed && gate.isOpen && gate.isWary ? backlog.stats(measured.atMs).waitingBytes : 0;
     const verdict = gate.measured({ ...measured, queuedBytes: measured.queuedBytes + heldBackBytes });
     if (verdict === 'narrow' && !isDropping) drop();
     if (verdict === 'drained') onDrained(measured);
