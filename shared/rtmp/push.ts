@@ -87,6 +87,8 @@ export interface RtmpPushStats {
   isCatchingUp: boolean;
   /** Times that a narrow uplink made it drop to a key frame. */
   skips: number;
+  /** What the uplink takes, measured since the last of them while its queue drained; undefined before that is known. */
+  narrowBps: number | undefined;
   /** Tags sent once more because they may have been lost. */
   tagsResent: number;
   /** Connections after the first. */
@@ -264,6 +266,7 @@ export function createRtmpPush(options: RtmpPushOptions): RtmpPush {
         deliveredBps: publication?.deliveredBps,
         isCatchingUp: feed.isCatchingUp,
         skips: feed.skips,
+        narrowBps: feed.narrowBps,
         backlogBytes: waitingBytes,
         backlogMs: waitingMs,
         spilledBytes: held.spilledBytes,

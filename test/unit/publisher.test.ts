@@ -46,6 +46,7 @@ function world(more: Partial<PublisherOptions> = {}) {
       skips: 0,
       redirects: 0,
       spilledBytes: 0,
+      narrowBps: undefined,
     },
   };
   const air: { current: Picture['onAir'] } = { current: undefined };
