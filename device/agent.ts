@@ -14,7 +14,7 @@ import type { Redactor, Secret } from '../shared/secrets.ts';
 import { defaultEncoderSettings, resolveSettings } from '../shared/stream.ts';
 import type { CaptureSource } from './capture/capture-source.ts';
 import { encoderProbeText, probeVideoEncoders } from './encoding/encoder-probe.ts';
-import { libx264, type VideoEncoder } from './encoding/video-encoders.ts';
+import { libx264, type VideoEncoder, videoEncoders } from './encoding/video-encoders.ts';
 import type { PrivacyLightDriver } from './publishing/light-keeper.ts';
 import { createPrivacyLight } from './publishing/privacy-light.ts';
 import { createPublisher, type Publisher, type PublisherFacts, type PublisherStatus } from './publishing/publisher.ts';
@@ -217,7 +217,8 @@ export function createAgent(options: AgentOptions): Agent {
   return {
     async start() {
       redactor.add(options.coreToken);
-      binary = await findFfmpeg({ spawn: children.spawn, clock, explicitFile: options.ffmpegPath });
+      const needsOneOf = videoEncoders.map(({ name }) => name);
+      binary = await findFfmpeg({ spawn, clock, explicitFile: options.ffmpegPath, needsEncoders: ['aac'], needsOneOf });
       log.info({ file: binary.file, version: binary.version, reason: binary.reason }, 'ffmpeg-found');
       if (!options.encoders) encoders = probe(binary);
       if (!closing) connection.start();
