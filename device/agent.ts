@@ -21,7 +21,7 @@ import { createPublisher, type Publisher, type PublisherFacts, type PublisherSta
 import { createStreamOrders } from './publishing/stream-orders.ts';
 import { createTelemetry, type Telemetry } from './publishing/telemetry.ts';
 import { createCloudConnection } from './runtime/cloud-connection.ts';
-import { streamParts } from './stream-parts.ts';
+import { type StreamPartsOptions, streamParts } from './stream-parts.ts';
 
 export interface AgentOptions {
   clock: Clock;
@@ -39,25 +39,43 @@ export interface AgentOptions {
   pushMode?: PushMode;
   /** How much media waits for the ingest during an outage. Default 10000. */
   maxBacklogMs?: number;
+  /** Where media waits that memory has no room for; default: memory only. */
+  backlogFolder?: string | undefined;
+  maxBacklogDiskMb?: number | undefined;
   /** Trusted certificates (PEM) for rtmps instead of the system's. */
   ca?: string | undefined;
   /** Best first; default: those that work here, found out by encoding. */
   encoders?: readonly VideoEncoder[] | undefined;
   /** Default: there is none. */
-  privacyLight?: { driver: PrivacyLightDriver; isRequired: boolean } | undefined;
+  privacyLight?: PrivacyLightDriver | undefined;
+  /** Nothing is captured when it cannot be lit. Default true. */
+  privacyLightRequired?: boolean;
   /** Heat and battery; default: of this machine. */
   telemetry?: Telemetry | undefined;
+  /** The picture becomes smaller when uplink, heat or battery ask for it. Default true. */
+  governor?: boolean;
+  minBatteryPercent?: number;
+  maxTemperatureC?: number;
   leaseMs?: number;
   statsEveryMs?: number;
 }
 
+/** As `runtime/status-report.ts` reads it. */
 export interface AgentStatus {
   connected: boolean;
+  relayUrl: string;
   /** Why the relay is not reached. */
   cause: string | undefined;
   ffmpeg: { file: string; version: string; reason: string } | undefined;
   /** The running stream, or the last one until another begins. */
   stream: PublisherFacts | undefined;
+  /** Undefined: there is none. */
+  light: { isLit: boolean; name: string } | undefined;
+  temperatureC: number | undefined;
+  batteryPercent: number | undefined;
+  isCharging: boolean | undefined;
+  backlog: { ms: number; bytes: number } | undefined;
+  notices: readonly { text: string }[];
 }
 
 export interface Agent {
@@ -75,7 +93,7 @@ export function createAgent(options: AgentOptions): Agent {
   const children = createChildSpawner({ clock, log, redactor });
   const { spawn } = children;
   const light = createPrivacyLight({
-    ...{ clock, log, spawn, light: privacyLight?.driver, isRequired: privacyLight?.isRequired ?? true },
+    ...{ clock, log, spawn, light: privacyLight, isRequired: options.privacyLightRequired ?? true },
   });
   const probing = new AbortController();
   let encoders: Promise<readonly VideoEncoder[]> = Promise.resolve(options.encoders ?? [libx264]);
@@ -146,14 +164,14 @@ export function createAgent(options: AgentOptions): Agent {
     url: PublishUrl,
     onStatus: (status: PublisherStatus) => void,
   ): Publisher {
-    const { leaseMs, statsEveryMs, maxBacklogMs, ca, pushMode = 'backfill', source } = options;
+    const { leaseMs, statsEveryMs, source, governor: adapts = true } = options;
     const { durationLimit } = stream;
     if (!binary) throw new GlasscastError('FFMPEG_MISSING');
     const settings = resolveSettings(video, audio);
     redactor.add(url.streamKey);
     const parts = streamParts({
       ...{ clock, log, spawn, binary, source, findEncoders, lamp: privacyLight && light, telemetry },
-      ...{ url, settings, pushMode, maxBacklogMs, ca },
+      ...{ url, settings, adapts, limits: limitsOf(options), push: pushOf(options) },
     });
     return createPublisher({
       ...{ clock, log, streamId, settings, leaseMs, statsEveryMs, ...parts },
@@ -177,6 +195,16 @@ export function createAgent(options: AgentOptions): Agent {
     const working = probed.filter(({ works }) => works).map(({ encoder }) => encoder);
     return working.length > 0 ? working : [libx264];
   }
+  function status(): AgentStatus {
+    const stream = orders.publisher?.facts();
+    const { temperatureC, battery, backlog, notices = [] } = stream ?? {};
+    return {
+      ...{ connected: connection.connected, relayUrl: options.relayUrl, cause: connection.cause?.message },
+      ffmpeg: binary && { file: binary.file, version: binary.version, reason: binary.reason },
+      light: privacyLight && { isLit: light.isLit, name: privacyLightName(privacyLight) },
+      ...{ stream, temperatureC, backlog, notices, batteryPercent: battery?.percent, isCharging: battery?.isCharging },
+    };
+  }
   async function shutDown(): Promise<void> {
     probing.abort();
     await orders.close();
@@ -194,12 +222,7 @@ export function createAgent(options: AgentOptions): Agent {
       if (!options.encoders) encoders = probe(binary);
       if (!closing) connection.start();
     },
-    status: () => ({
-      connected: connection.connected,
-      cause: connection.cause?.message,
-      ffmpeg: binary && { file: binary.file, version: binary.version, reason: binary.reason },
-      stream: orders.publisher?.facts(),
-    }),
+    status,
     async close() {
       closing ??= shutDown();
       await closing;
@@ -216,3 +239,22 @@ const refusals = {
   audio_play_request: { type: 'audio_play_response', error: 'This device plays no sound' },
   rgb_led_control: { type: 'rgb_led_control_response', error: 'This device has no light of its own' },
 } as const;
+
+function pushOf({ pushMode = 'backfill', maxBacklogMs, ca }: AgentOptions): StreamPartsOptions['push'] {
+  return {
+    mode: pushMode,
+    ...(maxBacklogMs === undefined ? {} : { maxAgeMs: maxBacklogMs }),
+    ...(ca === undefined ? {} : { ca }),
+  };
+}
+
+function limitsOf({ maxTemperatureC, minBatteryPercent }: AgentOptions): StreamPartsOptions['limits'] {
+  return {
+    ...(maxTemperatureC === undefined ? {} : { heat: { criticalC: maxTemperatureC } }),
+    ...(minBatteryPercent === undefined ? {} : { battery: { stopPercent: minBatteryPercent } }),
+  };
+}
+
+function privacyLightName(light: PrivacyLightDriver): string {
+  return light.kind === 'led' ? `led:${light.name}` : `gpio:${light.chip}/${light.line}`;
+}

@@ -44,7 +44,11 @@ const schema = z.strictObject({
     .min(1)
     .default('.glasscast/agent-token.json')
     .describe('Where the agent keeps the core token that a code gave'),
-  source: z.string().min(1).default('test-pattern').describe('Picture: test-pattern, file:PATH or v4l2:/dev/videoN'),
+  source: z
+    .string()
+    .min(1)
+    .default('test-pattern')
+    .describe('Picture: test-pattern, file:PATH, v4l2:/dev/videoN, v4l2:auto, libcamera or screen:DISPLAY'),
   microphone: z
     .string()
     .min(1)
@@ -80,7 +84,6 @@ const schema = z.strictObject({
   privacyLightRequired: yesNo.default(true).describe('Capture nothing when that light cannot be lit'),
   caFile: z.string().min(1).optional().describe('PEM file of certificates to trust for rtmps instead of the system’s'),
   leaseMs: milliseconds.default(60_000).describe('How long to publish without a keep-alive from the relay'),
-  stateFolder: path.optional().describe('Where the agent keeps what a restart should know; default: nowhere'),
   statusSocket: path
     .optional()
     .describe('Where the running agent tells its status, or none; default: in /run, else beside the token file'),
@@ -98,6 +101,14 @@ export const agentSettings = createSettings({
   fileKey: 'configFile',
   // The name that other programs know as well.
   aliases: { FFMPEG_PATH: 'ffmpegPath' },
+  notes: [
+    'A command may stand first:',
+    '  run      publish when the relay asks, until a signal; also without a word',
+    '  status   what the running agent does (exit code 1: none is running)',
+    '  doctor   look at everything that it needs, one after the other (exit code 1: something needed is missing)',
+    '  devices  cameras, microphones and encoders found here',
+    'status, doctor and devices take these flags too, and --json.',
+  ].join('\n'),
   about: 'The agent: publishes what the glasses see when the relay asks. With a test pattern it is the simulator.',
   usage: 'npm run agent',
 });

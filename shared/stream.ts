@@ -83,6 +83,10 @@ export interface EncoderSettings {
 /** What may change while a stream runs. */
 export type PictureQuality = Pick<EncoderSettings, 'widthPx' | 'heightPx' | 'frameRate' | 'videoBitrateBps'>;
 
+export function qualityOf({ widthPx, heightPx, frameRate, videoBitrateBps }: PictureQuality): PictureQuality {
+  return { widthPx, heightPx, frameRate, videoBitrateBps };
+}
+
 export const defaultEncoderSettings: EncoderSettings = {
   widthPx: 1280,
   heightPx: 720,

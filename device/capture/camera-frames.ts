@@ -111,7 +111,7 @@ function cutMultipart({ pool, onFrame }: FrameCutterOptions): FrameCutter {
   /** How many of the bytes belong to the header; opens a frame at its end. */
   function readHeader(bytes: Buffer): number {
     const before = header.length;
-    const text = Buffer.concat([header, bytes.subarray(0, MAX_HEADER_BYTES)]);
+    const text = Buffer.concat([header, bytes.subarray(0, MAX_HEADER_BYTES + 1)]);
     const end = text.indexOf(HEADER_END);
     if (end < 0) {
       if (text.length > MAX_HEADER_BYTES) throw new Error('no header of a JPEG where one should be');

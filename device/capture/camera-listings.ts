@@ -91,7 +91,7 @@ function parseFormats(lines: readonly string[]): CameraMode[] {
   let pixelFormat: string | undefined;
   let mode: CameraMode | undefined;
   for (const line of lines) {
-    const fourcc = /^\s*(?:\[\d+\]:|Pixel Format\s*:)\s*'(.{4})'/.exec(line)?.[1];
+    const fourcc = /^\s*(?:\[\d+\]:|Pixel Format\s*:)\s*'([^']*)'/.exec(line)?.[1];
     if (fourcc !== undefined) {
       pixelFormat = FOURCCS.get(fourcc.trimEnd());
       mode = undefined;

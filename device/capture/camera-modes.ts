@@ -61,13 +61,16 @@ export function rawFrameBytes({ pixelFormat, widthPx, heightPx }: Omit<CaptureMo
  * what is asked for, at a rate that reaches it, raw before MJPEG while its bandwidth is sane; else what comes nearest. H.264
  * of another size or rate is last: it cannot be changed here.
  */
-export function rankModes({ modes }: { modes: readonly CameraMode[] }, wanted: WantedPicture): RankedMode[] {
+export function rankModes(
+  { modes, driver }: { modes: readonly CameraMode[]; driver?: 'v4l2' | 'libcamera' },
+  wanted: WantedPicture,
+): RankedMode[] {
   const candidates = modes.filter(isUsable).map((mode) => fitted(mode, wanted));
   const unique = [...new Map(candidates.map((each) => [JSON.stringify(each), each])).values()];
   return unique
     .map((candidate) => ({ candidate, score: scoreOf(candidate, wanted) }))
     .sort((a, b) => compare(a.score, b.score))
-    .map(({ candidate }) => ranked(candidate, candidates, wanted));
+    .map(({ candidate }) => ranked(candidate, candidates, wanted, driver === 'v4l2'));
 }
 
 function isUsable({ pixelFormat, widthPx, heightPx }: CameraMode): boolean {
@@ -149,11 +152,21 @@ function compare(a: readonly number[], b: readonly number[]): number {
   return 0;
 }
 
-function ranked(mode: Candidate, all: readonly Candidate[], wanted: WantedPicture): RankedMode {
+function ranked(
+  mode: Candidate,
+  all: readonly Candidate[],
+  wanted: WantedPicture,
+  keepsOwnKeyFrames: boolean,
+): RankedMode {
   const { pixelFormat, widthPx, heightPx, frameRate } = mode;
-  const clauses = [formatWords(mode, all, wanted), sizeWords(mode, wanted), rateWords(mode, wanted)];
   const isPassthrough = pixelFormat === 'h264';
-  return { pixelFormat, widthPx, heightPx, frameRate, isPassthrough, why: clauses.filter(Boolean).join('; ') };
+  const clauses = [
+    formatWords(mode, all, wanted),
+    sizeWords(mode, wanted, isPassthrough),
+    rateWords(mode, wanted, isPassthrough),
+    ...(isPassthrough && keepsOwnKeyFrames ? ['key frames and bitrate are its own'] : []),
+  ];
+  return { pixelFormat, widthPx, heightPx, frameRate, isPassthrough, why: clauses.join('; ') };
 }
 
 function formatWords(mode: Candidate, all: readonly Candidate[], wanted: WantedPicture): string {
@@ -175,17 +188,19 @@ function formatWords(mode: Candidate, all: readonly Candidate[], wanted: WantedP
     : 'MJPEG, as raw pictures would be larger';
 }
 
-function sizeWords(mode: CaptureMode, wanted: WantedPicture): string {
+function sizeWords(mode: CaptureMode, wanted: WantedPicture, isPassthrough: boolean): string {
   if (isSameSize(mode, wanted)) return 'the size asked for';
   const asked = `${wanted.widthPx}x${wanted.heightPx}`;
-  return isSize(mode, wanted) ? `scaled down to ${asked}` : `smaller than the ${asked} asked for`;
+  if (!isSize(mode, wanted)) return `smaller than the ${asked} asked for`;
+  return isPassthrough ? `larger than the ${asked} asked for` : `scaled down to ${asked}`;
 }
 
-function rateWords(mode: Candidate, wanted: WantedPicture): string {
+function rateWords(mode: Candidate, wanted: WantedPicture, isPassthrough: boolean): string {
+  const asked = `${round(wanted.frameRate)}/s`;
   if (!mode.isRateKnown) return 'its rate is not known before it runs';
   if (isSameRate(mode, wanted)) return 'the rate asked for';
-  if (mode.frameRate < wanted.frameRate) return `slower than the ${round(wanted.frameRate)}/s asked for`;
-  return `pictures beyond ${round(wanted.frameRate)}/s are left out`;
+  if (mode.frameRate < wanted.frameRate) return `slower than the ${asked} asked for`;
+  return isPassthrough ? `faster than the ${asked} asked for` : `pictures beyond ${asked} are left out`;
 }
 
 const round = (rate: number) => Math.round(rate * 100) / 100;

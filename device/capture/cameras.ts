@@ -2,8 +2,8 @@
  * Which cameras this machine has and what each can deliver. Asks v4l2-ctl (or ffmpeg, which knows no rates) and rpicam-vid;
  * takes no picture, opens no stream.
  */
-import { access, constants, readdir, readFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { access, constants, readdir, readFile, realpath } from 'node:fs/promises';
+import { basename, join } from 'node:path';
 import { findOnPath, type SpawnChild } from '../../shared/child-process.ts';
 import { type Clock, withTimeout } from '../../shared/clock.ts';
 import { asGlasscastError, GlasscastError } from '../../shared/errors.ts';
@@ -19,7 +19,7 @@ import {
 /** What a capture source names: `v4l2:/dev/video0`, `libcamera:0`. */
 export interface CameraName {
   driver: 'v4l2' | 'libcamera';
-  /** `/dev/videoN`; of libcamera its number. */
+  /** `/dev/videoN` or a link to it; of libcamera its number. */
   device: string;
 }
 
@@ -27,6 +27,8 @@ export interface Camera extends CameraName {
   /** "HD Pro Webcam C920", "imx708_wide". */
   name: string;
   modes: CameraMode[];
+  /** Another name of the device, which it keeps when plugged in again: `/dev/v4l/by-id/…`. */
+  lastingDevice?: string;
   /** Why nothing more is known of a camera that is there: CAPTURE_FORBIDDEN, CAMERA_BUSY. Its modes are then empty. */
   cause?: GlasscastError;
 }
@@ -58,7 +60,22 @@ export async function listCameras(search: CameraSearch): Promise<Camera[]> {
   const devices = numbers.map(Number).sort((a, b) => a - b);
   const looks = devices.map((number) => lookOrCause(join(folder, `video${number}`), search));
   const [v4l2, libcamera] = await Promise.all([Promise.all(looks), listLibcamera(search).catch(() => [])]);
-  return [...v4l2.filter((camera) => camera !== undefined), ...libcamera];
+  const lasting = await lastingNames(folder);
+  const named = v4l2
+    .filter((camera) => camera !== undefined)
+    .map((camera) => ({ ...camera, ...lasting.get(camera.device) }));
+  return [...named, ...libcamera];
+}
+
+/** By device. Numbers are given in the order of plugging in; udev keeps a name by maker and serial number. */
+async function lastingNames(folder: string): Promise<Map<string, { lastingDevice: string }>> {
+  const byId = join(folder, 'v4l', 'by-id');
+  const files = await readdir(byId).catch(() => []);
+  const pairs = files.map(async (file) => {
+    const lastingDevice = join(byId, file);
+    return [await realpath(lastingDevice).catch(() => ''), { lastingDevice }] as const;
+  });
+  return new Map(await Promise.all(pairs));
 }
 
 /**
@@ -95,10 +112,16 @@ export async function checkV4l2Access(device: string): Promise<void> {
   try {
     await access(device, constants.R_OK | constants.W_OK);
   } catch (cause) {
-    const { code } = cause as NodeJS.ErrnoException;
-    const isForbidden = code === 'EACCES' || code === 'EPERM';
-    throw new GlasscastError(isForbidden ? 'CAPTURE_FORBIDDEN' : 'CAMERA_NOT_FOUND', { reason: device, cause });
+    throw refusalOfNode(device, cause);
   }
+}
+
+/** What it means that a device's node could not be opened or looked at. */
+export function refusalOfNode(device: string, cause: unknown): GlasscastError {
+  const { code } = cause as NodeJS.ErrnoException;
+  if (code === 'EBUSY') return new GlasscastError('CAMERA_BUSY', { reason: device, cause });
+  const isForbidden = code === 'EACCES' || code === 'EPERM';
+  return new GlasscastError(isForbidden ? 'CAPTURE_FORBIDDEN' : 'CAMERA_NOT_FOUND', { reason: device, cause });
 }
 
 async function lookOrCause(device: string, search: CameraSearch): Promise<Camera | undefined> {
@@ -143,7 +166,8 @@ function refuseBusy(lines: readonly string[], device: string): void {
 }
 
 async function nameInSys(device: string, { folders }: CameraSearch): Promise<string> {
-  const node = device.slice(device.lastIndexOf('/') + 1);
+  // `/dev/v4l/by-id/…` is a link to the node.
+  const node = basename(await realpath(device).catch(() => device));
   const file = join(folders?.names ?? '/sys/class/video4linux', node, 'name');
   return (await readFile(file, 'utf8').catch(() => '')).trim();
 }

@@ -41,12 +41,6 @@ export type CaptureSource =
       attach(sink: Writable): () => void;
     };
 
-export interface CaptureGraph {
-  inputs: { options: string[]; url: string }[];
-  video: { map: string; filters: string[] };
-  audio: { map: string; filters: string[] };
-}
-
 export interface CaptureGraphOptions {
   source: CaptureSource;
   /** Of a file; the others always have a track. */
@@ -57,13 +51,15 @@ export interface CaptureGraphOptions {
   nowMs: number;
   /** Of a file: where in it to begin, so that a new run continues where the old one is. Default 0. */
   startAtMs?: number;
+  /** Of a camera: what reads the frames that its capture gives, on standard input. */
+  feedInput?: readonly string[];
   /** Of a file: how long one round lasts. The caller reckons `startAtMs` by it, so the runs have to go by it too. */
   fileDurationMs?: number | undefined;
 }
 
 /** What one kind of medium takes from a source, alone in its process. */
 export interface TrackGraph {
-  input: CaptureGraph['inputs'][number];
+  input: { options: string[]; url: string };
   map: string;
   filters: string[];
 }
@@ -150,36 +146,12 @@ export function checkMicrophone(microphone: Microphone, binary: FfmpegBinary): v
 const lacks = ({ file, version }: FfmpegBinary, input: string) => `${file} (${version}) cannot record from ${input}`;
 const codeOf = (error: unknown) => String((error as { code?: unknown } | undefined)?.code ?? error);
 
-/** Inputs and filters of one encoder run. The first input is the picture's. */
-export function captureGraph(options: CaptureGraphOptions): CaptureGraph {
-  const { source, settings, epochMs } = options;
-  const pattern = source.kind === 'test-pattern' ? burnedClock({ ...settings, epochMs }) : [];
-  const video = { map: '0:v:0', filters: [...pictureFilters(options), ...pattern, 'format=yuv420p'] };
-  if (source.kind === 'file') {
-    const own = options.hasAudio;
-    return {
-      inputs: [videoInput(source, settings), ...(own ? [] : [audioInput({ kind: 'silence' }, settings)])],
-      video,
-      audio: own
-        ? { map: '0:a:0', filters: [`asetpts=PTS+${sinceEpochS(options)}/TB`] }
-        : { map: '1:a:0', filters: soundFilters({ kind: 'silence' }, epochMs) },
-    };
-  }
-  return {
-    inputs: [videoInput(source, settings), audioInput(source.microphone, settings)],
-    video,
-    audio: { map: '1:a:0', filters: soundFilters(source.microphone, epochMs) },
-  };
-}
-
-/** The picture alone; its pixel format is the encoder's affair. */
+/** The picture alone. */
 export function pictureGraph(options: CaptureGraphOptions): TrackGraph {
   const { source, settings, epochMs } = options;
-  const filters = pictureFilters(options);
-  if (source.kind === 'file')
-    return { input: loopOf(source.path, options), map: '0:v:0', filters: ['trim=start=0', ...filters] };
+  const filters = [...(source.kind === 'file' ? ['trim=start=0'] : []), ...pictureFilters(options)];
   const pattern = source.kind === 'test-pattern' ? burnedClock({ ...settings, epochMs }) : [];
-  return { input: videoInput(source, settings), map: '0:v:0', filters: [...filters, ...pattern] };
+  return { input: videoInput(options), map: '0:v:0', filters: [...filters, ...pattern] };
 }
 
 /** The sound alone: what is generated has no picture beside it to set the pace, so it paces itself. */
@@ -190,10 +162,7 @@ export function soundGraph(options: CaptureGraphOptions): TrackGraph {
     return { input: loopOf(source.path, options), map: '0:a:0', filters };
   }
   const microphone: Microphone = source.kind === 'file' ? { kind: 'silence' } : source.microphone;
-  const { url, options: inputOptions } = audioInput(microphone, settings);
-  const pace = microphone.kind === 'beep' || microphone.kind === 'silence' ? ['-re'] : [];
-  const filters = soundFilters(microphone, epochMs);
-  return { input: { url, options: [...pace, ...inputOptions] }, map: '0:a:0', filters };
+  return { input: audioInput(microphone, settings), map: '0:a:0', filters: soundFilters(microphone, epochMs) };
 }
 
 const loopOf = (path: string, { fileDurationMs, startAtMs = 0 }: CaptureGraphOptions) =>
@@ -202,7 +171,8 @@ const loopOf = (path: string, { fileDurationMs, startAtMs = 0 }: CaptureGraphOpt
 /** Nothing to find out about these inputs: reading ahead would only delay the first frame. */
 const NO_PROBING = ['-probesize', '32', '-analyzeduration', '0'];
 
-function videoInput(source: CaptureSource, settings: EncoderSettings): CaptureGraph['inputs'][number] {
+function videoInput(options: CaptureGraphOptions): TrackGraph['input'] {
+  const { source, settings, feedInput = [] } = options;
   const size = `${settings.widthPx}x${settings.heightPx}`;
   switch (source.kind) {
     case 'test-pattern':
@@ -211,13 +181,9 @@ function videoInput(source: CaptureSource, settings: EncoderSettings): CaptureGr
         url: `testsrc2=size=${size}:rate=${settings.frameRate}`,
       };
     case 'file':
-      // `file:` so that no name can be taken for a protocol or an option.
-      return { options: ['-re', '-stream_loop', '-1', '-fflags', '+genpts'], url: `file:${source.path}` };
+      return loopOf(source.path, options);
     case 'camera':
-      return {
-        options: [...NO_PROBING, '-f', 'v4l2', '-framerate', String(settings.frameRate), '-video_size', size],
-        url: source.device,
-      };
+      return { options: [...feedInput], url: 'pipe:0' };
     case 'screen':
       return {
         options: [...NO_PROBING, '-f', 'x11grab', '-framerate', String(settings.frameRate)],
@@ -235,11 +201,10 @@ function videoInput(source: CaptureSource, settings: EncoderSettings): CaptureGr
   }
 }
 
-function audioInput(microphone: Microphone, { sampleRateHz }: EncoderSettings): CaptureGraph['inputs'][number] {
-  // Without -re: the picture sets the pace and draws sound as it needs it. A paced generated input is read blocking, and
-  // always first when its time stamps are behind, so one late picture left ffmpeg serving two packets of sound per picture
-  // for good: 23.4 frames/s out of 30 and 800 ms of delay.
-  const generated = [...NO_PROBING, '-f', 'lavfi'];
+function audioInput(microphone: Microphone, { sampleRateHz }: EncoderSettings): TrackGraph['input'] {
+  // Paced, which only a run without a picture bears: beside one a paced sound is read blocking, and first whenever its time
+  // stamps are behind, so one late picture left ffmpeg serving two packets of sound per picture for good.
+  const generated = ['-re', ...NO_PROBING, '-f', 'lavfi'];
   switch (microphone.kind) {
     case 'beep':
       return { options: generated, url: `sine=frequency=1000:sample_rate=${sampleRateHz}` };

@@ -5,20 +5,9 @@
 import ffmpeg from 'fluent-ffmpeg';
 import type { FfmpegBinary } from '../../shared/ffmpeg-binary.ts';
 import type { EncoderSettings } from '../../shared/stream.ts';
-import {
-  type CaptureGraph,
-  type CaptureGraphOptions,
-  captureGraph,
-  pictureGraph,
-  soundGraph,
-} from '../capture/capture-source.ts';
+import type { PassthroughArguments } from '../capture/camera-commands.ts';
+import { type CaptureGraphOptions, pictureGraph, soundGraph, type TrackGraph } from '../capture/capture-source.ts';
 import { libx264, type VideoEncoder } from './video-encoders.ts';
-
-/**
- * Descriptors that ffmpeg writes to. Picture and sound travel apart because one muxer holds every picture back until sound of
- * the same time has come, 25 to 40 ms; RTMP carries them as separate messages anyhow.
- */
-export const encoderPipes = { video: 3, audio: 4 } as const;
 
 /** Where a run that makes only picture, or only sound, writes to. */
 export const trackPipe = 3;
@@ -35,18 +24,20 @@ export type SoundArgumentsOptions = CaptureGraphOptions & {
   extraFilters?: readonly string[];
 };
 
+/** As every run writes it: each tag at once. */
 export const flvOutput = ['-flvflags', 'no_duration_filesize+no_sequence_end', '-flush_packets', '1', '-f', 'flv'];
 
 /** A run that makes the picture alone: H.264 as FLV on descriptor 3. */
 export function pictureArguments(options: PictureArgumentsOptions): string[] {
   const { settings, source, binary, videoEncoder = libx264 } = options;
   const { input, map, filters } = pictureGraph(options);
+  const readsStdin = source.kind === 'rawvideo' || source.kind === 'camera';
   const command = commandOf([input]);
   command
     .output(`pipe:${trackPipe}`)
     .videoFilters([...filters, ...videoEncoder.tailFilters])
     .outputOptions(...asWords(['-map', map, ...videoEncoder.codecArguments(settings, binary), ...flvOutput]));
-  return [...commonArguments(source.kind === 'rawvideo'), ...videoEncoder.deviceArguments, ...command._getArguments()];
+  return [...commonArguments(readsStdin), ...videoEncoder.deviceArguments, ...command._getArguments()];
 }
 
 /** A run that makes the sound alone: AAC as FLV on descriptor 3. */
@@ -60,25 +51,13 @@ export function soundArguments(options: SoundArgumentsOptions): string[] {
   return [...commonArguments(false), ...command._getArguments()];
 }
 
-/** A run that makes both, on the two descriptors of `encoderPipes`. */
-export function encoderArguments(options: PictureArgumentsOptions): string[] {
-  const { settings, source, binary, videoEncoder = libx264 } = options;
-  const graph = captureGraph(options);
-  const command = commandOf(graph.inputs);
-  command
-    .output(`pipe:${encoderPipes.video}`)
-    .videoFilters(graph.video.filters)
-    .outputOptions(
-      ...asWords(['-map', graph.video.map, ...videoEncoder.codecArguments(settings, binary), ...flvOutput]),
-    );
-  command
-    .output(`pipe:${encoderPipes.audio}`)
-    .audioFilters(graph.audio.filters)
-    .outputOptions(...asWords(['-map', graph.audio.map, ...audioOptions(settings), ...flvOutput]));
-  return [...commonArguments(source.kind === 'rawvideo'), ...command._getArguments()];
+/** A run that passes on what the camera has encoded. */
+export function passthroughRun({ inputOptions, url, outputOptions }: PassthroughArguments): string[] {
+  const input = [...inputOptions, '-i', url];
+  return [...commonArguments(url === 'pipe:0'), ...input, ...outputOptions, ...flvOutput, `pipe:${trackPipe}`];
 }
 
-function commandOf(inputs: CaptureGraph['inputs']) {
+function commandOf(inputs: TrackGraph['input'][]) {
   // Without a folder named it looks for its own, which does not exist in a bundle.
   // Of the builder only `_getArguments` is used: it neither looks for ffmpeg nor starts it. Public in its type, underscored in its name.
   const command = ffmpeg({ presets: '.' });
@@ -86,7 +65,7 @@ function commandOf(inputs: CaptureGraph['inputs']) {
   return command;
 }
 
-export function commonArguments(readsStdin: boolean): string[] {
+function commonArguments(readsStdin: boolean): string[] {
   return ['-hide_banner', ...(readsStdin ? [] : ['-nostdin']), '-nostats', '-loglevel', 'level+warning'];
 }
 

@@ -32,6 +32,8 @@ export interface PictureOptions {
   quality: PictureQuality;
   /** Best first, at least one; asked before each new beginning, since devices come and go. @throws GlasscastError CAMERA_… */
   findWays: () => Promise<readonly PictureWay[]>;
+  /** Ends what runs share. */
+  closeWays: () => Promise<void>;
   /** Describes each run that begins to speak; the first tag. */
   describe: (quality: PictureQuality) => FlvTag;
   onTag: (tag: FlvTag) => void;
@@ -133,6 +135,7 @@ class SwappingPicture implements Picture {
     this.#timer?.cancel();
     await this.#opening;
     await Promise.all([this.#current?.encoder?.close(), this.#next?.encoder?.close()]);
+    await this.#options.closeWays();
   }
 
   /** The first run, or one after a loss. */

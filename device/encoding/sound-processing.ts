@@ -113,7 +113,7 @@ async function echoCanceller(options: SoundProcessingOptions): Promise<EchoCance
   const ask = asking(spawn, clock, pactl);
   // Whatever is asked for: a module left behind keeps the microphone open.
   await unloadLeftovers(ask);
-  return wanted ? load(ask, microphone, options.log) : undefined;
+  return wanted ? load(ask, microphone, options) : undefined;
 }
 
 /** A dead agent's modules, and ours from before. */
@@ -132,13 +132,16 @@ const isAlive = (pid: string) =>
     () => false,
   );
 
-async function load(ask: Ask, microphone: Microphone & { name: string }, log: Log): Promise<EchoCanceller> {
+async function load(
+  ask: Ask,
+  { name }: { name: string },
+  { settings, log }: SoundProcessingOptions,
+): Promise<EchoCanceller> {
   const source = `${SOURCE_NAME}${process.pid}`;
   const sink = `${SINK_NAME}${process.pid}`;
   const speaker = (await ask('get-default-sink')).trim();
-  const index = (
-    await ask('load-module', 'module-echo-cancel', ...moduleArguments(source, sink, microphone, speaker))
-  ).trim();
+  const args = moduleArguments({ source, sink, name, speaker, suppressesNoise: settings.noiseSuppression });
+  const index = (await ask('load-module', 'module-echo-cancel', ...args)).trim();
   const unload = () => ask('unload-module', index);
   try {
     // The canceller knows only what is played through its own sink.
@@ -162,11 +165,20 @@ async function load(ask: Ask, microphone: Microphone & { name: string }, log: Lo
   };
 }
 
-function moduleArguments(source: string, sink: string, { name }: { name: string }, speaker: string): string[] {
+interface CancellerModule {
+  source: string;
+  sink: string;
+  /** Of the microphone. */
+  name: string;
+  speaker: string;
+  suppressesNoise: boolean;
+}
+
+function moduleArguments({ source, sink, name, speaker, suppressesNoise }: CancellerModule): string[] {
   // Without a master the server takes its default source.
   const masters = [...(name === 'default' ? [] : [`source_master=${name}`]), `sink_master=${speaker}`];
   // Analog gain control would turn the microphone's own volume, and leave it turned.
-  const aec = 'noise_suppression=1 analog_gain_control=0 digital_gain_control=0';
+  const aec = `noise_suppression=${suppressesNoise ? 1 : 0} analog_gain_control=0 digital_gain_control=0`;
   return [
     ...['aec_method=webrtc', `source_name=${source}`, `sink_name=${sink}`, ...masters],
     ...['rate=48000', 'channels=1', `aec_args="${aec}"`],

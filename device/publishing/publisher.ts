@@ -15,18 +15,21 @@ import type {
   StreamStats,
 } from '../../shared/protocol/glasses-messages.ts';
 import { type FlvTag, isKeyFrame, isSequenceHeader } from '../../shared/rtmp/flv.ts';
-import type { RtmpPush, RtmpPushChange, RtmpPushStats } from '../../shared/rtmp/push.ts';
+import type { RtmpPush, RtmpPushChange } from '../../shared/rtmp/push.ts';
 import {
   type DeviceStatusWord,
   deviceStatusOf,
   type EncoderSettings,
+  type PictureQuality,
   type PublisherEvent,
   type PublisherState,
   publisherTable,
+  qualityOf,
   transition,
 } from '../../shared/stream.ts';
 import type { Picture, PictureOptions } from '../encoding/picture.ts';
-import type { Sound, SoundOptions } from '../encoding/sound.ts';
+import type { SoundOptions } from '../encoding/sound.ts';
+import type { SoundSource } from '../encoding/sound-source.ts';
 import type { Steering, SteeringEvents } from './steering.ts';
 
 export type PublisherStatus = Omit<DeviceStreamStatus, 'type'>;
@@ -54,23 +57,24 @@ export interface PublisherOptions {
   statsEveryMs?: number | undefined;
 }
 
-export type SoundSource = Pick<Sound, 'start' | 'fetch' | 'isSilence' | 'close'> & {
-  /** What is really done to the sound. */
-  readonly treatment: { echoCancellation: boolean; noiseSuppression: boolean };
-};
-
 /** What a person beside the glasses may want to know of the stream. */
 export interface PublisherFacts {
   streamId: string;
   state: PublisherState;
+  /** Why it ended, or what it waits for. */
   cause: string | undefined;
   /** Asked for, in use, measured. */
-  requested: EncoderSettings;
-  negotiated: ResolvedConfig;
-  measured: StreamStats;
-  push: RtmpPushStats;
+  requested: PictureQuality;
+  negotiated: PictureQuality & { encoder: string | undefined };
+  measured: Partial<PictureQuality>;
+  backlog: { ms: number; bytes: number };
+  reconnects: number;
+  framesDropped: number;
   isSilence: boolean;
-  lastNotice: StreamNotice | undefined;
+  /** The newest last. */
+  notices: readonly StreamNotice[];
+  temperatureC: number | undefined;
+  battery: Steering['battery'];
   encoderPid: number | undefined;
 }
 
@@ -91,6 +95,7 @@ export interface Publisher {
 
 /** An ingest may refuse a key for a moment, e.g. while it still holds our old connection. More in a row is an answer. */
 const MAX_REFUSALS = 3;
+const MAX_NOTICES = 20;
 
 export function createPublisher(options: PublisherOptions): Publisher {
   const { clock, log, streamId, settings, onStatus } = options;
@@ -105,7 +110,7 @@ export function createPublisher(options: PublisherOptions): Publisher {
   let publishingSinceMs: number | undefined;
   /** Of the pictures, as the encoder itself says. */
   let size: { width: number; height: number } | undefined;
-  let lastNotice: StreamNotice | undefined;
+  const notices: StreamNotice[] = [];
   let statsTimer: Timer | undefined;
   let limitTimer: Timer | undefined;
   let down: Promise<void> | undefined;
@@ -205,7 +210,8 @@ export function createPublisher(options: PublisherOptions): Publisher {
   }
   function notice(next: StreamNotice): void {
     if (isOver()) return;
-    lastNotice = next;
+    notices.push(next);
+    if (notices.length > MAX_NOTICES) notices.shift();
     log.info({ streamId, code: next.code, text: next.text, ...next.numbers }, 'publisher-notice');
     say({ ...status(), notice: next });
   }
@@ -268,6 +274,24 @@ export function createPublisher(options: PublisherOptions): Publisher {
     return state === 'retrying' ? { ...word, attempt } : word;
   }
 
+  function facts(): PublisherFacts {
+    const { backlogMs, backlogBytes, queuedBytes, reconnects, framesDropped } = push.stats();
+    const { quality, way } = picture.onAir ?? { quality: settings, way: undefined };
+    const { bitrate, fps } = rate.last();
+    return {
+      ...{ streamId, state, cause: (failure ?? cause)?.message, requested: qualityOf(settings) },
+      negotiated: { ...qualityOf(quality), encoder: way?.encoder },
+      measured: {
+        ...(size ? { widthPx: size.width, heightPx: size.height } : {}),
+        ...(fps === undefined ? {} : { frameRate: fps }),
+        ...(bitrate === undefined ? {} : { videoBitrateBps: bitrate }),
+      },
+      backlog: { ms: backlogMs, bytes: backlogBytes + queuedBytes },
+      ...{ reconnects, framesDropped, isSilence: sound.isSilence, notices, encoderPid: picture.pid },
+      ...{ temperatureC: steering.temperatureC, battery: steering.battery },
+    };
+  }
+
   return {
     streamId,
     get state() {
@@ -284,10 +308,7 @@ export function createPublisher(options: PublisherOptions): Publisher {
       if (!isOver()) lease.touch();
     },
     status,
-    facts: () => ({
-      ...{ streamId, state, requested: settings, negotiated: negotiated(), measured: stats(), push: push.stats() },
-      ...{ cause: (failure ?? cause)?.message, isSilence: sound.isSilence, lastNotice, encoderPid: picture.pid },
-    }),
+    facts,
     get encoderPid() {
       return picture.pid;
     },

@@ -20,9 +20,11 @@ export interface SteeringEvents {
 export interface SteeringOptions extends SteeringEvents {
   clock: Clock;
   governor: Governor;
+  /** False: no change of quality, whatever the governor says; a stop all the same. Default true. */
+  adapts?: boolean | undefined;
   /** Never rejects. */
   readTelemetry: () => Promise<TelemetryReading>;
-  /** Default 5000. */
+  /** Default 2000. */
   telemetryEveryMs?: number;
 }
 
@@ -36,7 +38,17 @@ export interface Steering {
 }
 
 export function createSteering(options: SteeringOptions): Steering {
-  const { clock, governor, readTelemetry, telemetryEveryMs = 5_000, readPush, onQuality, onNotice, onStop } = options;
+  const {
+    clock,
+    governor,
+    readTelemetry,
+    telemetryEveryMs = 2_000,
+    adapts = true,
+    readPush,
+    onQuality,
+    onNotice,
+    onStop,
+  } = options;
   let telemetry: TelemetryReading = {};
   let timer: Timer | undefined;
   let closed = false;
@@ -58,6 +70,7 @@ export function createSteering(options: SteeringOptions): Steering {
       ...fresh,
     });
     if (!decision) return;
+    if (decision.kind === 'change' && !adapts) return;
     if (decision.kind === 'change') onQuality(decision.quality, decision.notice);
     else if (decision.kind === 'notice') onNotice(decision.notice);
     else onStop(new GlasscastError(decision.code, { reason: decision.text }));

@@ -70,12 +70,17 @@ const HELD_MS = 10_000;
 const TRIAL_MS = 30_000;
 /** One skip may be a hiccup of the radio. Two so close are an uplink that only dropping keeps from filling up. */
 const SKIPS_MS = 20_000;
+const AFTER_SKIP_MS = 2_000;
 const MIN_WAIT_MS = 8_000;
 /** Not longer, or three minutes would not always be enough to be back at what was asked. */
 const MAX_WAIT_MS = 60_000;
-/** So much time `deliveredBps` covers. Until then it remembers better times. */
-const MEMORY_MS = 1_000;
+/** So much time `deliveredBps` covers, with the way back of acknowledgements. Until then it remembers better times. */
+const MEMORY_MS = 1_250;
 const SETTLED = 0.1;
+/** A rate falls like this into an outage. */
+const STEEP = 0.3;
+/** Of what is made meanwhile. */
+const CLEAR_GROWTH = 0.03;
 /** The way's own time is looked for anew this often, and believed to have grown by so much at most: a queue looks the same. */
 const BASE_EVERY_MS = 40_000;
 const BASE_GROWTH_MS = 50;
@@ -186,7 +191,9 @@ export function createUplinkLimit(options: UplinkLimitOptions): UplinkLimit {
   function skipsAgain(atMs: number): boolean {
     while (skippedAtMs[0] !== undefined && atMs - skippedAtMs[0] > SKIPS_MS) skippedAtMs.shift();
     const last = readings.at(-1);
-    return skippedAtMs.length > 1 && last !== undefined && isSettled(readings, last, readings.at(-2)?.deliveredBps);
+    // With an empty queue what is delivered is what is made: it tells nothing of the uplink.
+    if (skippedAtMs.length < 2 || !last || last.excessMs <= QUIET_MS) return false;
+    return last.deliveredBps === undefined || isSettled(readings, last, readings.at(-2)?.deliveredBps);
   }
   function stepDown(atMs: number, uplinkBps: number | undefined, { videoBitrateBps }: InUse): UplinkStep | undefined {
     if (trial && isTrial(atMs)) {
@@ -250,19 +257,30 @@ function isGrowing(readings: Reading[], steps: number, sentBps: number): boolean
   const before = recent.at(-2);
   if (recent.length <= steps || !last || !before) return false;
   // After a skip less waits than before, and the uplink is no wider for that.
-  const hasSkipped = recent.slice(1).some((reading) => reading.hasSkipped);
-  const grows = recent.every(({ waitingMs }, index) => index === 0 || waitingMs > (recent[index - 1]?.waitingMs ?? 0));
-  if (!(hasSkipped || grows) || last.waitingMs < BURST_MS || before.excessMs < QUIET_MS) return false;
+  const hasSkipped = readings.some((reading) => reading.hasSkipped && last.atMs - reading.atMs <= AFTER_SKIP_MS);
+  const grows = recent.slice(1).every((reading, index) => hasGrown(recent[index] ?? reading, reading));
+  if (!(hasSkipped || grows) || last.excessMs < BURST_MS || before.excessMs < QUIET_MS) return false;
   if (last.deliveredBps === undefined) return true;
   return last.deliveredBps <= CLEARLY_LESS * sentBps && isSettled(readings, last, before.deliveredBps);
 }
 
+/** By more than what a key frame leaves behind that was only half sent. */
+function hasGrown(before: Reading, after: Reading): boolean {
+  return after.waitingMs - before.waitingMs > CLEAR_GROWTH * (after.atMs - before.atMs);
+}
+
 /** A rate that still falls remembers better times, one that rises an outage. */
 function isSettled(readings: Reading[], { atMs, deliveredBps = 0 }: Reading, beforeBps = deliveredBps): boolean {
-  if (deliveredBps < OUTAGE_BPS || beforeBps < OUTAGE_BPS || deliveredBps > (1 + SETTLED) * beforeBps) return false;
+  const remembered = readings.filter((reading) => atMs - reading.atMs < MEMORY_MS);
+  if (remembered.some(isOutage) || deliveredBps > (1 + SETTLED) * beforeBps) return false;
   if (deliveredBps >= (1 - SETTLED) * beforeBps) return true;
+  if (deliveredBps < (1 - STEEP) * beforeBps) return false;
   const lastQuiet = readings.findLastIndex(({ excessMs }) => excessMs <= QUIET_MS);
   return atMs - (readings[lastQuiet + 1]?.atMs ?? atMs) >= MEMORY_MS;
+}
+
+function isOutage({ deliveredBps = OUTAGE_BPS }: Reading): boolean {
+  return deliveredBps < OUTAGE_BPS;
 }
 
 /** Something has waited for the whole window, and not less in its later half than in its earlier one. */
@@ -270,7 +288,7 @@ function isStanding(readings: Reading[], windowMs: number, leastMs: number): boo
   const first = readings[0];
   const last = readings.at(-1);
   if (!first || !last || last.atMs - first.atMs < windowMs || readings.length < 4) return false;
-  if (readings.some(({ deliveredBps = OUTAGE_BPS }) => deliveredBps < OUTAGE_BPS)) return false;
+  if (readings.some(isOutage)) return false;
   const middleMs = last.atMs - windowMs / 2;
   const leastOf = (half: Reading[]) => Math.min(...half.map(({ excessMs }) => excessMs));
   const later = leastOf(readings.filter(({ atMs }) => atMs >= middleMs));

@@ -139,7 +139,12 @@ export function createCloudConnection(options: CloudConnectionOptions): CloudCon
     onMessage(message);
   }
   function write(open: WebSocket, message: FromGlasses): void {
-    open.send(encodeFromGlasses(message, dialect, clock.now()), () => {});
+    try {
+      open.send(encodeFromGlasses(message, dialect, clock.now()), () => {});
+    } catch (error) {
+      // A mistake of ours in one message must not end a stream.
+      log.error({ type: message.type, reason: errorText(error) }, 'relay-message-unfit');
+    }
   }
 
   return {

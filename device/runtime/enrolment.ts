@@ -54,9 +54,9 @@ const MAX_TOKEN_BYTES = 8_192;
  * ENROLMENT_REFUSED. A relay that is away is waited for; then the signal's reason ends it.
  */
 export async function findCoreToken(options: EnrolmentOptions): Promise<Secret> {
-  const { coreToken, enrolmentCode, log, redactor, tokenFile } = options;
-  const given = coreToken ?? (await readCredential(options));
-  if (given) return given;
+  const { enrolmentCode, log, redactor, tokenFile } = options;
+  const given = await givenToken(options);
+  if (given) return given.token;
   const kept = await readKept(tokenFile);
   const hashedCode = enrolmentCode && createHash('sha256').update(enrolmentCode.reveal()).digest('hex');
   if (kept && (hashedCode === undefined || hashedCode === kept.hashedCode)) return new Secret(kept.coreToken);
@@ -78,20 +78,42 @@ export async function findCoreToken(options: EnrolmentOptions): Promise<Secret> 
   }
 }
 
+export interface TokenAtHand {
+  token: Secret;
+  /** Where it is from, for people. */
+  origin: string;
+}
+
 /**
- * A token file of somebody else's, if there is one. An explicit one has to exist.
- * @throws GlasscastError INVALID_CONFIG naming the file, never its words.
+ * The token that `findCoreToken` would give without asking the relay; a code stays unspent.
+ * @throws GlasscastError INVALID_CONFIG: a file cannot be read.
  */
-async function readCredential({
+export async function coreTokenAtHand(
+  sources: Omit<CoreTokenSources, 'relayUrl'> & { redactor: Redactor },
+): Promise<TokenAtHand | undefined> {
+  const given = await givenToken(sources);
+  if (given) return given;
+  const kept = await readKept(sources.tokenFile);
+  return kept && { token: new Secret(kept.coreToken), origin: `of ${kept.userId}, kept in ${sources.tokenFile}` };
+}
+
+/** Somebody else's token, if there is one. An explicit file has to exist. */
+async function givenToken({
+  coreToken,
   coreTokenFile,
   credentialsFolder,
   redactor,
-}: Pick<EnrolmentOptions, 'coreTokenFile' | 'credentialsFolder' | 'redactor'>): Promise<Secret | undefined> {
-  if (coreTokenFile !== undefined) return readTokenText(coreTokenFile, '--core-token-file', 0o077, redactor);
+}: Omit<CoreTokenSources, 'relayUrl'> & { redactor: Redactor }): Promise<TokenAtHand | undefined> {
+  if (coreToken) return { token: coreToken, origin: 'given by the environment or the file of settings' };
+  if (coreTokenFile !== undefined) {
+    const token = await readTokenText(coreTokenFile, '--core-token-file', 0o077, redactor);
+    return { token, origin: `from ${coreTokenFile}` };
+  }
   if (credentialsFolder === undefined) return undefined;
   try {
     // With an access list for the unit's user the group's bits say what the list allows at most.
-    return await readTokenText(join(credentialsFolder, CREDENTIAL), 'credential', 0o007, redactor);
+    const token = await readTokenText(join(credentialsFolder, CREDENTIAL), 'credential', 0o007, redactor);
+    return { token, origin: 'from systemd’s credentials' };
   } catch (error) {
     if (error instanceof GlasscastError && codeOf(error.cause) === 'ENOENT') return undefined;
     throw error;

@@ -22,6 +22,8 @@ export interface SimulationOptions {
   battery?: (atMs: number) => GovernorSample['battery'];
   /** Factor on each picture's size, 1 on average. */
   sizeNoise?: (atMs: number) => number;
+  /** Factor on the measured rate. */
+  rateNoise?: (atMs: number) => number;
   keyFrameIntervalMs?: number;
   /** Until an acknowledgement is back; what is on its way stays in the send queue. Default 0. */
   roundTripMs?: number;
@@ -139,7 +141,7 @@ function createEncoder({ governor, sizeNoise = () => 1, keyFrameIntervalMs = 1_0
 }
 
 function createLink(options: SimulationOptions) {
-  const { capacityBps, isConnected = () => true, mode = 'backfill', roundTripMs = 0 } = options;
+  const { capacityBps, isConnected = () => true, mode = 'backfill', roundTripMs = 0, rateNoise = () => 1 } = options;
   /** Oldest first. */
   const queue: Packet[] = [];
   const pictures: SimulationRun['pictures'] = [];
@@ -208,7 +210,7 @@ function createLink(options: SimulationOptions) {
         queuedBytes: inKernel,
         backlogBytes: bytes - inKernel,
         backlogMs: bytes > inKernel ? atMs - (queue[0]?.atMs ?? atMs) : 0,
-        deliveredBps: bytesOf(acknowledged) * 8,
+        deliveredBps: bytesOf(acknowledged) * 8 * rateNoise(atMs),
         isCatchingUp,
         skips,
       };

@@ -43,6 +43,12 @@ describe('v4l2-ctl', () => {
     ]);
   });
 
+  test('sizes of a format that is not read do not fall to the one before', () => {
+    const other = texts.webcam.replace("'H264' (H.264, compressed)", "'Y16 -BE' (16-bit Greyscale BE)");
+    const { modes } = parseV4l2Ctl(lines(other));
+    expect(short(modes).slice(2, 4)).toEqual(['yuyv422 1280x720 10,5', 'mjpeg 640x480 30']);
+  });
+
   test('the form of older versions', () => {
     const { name, isCamera, modes } = parseV4l2Ctl(lines(texts.oldForm));
     expect({ name, isCamera }).toEqual({ name: 'USB 2.0 Camera', isCamera: true });

@@ -39,6 +39,13 @@ describe('rankModes', () => {
     expect(order.filter(({ isPassthrough }) => isPassthrough)).toHaveLength(1);
   });
 
+  test('a V4L2 camera’s H.264 has its own key frames; libcamera’s has ours', () => {
+    const own = 'key frames and bitrate are its own';
+    expect(rankModes({ ...webcam, driver: 'v4l2' }, wanted720)[0]?.why).toContain(own);
+    expect(rankModes({ ...webcam, driver: 'libcamera' }, wanted720)[0]?.why).not.toContain(own);
+    expect(rankModes(webcam, wantedOf(640, 360, 15)).at(-1)?.why).toContain('larger than the 640x360 asked for');
+  });
+
   test('raw before MJPEG where it reaches the rate', () => {
     expect(short(rankModes(webcam, wantedOf(640, 480, 30))[0] as RankedMode)).toBe('yuyv422 640x480 30');
     expect(short(rankModes(webcam, wantedOf(640, 480, 24))[0] as RankedMode)).toBe('yuyv422 640x480 24');

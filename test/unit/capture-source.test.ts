@@ -2,10 +2,11 @@ import { describe, expect, test } from 'vitest';
 import { burnedClock, secondsOfDay } from '../../device/capture/burned-clock.ts';
 import {
   type CaptureSource,
-  captureGraph,
   checkCaptureSource,
   checkMicrophone,
   parseCaptureSource,
+  pictureGraph,
+  soundGraph,
 } from '../../device/capture/capture-source.ts';
 import type { FfmpegBinary } from '../../shared/ffmpeg-binary.ts';
 import { resolveSettings } from '../../shared/stream.ts';
@@ -19,14 +20,16 @@ const binary: FfmpegBinary = {
   hasFpsMode: false,
   reason: 'test',
 };
-const graphOf = (source: CaptureSource, hasAudio = true) =>
-  captureGraph({
-    source,
-    hasAudio,
-    settings: resolveSettings({ width: 640, height: 360, frameRate: 25 }),
-    epochMs: 1_700_000_000_000,
-    nowMs: 1_700_000_007_500,
-  });
+const optionsOf = (source: CaptureSource, hasAudio = true) => ({
+  source,
+  hasAudio,
+  settings: resolveSettings({ width: 640, height: 360, frameRate: 25 }),
+  epochMs: 1_700_000_000_000,
+  nowMs: 1_700_000_007_500,
+  feedInput: ['-f', 'mpjpeg'],
+});
+const pictureOf = (source: CaptureSource) => pictureGraph(optionsOf(source));
+const soundOf = (source: CaptureSource, hasAudio?: boolean) => soundGraph(optionsOf(source, hasAudio));
 
 describe('parseCaptureSource', () => {
   test.each([
@@ -70,63 +73,60 @@ describe('parseCaptureSource', () => {
   });
 });
 
-describe('captureGraph', () => {
+describe('picture and sound', () => {
   test('the test pattern is made in the size and rate asked for, with the clock in it', () => {
-    const { inputs, video, audio } = graphOf(parseCaptureSource('test-pattern'));
-    expect(inputs.map(({ url }) => url)).toEqual([
+    const picture = pictureOf(parseCaptureSource('test-pattern'));
+    const sound = soundOf(parseCaptureSource('test-pattern'));
+    expect([picture.input.url, sound.input.url]).toEqual([
       'testsrc2=size=640x360:rate=25',
       'sine=frequency=1000:sample_rate=48000',
     ]);
-    expect(video.filters.filter((filter) => filter.startsWith('drawbox')).length).toBe(1 + 7 * 7 + 1);
-    expect(video.filters[1]).toContain('(RTCTIME-1700000000000000)/1000');
-    expect(audio.filters[1]).toBe("volume=volume=0:enable='not(lt(mod(t+80000.000,1),0.1))'");
+    expect(picture.filters.filter((filter) => filter.startsWith('drawbox')).length).toBe(1 + 7 * 7 + 1);
+    expect(picture.filters[1]).toContain('(RTCTIME-1700000000000000)/1000');
+    expect(sound.filters[1]).toBe("volume=volume=0:enable='not(lt(mod(t+80000.000,1),0.1))'");
   });
 
   test('a file keeps its own timing, moved to the time of the encoder’s start', () => {
-    const { inputs, video, audio } = graphOf({ kind: 'file', path: '/a b.mp4' });
-    expect(inputs).toHaveLength(1);
-    expect(inputs[0]).toEqual({ options: ['-re', '-stream_loop', '-1', '-fflags', '+genpts'], url: 'file:/a b.mp4' });
-    expect(video.filters).toContain('setpts=PTS+7.500/TB');
-    expect(audio).toEqual({ map: '0:a:0', filters: ['asetpts=PTS+7.500/TB'] });
+    const source = { kind: 'file', path: '/a b.mp4' } as const;
+    expect(pictureOf(source).input).toEqual(soundOf(source).input);
+    expect(pictureOf(source).filters).toContain('setpts=PTS+7.500/TB');
+    expect(soundOf(source)).toMatchObject({ map: '0:a:0', filters: ['atrim=start=0', 'asetpts=PTS+7.500/TB'] });
   });
 
   test('a silent file gets a silent track', () => {
-    const { inputs, audio } = graphOf({ kind: 'file', path: '/a.mp4' }, false);
-    expect(inputs[1]?.url).toBe('anullsrc=channel_layout=mono:sample_rate=48000');
-    expect(audio.map).toBe('1:a:0');
+    const { input, map } = soundOf({ kind: 'file', path: '/a.mp4' }, false);
+    expect([input.url, map]).toEqual(['anullsrc=channel_layout=mono:sample_rate=48000', '0:a:0']);
   });
 
   test('camera and microphone are stamped on arrival, on one clock', () => {
-    const { inputs, video, audio } = graphOf(parseCaptureSource('v4l2:/dev/video2', 'alsa:hw:1'));
-    expect(inputs.map(({ url }) => url)).toEqual(['/dev/video2', 'hw:1']);
-    expect(inputs[0]?.options.join(' ')).toContain('-f v4l2 -framerate 25 -video_size 640x360');
-    expect(video.filters.slice(0, 2)).toEqual([
+    const source = parseCaptureSource('v4l2:/dev/video2', 'alsa:hw:1');
+    const [picture, sound] = [pictureOf(source), soundOf(source)];
+    // The camera itself is its capture's to open.
+    expect(picture.input).toEqual({ options: ['-f', 'mpjpeg'], url: 'pipe:0' });
+    expect(sound.input.url).toBe('hw:1');
+    expect(picture.filters.slice(0, 2)).toEqual([
       'settb=1/1000',
       "setpts='max(PREV_OUTPTS+1,(RTCTIME-1700000000000000)/1000)'",
     ]);
-    expect(video.filters.join()).toContain('scale=640:360:force_original_aspect_ratio=decrease,pad=640:360');
-    expect(audio.filters[0]).toContain('(RTCTIME-1700000000000000)/1000000/TB-NB_SAMPLES/SR/TB');
+    expect(picture.filters.join()).toContain('scale=640:360:force_original_aspect_ratio=decrease,pad=640:360');
+    expect(sound.filters[0]).toContain('(RTCTIME-1700000000000000)/1000000/TB-NB_SAMPLES/SR/TB');
   });
 
   test('a screen is grabbed at its own size, then fitted', () => {
-    const { inputs, video } = graphOf(parseCaptureSource('screen::0.0'));
-    expect(inputs[0]?.url).toBe(':0.0');
-    expect(inputs[0]?.options.join(' ')).toContain('-f x11grab -framerate 25');
-    expect(video.filters.join()).toContain('scale=640:360:force_original_aspect_ratio=decrease');
+    const { input, filters } = pictureOf(parseCaptureSource('screen::0.0'));
+    expect(input.url).toBe(':0.0');
+    expect(input.options.join(' ')).toContain('-f x11grab -framerate 25');
+    expect(filters.join()).toContain('scale=640:360:force_original_aspect_ratio=decrease');
   });
 
-  test('raw frames of the size asked for are not scaled', () => {
-    const raw = { kind: 'rawvideo', frameRate: 30, microphone: { kind: 'beep' }, attach: () => () => {} } as const;
-    expect(graphOf({ ...raw, widthPx: 640, heightPx: 360 }).video.filters.join()).not.toContain('scale');
-    expect(graphOf({ ...raw, widthPx: 1280, heightPx: 720 }).video.filters.join()).toContain('scale=640:360');
+  test('raw frames of the size asked for are not scaled, and fewer of them are taken when fewer are asked for', () => {
+    const raw = { kind: 'rawvideo', microphone: { kind: 'beep' }, attach: () => () => {} } as const;
+    const same = pictureOf({ ...raw, widthPx: 640, heightPx: 360, frameRate: 25 }).filters.join();
+    expect(same).not.toMatch(/scale|select/);
+    const more = pictureOf({ ...raw, widthPx: 1280, heightPx: 720, frameRate: 30 }).filters.join();
+    expect(more).toContain('scale=640:360');
+    expect(more).toContain('gte(t-prev_selected_t,0.032)');
   });
-});
-
-test.each(['test-pattern', 'v4l2:/dev/video0'])('generated sound of %s is not paced by itself', (text) => {
-  // Paced, it was read blocking: after one late picture two packets of sound were served per picture, for good.
-  const [, sound] = graphOf(parseCaptureSource(text)).inputs;
-  expect(sound?.options).toContain('lavfi');
-  expect(sound?.options).not.toContain('-re');
 });
 
 describe('checkCaptureSource', () => {

@@ -87,6 +87,7 @@ function world({ isShared = true, ways = ['libx264'] }: { isShared?: boolean; wa
         }),
       );
     },
+    closeWays: async () => {},
     describe: ({ videoBitrateBps }) => ({ kind: 'script', timestampMs: 0, body: Buffer.from(`${videoBitrateBps}`) }),
     onTag: (tag) => void tags.push(tag),
     onLost: ({ code }, attempt) => void lost.push([code, attempt]),

@@ -107,6 +107,28 @@ describe('what is no narrow uplink', () => {
   });
 });
 
+describe('pictures and measurements that vary', () => {
+  const varied = (seed: number, share: number) => (atMs: number) => {
+    const mixed = Math.sin(seed * 999 + atMs * 12.9898) * 43_758.5453;
+    return 1 + share * (2 * (mixed - Math.floor(mixed)) - 1);
+  };
+
+  it.each([0, 60, 200])('do not hide a squeeze, nor look like one, over a way of %d ms', (roundTripMs) => {
+    for (let seed = 1; seed <= 8; seed += 1) {
+      const options = { roundTripMs, sizeNoise: varied(seed, 0.4), rateNoise: varied(-seed, 0.1) };
+      const beginsMs = 10_000 + 37 * seed;
+      const run = simulate({
+        ...options,
+        capacityBps: (atMs) => (atMs >= beginsMs && atMs < beginsMs + 30_000 ? 800_000 : WIDE_BPS),
+      });
+      expect(run.changes[0]?.atMs).toBeLessThanOrEqual(beginsMs + 2_500);
+      expect(count(run, 'UPLINK_NARROW')).toBeLessThanOrEqual(3);
+      expect(run.qualityAt(beginsMs + 30_000 + minute)).toEqual(hd);
+      expect(simulate({ ...options, capacityBps: () => 2_800_000 }).changes).toEqual([]);
+    }
+  });
+});
+
 describe('uplinks of all shapes', () => {
   it('a saw of LTE: follows it without nervousness', () => {
     const run = simulate({
@@ -129,6 +151,12 @@ describe('uplinks of all shapes', () => {
     const noise = (atMs: number) => Math.sin(atMs / 700) * Math.sin(atMs / 3_100) + 0.5 * Math.sin(atMs / 190);
     const run = simulate({ capacityBps: (atMs) => 2_150_000 * (share + 0.15 * noise(atMs)), durationMs: 5 * minute });
     expect(changesPerMinute(run)).toBeLessThanOrEqual(8);
+  });
+
+  it('one that only dropping keeps from filling up: is made room for after the second drop', () => {
+    const run = simulate({ capacityBps: () => 1_967_256, mode: 'live', durationMs: 30_000 });
+    expect(codes(run)[0]).toBe('UPLINK_NARROW');
+    expect(medianOf(delays(run, 20_000, 30_000))).toBeLessThan(150);
   });
 
   it('an uplink that stays narrow: tries again less and less often', () => {

@@ -1,0 +1,199 @@
+/**
+ * The ways to make a picture from a camera, best first: its own H.264 passed on, else one capture whose frames any number of
+ * encoder runs share. Owns that capture; never restarts anything.
+ */
+import { GlasscastError } from '../../shared/errors.ts';
+import { passthroughArguments } from '../capture/camera-commands.ts';
+import { type CameraFeed, openCameraFeed } from '../capture/camera-feed.ts';
+import { type RankedMode, rankModes } from '../capture/camera-modes.ts';
+import { type Camera, findCamera } from '../capture/cameras.ts';
+import type { CaptureSource } from '../capture/capture-source.ts';
+import { captureUnderLight } from '../capture/lit-capture.ts';
+import { createEncoder, type Encoder } from './encoder.ts';
+import { passthroughRun, pictureArguments } from './encoder-arguments.ts';
+import { causeOf } from './ffmpeg-causes.ts';
+import type { PictureWay } from './picture.ts';
+import { newRulesFor, type PictureWays, type PictureWaysOptions, stallTimeoutMs } from './picture-ways.ts';
+import type { VideoEncoder } from './video-encoders.ts';
+
+export type CameraSource = Extract<CaptureSource, { kind: 'camera' }>;
+
+export function createCameraWays(source: CameraSource, options: PictureWaysOptions): PictureWays {
+  const { clock, spawn, binary, settings, findEncoders } = options;
+  const feeds = createSharedFeed(options);
+  return {
+    async find() {
+      const camera = await findCamera(source, { clock, spawn, binary });
+      const modes = rankModes(camera, settings);
+      const encoders = await findEncoders();
+      const ways = modes
+        .slice(0, MAX_MODES)
+        .flatMap((mode) =>
+          mode.isPassthrough
+            ? [passthroughWay(camera, mode, feeds, options)]
+            : encoders.map((videoEncoder) => sharedWay({ camera, source, mode, videoEncoder }, feeds, options)),
+        );
+      if (ways.length > 0) return ways;
+      throw new GlasscastError('CAMERA_NOT_FOUND', { reason: `${camera.device} has no mode that can be used` });
+    },
+    close: feeds.close,
+  };
+}
+
+/** The best, and what is left when it fails. */
+const MAX_MODES = 3;
+
+/** The camera's frames go to each run; the capture goes on while runs change. */
+function sharedWay(
+  {
+    camera,
+    source,
+    mode,
+    videoEncoder,
+  }: { camera: Camera; source: CameraSource; mode: RankedMode; videoEncoder: VideoEncoder },
+  feeds: SharedFeed,
+  options: PictureWaysOptions,
+): PictureWay {
+  const { clock, log, spawn, binary, epochMs } = options;
+  return {
+    encoder: videoEncoder.name,
+    captureSize: mode,
+    isShared: true,
+    newRules: newRulesFor(options),
+    async open(quality, onTag) {
+      const { feed, release } = await feeds.take(camera, mode);
+      const settings = { ...options.settings, ...quality };
+      const encoder = createEncoder({
+        ...{ clock, log, spawn, file: binary.file, kind: 'video', onTag },
+        arguments: () =>
+          pictureArguments({
+            ...{ source, settings, epochMs, binary, videoEncoder, hasAudio: true, nowMs: clock.now() },
+            feedInput: feed.inputArguments,
+          }),
+        causeOf: (lines) => causeOf(lines, source),
+        stallTimeoutMs: stallTimeoutMs(quality),
+        feed: feed.attach,
+      });
+      return tiedTo(feed, encoder, release);
+    },
+  };
+}
+
+/** No encoder at all. The camera makes one stream, so the run before has to end first. */
+function passthroughWay(camera: Camera, mode: RankedMode, feeds: SharedFeed, options: PictureWaysOptions): PictureWay {
+  const { clock, log, spawn, binary, lamp, epochMs } = options;
+  const source: CameraSource = { kind: 'camera', ...camera, microphone: { kind: 'silence' } };
+  const copy = passthroughArguments(camera, mode, epochMs);
+  const isPiped = camera.driver === 'libcamera';
+  return {
+    encoder: 'copy',
+    captureSize: mode,
+    isShared: false,
+    newRules: newRulesFor(options),
+    async open(quality, onTag) {
+      const run = (feed?: CameraFeed) =>
+        createEncoder({
+          ...{ clock, log, spawn, file: binary.file, kind: 'video', onTag },
+          arguments: () => passthroughRun(copy),
+          causeOf: (lines) => causeOf(lines, source),
+          stallTimeoutMs: stallTimeoutMs(quality),
+          feed: feed?.attach,
+        });
+      if (!isPiped) return captureUnderLight(lamp, async () => run());
+      // Of libcamera's own encoder the bitrate can be chosen, so each quality is another capture.
+      const { feed, release } = await feeds.take(camera, mode, quality.videoBitrateBps);
+      return tiedTo(feed, run(feed), release);
+    },
+  };
+}
+
+/** A run that ends with its capture, of the capture's cause, and lets go of it when it is over. */
+function tiedTo(feed: CameraFeed, encoder: Encoder, release: () => void): Encoder {
+  const { close } = encoder;
+  void feed.ended.then(({ cause }) => cause && encoder.close(cause));
+  void encoder.ended.then(release);
+  return Object.assign(encoder, {
+    async close(because?: GlasscastError) {
+      await close(because);
+      release();
+    },
+  });
+}
+
+interface SharedFeed {
+  /** @throws GlasscastError PRIVACY_LIGHT_FAILED */
+  take(camera: Camera, mode: RankedMode, videoBitrateBps?: number): Promise<{ feed: CameraFeed; release: () => void }>;
+  close(): Promise<void>;
+}
+
+interface HeldFeed {
+  key: string;
+  feed: Promise<CameraFeed>;
+  users: number;
+}
+
+/** After a run died the next one comes at once: the camera should not go out and on for it. */
+const LINGER_MS = 1_500;
+
+/** One capture at a time, under the light, for all runs that want the same of it. */
+function createSharedFeed(options: PictureWaysOptions): SharedFeed {
+  const { clock, log, spawn, binary, settings, lamp } = options;
+  let held: HeldFeed | undefined;
+  let closed = false;
+
+  function openFeed(camera: Camera, mode: RankedMode, videoBitrateBps: number): Promise<CameraFeed> {
+    return captureUnderLight(lamp, async () =>
+      openCameraFeed({
+        ...{ spawn, clock, log, binary, camera, mode, videoBitrateBps },
+        keyFrameIntervalMs: settings.keyFrameIntervalMs,
+      }),
+    );
+  }
+  async function end(entry: HeldFeed): Promise<void> {
+    if (held === entry) held = undefined;
+    await entry.feed.then(
+      (feed) => feed.close(),
+      () => {},
+    );
+  }
+  function releaseOf(entry: HeldFeed): () => void {
+    let isReleased = false;
+    return () => {
+      if (isReleased) return;
+      isReleased = true;
+      entry.users -= 1;
+      if (entry.users > 0) return;
+      if (closed) void end(entry);
+      else
+        clock.after('camera-linger', LINGER_MS, () => {
+          if (entry.users === 0) void end(entry);
+        });
+    };
+  }
+
+  return {
+    async take(camera, mode, videoBitrateBps = settings.videoBitrateBps) {
+      const { pixelFormat, widthPx, heightPx, frameRate } = mode;
+      const shape = [camera.device, pixelFormat, widthPx, heightPx, frameRate];
+      const key = [...shape, ...(pixelFormat === 'h264' ? [videoBitrateBps] : [])].join(' ');
+      if (held && held.key !== key) await end(held);
+      held ??= { key, users: 0, feed: openFeed(camera, mode, videoBitrateBps) };
+      const entry = held;
+      entry.users += 1;
+      try {
+        const feed = await entry.feed;
+        void feed.ended.then(() => {
+          if (held === entry) held = undefined;
+        });
+        return { feed, release: releaseOf(entry) };
+      } catch (error) {
+        if (held === entry) held = undefined;
+        throw error;
+      }
+    },
+    async close() {
+      closed = true;
+      if (held) await end(held);
+    },
+  };
+}
