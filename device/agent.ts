@@ -74,7 +74,7 @@ export interface AgentStatus {
   temperatureC: number | undefined;
   batteryPercent: number | undefined;
   isCharging: boolean | undefined;
-  backlog: { ms: number; bytes: number } | undefined;
+  backlog: PublisherFacts['backlog'] | undefined;
   notices: readonly { text: string }[];
 }
 
@@ -240,9 +240,12 @@ const refusals = {
   rgb_led_control: { type: 'rgb_led_control_response', error: 'This device has no light of its own' },
 } as const;
 
-function pushOf({ pushMode = 'backfill', maxBacklogMs, ca }: AgentOptions): StreamPartsOptions['push'] {
+function pushOf(options: AgentOptions): StreamPartsOptions['push'] {
+  const { pushMode = 'backfill', maxBacklogMs, backlogFolder, maxBacklogDiskMb, ca } = options;
   return {
     mode: pushMode,
+    ...(backlogFolder === undefined ? {} : { spillFolder: backlogFolder }),
+    ...(maxBacklogDiskMb === undefined ? {} : { maxSpillBytes: maxBacklogDiskMb * 1e6 }),
     ...(maxBacklogMs === undefined ? {} : { maxAgeMs: maxBacklogMs }),
     ...(ca === undefined ? {} : { ca }),
   };

@@ -36,6 +36,8 @@ const MAX_UNWRITTEN_BYTES = 262_144;
 /** Catching up: not more on its way than this, or than what arrives in half a second; the kernel would take seconds of media. */
 const MIN_ON_THE_WAY_BYTES = 131_072;
 const ON_THE_WAY_MS = 500;
+/** The same while the uplink was narrow a moment ago: what is not on its way yet can still be dropped. */
+const WARY_ON_THE_WAY_BYTES = 40_000;
 const SUSPICIOUS_SAMPLE_MS = 100;
 /** The rule in time needs to see a queue before it is as long as the delay that it allows. */
 const TIMED_SAMPLE_MS = 250;
@@ -63,8 +65,9 @@ export function createFeed({ backlog, mode, maxQueuedBytes }: FeedOptions): Feed
   }
   function hasRoom(to: Publication): boolean {
     if (to.unwrittenBytes() >= MAX_UNWRITTEN_BYTES) return false;
-    if (!isCatchingUp || !isTimed) return true;
-    const room = Math.max(MIN_ON_THE_WAY_BYTES, ((recentBps ?? 0) * ON_THE_WAY_MS) / 8000);
+    if (!isTimed || !(isCatchingUp || gate.isWary)) return true;
+    const leastBytes = isCatchingUp ? MIN_ON_THE_WAY_BYTES : WARY_ON_THE_WAY_BYTES;
+    const room = Math.max(leastBytes, ((recentBps ?? 0) * ON_THE_WAY_MS) / 8000);
     return to.bytesSent - to.acknowledgedBytes < room;
   }
   function pump(): void {
@@ -97,7 +100,8 @@ export function createFeed({ backlog, mode, maxQueuedBytes }: FeedOptions): Feed
   function judge(measured: PublicationMeasured): void {
     // The rule in bytes is for live only; with the other, catching up is judged by age alone.
     if (isCatchingUp || (!isTimed && mode !== 'live')) return;
-    const verdict = gate.measured(measured);
+    const heldBackBytes = isTimed && gate.isOpen && gate.isWary ? backlog.stats(measured.atMs).waitingBytes : 0;
+    const verdict = gate.measured({ ...measured, queuedBytes: measured.queuedBytes + heldBackBytes });
     if (verdict === 'narrow' && !isDropping) drop();
     if (verdict === 'drained') onDrained(measured);
   }
