@@ -33,7 +33,7 @@ const method = {
   worstDelayMs: 'arrival minus exposure, one machine and one clock; delayAfterMs: p50 of the last 3 s of the watch',
   told: 'each status of the device after the fault, with milliseconds since the fault, as it stood in the relay’s socket',
   encoderFaults:
-    'pictureMs: from the signal (or START) to the first picture after the longest darkness, 0 when none was longer than 150 ms; framesMissing and darkMs as above; left: processes ever seen below the agent that still ran 3.5 s after the stream’s end and after the agent’s end',
+    'pictureMs: from the signal (or START) to the picture that ended the first darkness of at least 150 ms, 0 when there was none; framesMissing and darkMs as above; left: processes ever seen below the agent that still ran 3.5 s after the stream’s end and after the agent’s end',
   relay: 'acknowledges the line, sends START, keep-alives each 15 s and STOP, and nothing else; a new agent each time',
   plain:
     'ffmpeg with frames on stdin and a tone, -f flv; whenever it ends it is started again after 500 ms; the camera runs on',
