@@ -29,11 +29,11 @@ const method = {
   framesMissing:
     'barcode numbers exposed between the first picture that arrived and 1 s before the end of the watch that never arrived; framesNotTaken of these the camera could not hand over',
   darkMs:
-    'longest time after the fault without an arriving picture; darkBeyondMs: what of it is longer than the outage itself',
+    'longest time after the fault in which no picture arrived that had not arrived before; darkBeyondMs: what of it is longer than the outage itself',
   worstDelayMs: 'arrival minus exposure, one machine and one clock; delayAfterMs: p50 of the last 3 s of the watch',
   told: 'each status of the device after the fault, with milliseconds since the fault, as it stood in the relay’s socket',
   encoderFaults:
-    'pictureMs: from the signal (or START) to the first picture after the longest darkness, 0 when none was longer than 150 ms; framesMissing and darkMs as above; left: processes ever seen below the agent that still ran 3.5 s after the stream’s end and after the agent’s end',
+    'pictureMs: from the signal (or START) to the picture that ended the first darkness of at least 150 ms, 0 when there was none; framesMissing and darkMs as above; left: processes ever seen below the agent that still ran 3.5 s after the stream’s end and after the agent’s end',
   relay: 'acknowledges the line, sends START, keep-alives each 15 s and STOP, and nothing else; a new agent each time',
   plain:
     'ffmpeg with frames on stdin and a tone, -f flv; whenever it ends it is started again after 500 ms; the camera runs on',
@@ -82,6 +82,8 @@ function goalsOf(name: string, result: ToldResult): Goal[] {
   const lost = result.framesMissing - result.framesNotTaken;
   return [
     goal(`${name}: media back, worst`, result.backMs, 500),
+    // The first key frame back may be one that was sent before: dark is what no new picture lights.
+    goal(`${name}: dark beyond the outage, worst`, result.darkBeyondMs, 500),
     goal(`${name}: told by a status`, result.toldMs, 5_000),
     ...(name === ingestFaults.killed3.name ? [goal(`${name}: frames missing`, lost, 0, 'frames')] : []),
   ];

@@ -13,7 +13,7 @@ import { type Leftovers, type LoneWorld, type ProductRun, startProduct } from '.
 import { rounded } from './measuring.ts';
 import { descendantsOf, processUse } from './process-use.ts';
 import type { Bench } from './program.ts';
-import { longestGap } from './timeline.ts';
+import { firstGap, type Gap } from './timeline.ts';
 import { until } from './world.ts';
 
 export interface EncoderFault {
@@ -73,7 +73,7 @@ export const encoderFaults = {
 } satisfies Record<string, EncoderFault>;
 
 export interface EncoderFaultResult {
-  /** From the fault (or START) to the picture after the longest darkness; 0 when nobody could notice any. Not of what has no moment. */
+  /** From the fault (or START) to the picture after the first darkness; 0 when nobody could notice any. Not of what has no moment. */
   pictureMs: number | undefined;
   framesMissing: number;
   framesNotTaken: number;
@@ -128,10 +128,11 @@ export async function playEncoderFault(
     endMs,
     camera,
   });
-  const gap = longestGap(
+  const gap = firstGap(
     firstArrivals(pictures).map(({ atMs }) => atMs),
     downMs,
     endMs,
+    NOTICED_MS,
   );
   const toldOf = told.find(({ status, notice }) => !normal.has(status) || notice !== undefined);
   return {
@@ -166,8 +167,8 @@ async function strike(
 /** Words of a start in which nothing went wrong. */
 const normal = new Set(['initializing', 'streaming', 'active']);
 
-function pictureAfter(gap: { ms: number; toMs: number }, downMs: number, endMs: number): number | undefined {
-  if (gap.ms < NOTICED_MS) return 0;
+function pictureAfter(gap: Gap | undefined, downMs: number, endMs: number): number | undefined {
+  if (!gap) return 0;
   return gap.toMs >= endMs ? undefined : rounded(gap.toMs - downMs);
 }
 

@@ -70,7 +70,12 @@ export async function startProduct(
   const publishUrl = world.publishUrl(input.publishKey.reveal());
   const askedMs = relay.start({ streamId, publishUrl, video: askedVideo, audio: testAudio });
   return {
-    ...{ agent, askedMs, cameraStats: agent.cameraStats, playUrl: world.playUrl(input.playbackKey.reveal()) },
+    ...{ agent, askedMs, playUrl: world.playUrl(input.playbackKey.reveal()) },
+    async cameraStats() {
+      // A process that died has sent nothing more, which must not pass for a figure.
+      agent.mustRun();
+      return agent.cameraStats();
+    },
     async stop() {
       await relay.stop();
       await bench.clock.sleep(GRACE_MS, { signal: bench.signal });
