@@ -41,6 +41,8 @@ const ON_THE_WAY_MS = 500;
 /** The same while the uplink was narrow a moment ago: what is not on its way yet can still be dropped. */
 const WARY_ON_THE_WAY_BYTES = 40_000;
 const SUSPICIOUS_SAMPLE_MS = 100;
+/** What has arrived makes room for more. */
+const CATCH_UP_SAMPLE_MS = 50;
 /** The rule in time needs to see a queue before it is as long as the delay that it allows. */
 const TIMED_SAMPLE_MS = 250;
 /** After a pause: what can be sent in this time goes on without a gap; a key frame that needs longer is already old. */
@@ -135,7 +137,7 @@ export function createFeed({ backlog, mode, maxQueuedBytes }: FeedOptions): Feed
       isCatchingUp = false;
   }
   function isSuspicious(): boolean {
-    return isCatchingUp || gate.isSuspicious || !gate.isOpen;
+    return gate.isSuspicious || !gate.isOpen;
   }
 
   return {
@@ -165,6 +167,7 @@ export function createFeed({ backlog, mode, maxQueuedBytes }: FeedOptions): Feed
       pump();
       noteProgress(measured);
       if (!isTimed) return undefined;
+      if (isCatchingUp) return CATCH_UP_SAMPLE_MS;
       return isSuspicious() ? SUSPICIOUS_SAMPLE_MS : TIMED_SAMPLE_MS;
     },
     get isCatchingUp() {

@@ -4,13 +4,13 @@
  */
 import type { Clock } from '../clock.ts';
 import { asGlasscastError, GlasscastError } from '../errors.ts';
+import type { NetworkInterfaces } from '../local-address.ts';
 import type { Log } from '../log.ts';
 import { createBacklog } from './backlog.ts';
 import { type Publication, publishRtmp } from './client.ts';
 import type { Dial } from './connection.ts';
 import { createFeed } from './feed.ts';
 import type { FlvTag } from './flv.ts';
-import type { NetworkInterfaces } from './local-address.ts';
 import type { PublicationMeasured } from './publication.ts';
 import type { PublishUrl } from './publish-url.ts';
 import { createRetrySchedule } from './retry-schedule.ts';

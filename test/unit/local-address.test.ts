@@ -1,6 +1,6 @@
 import type { NetworkInterfaceInfo } from 'node:os';
 import { describe, expect, it } from 'vitest';
-import { createLocalAddress } from '../../shared/rtmp/local-address.ts';
+import { createLocalAddress } from '../../shared/local-address.ts';
 
 const listed = (...addresses: string[]) => ({
   wlan0: addresses.map((address) => ({ address }) as NetworkInterfaceInfo),
