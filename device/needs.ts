@@ -1,6 +1,6 @@
 /**
  * What the doctor looks at on this device, in order, from the agent's settings: a composition root of its own, since it looks
- * where the agent would open. SEAMS: encoder, camera, microphone and the list of devices have their own modules.
+ * where the agent would open.
  */
 import type { SpawnChild } from '../shared/child-process.ts';
 import type { Clock } from '../shared/clock.ts';
@@ -8,9 +8,12 @@ import { GlasscastError } from '../shared/errors.ts';
 import { type FfmpegBinary, findFfmpeg } from '../shared/ffmpeg-binary.ts';
 import type { Log } from '../shared/log.ts';
 import type { Redactor, Secret } from '../shared/secrets.ts';
-import { type CaptureSource, checkCaptureSource, parseCaptureSource } from './capture/capture-source.ts';
+import { defaultEncoderSettings } from '../shared/stream.ts';
+import type { CameraFolders } from './capture/cameras.ts';
+import { parseCaptureSource } from './capture/capture-source.ts';
 import { type AgentConfig, type Surroundings, statusSocketPath } from './config.ts';
 import { createPrivacyLight } from './publishing/privacy-light.ts';
+import { captureChecks } from './runtime/capture-checks.ts';
 import {
   bad,
   type Check,
@@ -24,6 +27,7 @@ import {
 } from './runtime/doctor.ts';
 import { coreTokenAtHand } from './runtime/enrolment.ts';
 import { relayChecks } from './runtime/relay-checks.ts';
+import { hasEnded, statusReport } from './runtime/status-report.ts';
 import { askStatus } from './runtime/status-socket.ts';
 
 export interface NeedsOptions {
@@ -32,25 +36,18 @@ export interface NeedsOptions {
   clock: Clock;
   log: Log;
   redactor: Redactor;
-}
-
-/** SEAM: device/capture/device-list.ts gives cameras, microphones and encoders in words. */
-export async function listDevices(_config: AgentConfig): Promise<string> {
-  return 'The list of devices is not made yet';
+  /** Where cameras and their programs are looked for; default: this machine's. */
+  cameraFolders?: CameraFolders | undefined;
 }
 
 export function needsOf(config: AgentConfig, options: NeedsOptions): Check[] {
   const { spawn, clock } = options;
-  const { checkFfmpeg, withFfmpeg } = ffmpegNeed(config, options);
+  const { checkFfmpeg, binary } = ffmpegNeed(config, options);
   const { checkToken, coreToken } = tokenNeed(config, options);
-  const source = () => parseCaptureSource(config.source, config.microphone);
   return [
     nodeCheck(),
     checkFfmpeg,
-    // SEAM: device/encoding knows which encoder it would take and tries it.
-    withFfmpeg('Encoder', async () => 'libx264'),
-    withFfmpeg('Camera', (binary) => lookAtPicture(source(), binary)),
-    withFfmpeg('Microphone', (binary) => lookAtSound(source(), binary)),
+    ...captureNeeds(config, options, binary),
     lightNeed(config, options),
     checkToken,
     ...relayChecks({ relayUrl: config.relayUrl, coreToken, clock }),
@@ -59,20 +56,28 @@ export function needsOf(config: AgentConfig, options: NeedsOptions): Check[] {
   ];
 }
 
-/** SEAM: opening the device for a moment proves more than its access rights. */
-async function lookAtPicture(source: CaptureSource, binary: FfmpegBinary): Promise<string> {
-  if ('microphone' in source) await checkCaptureSource({ ...source, microphone: { kind: 'silence' } }, binary);
-  else await checkCaptureSource(source, binary);
-  if (source.kind === 'camera') return `${source.device} may be opened`;
-  return source.kind === 'file' ? `${source.path} can be read` : `${source.kind}, needs no camera`;
+function captureNeeds(config: AgentConfig, options: NeedsOptions, binary: () => FfmpegBinary | undefined): Check[] {
+  const { spawn, clock, log, cameraFolders } = options;
+  const { privacyLight: light, privacyLightRequired: isRequired } = config;
+  return captureChecks({
+    ...{ spawn, clock, log, binary, cameraFolders, settings: defaultEncoderSettings },
+    source: () => parseCaptureSource(config.source, config.microphone),
+    lamp: light && createPrivacyLight({ light, isRequired, spawn, clock, log }),
+    async whyTaken() {
+      const status = await statusOfAgent(config, options);
+      if (status === undefined) return undefined;
+      // A second keeper would put the light out that the agent may need at any moment.
+      if (light) return 'the agent is running and has the privacy light';
+      const { stream } = statusReport.parse(status);
+      return stream && !hasEnded(stream.state) ? `the agent is streaming (${stream.state})` : undefined;
+    },
+  });
 }
 
-async function lookAtSound(source: CaptureSource, binary: FfmpegBinary): Promise<string> {
-  if (!('microphone' in source)) return 'comes with the file';
-  const { microphone } = source;
-  // Of the source's kinds the pattern needs nothing else.
-  await checkCaptureSource({ kind: 'test-pattern', microphone }, binary);
-  return 'name' in microphone ? `${microphone.kind}:${microphone.name}, which ffmpeg can record from` : microphone.kind;
+/** Undefined: none is running, or none that answers. */
+async function statusOfAgent(config: AgentConfig, { surroundings, clock }: NeedsOptions): Promise<unknown> {
+  const path = statusSocketPath(config, surroundings);
+  return path === undefined ? undefined : askStatus(path, clock).catch(() => undefined);
 }
 
 function ffmpegNeed({ ffmpegPath }: AgentConfig, { spawn, clock }: NeedsOptions) {
@@ -81,28 +86,17 @@ function ffmpegNeed({ ffmpegPath }: AgentConfig, { spawn, clock }: NeedsOptions)
     found = await findFfmpeg({ spawn, clock, explicitFile: ffmpegPath });
     return `${found.file}: ${found.reason}`;
   });
-  const withFfmpeg = (name: string, look: (binary: FfmpegBinary) => Promise<string>): Check => ({
-    name,
-    isNeeded: true,
-    look: async () => (found ? ok(await look(found)) : unknown('not tried, because there is no ffmpeg')),
-  });
-  return { checkFfmpeg, withFfmpeg };
+  return { checkFfmpeg, binary: () => found };
 }
 
-function lightNeed(config: AgentConfig, { surroundings, spawn, clock, log }: NeedsOptions): Check {
+function lightNeed(config: AgentConfig, options: NeedsOptions): Check {
+  const { spawn, clock, log } = options;
   const { privacyLight: light, privacyLightRequired: isRequired } = config;
   const blink = async () => {
     const own = createPrivacyLight({ light, spawn, clock, log });
     await own.hold(() => {}).finally(() => own.close());
   };
-  const isInUse = async () => {
-    const path = statusSocketPath(config, surroundings);
-    if (path === undefined) return false;
-    return askStatus(path, clock).then(
-      () => true,
-      () => false,
-    );
-  };
+  const isInUse = async () => (await statusOfAgent(config, options)) !== undefined;
   return lightCheck({ blink: light && blink, isRequired, isInUse });
 }
 

@@ -6,7 +6,7 @@ import { GlasscastError } from '../../shared/errors.ts';
 import { passthroughArguments } from '../capture/camera-commands.ts';
 import { type CameraFeed, openCameraFeed } from '../capture/camera-feed.ts';
 import { type RankedMode, rankModes } from '../capture/camera-modes.ts';
-import { type Camera, findCamera } from '../capture/cameras.ts';
+import { type Camera, type CameraFolders, findCamera } from '../capture/cameras.ts';
 import type { CaptureSource } from '../capture/capture-source.ts';
 import { captureUnderLight } from '../capture/lit-capture.ts';
 import { createEncoder, type Encoder } from './encoder.ts';
@@ -18,12 +18,17 @@ import type { VideoEncoder } from './video-encoders.ts';
 
 export type CameraSource = Extract<CaptureSource, { kind: 'camera' }>;
 
-export function createCameraWays(source: CameraSource, options: PictureWaysOptions): PictureWays {
-  const { clock, spawn, binary, settings, findEncoders } = options;
+export interface CameraWaysOptions extends PictureWaysOptions {
+  /** Default: this machine's. */
+  cameraFolders?: CameraFolders | undefined;
+}
+
+export function createCameraWays(source: CameraSource, options: CameraWaysOptions): PictureWays {
+  const { clock, spawn, binary, settings, findEncoders, cameraFolders: folders } = options;
   const feeds = createSharedFeed(options);
   return {
     async find() {
-      const camera = await findCamera(source, { clock, spawn, binary });
+      const camera = await findCamera(source, { clock, spawn, binary, ...(folders ? { folders } : {}) });
       const modes = rankModes(camera, settings);
       const encoders = await findEncoders();
       const ways = modes
@@ -136,8 +141,8 @@ interface HeldFeed {
 const LINGER_MS = 1_500;
 
 /** One capture at a time, under the light, for all runs that want the same of it. */
-function createSharedFeed(options: PictureWaysOptions): SharedFeed {
-  const { clock, log, spawn, binary, settings, lamp } = options;
+function createSharedFeed(options: CameraWaysOptions): SharedFeed {
+  const { clock, log, spawn, binary, settings, lamp, cameraFolders } = options;
   let held: HeldFeed | undefined;
   let closed = false;
 
@@ -146,6 +151,7 @@ function createSharedFeed(options: PictureWaysOptions): SharedFeed {
       openCameraFeed({
         ...{ spawn, clock, log, binary, camera, mode, videoBitrateBps },
         keyFrameIntervalMs: settings.keyFrameIntervalMs,
+        programs: cameraFolders?.programs,
       }),
     );
   }
