@@ -2,6 +2,7 @@
  * The ways to make a picture from a camera, best first: its own H.264 passed on, else one capture whose frames any number of
  * encoder runs share. Owns that capture; never restarts anything.
  */
+import type { Timer } from '../../shared/clock.ts';
 import { GlasscastError } from '../../shared/errors.ts';
 import { passthroughArguments } from '../capture/camera-commands.ts';
 import { type CameraFeed, openCameraFeed } from '../capture/camera-feed.ts';
@@ -135,6 +136,8 @@ interface HeldFeed {
   key: string;
   feed: Promise<CameraFeed>;
   users: number;
+  /** Runs while nobody uses it. */
+  linger: Timer | undefined;
 }
 
 /** After a run died the next one comes at once: the camera should not go out and on for it. */
@@ -145,6 +148,8 @@ function createSharedFeed(options: CameraWaysOptions): SharedFeed {
   const { clock, log, spawn, binary, settings, lamp, cameraFolders } = options;
   let held: HeldFeed | undefined;
   let closed = false;
+  /** A camera is opened by one at a time: the next capture waits until the one before is gone. */
+  let ending: Promise<void> = Promise.resolve();
 
   function openFeed(camera: Camera, mode: RankedMode, videoBitrateBps: number): Promise<CameraFeed> {
     return captureUnderLight(lamp, async () =>
@@ -155,12 +160,15 @@ function createSharedFeed(options: CameraWaysOptions): SharedFeed {
       }),
     );
   }
-  async function end(entry: HeldFeed): Promise<void> {
+  function end(entry: HeldFeed): Promise<void> {
+    entry.linger?.cancel();
     if (held === entry) held = undefined;
-    await entry.feed.then(
+    const ended = entry.feed.then(
       (feed) => feed.close(),
       () => {},
     );
+    ending = Promise.all([ending, ended]).then(() => {});
+    return ending;
   }
   function releaseOf(entry: HeldFeed): () => void {
     let isReleased = false;
@@ -169,11 +177,8 @@ function createSharedFeed(options: CameraWaysOptions): SharedFeed {
       isReleased = true;
       entry.users -= 1;
       if (entry.users > 0) return;
-      if (closed) void end(entry);
-      else
-        clock.after('camera-linger', LINGER_MS, () => {
-          if (entry.users === 0) void end(entry);
-        });
+      if (closed || held !== entry) void end(entry);
+      else entry.linger = clock.after('camera-linger', LINGER_MS, () => void end(entry));
     };
   }
 
@@ -182,10 +187,12 @@ function createSharedFeed(options: CameraWaysOptions): SharedFeed {
       const { pixelFormat, widthPx, heightPx, frameRate } = mode;
       const shape = [camera.device, pixelFormat, widthPx, heightPx, frameRate];
       const key = [...shape, ...(pixelFormat === 'h264' ? [videoBitrateBps] : [])].join(' ');
-      if (held && held.key !== key) await end(held);
-      held ??= { key, users: 0, feed: openFeed(camera, mode, videoBitrateBps) };
+      if (held && held.key !== key) void end(held);
+      await ending;
+      held ??= { key, users: 0, linger: undefined, feed: openFeed(camera, mode, videoBitrateBps) };
       const entry = held;
       entry.users += 1;
+      entry.linger?.cancel();
       try {
         const feed = await entry.feed;
         void feed.ended.then(() => {
@@ -199,7 +206,8 @@ function createSharedFeed(options: CameraWaysOptions): SharedFeed {
     },
     async close() {
       closed = true;
-      if (held) await end(held);
+      if (held) void end(held);
+      await ending;
     },
   };
 }

@@ -233,14 +233,19 @@ class SwappingPicture implements Picture {
       onTag(describe(run.quality));
       if (run.header && !isHeader) onTag(run.header);
     }
+    const isFirst = !isHeader && this.#onAir !== run;
+    const isChange = isFirst && this.#onAir !== undefined;
+    // Before the picture leaves: with the first one the stream is told to be live, and with what.
+    if (isFirst) this.#goOnAir(run);
     onTag(isHeader ? tag : this.#inOrder(tag));
-    if (isHeader || this.#onAir === run) return;
-    const isChange = this.#onAir !== undefined;
+    if (isChange) onChanged();
+  }
+
+  #goOnAir(run: Run): void {
     this.#onAir = run;
     this.#sawPictures = true;
     this.#awaySinceMs = undefined;
     this.#toldCause = undefined;
-    if (isChange) onChanged();
   }
 
   /** Two runs stamp by the same clock, but one may be some milliseconds behind the other. */

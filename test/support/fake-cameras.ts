@@ -59,7 +59,8 @@ case "\${o[input_format]}" in
   *) codec="-c:v rawvideo -threads 1 -pix_fmt \${o[input_format]}";;
 esac
 for n in "\${!all[@]}"; do [ "\${all[$n]}" = -i ] && after=("\${all[@]:$((n + 2))}"); done
-exec ${realFile} -hide_banner -nostats -loglevel level+info -f nut -i <(
+[ "\${o[use_wallclock_as_timestamps]}" ] && wall="-use_wallclock_as_timestamps 1"
+exec ${realFile} -hide_banner -nostats -loglevel level+info $wall -f nut -i <(
   ${make} -i "testsrc2=size=\${o[video_size]}:rate=\${o[framerate]}" $codec -flush_packets 1 -f nut pipe:1 2>/dev/null
 ) "\${after[@]}"`;
 

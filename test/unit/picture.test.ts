@@ -30,6 +30,8 @@ function world({ isShared = true, ways = ['libx264'] }: { isShared?: boolean; wa
   const clock = createTestClock();
   const runs: FakeRun[] = [];
   const tags: FlvTag[] = [];
+  /** Who was on the air while each tag left. */
+  const airs: (string | undefined)[] = [];
   const lost: [ErrorCode, number][] = [];
   const failed: ErrorCode[] = [];
   const notices: string[] = [];
@@ -89,7 +91,10 @@ function world({ isShared = true, ways = ['libx264'] }: { isShared?: boolean; wa
     },
     closeWays: async () => {},
     describe: ({ videoBitrateBps }) => ({ kind: 'script', timestampMs: 0, body: Buffer.from(`${videoBitrateBps}`) }),
-    onTag: (tag) => void tags.push(tag),
+    onTag(tag) {
+      tags.push(tag);
+      airs.push(picture.onAir?.way.encoder);
+    },
     onLost: ({ code }, attempt) => void lost.push([code, attempt]),
     onFailed: ({ code }) => void failed.push(code),
     onChanged: () => {
@@ -98,7 +103,7 @@ function world({ isShared = true, ways = ['libx264'] }: { isShared?: boolean; wa
     onNotice: ({ code }) => void notices.push(code),
   });
   return {
-    ...{ clock, runs, tags, lost, failed, notices, picture },
+    ...{ clock, runs, tags, airs, lost, failed, notices, picture },
     changes: () => changes,
     setAway: (code: ErrorCode | undefined) => {
       away = code;
@@ -138,6 +143,11 @@ describe('one run', () => {
     expect([run(0).isClosed, clock.pending()]).toEqual([true, []]);
     run(0).frame(66);
     expect(said()).toHaveLength(4);
+  });
+
+  test('is known when its first picture leaves, since that is told as what is sent', async () => {
+    const { airs } = await onAir();
+    expect(airs).toEqual([undefined, undefined, 'libx264']);
   });
 
   test('that dies is followed after its backoff; gives up after seven, a healthy one counts anew', async () => {
