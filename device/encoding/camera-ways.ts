@@ -4,6 +4,7 @@
  */
 import type { Timer } from '../../shared/clock.ts';
 import { GlasscastError } from '../../shared/errors.ts';
+import type { PictureQuality } from '../../shared/stream.ts';
 import { passthroughArguments } from '../capture/camera-commands.ts';
 import { type CameraFeed, openCameraFeed } from '../capture/camera-feed.ts';
 import { type RankedMode, rankModes } from '../capture/camera-modes.ts';
@@ -89,14 +90,16 @@ function sharedWay(
 function passthroughWay(camera: Camera, mode: RankedMode, feeds: SharedFeed, options: PictureWaysOptions): PictureWay {
   const { clock, log, spawn, binary, lamp, epochMs } = options;
   const source: CameraSource = { kind: 'camera', ...camera, microphone: { kind: 'silence' } };
-  const copy = passthroughArguments(camera, mode, epochMs);
   const isPiped = camera.driver === 'libcamera';
   return {
     encoder: 'copy',
-    captureSize: mode,
+    ...(isPiped ? {} : { captureSize: mode, fixed: sizeAndRateOf(mode) }),
     isShared: false,
     newRules: newRulesFor(options),
     async open(quality, onTag) {
+      // libcamera makes whatever is asked of it, but by another capture; a camera of V4L2 what it was set to.
+      const made = isPiped ? { ...mode, ...sizeAndRateOf(quality) } : mode;
+      const copy = passthroughArguments(camera, made, epochMs);
       const run = (feed?: CameraFeed) =>
         createEncoder({
           ...{ clock, log, spawn, file: binary.file, kind: 'video', onTag },
@@ -106,12 +109,17 @@ function passthroughWay(camera: Camera, mode: RankedMode, feeds: SharedFeed, opt
           feed: feed?.attach,
         });
       if (!isPiped) return captureUnderLight(lamp, async () => run());
-      // Of libcamera's own encoder the bitrate can be chosen, so each quality is another capture.
-      const { feed, release } = await feeds.take(camera, mode, quality.videoBitrateBps);
+      const { feed, release } = await feeds.take(camera, made, quality.videoBitrateBps);
       return tiedTo(feed, run(feed), release);
     },
   };
 }
+
+const sizeAndRateOf = ({ widthPx, heightPx, frameRate }: Omit<PictureQuality, 'videoBitrateBps'>) => ({
+  widthPx,
+  heightPx,
+  frameRate,
+});
 
 /** A run that ends with its capture, of the capture's cause, and lets go of it when it is over. */
 function tiedTo(feed: CameraFeed, encoder: Encoder, release: () => void): Encoder {

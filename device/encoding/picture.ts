@@ -18,6 +18,8 @@ export interface PictureWay {
   encoder: string;
   /** Of what is captured; undefined: as asked. */
   captureSize?: { widthPx: number; heightPx: number } | undefined;
+  /** What the camera makes, whatever is asked for: another quality takes another way. */
+  fixed?: Omit<PictureQuality, 'videoBitrateBps'> | undefined;
   /** Two runs can capture at once, so that one can take over from the other. */
   isShared: boolean;
   /** A run, not started. @throws GlasscastError when the source cannot be used now */
@@ -100,6 +102,7 @@ class SwappingPicture implements Picture {
   #closed = false;
   #attempt = 0;
   #changeTries = 0;
+  #isFixedTold = false;
   #sawPictures = false;
   #awaySinceMs: number | undefined;
   #toldCause: ErrorCode | undefined;
@@ -127,7 +130,10 @@ class SwappingPicture implements Picture {
     this.#quality = quality;
     this.#changeTries = 0;
     // Without a run on its way to speak there is nothing to take over from: the next one begins so.
-    if (this.#current) this.#takeUp(this.#current);
+    const current = this.#current;
+    if (!current) return;
+    if (current.way.fixed && this.#wayNow()?.fixed) this.#tellFixed();
+    else this.#takeUp(current);
   }
 
   async close(): Promise<void> {
@@ -143,7 +149,7 @@ class SwappingPicture implements Picture {
     const generation = this.#generation;
     try {
       this.#ways = await this.#options.findWays();
-      const way = this.#ways[this.#wayIndex % this.#ways.length];
+      const way = this.#wayNow();
       if (!way) throw new GlasscastError('ENCODER_FAILED', { reason: 'no way to make a picture' });
       const run = await this.#open(way);
       if (this.#closed || generation !== this.#generation) {
@@ -157,9 +163,33 @@ class SwappingPicture implements Picture {
     }
   }
 
+  /** What a camera makes itself cannot be made smaller: then, and from then on, an encoder of ours has to do. */
+  #wayNow(): PictureWay | undefined {
+    const way = this.#ways[this.#wayIndex % this.#ways.length];
+    const isAsAsked = this.#quality === this.#options.quality;
+    const other = this.#ways.findIndex(({ fixed }) => !fixed);
+    if (!way?.fixed || isAsAsked || other < 0) return way;
+    this.#wayIndex = other;
+    const to = this.#ways[other];
+    this.#tellTakeOver(way, to, 'the picture is to be another than the camera makes');
+    return to;
+  }
+
+  #tellFixed(): void {
+    if (this.#isFixedTold) return;
+    this.#isFixedTold = true;
+    const text = 'The picture stays as the camera makes it: it has no mode that could be made smaller here';
+    this.#options.onNotice({ code: 'SETTING_UNAVAILABLE', text });
+  }
+
+  #tellTakeOver(from: PictureWay | undefined, to: PictureWay | undefined, why: string): void {
+    const text = `${to?.encoder} takes over from ${from?.encoder}: ${why}`.slice(0, 500);
+    this.#options.onNotice({ code: 'ENCODER_CHANGED', text });
+  }
+
   /** Not started yet. */
   async #open(way: PictureWay): Promise<Run> {
-    const quality = this.#quality;
+    const quality = way.fixed ? { ...this.#quality, ...way.fixed } : this.#quality;
     const run: Run = {
       ...{ encoder: undefined, way, quality, header: undefined, isIntroduced: false },
       rules: way.newRules?.(quality),
@@ -310,13 +340,9 @@ class SwappingPicture implements Picture {
 
   #nextWay({ message }: GlasscastError): void {
     if (this.#ways.length < 2) return;
-    const nameAt = (index: number) => this.#ways[index % this.#ways.length]?.encoder;
-    const [from, to] = [nameAt(this.#wayIndex), nameAt(this.#wayIndex + 1)];
+    const wayAt = (index: number) => this.#ways[index % this.#ways.length];
+    this.#tellTakeOver(wayAt(this.#wayIndex), wayAt(this.#wayIndex + 1), message);
     this.#wayIndex += 1;
-    this.#options.onNotice({
-      code: 'ENCODER_CHANGED',
-      text: `${to} takes over from ${from}: ${message}`.slice(0, 500),
-    });
   }
 
   #again(cause: GlasscastError, delayMs: number): void {

@@ -151,6 +151,28 @@ test('a killed encoder: the capture goes on for the next one', async () => {
   growing(stamps());
 });
 
+test.each([
+  ['a webcam', 'v4l2:auto', { width: 1280, height: 720, frameRate: 15 }, 'libx264'],
+  ['a Raspberry Pi camera', 'libcamera', { width: 640, height: 360, frameRate: 30 }, 'copy'],
+])('heat, with the H.264 of %s: a smaller picture on the same connection', async (_, source, video, encoder) => {
+  world.cameras.program('rpicam-vid', rpicamVid(libcameraList));
+  await world.start(source, { telemetry: { read: async () => ({ temperatureC: 82 }) } });
+  world.order({ ...small, ...video });
+  expect((await world.says('streaming')).resolvedConfig?.video).toMatchObject({ encoder: 'copy' });
+  await world.relay.until(({ notice }) => notice !== undefined);
+  const isSmaller = (config: { video?: Record<string, unknown> } = {}) => Number(config.video?.bitrate) <= 150_000;
+  const { resolvedConfig } = await world.relay.until(({ resolvedConfig: config }) => isSmaller(config));
+  expect(resolvedConfig?.video?.encoder).toBe(encoder);
+  const header = world.sink.tags.findLast((tag) => tag.kind === 'video' && isSequenceHeader(tag));
+  const { width } = readVideoConfig(header?.body.subarray(5) ?? Buffer.alloc(0)) ?? {};
+  expect(width).toBe(resolvedConfig?.video?.width);
+  await world.morePictures(15);
+  growing(stamps());
+  expect(world.sink.connections).toBe(1);
+  expect(Math.max(...world.gaps())).toBeLessThan(2_500);
+  expect(world.relay.frames.some(({ status }) => status === 'reconnecting')).toBe(false);
+});
+
 test('heat: a smaller picture takes over without a gap, the capture goes on', async () => {
   await world.start('v4l2:auto', { telemetry: { read: async () => ({ temperatureC: 82 }) } });
   world.order();

@@ -27,6 +27,8 @@ interface FakeRun {
 
 /** Runs that speak and die as the test says. */
 function world({ isShared = true, ways = ['libx264'] }: { isShared?: boolean; ways?: string[] } = {}) {
+  // The camera's own H.264, whatever is asked for.
+  const own = { widthPx: 1920, heightPx: 1080, frameRate: 25 };
   const clock = createTestClock();
   const runs: FakeRun[] = [];
   const tags: FlvTag[] = [];
@@ -80,7 +82,7 @@ function world({ isShared = true, ways = ['libx264'] }: { isShared?: boolean; wa
     async findWays() {
       return ways.map(
         (encoder): PictureWay => ({
-          ...{ encoder, isShared },
+          ...{ encoder, isShared: isShared && encoder !== 'copy', ...(encoder === 'copy' ? { fixed: own } : {}) },
           async open(quality, onTag) {
             if (away) throw new GlasscastError(away);
             return open(encoder, quality, onTag);
@@ -262,6 +264,31 @@ describe('another quality', () => {
     run(1).header();
     run(1).key(400);
     expect(said().slice(3)).toEqual(['500000', 'h2', 'k2']);
+    await picture.close();
+  });
+
+  test('of a camera that makes the picture itself: an encoder of ours has to do, from then on', async () => {
+    const { picture, run, runs, notices } = await onAir({ ways: ['copy', 'libx264'] });
+    expect(picture.onAir?.quality).toEqual({ ...asked, widthPx: 1920, heightPx: 1080, frameRate: 25 });
+    picture.change(smaller);
+    await settle();
+    expect(run(0).isClosed).toBe(true);
+    expect(run(1)).toMatchObject({ way: 'libx264', quality: smaller });
+    run(1).header();
+    run(1).key(400);
+    picture.change({ ...asked });
+    await settle();
+    expect(run(2)).toMatchObject({ way: 'libx264', quality: asked });
+    expect([runs.length, notices]).toEqual([3, ['ENCODER_CHANGED']]);
+    await picture.close();
+  });
+
+  test('of a camera that makes the picture itself, and nothing else: it goes on as it is', async () => {
+    const { picture, run, runs, notices } = await onAir({ ways: ['copy'] });
+    picture.change(smaller);
+    picture.change(smallest);
+    await settle();
+    expect([run(0).isClosed, runs.length, notices]).toEqual([false, 1, ['SETTING_UNAVAILABLE']]);
     await picture.close();
   });
 
