@@ -5,7 +5,7 @@ import { type Agent, type AgentOptions, createAgent } from '../../device/agent.t
 import { parseCaptureSource } from '../../device/capture/capture-source.ts';
 import { libx264 } from '../../device/encoding/video-encoders.ts';
 import { createSystemClock } from '../../shared/clock.ts';
-import { createLog } from '../../shared/log.ts';
+import { createLog, type Log } from '../../shared/log.ts';
 import { type FlvTag, isSequenceHeader, timestampDiffMs } from '../../shared/rtmp/flv.ts';
 import { createRedactor, Secret } from '../../shared/secrets.ts';
 import { agentFfmpeg, createFakeCameras } from './fake-cameras.ts';
@@ -53,7 +53,7 @@ export async function createCameraWorld() {
       const write = (line: string) => void lines.push(JSON.parse(line) as Record<string, unknown>);
       agent = createAgent({
         ...{ clock, redactor, relayUrl: relay.url, coreToken: new Secret('very-secret-core-token') },
-        log: createLog({ program: 'agent', level: 'debug', redactor, destination: { write } }),
+        log: withoutChatter(createLog({ program: 'agent', level: 'debug', redactor, destination: { write } })),
         source: parseCaptureSource(source),
         ffmpegPath: cameras.program('ffmpeg', agentFfmpeg({ busyFile, ...(realFile ? { realFile } : {}) })),
         ...{ cameraFolders: cameras.folders, encoders: [libx264], statsEveryMs: 200 },
@@ -75,6 +75,7 @@ export async function createCameraWorld() {
       await world.says('stopped');
     },
     logged: () => JSON.stringify(lines),
+    logLines: () => lines.length,
     /** All children of this name that were ever started, in order. */
     started: (name: string): StartedChild[] =>
       lines.flatMap(({ msg, child, pid }) =>
@@ -109,6 +110,15 @@ export async function createCameraWorld() {
     },
   };
   return world;
+}
+
+/** As a program logs that is not asked for details, but with each child that it starts. */
+function withoutChatter(log: Log): Log {
+  const debug = (fields: object, message: string) => {
+    if (message.startsWith('child-')) log.debug(fields, message);
+  };
+  const own: Log = Object.create(log);
+  return Object.assign(own, { debug });
 }
 
 export type CameraWorld = Awaited<ReturnType<typeof createCameraWorld>>;
