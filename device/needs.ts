@@ -11,6 +11,7 @@ import type { Redactor, Secret } from '../shared/secrets.ts';
 import { defaultEncoderSettings } from '../shared/stream.ts';
 import type { CameraFolders } from './capture/cameras.ts';
 import { parseCaptureSource } from './capture/capture-source.ts';
+import type { Lamp } from './capture/lit-capture.ts';
 import { type AgentConfig, type Surroundings, statusSocketPath } from './config.ts';
 import { createPrivacyLight } from './publishing/privacy-light.ts';
 import { captureChecks } from './runtime/capture-checks.ts';
@@ -38,17 +39,20 @@ export interface NeedsOptions {
   redactor: Redactor;
   /** Where cameras and their programs are looked for; default: this machine's. */
   cameraFolders?: CameraFolders | undefined;
+  /** Where the kernel's LEDs are found; default `/sys`. */
+  sysRoot?: string | undefined;
 }
 
 export function needsOf(config: AgentConfig, options: NeedsOptions): Check[] {
   const { spawn, clock } = options;
   const { checkFfmpeg, binary } = ffmpegNeed(config, options);
   const { checkToken, coreToken } = tokenNeed(config, options);
+  const light = lightOf(config, options);
   return [
     nodeCheck(),
     checkFfmpeg,
-    ...captureNeeds(config, options, binary),
-    lightNeed(config, options),
+    ...captureNeeds(config, options, { binary, light }),
+    lightNeed(config, options, light),
     checkToken,
     ...relayChecks({ relayUrl: config.relayUrl, coreToken, clock }),
     timeSyncCheck({ spawn, clock }),
@@ -56,17 +60,30 @@ export function needsOf(config: AgentConfig, options: NeedsOptions): Check[] {
   ];
 }
 
-function captureNeeds(config: AgentConfig, options: NeedsOptions, binary: () => FfmpegBinary | undefined): Check[] {
+/** One for all checks: of two keepers one would put out what the other lights. */
+function lightOf({ privacyLight: light }: AgentConfig, { spawn, clock, log, sysRoot }: NeedsOptions): Lamp | undefined {
+  return light && createPrivacyLight({ light, spawn, clock, log, ...(sysRoot === undefined ? {} : { sysRoot }) });
+}
+
+/** A light that need not be lit keeps no camera from being tried. */
+function lenient(light: Lamp): Lamp {
+  return { hold: (onOut) => light.hold(onOut).catch(() => async () => {}) };
+}
+
+function captureNeeds(
+  config: AgentConfig,
+  options: NeedsOptions,
+  { binary, light }: { binary: () => FfmpegBinary | undefined; light: Lamp | undefined },
+): Check[] {
   const { spawn, clock, log, cameraFolders } = options;
-  const { privacyLight: light, privacyLightRequired: isRequired } = config;
   return captureChecks({
     ...{ spawn, clock, log, binary, cameraFolders, settings: defaultEncoderSettings },
     source: () => parseCaptureSource(config.source, config.microphone),
-    lamp: light && createPrivacyLight({ light, isRequired, spawn, clock, log }),
+    lamp: light && !config.privacyLightRequired ? lenient(light) : light,
     async whyTaken() {
       const status = await statusOfAgent(config, options);
       if (status === undefined) return undefined;
-      // A second keeper would put the light out that the agent may need at any moment.
+      // Our keeper would put the light out that the agent may need at any moment.
       if (light) return 'the agent is running and has the privacy light';
       const { stream } = statusReport.parse(status);
       return stream && !hasEnded(stream.state) ? `the agent is streaming (${stream.state})` : undefined;
@@ -89,15 +106,13 @@ function ffmpegNeed({ ffmpegPath }: AgentConfig, { spawn, clock }: NeedsOptions)
   return { checkFfmpeg, binary: () => found };
 }
 
-function lightNeed(config: AgentConfig, options: NeedsOptions): Check {
-  const { spawn, clock, log } = options;
-  const { privacyLight: light, privacyLightRequired: isRequired } = config;
-  const blink = async () => {
-    const own = createPrivacyLight({ light, spawn, clock, log });
-    await own.hold(() => {}).finally(() => own.close());
+function lightNeed(config: AgentConfig, options: NeedsOptions, light: Lamp | undefined): Check {
+  const blink = async (lamp: Lamp) => {
+    const release = await lamp.hold(() => {});
+    await release();
   };
   const isInUse = async () => (await statusOfAgent(config, options)) !== undefined;
-  return lightCheck({ blink: light && blink, isRequired, isInUse });
+  return lightCheck({ blink: light && (() => blink(light)), isRequired: config.privacyLightRequired, isInUse });
 }
 
 function tokenNeed(config: AgentConfig, { surroundings: { credentialsFolder }, redactor }: NeedsOptions) {

@@ -77,6 +77,8 @@ const ANSWERS_AT_START: readonly ErrorCode[] = ['CAPTURE_FILE_UNREADABLE'];
 interface Run {
   encoder: Encoder | undefined;
   readonly way: PictureWay;
+  readonly wanted: PictureQuality;
+  /** What it makes: other than wanted only where that cannot be chosen. */
   readonly quality: PictureQuality;
   readonly rules: ((tag: FlvTag) => GlasscastError | undefined) | undefined;
   header: FlvTag | undefined;
@@ -130,10 +132,7 @@ class SwappingPicture implements Picture {
     this.#quality = quality;
     this.#changeTries = 0;
     // Without a run on its way to speak there is nothing to take over from: the next one begins so.
-    const current = this.#current;
-    if (!current) return;
-    if (current.way.fixed && this.#wayNow()?.fixed) this.#tellFixed();
-    else this.#takeUp(current);
+    if (this.#current) this.#follow(this.#current);
   }
 
   async close(): Promise<void> {
@@ -158,6 +157,8 @@ class SwappingPicture implements Picture {
       }
       this.#current = run;
       run.encoder?.start();
+      // Meanwhile another quality may have come to be wanted.
+      if (run.wanted !== this.#quality) this.#follow(run);
     } catch (error) {
       if (!this.#closed && generation === this.#generation) this.#lost(asGlasscastError(error), undefined);
     }
@@ -189,14 +190,21 @@ class SwappingPicture implements Picture {
 
   /** Not started yet. */
   async #open(way: PictureWay): Promise<Run> {
-    const quality = way.fixed ? { ...this.#quality, ...way.fixed } : this.#quality;
+    const wanted = this.#quality;
+    const quality = way.fixed ? { ...wanted, ...way.fixed } : wanted;
     const run: Run = {
-      ...{ encoder: undefined, way, quality, header: undefined, isIntroduced: false },
+      ...{ encoder: undefined, way, wanted, quality, header: undefined, isIntroduced: false },
       rules: way.newRules?.(quality),
     };
     run.encoder = await way.open(quality, (tag) => this.#take(run, tag));
     void run.encoder.ended.then((end) => this.#over(run, end));
     return run;
+  }
+
+  /** The quality wanted now takes the place of this run's. */
+  #follow(run: Run): void {
+    if (run.way.fixed && this.#wayNow()?.fixed) this.#tellFixed();
+    else this.#takeUp(run);
   }
 
   #takeUp(from: Run): void {

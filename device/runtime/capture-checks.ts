@@ -74,7 +74,7 @@ async function lookAtPicture(look: Look): Promise<Finding> {
 }
 
 async function lookAtCamera(source: CameraSource, look: Look): Promise<Finding> {
-  const { spawn, clock, found, settings, cameraFolders: folders, whyTaken, lamp } = look;
+  const { spawn, clock, found, settings, cameraFolders: folders, whyTaken } = look;
   const taken = await whyTaken();
   try {
     const camera = await findCamera(source, { spawn, clock, binary: found, ...(folders ? { folders } : {}) });
@@ -85,7 +85,7 @@ async function lookAtCamera(source: CameraSource, look: Look): Promise<Finding> 
     const text = `${title} would give ${modeWords(mode)}`;
     if (taken) return unknown(`${text}. Not opened, because ${taken}`);
     const ms = await firstPictureMs(camera, mode, look);
-    return ok(`${text}. A picture came after ${ms} ms${lamp ? ', under the light' : ''}`);
+    return ok(`${text}. A picture came after ${ms} ms`);
   } catch (error) {
     const cause = asGlasscastError(error);
     if (taken && cause.code === 'CAMERA_BUSY') return unknown(`not looked at, because ${taken}`);

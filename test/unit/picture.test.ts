@@ -40,6 +40,7 @@ function world({ isShared = true, ways = ['libx264'] }: { isShared?: boolean; wa
   let away: ErrorCode | undefined;
   let changes = 0;
   let unfit: GlasscastError | undefined;
+  let opening = Promise.resolve();
 
   function open(way: string, quality: PictureQuality, onTag: (tag: FlvTag) => void): Encoder {
     const mark = runs.length + 1;
@@ -84,6 +85,7 @@ function world({ isShared = true, ways = ['libx264'] }: { isShared?: boolean; wa
         (encoder): PictureWay => ({
           ...{ encoder, isShared: isShared && encoder !== 'copy', ...(encoder === 'copy' ? { fixed: own } : {}) },
           async open(quality, onTag) {
+            await opening;
             if (away) throw new GlasscastError(away);
             return open(encoder, quality, onTag);
           },
@@ -109,6 +111,10 @@ function world({ isShared = true, ways = ['libx264'] }: { isShared?: boolean; wa
     changes: () => changes,
     setAway: (code: ErrorCode | undefined) => {
       away = code;
+    },
+    /** Opening takes until this settles. */
+    setOpening: (until: Promise<void>) => {
+      opening = until;
     },
     setUnfit: (code: ErrorCode | undefined) => {
       unfit = code && new GlasscastError(code);
@@ -290,6 +296,25 @@ describe('another quality', () => {
     await settle();
     expect([run(0).isClosed, runs.length, notices]).toEqual([false, 1, ['SETTING_UNAVAILABLE']]);
     await picture.close();
+  });
+
+  test('wanted while the first run is being opened is not forgotten', async () => {
+    const all = world();
+    let opened = () => {};
+    all.setOpening(
+      new Promise((resolve) => {
+        opened = resolve;
+      }),
+    );
+    all.picture.start();
+    await settle();
+    all.picture.change(smaller);
+    opened();
+    await settle();
+    all.run(0).header();
+    all.run(0).key(0);
+    expect(all.run(1)).toMatchObject({ isStarted: true, quality: smaller });
+    await all.picture.close();
   });
 
   test('whose run dies before it speaks is tried three times, and the old one goes on', async () => {
