@@ -15,7 +15,7 @@ import { defaultEncoderSettings, resolveSettings } from '../shared/stream.ts';
 import type { CameraFolders } from './capture/cameras.ts';
 import type { CaptureSource } from './capture/capture-source.ts';
 import { encoderProbeText, probeVideoEncoders } from './encoding/encoder-probe.ts';
-import { libx264, type VideoEncoder } from './encoding/video-encoders.ts';
+import { libx264, type VideoEncoder, videoEncoders } from './encoding/video-encoders.ts';
 import type { PrivacyLightDriver } from './publishing/light-keeper.ts';
 import { createPrivacyLight } from './publishing/privacy-light.ts';
 import { createPublisher, type Publisher, type PublisherFacts, type PublisherStatus } from './publishing/publisher.ts';
@@ -79,7 +79,7 @@ export interface AgentStatus {
   temperatureC: number | undefined;
   batteryPercent: number | undefined;
   isCharging: boolean | undefined;
-  backlog: { ms: number; bytes: number } | undefined;
+  backlog: PublisherFacts['backlog'] | undefined;
   notices: readonly { text: string }[];
 }
 
@@ -228,7 +228,8 @@ export function createAgent(options: AgentOptions): Agent {
   return {
     async start() {
       redactor.add(options.coreToken);
-      binary = await findFfmpeg({ spawn: children.spawn, clock, explicitFile: options.ffmpegPath });
+      const needsOneOf = videoEncoders.map(({ name }) => name);
+      binary = await findFfmpeg({ spawn, clock, explicitFile: options.ffmpegPath, needsEncoders: ['aac'], needsOneOf });
       log.info({ file: binary.file, version: binary.version, reason: binary.reason }, 'ffmpeg-found');
       if (!options.encoders) encoders = probe(binary);
       if (!closing) connection.start();
@@ -252,9 +253,12 @@ const refusals = {
   rgb_led_control: { type: 'rgb_led_control_response', error: 'This device has no light of its own' },
 } as const;
 
-function pushOf({ pushMode = 'backfill', maxBacklogMs, ca }: AgentOptions): StreamPartsOptions['push'] {
+function pushOf(options: AgentOptions): StreamPartsOptions['push'] {
+  const { pushMode = 'backfill', maxBacklogMs, backlogFolder, maxBacklogDiskMb, ca } = options;
   return {
     mode: pushMode,
+    ...(backlogFolder === undefined ? {} : { spillFolder: backlogFolder }),
+    ...(maxBacklogDiskMb === undefined ? {} : { maxSpillBytes: maxBacklogDiskMb * 1e6 }),
     ...(maxBacklogMs === undefined ? {} : { maxAgeMs: maxBacklogMs }),
     ...(ca === undefined ? {} : { ca }),
   };

@@ -41,7 +41,7 @@ export interface StreamPartsOptions {
   adapts: boolean;
   url: PublishUrl;
   settings: EncoderSettings;
-  push: Pick<RtmpPushOptions, 'mode' | 'maxAgeMs' | 'ca'>;
+  push: Pick<RtmpPushOptions, 'mode' | 'maxAgeMs' | 'spillFolder' | 'maxSpillBytes' | 'ca'>;
 }
 
 export type StreamParts = Pick<PublisherOptions, 'openPicture' | 'openSound' | 'openPush' | 'openSteering'>;

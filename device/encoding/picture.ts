@@ -11,6 +11,7 @@ import type { StreamNotice } from '../../shared/protocol/glasses-messages.ts';
 import { type FlvTag, isKeyFrame, isSequenceHeader, timestampDiffMs } from '../../shared/rtmp/flv.ts';
 import type { PictureQuality } from '../../shared/stream.ts';
 import type { Encoder, EncoderEnd } from './encoder.ts';
+import { isHollowHeader } from './stream-rules.ts';
 
 /** One way to make the picture: a mode of the camera and an encoder. */
 export interface PictureWay {
@@ -244,7 +245,7 @@ class SwappingPicture implements Picture {
 
   #take(run: Run, tag: FlvTag): void {
     if (this.#closed) return;
-    if (run !== this.#next && run !== this.#current) return;
+    if ((run !== this.#next && run !== this.#current) || isHollowHeader(tag)) return;
     const unfit = run.rules?.(tag);
     if (unfit) void run.encoder?.close(unfit);
     if (run === this.#next) {

@@ -33,7 +33,7 @@ export interface PublishRtmpOptions {
   ca?: string | Buffer | undefined;
   /** See `ConnectionOptions`. */
   dial?: Dial | undefined;
-  /** Default: the system's; looked at with each measurement of the queue. */
+  /** Default: the system's; looked at with each measurement at which nothing has moved. */
   networkInterfaces?: NetworkInterfaces | undefined;
   /** Shared by many publications of one process to read the kernel's table once; default: its own. */
   sendQueue?: SendQueue;

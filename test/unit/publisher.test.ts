@@ -45,6 +45,8 @@ function world(more: Partial<PublisherOptions> = {}) {
       isCatchingUp: false,
       skips: 0,
       redirects: 0,
+      spilledBytes: 0,
+      narrowBps: undefined,
     },
   };
   const air: { current: Picture['onAir'] } = { current: undefined };
