@@ -26,8 +26,10 @@ export interface Backlog {
   arrivedUpTo(connectionBytes: number): void;
   /** The connection is gone: all that is still here waits again. */
   rewind(): void;
-  /** Mode `live`, uplink too narrow: drops what waits, up to the newest key frame. */
+  /** Uplink too narrow: drops what waits up to the newest key frame, or until one comes. */
   skip(): void;
+  /** Drops all that waits: the next key frame to come begins anew. */
+  skipAll(): void;
   stats(nowMs: number): BacklogStats;
 }
 
@@ -73,6 +75,8 @@ export function createBacklog({ mode, maxAgeMs = 10_000, maxBytes = 20_000_000 }
   let ahead: FlvTag[] = [];
   /** What comes next does not continue what was sent: it has to begin at a key frame. */
   let isGap = true;
+  /** What comes cannot be decoded before the next key frame, on any connection: what is before it was dropped. */
+  let isHole = false;
   let lastVideoMs: number | undefined;
   const lastTimestamp = new Map<FlvTag['kind'], number>();
   /** Of all kinds. */
@@ -92,7 +96,13 @@ export function createBacklog({ mode, maxAgeMs = 10_000, maxBytes = 20_000_000 }
     const placed = slot ? restamped(tag, slot === 'metadata' ? latestMs : lastTimestamp.get(tag.kind)) : tag;
     lastTimestamp.set(tag.kind, placed.timestampMs);
     latestMs = restamped(placed, latestMs).timestampMs;
-    entries.push({ tag: placed, atMs: nowMs, slot, isKey: isKeyFrame(tag), timesSent: 0, endsAtByte: undefined });
+    const entry = { tag: placed, atMs: nowMs, slot, isKey: isKeyFrame(tag), timesSent: 0, endsAtByte: undefined };
+    if (isHole && !slot && !canStart(entry)) {
+      countDropped(entry);
+      return;
+    }
+    if (!slot) isHole = false;
+    entries.push(entry);
     heldBytes += tag.body.length;
     waitingBytes += tag.body.length;
     for (let oldest = entries[0]; oldest && isTooMuch(oldest, nowMs); oldest = entries[0]) removeOldest();
@@ -151,12 +161,25 @@ export function createBacklog({ mode, maxAgeMs = 10_000, maxBytes = 20_000_000 }
       countDropped(entry);
     }
   }
-  function startIndex(): number | undefined {
+  function canStart({ isKey, slot, tag }: Entry): boolean {
     const needsKey = lastVideoMs !== undefined && newestMs - lastVideoMs <= maxAgeMs;
-    const canStart = (entry: Entry) => (needsKey ? entry.isKey : entry.tag.kind === 'audio' && !entry.slot);
-    const index =
-      mode === 'live' ? entries.findLastIndex(canStart) : entries.findIndex((e, at) => at >= cursor && canStart(e));
+    return needsKey ? isKey : tag.kind === 'audio' && !slot;
+  }
+  function newestStart(): number | undefined {
+    const index = entries.findLastIndex(canStart);
     return index >= cursor ? index : undefined;
+  }
+  function startIndex(): number | undefined {
+    if (mode === 'live') return newestStart();
+    const index = entries.findIndex((entry, at) => at >= cursor && canStart(entry));
+    return index >= 0 ? index : undefined;
+  }
+  function skipTo(start: number | undefined): void {
+    if (cursor >= entries.length || start === cursor) return;
+    dropWaiting((start ?? entries.length) - cursor);
+    isHole = start === undefined;
+    isGap = true;
+    ahead = [];
   }
   /** A header sent (again) out of its place: at the time of what surrounds it here, so that time never goes back. */
   function stampedFor(header: FlvTag): FlvTag {
@@ -212,11 +235,8 @@ export function createBacklog({ mode, maxAgeMs = 10_000, maxBytes = 20_000_000 }
       ahead = [];
       isGap = true;
     },
-    skip() {
-      if (cursor >= entries.length) return;
-      isGap = true;
-      ahead = [];
-    },
+    skip: () => skipTo(newestStart()),
+    skipAll: () => skipTo(undefined),
     stats(nowMs) {
       const waiting = entries[cursor];
       return {

@@ -6,9 +6,9 @@ import { type Clock, withTimeout } from '../clock.ts';
 import { GlasscastError } from '../errors.ts';
 import type { Log } from '../log.ts';
 import { openConnection } from './connection.ts';
-import { createDeliveryGauge, type DeliveryGauge } from './delivery-gauge.ts';
+import { createDeliveryGauge } from './delivery-gauge.ts';
 import type { FlvTag } from './flv.ts';
-import { createPublication } from './publication.ts';
+import { createPublication, type PublicationMeasured, type PublicationOptions } from './publication.ts';
 import { type PublishUrl, parsePublishUrl } from './publish-url.ts';
 import { createSendQueue, type SendQueue } from './send-queue.ts';
 import { createRtmpSession, RefusedCommand, type RtmpSession, type RtmpStatus } from './session.ts';
@@ -33,6 +33,8 @@ export interface PublishRtmpOptions {
   sendQueue?: SendQueue;
   /** The queue was measured or has room again: a good moment to send more and to forget what has arrived. */
   onProgress?: () => void;
+  /** After each measurement, before `onProgress`; may ask for the next one sooner than usual, in ms. */
+  onMeasured?: (measured: PublicationMeasured) => number | undefined;
 }
 
 export interface Publication {
@@ -48,6 +50,8 @@ export interface Publication {
   readonly acknowledgedBytes: number;
   /** Of `bytesSent`, what the ingest has certainly read: by RTMP acknowledgements, or acknowledged by TCP 2 s of progress ago. */
   readonly certainBytes: number;
+  /** What the peer's TCP acknowledged over the last second or so, by the measurements; undefined before there are two. */
+  readonly deliveredBps: number | undefined;
   /** From the call to the right to publish. */
   readonly connectMs: number;
   /** Settles when the connection is gone: with the cause, or undefined when we closed it. Never rejects. */
@@ -111,13 +115,15 @@ async function attempt(options: PublishRtmpOptions, manner: Manner, startedMs: n
     withTimeout(clock, 'rtmp-silence', silenceTimeoutMs, Promise.race([work, endedBefore(session, url, step)]), () =>
       silence(url, step, silenceTimeoutMs),
     );
-  const progress: Progress = { step: 'handshake', wasCreated: false };
+  const progress: Progress = { step: 'handshake', handshakenMs: 0, wasCreated: false };
+  const openedMs = clock.monotonicMs();
   try {
-    const streamId = await negotiate({ url, session, manner, answered, accepted: accepted.start, progress });
+    const streamId = await negotiate({ url, clock, session, manner, answered, accepted: accepted.start, progress });
     const connectMs = Math.round(clock.monotonicMs() - startedMs);
+    const roundTripMs = progress.handshakenMs - openedMs;
     log.debug({ url: url.printable, ms: connectMs, manner }, 'rtmp-publish-accepted');
     accepted.publishing();
-    return { publication: startPublication(options, { socket, session, gauge, streamId, connectMs }) };
+    return { publication: startPublication(options, { socket, session, gauge, streamId, connectMs, roundTripMs }) };
   } catch (error) {
     const failure = negotiationError(error, url, progress);
     session.end(failure);
@@ -128,24 +134,24 @@ async function attempt(options: PublishRtmpOptions, manner: Manner, startedMs: n
   }
 }
 
-function startPublication(
-  { clock, onProgress, stallTimeoutMs = 2000, sendQueue = createSendQueue(), url }: PublishRtmpOptions,
-  parts: { socket: Parameters<typeof createPublication>[0]['socket']; session: RtmpSession; gauge: DeliveryGauge } & {
-    streamId: number;
-    connectMs: number;
-  },
-): Publication {
-  return createPublication({ ...parts, url, clock, sendQueue, stallTimeoutMs, onProgress: onProgress ?? (() => {}) });
+type Parts = Pick<PublicationOptions, 'socket' | 'session' | 'gauge' | 'streamId' | 'connectMs' | 'roundTripMs'>;
+
+function startPublication(options: PublishRtmpOptions, parts: Parts): Publication {
+  const { clock, onMeasured, onProgress = () => {}, stallTimeoutMs = 2000, url } = options;
+  const sendQueue = options.sendQueue ?? createSendQueue();
+  return createPublication({ ...parts, url, clock, sendQueue, stallTimeoutMs, onProgress, onMeasured });
 }
 
 interface Progress {
   step: string;
+  handshakenMs: number;
   /** The server has created a stream for us; what it refuses from here on is the key. */
   wasCreated: boolean;
 }
 
 interface Negotiation {
   url: PublishUrl;
+  clock: Clock;
   session: RtmpSession;
   manner: Manner;
   answered: <T>(step: string, work: Promise<T>) => Promise<T>;
@@ -154,9 +160,11 @@ interface Negotiation {
 }
 
 /** Handshake to Publish.Start; gives the stream's id. */
-async function negotiate({ url, session, manner, answered, accepted, progress }: Negotiation): Promise<number> {
+async function negotiate(negotiation: Negotiation): Promise<number> {
+  const { url, clock, session, manner, answered, accepted, progress } = negotiation;
   const key = url.streamKey.reveal();
   await answered('handshake', session.handshake());
+  progress.handshakenMs = clock.monotonicMs();
   progress.step = 'connect';
   const connected = session.ask('connect', {
     app: url.app,

@@ -25,12 +25,18 @@ export interface DeliveryGauge {
   readonly certainBytes: number;
   /** How long something has waited without anything moving, at the last sample. */
   readonly stalledMs: number;
+  /** How long ago the oldest of what the peer's TCP has not acknowledged was sent, at the last sample. */
+  readonly oldestMs: number;
+  /** Bits per second that the peer's TCP acknowledged over about so long before the last sample; undefined with one sample. */
+  deliveredBps(windowMs: number): number | undefined;
 }
 
 /** Bytes that TCP acknowledged lie in the peer's kernel, unread, when its program is killed. 2 s of flow cover that. */
 const MARGIN_MS = 2_000;
 /** Sends this close together are one. */
 const MARK_MS = 50;
+/** Longest window of `deliveredBps`, with the one sample before it. */
+const KEPT_MS = 2_500;
 
 export function createDeliveryGauge({ marginMs = MARGIN_MS }: { marginMs?: number } = {}): DeliveryGauge {
   const steps: { atMs: number; bytes: number }[] = [];
@@ -44,6 +50,8 @@ export function createDeliveryGauge({ marginMs = MARGIN_MS }: { marginMs?: numbe
   let stalledMs = 0;
   /** When bytes were given, oldest first, from the first unacknowledged one on. */
   const marks: { atMs: number; bytes: number }[] = [];
+  /** The last samples, oldest first. */
+  const track: { atMs: number; bytes: number }[] = [];
 
   /** Samples may be a second apart, so a stall is dated by when what waits was sent, unless something moved after that. */
   function stuckSince(): number {
@@ -70,6 +78,8 @@ export function createDeliveryGauge({ marginMs = MARGIN_MS }: { marginMs?: numbe
       const stuckMs = atMs - stuckSince();
       stalledMs = isMoving ? 0 : stuckMs;
       lastSampleMs = atMs;
+      track.push({ atMs, bytes });
+      while (track[1] && atMs - track[1].atMs >= KEPT_MS) track.shift();
       // The margin counts from the last progress: while nothing moves nothing becomes more certain, since a peer that
       // has stopped reading acknowledges only into its own buffer, and that buffer dies with it.
       for (let step = steps[0]; step && step.atMs <= lastProgressMs - marginMs; step = steps[0]) {
@@ -88,6 +98,16 @@ export function createDeliveryGauge({ marginMs = MARGIN_MS }: { marginMs?: numbe
     },
     get stalledMs() {
       return stalledMs;
+    },
+    get oldestMs() {
+      const [oldest] = marks;
+      return oldest && lastSampleMs !== undefined ? Math.max(0, lastSampleMs - oldest.atMs) : 0;
+    },
+    deliveredBps(windowMs) {
+      const last = track.at(-1);
+      const first = last && (track.findLast(({ atMs }) => last.atMs - atMs >= windowMs) ?? track[0]);
+      if (!first || first.atMs >= last.atMs) return undefined;
+      return Math.round(((last.bytes - first.bytes) * 8000) / (last.atMs - first.atMs));
     },
   };
 }

@@ -12,6 +12,7 @@ import { type FlvTag, startsWithAmfString, tagTypes } from './flv.ts';
 import type { PublishUrl } from './publish-url.ts';
 import type { SendQueue, TcpEnds } from './send-queue.ts';
 import type { RtmpSession } from './session.ts';
+import type { QueueMeasured } from './uplink-gate.ts';
 
 export interface PublicationOptions {
   socket: Socket;
@@ -22,8 +23,16 @@ export interface PublicationOptions {
   sendQueue: SendQueue;
   streamId: number;
   connectMs: number;
+  roundTripMs: number;
   stallTimeoutMs: number;
   onProgress: () => void;
+  onMeasured?: ((measured: PublicationMeasured) => number | undefined) | undefined;
+}
+
+/** One measurement of the send queue, and what the earlier ones tell with it. */
+export interface PublicationMeasured extends QueueMeasured {
+  /** Acknowledged by the peer's TCP over the last second or so; undefined with one measurement. */
+  deliveredBps: number | undefined;
 }
 
 /** While something waits, and else: one reading scans the kernel's whole table, up to 6 ms on a machine with much memory. */
@@ -31,6 +40,8 @@ const BUSY_SAMPLE_MS = 250;
 const CALM_SAMPLE_MS = 1_000;
 /** More than what is on its way in a healthy connection at a few Mbit/s. */
 const BUSY_BYTES = 32_768;
+const DELIVERED_WINDOW_MS = 1_000;
+const RECENT_WINDOW_MS = 250;
 const FAREWELL_MS = 1_000;
 /** Chunk streams of their own, so that a large picture could be cut by sound; the numbers are custom. */
 const CHUNK_STREAM = { audio: 4, video: 6, script: 5, command: 3 } as const;
@@ -38,7 +49,7 @@ const CHUNK_STREAM = { audio: 4, video: 6, script: 5, command: 3 } as const;
 const SET_DATA_FRAME = Buffer.concat([Buffer.from([2, 0, 13]), Buffer.from('@setDataFrame', 'latin1')]);
 
 export function createPublication(options: PublicationOptions): Publication {
-  const { socket, session, gauge, url, clock, sendQueue, streamId, stallTimeoutMs, onProgress } = options;
+  const { socket, session, gauge, url, clock, sendQueue, streamId, stallTimeoutMs, onProgress, onMeasured } = options;
   const ends = tcpEnds(socket);
   let kernelQueuedBytes = 0;
   let isGone = false;
@@ -57,8 +68,21 @@ export function createPublication(options: PublicationOptions): Publication {
       session.end(new GlasscastError('INGEST_SILENT', { reason }));
       return;
     }
-    sampleAfter(kernelQueuedBytes + unwrittenBytes > BUSY_BYTES ? BUSY_SAMPLE_MS : CALM_SAMPLE_MS);
+    const usualMs = kernelQueuedBytes + unwrittenBytes > BUSY_BYTES ? BUSY_SAMPLE_MS : CALM_SAMPLE_MS;
+    const wantedMs = onMeasured?.(measurement());
+    sampleAfter(Math.min(usualMs, wantedMs ?? usualMs));
     onProgress();
+  }
+  function measurement(): PublicationMeasured {
+    return {
+      atMs: clock.monotonicMs(),
+      queuedBytes: kernelQueuedBytes + socket.writableLength,
+      recentBps: gauge.deliveredBps(RECENT_WINDOW_MS),
+      deliveredBps: gauge.deliveredBps(DELIVERED_WINDOW_MS),
+      oldestMs: gauge.oldestMs,
+      stalledMs: gauge.stalledMs,
+      roundTripMs: options.roundTripMs,
+    };
   }
   function sampleAfter(ms: number): void {
     sampling = clock.after('rtmp-queue-sample', ms, () => void sample());
@@ -102,6 +126,9 @@ export function createPublication(options: PublicationOptions): Publication {
     },
     get certainBytes() {
       return gauge.certainBytes;
+    },
+    get deliveredBps() {
+      return gauge.deliveredBps(DELIVERED_WINDOW_MS);
     },
     connectMs: options.connectMs,
     closed: session.ended.then((cause) => (farewell ? undefined : cause)),

@@ -7,7 +7,9 @@ import { asGlasscastError, GlasscastError } from '../errors.ts';
 import type { Log } from '../log.ts';
 import { createBacklog } from './backlog.ts';
 import { type Publication, publishRtmp } from './client.ts';
+import { createFeed } from './feed.ts';
 import type { FlvTag } from './flv.ts';
+import type { PublicationMeasured } from './publication.ts';
 import type { PublishUrl } from './publish-url.ts';
 import { createRetrySchedule } from './retry-schedule.ts';
 import { createSendQueue, type SendQueue } from './send-queue.ts';
@@ -34,8 +36,14 @@ export interface RtmpPushOptions {
   maxAgeMs?: number;
   /** Bound of the memory for media. Default 20 MB. */
   maxBytes?: number;
-  /** Mode `live`: more than this in the send queue drops up to the next key frame. Default 125000. */
+  /**
+   * Mode `live`: more than this in the send queue for 0.4 s drops up to the newest key frame, until it is less again.
+   * Default, in both modes: a queue that takes longer than about 0.35 s to drain drops, until it is nearly empty; not while
+   * catching up after an outage in mode `backfill`, where the age decides.
+   */
   maxQueuedBytes?: number;
+  /** The send queue was measured (each 0.5 s, more often while it is high or after an outage): `stats()` has news. */
+  onMeasured?: () => void;
   connectTimeoutMs?: number;
   silenceTimeoutMs?: number;
   stallTimeoutMs?: number;
@@ -51,8 +59,10 @@ export interface RtmpPushStats {
   state: 'idle' | 'connecting' | 'publishing' | 'retrying' | 'closed';
   /** Over all connections, with RTMP's overhead. */
   bytesSent: number;
-  /** In the send queue of Node and the kernel. */
+  /** In the send queue of Node and the kernel, as last measured. */
   queuedBytes: number;
+  /** Acknowledged by the ingest's TCP over the last second or so of this connection; undefined before that is known. */
+  deliveredBps: number | undefined;
   /** Waiting here, not yet given to the connection. */
   backlogBytes: number;
   /** Age of the oldest tag that waits here. */
@@ -60,6 +70,10 @@ export interface RtmpPushStats {
   /** Tags that were never sent, and of these the pictures. */
   tagsDropped: number;
   framesDropped: number;
+  /** Mode `backfill`: from a connection's begin until nothing waits any more. */
+  isCatchingUp: boolean;
+  /** Times that a narrow uplink made it drop to a key frame. */
+  skips: number;
   /** Tags sent once more because they may have been lost. */
   tagsResent: number;
   /** Connections after the first. */
@@ -78,19 +92,16 @@ export interface RtmpPush {
   close(): Promise<void>;
 }
 
-/** More than this in Node's own queue only takes it out of the backlog's rule. */
-const MAX_UNWRITTEN_BYTES = 262_144;
 const EAGER_CONNECT_TIMEOUT_MS = 2_000;
-/** The queue is full for longer than one burst takes, a key frame for instance. */
-const NARROW_MS = 400;
 const SAME_CAUSE_MS = 1_000;
 const SHORT_LIFE_MS = 1_000;
 const REFUSAL_LIVES = 3;
 
 export function createRtmpPush(options: RtmpPushOptions): RtmpPush {
-  const { url, clock, log, mode, onChange, random = Math.random, maxQueuedBytes = 125_000 } = options;
+  const { url, clock, log, mode, onChange, random = Math.random, maxQueuedBytes } = options;
   const { maxAgeMs = 10_000, maxBytes = 20_000_000, connectTimeoutMs = 5_000, sendQueue = createSendQueue() } = options;
   const backlog = createBacklog({ mode, maxAgeMs, maxBytes });
+  const feed = createFeed({ backlog, mode, maxQueuedBytes });
   const schedule = createRetrySchedule({ random });
   const stopping = new AbortController();
   let state: RtmpPushStats['state'] = 'idle';
@@ -99,37 +110,19 @@ export function createRtmpPush(options: RtmpPushOptions): RtmpPush {
   let connections = 0;
   let pastBytesSent = 0;
   let connectMs: number | undefined;
-  let narrowSinceMs: number | undefined;
   let shortLives = 0;
   let lastReport: { code: string; atMs: number } | undefined;
   let running: Promise<void> = Promise.resolve();
   let closing: Promise<void> | undefined;
 
-  function pump(room = MAX_UNWRITTEN_BYTES): void {
-    if (!publication) return;
-    if (isNarrow(publication)) {
-      backlog.skip();
-      return;
-    }
-    while (publication.unwrittenBytes() < room) {
-      const tag = backlog.next();
-      if (!tag) return;
-      publication.send(tag);
-      backlog.sentUpTo(publication.bytesSent);
-    }
-  }
-  /** Mode `live` only: with `backfill` the age bound decides what is too old. */
-  function isNarrow({ queuedBytes }: Publication): boolean {
-    if (mode !== 'live' || queuedBytes() <= maxQueuedBytes) {
-      narrowSinceMs = undefined;
-      return false;
-    }
-    narrowSinceMs ??= clock.monotonicMs();
-    return clock.monotonicMs() - narrowSinceMs >= NARROW_MS;
-  }
   function onProgress(): void {
     if (publication) backlog.arrivedUpTo(publication.certainBytes);
-    pump();
+    feed.pump();
+  }
+  function onMeasured(measured: PublicationMeasured): number | undefined {
+    const sampleAfterMs = feed.measured(measured);
+    options.onMeasured?.();
+    return sampleAfterMs;
   }
 
   async function run(): Promise<void> {
@@ -158,6 +151,7 @@ export function createRtmpPush(options: RtmpPushOptions): RtmpPush {
         signal: stopping.signal,
         sendQueue,
         onProgress,
+        onMeasured,
         // A lost SYN is repeated by the kernel after 1, 3 and 7 s; beginning anew finds a network that is back sooner.
         connectTimeoutMs: isEager ? Math.min(connectTimeoutMs, EAGER_CONNECT_TIMEOUT_MS) : connectTimeoutMs,
         ...(silenceTimeoutMs === undefined ? {} : { silenceTimeoutMs }),
@@ -173,7 +167,7 @@ export function createRtmpPush(options: RtmpPushOptions): RtmpPush {
     connections += 1;
     connectMs = opened.connectMs;
     const sinceMs = clock.monotonicMs();
-    pump();
+    feed.opened(opened);
     log.info({ url: url.printable, ms: connectMs, attempt }, 'rtmp-publishing');
     change({ state: 'publishing', attempt });
     attempt = 0;
@@ -195,7 +189,7 @@ export function createRtmpPush(options: RtmpPushOptions): RtmpPush {
     backlog.arrivedUpTo(certainBytes);
     if (!closing) backlog.rewind();
     pastBytesSent += bytesSent;
-    narrowSinceMs = undefined;
+    feed.closed();
     publication = undefined;
   }
   function change(next: RtmpPushChange): void {
@@ -213,7 +207,7 @@ export function createRtmpPush(options: RtmpPushOptions): RtmpPush {
   async function finish(): Promise<void> {
     const last = publication;
     if (last) {
-      pump(Number.POSITIVE_INFINITY);
+      feed.flush();
       await last.close();
     }
     stopping.abort();
@@ -229,7 +223,7 @@ export function createRtmpPush(options: RtmpPushOptions): RtmpPush {
     write(tag) {
       if (closing) return;
       backlog.add(tag, clock.monotonicMs());
-      pump();
+      feed.added();
     },
     stats() {
       const { waitingBytes, waitingMs, tagsDropped, framesDropped, tagsResent } = backlog.stats(clock.monotonicMs());
@@ -237,6 +231,9 @@ export function createRtmpPush(options: RtmpPushOptions): RtmpPush {
         state,
         bytesSent: pastBytesSent + (publication?.bytesSent ?? 0),
         queuedBytes: publication?.queuedBytes() ?? 0,
+        deliveredBps: publication?.deliveredBps,
+        isCatchingUp: feed.isCatchingUp,
+        skips: feed.skips,
         backlogBytes: waitingBytes,
         backlogMs: waitingMs,
         tagsDropped,

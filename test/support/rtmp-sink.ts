@@ -65,8 +65,10 @@ export interface RtmpSink {
   close(): Promise<void>;
 }
 
-export async function startRtmpSink(options: RtmpSinkBehaviour & { secure?: boolean } = {}): Promise<RtmpSink> {
-  const { secure, ...behaviour } = options;
+export async function startRtmpSink(
+  options: RtmpSinkBehaviour & { secure?: boolean; host?: string } = {},
+): Promise<RtmpSink> {
+  const { secure, host = '127.0.0.1', ...behaviour } = options;
   const waiting = new Set<() => void>();
   const sockets = new Set<Socket>();
   let server: Server | undefined;
@@ -115,7 +117,7 @@ export async function startRtmpSink(options: RtmpSinkBehaviour & { secure?: bool
       server = next;
       await new Promise<void>((resolve, reject) => {
         next.once('error', reject);
-        next.listen(port, '127.0.0.1', resolve);
+        next.listen(port, host, resolve);
       });
       const address = next.address();
       port = typeof address === 'object' && address ? address.port : port;

@@ -73,7 +73,17 @@ function world() {
           if (isOver()) doneWhenOver += 1;
         },
         stats: () => ({
-          ...{ state: 'publishing', bytesSent: 0, queuedBytes: 0, backlogBytes: 0, backlogMs: 0, tagsDropped: 0 },
+          ...{
+            state: 'publishing',
+            bytesSent: 0,
+            queuedBytes: 0,
+            deliveredBps: undefined,
+            isCatchingUp: false,
+            skips: 0,
+            backlogBytes: 0,
+            backlogMs: 0,
+            tagsDropped: 0,
+          },
           ...{ framesDropped: 0, tagsResent: 0, reconnects: 0, connectMs: 1 },
         }),
         close: () =>

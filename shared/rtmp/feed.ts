@@ -1,0 +1,148 @@
+/**
+ * What goes from the backlog to the connection, and when: fills the send queue, keeps it short on a narrow uplink, and
+ * catches up after an outage. Owns neither: the push opens connections, the backlog decides what is dropped.
+ */
+import type { Backlog } from './backlog.ts';
+import type { Publication } from './client.ts';
+import type { PublicationMeasured } from './publication.ts';
+import { createUplinkGate } from './uplink-gate.ts';
+
+export interface FeedOptions {
+  backlog: Backlog;
+  mode: 'backfill' | 'live';
+  /** See `RtmpPushOptions`. */
+  maxQueuedBytes?: number | undefined;
+}
+
+export interface Feed {
+  /** A connection that may publish: all that waits goes to it from now on. */
+  opened(publication: Publication): void;
+  closed(): void;
+  /** A tag was added to the backlog. */
+  added(): void;
+  /** Gives what the connection has room for. */
+  pump(): void;
+  /** Gives all that waits, whatever the queue. */
+  flush(): void;
+  /** After each measurement; gives when the next one should be, undefined for the usual time. */
+  measured(measured: PublicationMeasured): number | undefined;
+  readonly isCatchingUp: boolean;
+  /** Times that a narrow uplink made it drop to a key frame. */
+  readonly skips: number;
+}
+
+/** More than this in Node's own queue only takes it out of the backlog's rule. */
+const MAX_UNWRITTEN_BYTES = 262_144;
+/** Catching up: not more on its way than this, or than what arrives in half a second; the kernel would take seconds of media. */
+const MIN_ON_THE_WAY_BYTES = 131_072;
+const ON_THE_WAY_MS = 500;
+const SUSPICIOUS_SAMPLE_MS = 125;
+/** The rule in time needs to see a queue before it is as long as the delay that it allows. */
+const TIMED_SAMPLE_MS = 500;
+/** After a pause: what can be sent in this time goes on without a gap; a key frame that needs longer is already old. */
+const BURST_MS = 600;
+/** Nothing moved for so long: not a narrow uplink but an outage on a connection that survived it. */
+const OUTAGE_MS = 1_000;
+
+export function createFeed({ backlog, mode, maxQueuedBytes }: FeedOptions): Feed {
+  const isTimed = maxQueuedBytes === undefined;
+  let publication: Publication | undefined;
+  let gate = createUplinkGate({ maxQueuedBytes });
+  let isCatchingUp = false;
+  let isDropping = false;
+  let recentBps: number | undefined;
+  let skips = 0;
+
+  function send(hasRoom: (to: Publication) => boolean): void {
+    while (publication && hasRoom(publication)) {
+      const tag = backlog.next();
+      if (!tag) return;
+      publication.send(tag);
+      backlog.sentUpTo(publication.bytesSent);
+    }
+  }
+  function hasRoom(to: Publication): boolean {
+    if (to.unwrittenBytes() >= MAX_UNWRITTEN_BYTES) return false;
+    if (!isCatchingUp || !isTimed) return true;
+    const room = Math.max(MIN_ON_THE_WAY_BYTES, ((recentBps ?? 0) * ON_THE_WAY_MS) / 8000);
+    return to.bytesSent - to.acknowledgedBytes < room;
+  }
+  function pump(): void {
+    if (gate.isOpen) send(hasRoom);
+  }
+  function drop(): void {
+    isDropping = true;
+    skips += 1;
+    backlog.skip();
+  }
+  function onDrained({ atMs }: PublicationMeasured): void {
+    const wasDropping = isDropping;
+    isDropping = false;
+    if (!isTimed) return;
+    if (!wasDropping && mode === 'backfill' && gate.pausedMs >= OUTAGE_MS) {
+      isCatchingUp = true;
+      return;
+    }
+    if (takesMs(backlog.stats(atMs).waitingBytes) <= BURST_MS) return;
+    if (!wasDropping) {
+      skips += 1;
+      backlog.skip();
+    }
+    // Even from the newest key frame on it is too much: it would be late from the first picture.
+    if (takesMs(backlog.stats(atMs).waitingBytes) > BURST_MS) backlog.skipAll();
+  }
+  function takesMs(bytes: number): number {
+    return recentBps ? (bytes * 8000) / recentBps : 0;
+  }
+  function judge(measured: PublicationMeasured): void {
+    // The rule in bytes is for live only; with the other, catching up is judged by age alone.
+    if (isCatchingUp || (!isTimed && mode !== 'live')) return;
+    const verdict = gate.measured(measured);
+    if (verdict === 'narrow' && !isDropping) drop();
+    if (verdict === 'drained') onDrained(measured);
+  }
+  /** Caught up: nothing waits here, and what is on its way is not more than what is sent in a moment. */
+  function noteProgress({ queuedBytes, roundTripMs, atMs }: PublicationMeasured): void {
+    if (!isCatchingUp || backlog.stats(atMs).waitingBytes > 0) return;
+    if (takesMs(queuedBytes) <= BURST_MS / 2 + roundTripMs || queuedBytes <= MIN_ON_THE_WAY_BYTES / 4)
+      isCatchingUp = false;
+  }
+  function isSuspicious(): boolean {
+    return isCatchingUp || gate.isSuspicious || !gate.isOpen;
+  }
+
+  return {
+    opened(next) {
+      publication = next;
+      isCatchingUp = isTimed && mode === 'backfill';
+      recentBps = undefined;
+      pump();
+    },
+    closed() {
+      publication = undefined;
+      gate = createUplinkGate({ maxQueuedBytes });
+      isCatchingUp = false;
+      isDropping = false;
+    },
+    added() {
+      if (isDropping) backlog.skip();
+      pump();
+    },
+    pump,
+    flush: () => send(() => true),
+    measured(measured) {
+      recentBps = measured.recentBps ?? recentBps;
+      judge(measured);
+      pump();
+      noteProgress(measured);
+      if (!isTimed) return undefined;
+      return isSuspicious() ? SUSPICIOUS_SAMPLE_MS : TIMED_SAMPLE_MS;
+    },
+    get isCatchingUp() {
+      return isCatchingUp;
+    },
+    get skips() {
+      return skips;
+    },
+  };
+}
