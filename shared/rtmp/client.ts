@@ -2,12 +2,14 @@
  * One RTMP(S) publication over one connection: connect, handshake, publish, media out, acknowledgements in.
  * Never reconnects and keeps no media: that is `push.ts`. Facts: Adobe RTMP 1.0 specification.
  */
+import { networkInterfaces as systemInterfaces } from 'node:os';
 import { type Clock, withTimeout } from '../clock.ts';
 import { GlasscastError } from '../errors.ts';
 import type { Log } from '../log.ts';
-import { openConnection } from './connection.ts';
+import { type Dial, openConnection } from './connection.ts';
 import { createDeliveryGauge } from './delivery-gauge.ts';
 import type { FlvTag } from './flv.ts';
+import type { NetworkInterfaces } from './local-address.ts';
 import { createPublication, type PublicationMeasured, type PublicationOptions } from './publication.ts';
 import { type PublishUrl, parsePublishUrl } from './publish-url.ts';
 import { createSendQueue, type SendQueue } from './send-queue.ts';
@@ -29,6 +31,10 @@ export interface PublishRtmpOptions {
   allowsAddress?: ((address: string) => boolean) | undefined;
   /** Trusted certificates (PEM) instead of the system's, for rtmps. */
   ca?: string | Buffer | undefined;
+  /** See `ConnectionOptions`. */
+  dial?: Dial | undefined;
+  /** Default: the system's; looked at with each measurement of the queue. */
+  networkInterfaces?: NetworkInterfaces | undefined;
   /** Shared by many publications of one process to read the kernel's table once; default: its own. */
   sendQueue?: SendQueue;
   /** The queue was measured or has room again: a good moment to send more and to forget what has arrived. */
@@ -97,8 +103,8 @@ const GUESSED_STREAM_ID = 1;
 async function attempt(options: PublishRtmpOptions, manner: Manner, startedMs: number): Promise<Outcome> {
   const { url, clock, log, connectTimeoutMs = 5000, silenceTimeoutMs = 5000 } = options;
   const signal = options.signal ?? new AbortController().signal;
-  const { allowsAddress, ca } = options;
-  const socket = await openConnection({ url, clock, signal, timeoutMs: connectTimeoutMs, allowsAddress, ca });
+  const { allowsAddress, ca, dial } = options;
+  const socket = await openConnection({ url, clock, signal, timeoutMs: connectTimeoutMs, allowsAddress, ca, dial });
   const gauge = createDeliveryGauge();
   const accepted = createStatusInbox(url);
   const session = createRtmpSession({
@@ -138,8 +144,9 @@ type Parts = Pick<PublicationOptions, 'socket' | 'session' | 'gauge' | 'streamId
 
 function startPublication(options: PublishRtmpOptions, parts: Parts): Publication {
   const { clock, onMeasured, onProgress = () => {}, stallTimeoutMs = 2000, url } = options;
-  const sendQueue = options.sendQueue ?? createSendQueue();
-  return createPublication({ ...parts, url, clock, sendQueue, stallTimeoutMs, onProgress, onMeasured });
+  const { networkInterfaces = systemInterfaces, sendQueue = createSendQueue() } = options;
+  const watching = { sendQueue, networkInterfaces, stallTimeoutMs, onProgress, onMeasured };
+  return createPublication({ ...parts, ...watching, url, clock });
 }
 
 interface Progress {

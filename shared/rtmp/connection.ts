@@ -18,6 +18,18 @@ export interface ConnectionOptions {
   /** Which IP addresses may be connected to; a name with any other is refused as a whole. Default: all. */
   allowsAddress?: ((address: string) => boolean) | undefined;
   ca?: string | Buffer | undefined;
+  /** Opens the TCP connection instead of node:net; with rtmps TLS goes over its socket. */
+  dial?: Dial | undefined;
+}
+
+/** The seam for other networks, a simulated one for instance; `net.connect` fits. */
+export type Dial = (target: DialTarget) => Socket;
+
+export interface DialTarget {
+  host: string;
+  port: number;
+  /** Has to be used to look the name up, where there is one: it refuses addresses that are not allowed. */
+  lookup?: LookupFunction;
 }
 
 /**
@@ -26,7 +38,7 @@ export interface ConnectionOptions {
  * signal's reason.
  */
 export function openConnection(options: ConnectionOptions): Promise<Socket> {
-  const { url, clock, signal, timeoutMs, allowsAddress, ca } = options;
+  const { url, clock, signal, timeoutMs, allowsAddress } = options;
   return new Promise((resolve, reject) => {
     if (signal.aborted) {
       reject(signal.reason);
@@ -40,11 +52,7 @@ export function openConnection(options: ConnectionOptions): Promise<Socket> {
     let isTcpConnected = false;
     const { host, port } = url;
     const target = allowsAddress ? { host, port, lookup: checkedLookup(allowsAddress) } : { host, port };
-    // The name goes out as SNI and is what the certificate must be for; node:tls leaves SNI out for an IP literal.
-    const socket = url.secure
-      ? // Said although it is the default: the environment could tell Node not to check.
-        connectTls({ ...target, rejectUnauthorized: true, ...(ca === undefined ? {} : { ca }) })
-      : connectTcp(target);
+    const socket = opened(target, options);
     socket.setNoDelay(true);
     // Until the session listens too, and after giving up, an error has no one else; unheard it would end the process.
     socket.on('error', () => {});
@@ -75,6 +83,19 @@ export function openConnection(options: ConnectionOptions): Promise<Socket> {
       resolve(socket);
     });
   });
+}
+
+function opened(target: DialTarget, { url, ca, dial }: ConnectionOptions): Socket {
+  const trust = { rejectUnauthorized: true, ...(ca === undefined ? {} : { ca }) };
+  if (!dial) {
+    // The name goes out as SNI and is what the certificate must be for; node:tls leaves SNI out for an IP literal.
+    // That it checks is said although it is the default: the environment could tell Node not to.
+    return url.secure ? connectTls({ ...target, ...trust }) : connectTcp(target);
+  }
+  const tcp = dial(target);
+  if (!url.secure) return tcp;
+  const { host } = target;
+  return connectTls({ socket: tcp, host, ...(isIP(host) ? {} : { servername: host }), ...trust });
 }
 
 const NOT_PUBLIC = 'it is not on the public internet';

@@ -9,6 +9,7 @@ import { messageTypes } from './chunk-stream.ts';
 import type { Publication } from './client.ts';
 import type { DeliveryGauge } from './delivery-gauge.ts';
 import { type FlvTag, startsWithAmfString, tagTypes } from './flv.ts';
+import { createLocalAddress, type NetworkInterfaces } from './local-address.ts';
 import type { PublishUrl } from './publish-url.ts';
 import type { SendQueue, TcpEnds } from './send-queue.ts';
 import type { RtmpSession } from './session.ts';
@@ -25,6 +26,7 @@ export interface PublicationOptions {
   connectMs: number;
   roundTripMs: number;
   stallTimeoutMs: number;
+  networkInterfaces: NetworkInterfaces;
   onProgress: () => void;
   onMeasured?: ((measured: PublicationMeasured) => number | undefined) | undefined;
 }
@@ -38,6 +40,8 @@ export interface PublicationMeasured extends QueueMeasured {
 /** While something waits, and else: one reading scans the kernel's whole table, up to 6 ms on a machine with much memory. */
 const BUSY_SAMPLE_MS = 250;
 const CALM_SAMPLE_MS = 1_000;
+/** A second look at whether our address is gone. */
+const ADDRESS_SAMPLE_MS = 100;
 /** More than what is on its way in a healthy connection at a few Mbit/s. */
 const BUSY_BYTES = 32_768;
 const DELIVERED_WINDOW_MS = 1_000;
@@ -51,6 +55,7 @@ const SET_DATA_FRAME = Buffer.concat([Buffer.from([2, 0, 13]), Buffer.from('@set
 export function createPublication(options: PublicationOptions): Publication {
   const { socket, session, gauge, url, clock, sendQueue, streamId, stallTimeoutMs, onProgress, onMeasured } = options;
   const ends = tcpEnds(socket);
+  const localAddress = createLocalAddress(socket.localAddress, options.networkInterfaces);
   let kernelQueuedBytes = 0;
   let isGone = false;
   let farewell: Promise<void> | undefined;
@@ -63,15 +68,24 @@ export function createPublication(options: PublicationOptions): Publication {
     kernelQueuedBytes = measured ?? 0;
     const unwrittenBytes = socket.writableLength;
     gauge.sample({ atMs: clock.monotonicMs(), acceptedBytes, kernelQueuedBytes, unwrittenBytes });
-    if (gauge.stalledMs >= stallTimeoutMs) {
-      const reason = `nothing taken for ${Math.round(gauge.stalledMs)} ms by ${url.printable}`;
-      session.end(new GlasscastError('INGEST_SILENT', { reason }));
+    const death = causeOfDeath();
+    if (death) {
+      session.end(death);
       return;
     }
     const usualMs = kernelQueuedBytes + unwrittenBytes > BUSY_BYTES ? BUSY_SAMPLE_MS : CALM_SAMPLE_MS;
     const wantedMs = onMeasured?.(measurement());
-    sampleAfter(Math.min(usualMs, wantedMs ?? usualMs));
+    sampleAfter(Math.min(usualMs, wantedMs ?? usualMs, localAddress.isMissing ? ADDRESS_SAMPLE_MS : usualMs));
     onProgress();
+  }
+  function causeOfDeath(): GlasscastError | undefined {
+    if (gauge.stalledMs >= stallTimeoutMs) {
+      const reason = `nothing taken for ${Math.round(gauge.stalledMs)} ms by ${url.printable}`;
+      return new GlasscastError('INGEST_SILENT', { reason });
+    }
+    if (!localAddress.isGone()) return undefined;
+    const reason = `this machine has lost the address ${socket.localAddress} that it was connected from, ${url.printable}`;
+    return new GlasscastError('INGEST_DROPPED', { reason, details: { errno: 'EADDRNOTAVAIL', url: url.printable } });
   }
   function measurement(): PublicationMeasured {
     return {

@@ -7,8 +7,10 @@ import { asGlasscastError, GlasscastError } from '../errors.ts';
 import type { Log } from '../log.ts';
 import { createBacklog } from './backlog.ts';
 import { type Publication, publishRtmp } from './client.ts';
+import type { Dial } from './connection.ts';
 import { createFeed } from './feed.ts';
 import type { FlvTag } from './flv.ts';
+import type { NetworkInterfaces } from './local-address.ts';
 import type { PublicationMeasured } from './publication.ts';
 import type { PublishUrl } from './publish-url.ts';
 import { createRetrySchedule } from './retry-schedule.ts';
@@ -51,6 +53,10 @@ export interface RtmpPushOptions {
   allowsAddress?: (address: string) => boolean;
   /** Trusted certificates (PEM) instead of the system's, for rtmps. */
   ca?: string | Buffer;
+  /** Opens TCP connections instead of node:net; see `ConnectionOptions`. */
+  dial?: Dial;
+  /** Default: the system's. When it no longer has a connection's address, the connection ends. */
+  networkInterfaces?: NetworkInterfaces;
   /** Shared by many pushes of one process to read the kernel's table once; default: its own. */
   sendQueue?: SendQueue;
 }
@@ -140,7 +146,7 @@ export function createRtmpPush(options: RtmpPushOptions): RtmpPush {
   }
   /** One attempt, and all of the publication if it comes to one. Gives why it ended. */
   async function connectAndPublish(): Promise<GlasscastError> {
-    const { silenceTimeoutMs, stallTimeoutMs, allowsAddress, ca } = options;
+    const { silenceTimeoutMs, stallTimeoutMs, allowsAddress, ca, dial, networkInterfaces } = options;
     const isEager = schedule.isEager(clock.monotonicMs());
     let opened: Publication;
     try {
@@ -156,8 +162,7 @@ export function createRtmpPush(options: RtmpPushOptions): RtmpPush {
         connectTimeoutMs: isEager ? Math.min(connectTimeoutMs, EAGER_CONNECT_TIMEOUT_MS) : connectTimeoutMs,
         ...(silenceTimeoutMs === undefined ? {} : { silenceTimeoutMs }),
         ...(stallTimeoutMs === undefined ? {} : { stallTimeoutMs }),
-        ...(allowsAddress === undefined ? {} : { allowsAddress }),
-        ...(ca === undefined ? {} : { ca }),
+        ...{ allowsAddress, ca, dial, networkInterfaces },
       });
     } catch (error) {
       return asGlasscastError(error);
