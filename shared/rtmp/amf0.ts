@@ -26,11 +26,15 @@ const STRING = 2;
 const OBJECT = 3;
 const NULL = 5;
 const UNDEFINED = 6;
+const REFERENCE = 7;
 const ECMA_ARRAY = 8;
 const OBJECT_END = 9;
 const STRICT_ARRAY = 10;
 const DATE = 11;
 const LONG_STRING = 12;
+const UNSUPPORTED = 13;
+const XML = 15;
+const TYPED_OBJECT = 16;
 
 const MAX_DEPTH = 16;
 const MAX_VALUES = 10_000;
@@ -140,6 +144,7 @@ function readValue(reader: Reader, depth: number): AmfValue {
     case STRING:
       return readShortString(reader);
     case LONG_STRING:
+    case XML:
       return reader.slice(reader.slice(4).readUInt32BE(0)).toString('utf8');
     case OBJECT:
       return readFields(reader, depth);
@@ -154,9 +159,17 @@ function readValue(reader: Reader, depth: number): AmfValue {
       reader.slice(2);
       return date;
     }
+    case TYPED_OBJECT:
+      readShortString(reader);
+      return readFields(reader, depth);
     case NULL:
       return null;
+    case REFERENCE:
+      // To an object said before: no field that we read is one.
+      reader.slice(2);
+      return undefined;
     case UNDEFINED:
+    case UNSUPPORTED:
       return undefined;
     default:
       throw malformed(`value type ${marker} is not known`);

@@ -60,6 +60,8 @@ export interface Publication {
   readonly deliveredBps: number | undefined;
   /** From the call to the right to publish. */
   readonly connectMs: number;
+  /** How many it followed to get here. */
+  readonly redirects: number;
   /** Settles when the connection is gone: with the cause, or undefined when we closed it. Never rejects. */
   readonly closed: Promise<GlasscastError | undefined>;
   /** Says goodbye (FCUnpublish, deleteStream), lets queued bytes leave for up to 1 s, ends. Idempotent. */
@@ -76,11 +78,13 @@ export async function publishRtmp(options: PublishRtmpOptions): Promise<Publicat
   let { url } = options;
   let manner: Manner = 'pipelined';
   for (let redirects = 0; ; ) {
-    const outcome = await attempt({ ...options, url }, manner, startedMs);
+    const outcome = await attempt({ ...options, url }, manner, { startedMs, redirects });
     if ('publication' in outcome) return outcome.publication;
     if ('redirect' in outcome) {
       redirects += 1;
-      url = redirected(url, outcome.redirect, redirects);
+      const next = redirected(url, outcome.redirect, redirects);
+      options.log.info({ url: url.printable, to: next.printable, redirects }, 'rtmp-redirected');
+      url = next;
     } else {
       // Some servers read one command at a time; they get a second chance, at the cost of three more round trips.
       options.log.debug({ url: url.printable, cause: outcome.failure.code }, 'rtmp-pipelining-refused');
@@ -91,6 +95,8 @@ export async function publishRtmp(options: PublishRtmpOptions): Promise<Publicat
 
 /** `pipelined`: all commands leave at once, guessing stream id 1, which every server we know gives; one round trip. */
 type Manner = 'pipelined' | 'stepwise';
+/** What led to this attempt. */
+type Past = { startedMs: number; redirects: number };
 type Outcome = { publication: Publication } | { redirect: string } | { failure: GlasscastError };
 
 const MAX_REDIRECTS = 3;
@@ -100,7 +106,7 @@ const CHUNK_BYTES = 65_536;
 const ACK_WINDOW_BYTES = 250_000;
 const GUESSED_STREAM_ID = 1;
 
-async function attempt(options: PublishRtmpOptions, manner: Manner, startedMs: number): Promise<Outcome> {
+async function attempt(options: PublishRtmpOptions, manner: Manner, past: Past): Promise<Outcome> {
   const { url, clock, log, connectTimeoutMs = 5000, silenceTimeoutMs = 5000 } = options;
   const signal = options.signal ?? new AbortController().signal;
   const { allowsAddress, ca, dial } = options;
@@ -125,11 +131,13 @@ async function attempt(options: PublishRtmpOptions, manner: Manner, startedMs: n
   const openedMs = clock.monotonicMs();
   try {
     const streamId = await negotiate({ url, clock, session, manner, answered, accepted: accepted.start, progress });
-    const connectMs = Math.round(clock.monotonicMs() - startedMs);
+    const connectMs = Math.round(clock.monotonicMs() - past.startedMs);
     const roundTripMs = progress.handshakenMs - openedMs;
     log.debug({ url: url.printable, ms: connectMs, manner }, 'rtmp-publish-accepted');
     accepted.publishing();
-    return { publication: startPublication(options, { socket, session, gauge, streamId, connectMs, roundTripMs }) };
+    const { redirects } = past;
+    const parts = { socket, session, gauge, streamId, connectMs, redirects, roundTripMs };
+    return { publication: startPublication(options, parts) };
   } catch (error) {
     const failure = negotiationError(error, url, progress);
     session.end(failure);
@@ -140,7 +148,10 @@ async function attempt(options: PublishRtmpOptions, manner: Manner, startedMs: n
   }
 }
 
-type Parts = Pick<PublicationOptions, 'socket' | 'session' | 'gauge' | 'streamId' | 'connectMs' | 'roundTripMs'>;
+type Parts = Pick<
+  PublicationOptions,
+  'socket' | 'session' | 'gauge' | 'streamId' | 'connectMs' | 'redirects' | 'roundTripMs'
+>;
 
 function startPublication(options: PublishRtmpOptions, parts: Parts): Publication {
   const { clock, onMeasured, onProgress = () => {}, stallTimeoutMs = 2000, url } = options;
@@ -266,13 +277,19 @@ function mayBePipelining(error: unknown, { code }: GlasscastError): boolean {
 }
 
 function redirected(from: PublishUrl, to: string, redirects: number): PublishUrl {
-  if (redirects > MAX_REDIRECTS) {
-    throw new GlasscastError('INGEST_PROTOCOL', { reason: `more than ${MAX_REDIRECTS} redirects, ${from.printable}` });
-  }
-  const next = parsePublishUrl(`${to.replace(/\/+$/, '')}/${from.streamKey.reveal()}`);
+  const refuse = (reason: string) => new GlasscastError('INGEST_PROTOCOL', { reason: `${reason}, ${from.printable}` });
+  if (redirects > MAX_REDIRECTS) throw refuse(`more than ${MAX_REDIRECTS} redirects`);
+  const next = targetOf(to, from);
+  if (!next) throw refuse('a redirect to something that is no rtmp:// or rtmps:// address');
   // The key was given for an encrypted connection; no server may talk us out of that.
-  if (from.secure && !next.secure) {
-    throw new GlasscastError('INGEST_PROTOCOL', { reason: `a redirect from rtmps to rtmp, ${from.printable}` });
-  }
+  if (from.secure && !next.secure) throw refuse('a redirect from rtmps to rtmp');
   return next;
+}
+
+function targetOf(to: string, { streamKey }: PublishUrl): PublishUrl | undefined {
+  try {
+    return parsePublishUrl(`${to.replace(/\/+$/, '')}/${streamKey.reveal()}`);
+  } catch {
+    return undefined;
+  }
 }

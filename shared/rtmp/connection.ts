@@ -1,12 +1,13 @@
 /**
- * Opens the TCP or TLS connection to an ingest and says in our words why it could not, or why it ended.
+ * Opens the TCP or TLS connection to an ingest once, in time, at an address that is allowed.
  * Certificates are always checked; there is no switch to turn that off.
  */
 import { type LookupAddress, lookup } from 'node:dns';
 import { connect as connectTcp, isIP, type LookupFunction, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
 import type { Clock } from '../clock.ts';
-import { GlasscastError, isGlasscastError } from '../errors.ts';
+import { GlasscastError } from '../errors.ts';
+import { connectError, connectTimeout } from './connection-causes.ts';
 import type { PublishUrl } from './publish-url.ts';
 
 export interface ConnectionOptions {
@@ -58,8 +59,7 @@ export function openConnection(options: ConnectionOptions): Promise<Socket> {
     socket.on('error', () => {});
 
     const timer = clock.after('rtmp-connect', timeoutMs, () => {
-      const reason = `no answer in ${timeoutMs} ms from ${url.printable}`;
-      giveUp(new GlasscastError(isTcpConnected ? 'INGEST_SILENT' : 'INGEST_UNREACHABLE', { reason }));
+      giveUp(connectTimeout(url, timeoutMs, isTcpConnected));
     });
     const onAbort = () => giveUp(signal.reason);
     const onError = (error: Error) => giveUp(connectError(error, url, isTcpConnected));
@@ -112,32 +112,4 @@ function checkedLookup(allowsAddress: (address: string) => boolean): LookupFunct
       else answer(null, first.address, first.family);
     });
   };
-}
-
-const CERTIFICATE_CODES = /CERT|SELF_SIGNED|UNABLE_TO|^ERR_(TLS|SSL)|^EPROTO$/;
-
-function connectError(error: Error, url: PublishUrl, isTcpConnected: boolean): GlasscastError {
-  if (isGlasscastError(error)) return error;
-  const errno = errnoOf(error);
-  const details = { errno, url: url.printable };
-  const reason = `${errno ?? error.message} at ${url.printable}`;
-  if (!isTcpConnected) return new GlasscastError('INGEST_UNREACHABLE', { reason, cause: error, details });
-  const code = errno && CERTIFICATE_CODES.test(errno) ? 'INGEST_TLS_FAILED' : 'INGEST_DROPPED';
-  return new GlasscastError(code, { reason, cause: error, details });
-}
-
-/** Why an established connection ended. */
-export function dropError(url: PublishUrl, error?: Error): GlasscastError {
-  const errno = error && errnoOf(error);
-  const reason = error ? `${errno ?? error.message} at ${url.printable}` : url.printable;
-  return new GlasscastError('INGEST_DROPPED', { reason, cause: error, details: { errno, url: url.printable } });
-}
-
-/** ECONNREFUSED and the like; of several addresses tried, the last one's. */
-function errnoOf(error: Error): string | undefined {
-  if (error instanceof AggregateError) {
-    const last: unknown = error.errors.at(-1);
-    if (last instanceof Error) return errnoOf(last);
-  }
-  return 'code' in error && typeof error.code === 'string' ? error.code : undefined;
 }

@@ -24,6 +24,7 @@ export interface PublicationOptions {
   sendQueue: SendQueue;
   streamId: number;
   connectMs: number;
+  redirects: number;
   roundTripMs: number;
   stallTimeoutMs: number;
   networkInterfaces: NetworkInterfaces;
@@ -145,6 +146,7 @@ export function createPublication(options: PublicationOptions): Publication {
       return gauge.deliveredBps(DELIVERED_WINDOW_MS);
     },
     connectMs: options.connectMs,
+    redirects: options.redirects,
     closed: session.ended.then((cause) => (farewell ? undefined : cause)),
     close() {
       farewell ??= sayGoodbye();

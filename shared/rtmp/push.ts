@@ -84,6 +84,8 @@ export interface RtmpPushStats {
   tagsResent: number;
   /** Connections after the first. */
   reconnects: number;
+  /** Redirects that were followed, over all connections. */
+  redirects: number;
   /** How long the last successful connect took. */
   connectMs: number | undefined;
 }
@@ -114,6 +116,7 @@ export function createRtmpPush(options: RtmpPushOptions): RtmpPush {
   let publication: Publication | undefined;
   let attempt = 0;
   let connections = 0;
+  let redirects = 0;
   let pastBytesSent = 0;
   let connectMs: number | undefined;
   let shortLives = 0;
@@ -170,6 +173,7 @@ export function createRtmpPush(options: RtmpPushOptions): RtmpPush {
     if (closing) return new GlasscastError('SHUTTING_DOWN');
     publication = opened;
     connections += 1;
+    redirects += opened.redirects;
     connectMs = opened.connectMs;
     const sinceMs = clock.monotonicMs();
     feed.opened(opened);
@@ -245,6 +249,7 @@ export function createRtmpPush(options: RtmpPushOptions): RtmpPush {
         framesDropped,
         tagsResent,
         reconnects: Math.max(0, connections - 1),
+        redirects,
         connectMs,
       };
     },

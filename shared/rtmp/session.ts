@@ -7,7 +7,7 @@ import type { Socket } from 'node:net';
 import { asGlasscastError, GlasscastError } from '../errors.ts';
 import { type AmfValue, decodeAmf0, encodeAmf0 } from './amf0.ts';
 import { createChunkReader, createChunkWriter, messageTypes, type RtmpMessage } from './chunk-stream.ts';
-import { dropError } from './connection.ts';
+import { dropError } from './connection-causes.ts';
 import type { PublishUrl } from './publish-url.ts';
 
 /** An `_error` answer to a command, or an `onStatus`: the fields that servers agree on. */

@@ -84,7 +84,7 @@ function world() {
             backlogMs: 0,
             tagsDropped: 0,
           },
-          ...{ framesDropped: 0, tagsResent: 0, reconnects: 0, connectMs: 1 },
+          ...{ framesDropped: 0, tagsResent: 0, reconnects: 0, redirects: 0, connectMs: 1 },
         }),
         close: () =>
           new Promise((resolve) => {

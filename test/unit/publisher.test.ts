@@ -34,6 +34,7 @@ function world() {
     framesDropped: 3,
     tagsResent: 0,
     reconnects: 1,
+    redirects: 0,
     connectMs: 5,
   };
   const publisher = createPublisher({
