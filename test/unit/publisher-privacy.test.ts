@@ -81,6 +81,7 @@ function world() {
             isCatchingUp: false,
             skips: 0,
             backlogBytes: 0,
+            spilledBytes: 0,
             backlogMs: 0,
             tagsDropped: 0,
           },

@@ -29,6 +29,7 @@ function world() {
     isCatchingUp: false,
     skips: 0,
     backlogBytes: 5,
+    spilledBytes: 0,
     backlogMs: 0,
     tagsDropped: 0,
     framesDropped: 3,
