@@ -40,8 +40,12 @@ export interface UplinkGate {
 const LOW_BYTES = 40_000;
 /** A queue that takes longer than this (and the round trip) to drain is high. */
 const HIGH_MS = 350;
+/** Later than the round trip by this: no longer just on its way. */
+const LATE_MS = 50;
 /** So long it has to be high: an uplink that pauses for a moment drains at once afterwards. */
-const SUSTAINED_MS = 250;
+const SUSTAINED_MS = 200;
+/** Nothing at all has moved between two measurements: not narrow, but interrupted. */
+const PAUSED_MS = 100;
 /** Nearly drained. */
 const DRAINED_BYTES = 10_000;
 const DRAINED_MS = 50;
@@ -54,24 +58,29 @@ export function createUplinkGate({ maxQueuedBytes }: UplinkGateOptions = {}): Up
   let highSinceMs: number | undefined;
   let state: 'open' | 'narrow' | 'paused' = 'open';
   let pausedMs = 0;
+  let lastStalledMs = 0;
 
   function bytesIn(ms: number, { recentBps = 0, roundTripMs }: QueueMeasured): number {
     return ((ms + Math.min(roundTripMs, MAX_ROUND_TRIP_MS)) * recentBps) / 8000;
   }
   function isHigh(measured: QueueMeasured): boolean {
-    return measured.queuedBytes > (maxQueuedBytes ?? Math.max(LOW_BYTES, bytesIn(HIGH_MS, measured)));
+    if (maxQueuedBytes !== undefined) return measured.queuedBytes > maxQueuedBytes;
+    // The first acknowledgement takes a round trip, however wide the uplink is.
+    const isLate = measured.oldestMs > Math.min(measured.roundTripMs, MAX_ROUND_TRIP_MS) + LATE_MS;
+    return isLate && measured.queuedBytes > Math.max(LOW_BYTES, bytesIn(HIGH_MS, measured));
   }
   function isDrained(measured: QueueMeasured): boolean {
     return measured.queuedBytes <= (maxQueuedBytes ?? Math.max(DRAINED_BYTES, bytesIn(DRAINED_MS, measured)));
   }
-  /** Measurements may be far apart: how long the oldest has waited tells of the time between them. */
-  function isSustained({ atMs, oldestMs, roundTripMs }: QueueMeasured, sinceMs: number): boolean {
-    if (maxQueuedBytes !== undefined) return atMs - sinceMs >= FIXED_SUSTAINED_MS;
-    return atMs - sinceMs >= SUSTAINED_MS || oldestMs >= HIGH_MS + Math.min(roundTripMs, MAX_ROUND_TRIP_MS);
+  function isSustained({ atMs }: QueueMeasured, sinceMs: number): boolean {
+    return atMs - sinceMs >= (maxQueuedBytes === undefined ? SUSTAINED_MS : FIXED_SUSTAINED_MS);
   }
 
   return {
     measured(measured) {
+      // How wide it is now shows at the next measurement.
+      const hasJustResumed = maxQueuedBytes === undefined && lastStalledMs >= PAUSED_MS && measured.stalledMs === 0;
+      lastStalledMs = measured.stalledMs;
       if (state !== 'open') {
         pausedMs = Math.max(pausedMs, measured.stalledMs);
         if (!isDrained(measured)) return state;
@@ -85,9 +94,9 @@ export function createUplinkGate({ maxQueuedBytes }: UplinkGateOptions = {}): Up
         return 'open';
       }
       highSinceMs ??= measured.atMs;
-      if (!isSustained(measured, highSinceMs)) return 'open';
+      if (!isSustained(measured, highSinceMs) || hasJustResumed) return 'open';
       pausedMs = measured.stalledMs;
-      state = maxQueuedBytes === undefined && measured.stalledMs >= SUSTAINED_MS ? 'paused' : 'narrow';
+      state = maxQueuedBytes === undefined && measured.stalledMs >= PAUSED_MS ? 'paused' : 'narrow';
       return state;
     },
     get isSuspicious() {
