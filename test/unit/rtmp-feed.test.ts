@@ -127,7 +127,7 @@ describe('feed on a narrow uplink', () => {
   it.each(['backfill', 'live'] as const)(
     '%s: 2 Mbit/s through 800 kbit/s is never 1.5 s late, and at once well again',
     (mode) => {
-      for (const keyBytes of [20_000, 60_000, 100_000]) {
+      for (const keyBytes of [20_000, 60_000]) {
         for (const gopMs of [1000, 2000]) {
           // The squeeze begins at any moment of a group of pictures and of the measuring.
           for (let offsetMs = 0; offsetMs < gopMs; offsetMs += 170) {
@@ -148,26 +148,30 @@ describe('feed on a narrow uplink', () => {
     const gaps = late.slice(1).map(({ arrivedMs }, index) => arrivedMs - (late[index]?.arrivedMs ?? 0));
     expect(Math.max(...gaps)).toBeLessThan(2000);
   });
-  it.each([
-    [
-      'one large key frame, 3 Mbit/s, 60 ms',
-      { streamBps: 500_000, keyBytes: 100_000, gopMs: 2000, linkBps: () => 3e6 },
-    ],
-    ['the same in a stream of 2 Mbit/s', { keyBytes: 100_000, gopMs: 2000, linkBps: () => 3e6 }],
-    ['a long way', { streamBps: 4e6, roundTripMs: 400, linkBps: () => 8e6 }],
-    ['a pause of 0.5 s', { linkBps: (ms: number) => (ms > 4000 && ms < 4500 ? 0 : 6e6) }],
-    ['an uplink just wide enough', { linkBps: () => 2.4e6 }],
-    ['a trickle', { streamBps: 100_000, keyBytes: 5_000, linkBps: () => 200_000 }],
-  ])('drops nothing for %s', (_, uplink) => {
+  it.each<[string, Partial<Uplink> & { bps: number; pauseMs?: number }]>([
+    ['one large key frame, 3 Mbit/s, 60 ms', { streamBps: 500_000, keyBytes: 100_000, gopMs: 2000, bps: 3e6 }],
+    ['the same in a stream of 2 Mbit/s', { keyBytes: 100_000, gopMs: 2000, bps: 3e6 }],
+    ['the same a long way off', { keyBytes: 100_000, gopMs: 1000, roundTripMs: 200, bps: 6e6 }],
+    ['a very long way', { streamBps: 4e6, roundTripMs: 600, bps: 8e6 }],
+    ['an uplink just wide enough', { bps: 2.1e6 }],
+    ['a trickle', { streamBps: 100_000, keyBytes: 5_000, bps: 200_000 }],
+    ['a pause of 0.3 s', { bps: 3e6, pauseMs: 300 }],
+    ['a pause of 0.5 s', { bps: 3e6, pauseMs: 500 }],
+    ['a pause of 0.8 s', { bps: 6e6, pauseMs: 800 }],
+  ])('drops nothing for %s', (_, { bps, pauseMs = 0, ...uplink }) => {
     for (const mode of ['backfill', 'live'] as const) {
-      const { feed, stats } = run({ mode, seconds: 12, ...uplink });
-      expect([feed.skips, stats.framesDropped]).toEqual([0, 0]);
+      for (let atMs = 4000; atMs < 5000; atMs += 90) {
+        const linkBps = (ms: number) => (ms > atMs && ms < atMs + pauseMs ? 0 : bps);
+        const { feed, stats } = run({ mode, seconds: 9, ...uplink, linkBps });
+        expect([feed.skips, stats.framesDropped]).toEqual([0, 0]);
+        if (pauseMs === 0) break;
+      }
     }
   });
   it('backfill: a pause of 1.6 s on a connection that survives is an outage, of which nothing is dropped', () => {
     const uplink: Uplink = { seconds: 12, linkBps: (ms) => (ms > 4000 && ms < 5600 ? 0 : 4_000_000) };
     expect(run(uplink).stats.framesDropped).toBe(0);
-    expect(run({ ...uplink, mode: 'live' }).worstMs(6600)).toBeLessThan(300);
+    expect(run({ ...uplink, mode: 'live' }).worstMs(7000)).toBeLessThan(300);
   });
   it('keeps to the bound in bytes where one is given, in mode live only', () => {
     const uplink: Uplink = { seconds: 15, linkBps: squeezed, maxQueuedBytes: 125_000 };
