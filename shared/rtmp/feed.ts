@@ -40,7 +40,7 @@ const SUSPICIOUS_SAMPLE_MS = 100;
 /** The rule in time needs to see a queue before it is as long as the delay that it allows. */
 const TIMED_SAMPLE_MS = 250;
 /** After a pause: what can be sent in this time goes on without a gap; a key frame that needs longer is already old. */
-const BURST_MS = 600;
+const BURST_MS = 500;
 /** Nothing moved for so long: not a narrow uplink but an outage on a connection that survived it. */
 const OUTAGE_MS = 1_000;
 

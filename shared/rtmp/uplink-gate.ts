@@ -29,7 +29,7 @@ export interface UplinkGate {
    * dying; `drained`: the queue is nearly empty again, once after each of these; `open`: go on.
    */
   measured(measured: QueueMeasured): 'open' | 'narrow' | 'paused' | 'drained';
-  /** The queue is higher than it should be, or drains: worth measuring often. */
+  /** The queue is higher than it should be, drains, or was narrow a moment ago: worth measuring often. */
   readonly isSuspicious: boolean;
   readonly isOpen: boolean;
   /** The longest time in which nothing moved since the gate was last open. */
@@ -44,6 +44,8 @@ const HIGH_MS = 350;
 const LATE_MS = 50;
 /** So long it has to be high: an uplink that pauses for a moment drains at once afterwards. */
 const SUSTAINED_MS = 200;
+/** An uplink that was narrow a moment ago probably still is: then half of that is enough. */
+const WARY_MS = 10_000;
 /** Nothing at all has moved between two measurements: not narrow, but interrupted. */
 const PAUSED_MS = 100;
 /** Nearly drained. */
@@ -55,10 +57,14 @@ const MAX_ROUND_TRIP_MS = 600;
 const FIXED_SUSTAINED_MS = 400;
 
 export function createUplinkGate({ maxQueuedBytes }: UplinkGateOptions = {}): UplinkGate {
+  const isFixed = maxQueuedBytes !== undefined;
   let highSinceMs: number | undefined;
   let state: 'open' | 'narrow' | 'paused' = 'open';
   let pausedMs = 0;
   let lastStalledMs = 0;
+  let lastAtMs = 0;
+  let lowInARow = 0;
+  let wasNarrowMs: number | undefined;
 
   function bytesIn(ms: number, { recentBps = 0, roundTripMs }: QueueMeasured): number {
     return ((ms + Math.min(roundTripMs, MAX_ROUND_TRIP_MS)) * recentBps) / 8000;
@@ -72,15 +78,21 @@ export function createUplinkGate({ maxQueuedBytes }: UplinkGateOptions = {}): Up
   function isDrained(measured: QueueMeasured): boolean {
     return measured.queuedBytes <= (maxQueuedBytes ?? Math.max(DRAINED_BYTES, bytesIn(DRAINED_MS, measured)));
   }
+  function isWary(atMs: number): boolean {
+    return wasNarrowMs !== undefined && atMs - wasNarrowMs < WARY_MS;
+  }
   function isSustained({ atMs }: QueueMeasured, sinceMs: number): boolean {
-    return atMs - sinceMs >= (maxQueuedBytes === undefined ? SUSTAINED_MS : FIXED_SUSTAINED_MS);
+    if (isFixed) return atMs - sinceMs >= FIXED_SUSTAINED_MS;
+    return atMs - sinceMs >= (isWary(atMs) ? SUSTAINED_MS / 2 : SUSTAINED_MS);
   }
 
   return {
     measured(measured) {
       // How wide it is now shows at the next measurement.
-      const hasJustResumed = maxQueuedBytes === undefined && lastStalledMs >= PAUSED_MS && measured.stalledMs === 0;
+      const hasJustResumed = !isFixed && lastStalledMs >= PAUSED_MS && measured.stalledMs === 0;
       lastStalledMs = measured.stalledMs;
+      lastAtMs = measured.atMs;
+      if (state !== 'open') wasNarrowMs = measured.atMs;
       if (state !== 'open') {
         pausedMs = Math.max(pausedMs, measured.stalledMs);
         if (!isDrained(measured)) return state;
@@ -90,17 +102,20 @@ export function createUplinkGate({ maxQueuedBytes }: UplinkGateOptions = {}): Up
       }
       pausedMs = 0;
       if (!isHigh(measured)) {
-        highSinceMs = undefined;
+        lowInARow += 1;
+        // One alone may be a burst that a narrow uplink let through.
+        if (isFixed || lowInARow > 1 || measured.queuedBytes <= LOW_BYTES) highSinceMs = undefined;
         return 'open';
       }
+      lowInARow = 0;
       highSinceMs ??= measured.atMs;
       if (!isSustained(measured, highSinceMs) || hasJustResumed) return 'open';
       pausedMs = measured.stalledMs;
-      state = maxQueuedBytes === undefined && measured.stalledMs >= PAUSED_MS ? 'paused' : 'narrow';
+      state = !isFixed && measured.stalledMs >= PAUSED_MS ? 'paused' : 'narrow';
       return state;
     },
     get isSuspicious() {
-      return highSinceMs !== undefined;
+      return highSinceMs !== undefined || isWary(lastAtMs);
     },
     get isOpen() {
       return state === 'open';

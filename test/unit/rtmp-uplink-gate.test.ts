@@ -25,7 +25,7 @@ describe('uplink gate', () => {
       ]),
     ).toEqual(['open', 'open', 'open', 'narrow', 'narrow', 'narrow', 'drained', 'open']);
   });
-  it('is suspicious from the first high measurement to the drained one', () => {
+  it('is suspicious from the first high measurement to 10 s after the drained one', () => {
     const gate = createUplinkGate();
     const seen = [measured(0, 30_000), measured(100, 50_000), measured(300, 60_000), measured(400, 1_000)].map(
       (row) => {
@@ -37,8 +37,36 @@ describe('uplink gate', () => {
       [false, true],
       [true, true],
       [true, false],
-      [false, true],
+      [true, true],
     ]);
+    gate.measured(measured(10_500, 1_000));
+    expect(gate.isSuspicious).toBe(false);
+  });
+  it('closes sooner when it was closed a moment ago', () => {
+    const gate = createUplinkGate();
+    const rows = [
+      measured(0, 60_000),
+      measured(200, 60_000),
+      measured(300, 0),
+      measured(500, 60_000),
+      measured(600, 60_000),
+    ];
+    expect(verdicts(gate, rows)).toEqual(['open', 'narrow', 'drained', 'open', 'narrow']);
+  });
+  it('forgets a high queue only when it is low twice, or nothing', () => {
+    const wide = { recentBps: 8_000_000 };
+    const burst = [measured(0, 60_000), measured(100, 60_000, wide), measured(200, 60_000)];
+    expect(verdicts(createUplinkGate(), burst)).toEqual(['open', 'open', 'narrow']);
+    const twice = [
+      measured(0, 60_000),
+      measured(100, 60_000, wide),
+      measured(150, 60_000, wide),
+      measured(250, 60_000),
+    ];
+    expect(verdicts(createUplinkGate(), twice)[3]).toBe('open');
+    expect(verdicts(createUplinkGate(), [measured(0, 60_000), measured(100, 100), measured(250, 60_000)])[2]).toBe(
+      'open',
+    );
   });
   it('measures the queue by the time that it takes, with the round trip on top', () => {
     const wide = { recentBps: 4_000_000 };
