@@ -5,20 +5,23 @@
  * frame; time stamps of one kind never go back (given an encoder that keeps this rule); bounds are never exceeded.
  */
 import { type FlvTag, isKeyFrame, isMetadata, isSequenceHeader, timestampDiffMs } from './flv.ts';
+import type { SpilledBody, SpillFile } from './spill-file.ts';
 
 export interface BacklogOptions {
   /** `live`: after a start or a gap only the newest key frame is good enough; `backfill`: the oldest that is here. */
   mode: 'backfill' | 'live';
   /** By arrival time. Default 10000. */
   maxAgeMs?: number;
-  /** Default 20 MB. */
+  /** Of memory. Default 20 MB. */
   maxBytes?: number;
+  /** Takes what memory has no room for. Default: that is dropped. */
+  spill?: Pick<SpillFile, 'put' | 'memoryBytes' | 'unwrittenBytes' | 'hasFailed'> | undefined;
 }
 
 export interface Backlog {
   /** A tag from the encoder. */
   add(tag: FlvTag, nowMs: number): void;
-  /** The next tag to send, now counted as sent; undefined when nothing may be sent yet. */
+  /** The next tag to send, now counted as sent; undefined when nothing may be sent yet, or it comes from the disk. */
   next(): FlvTag | undefined;
   /** The tag that `next` gave last ends at this byte of the connection. */
   sentUpTo(connectionBytes: number): void;
@@ -37,6 +40,8 @@ export interface BacklogStats {
   /** All media held, sent or not. */
   heldBytes: number;
   heldTags: number;
+  /** Of these, what is not in memory. */
+  spilledBytes: number;
   waitingBytes: number;
   /** Age of the oldest tag that waits. */
   waitingMs: number;
@@ -50,7 +55,10 @@ type HeaderSlot = 'metadata' | 'video' | 'audio';
 type Headers = Partial<Record<HeaderSlot, FlvTag>>;
 
 interface Entry {
+  /** Without its body when that is spilled. */
   tag: FlvTag;
+  bytes: number;
+  spilled: SpilledBody | undefined;
   atMs: number;
   slot: HeaderSlot | undefined;
   isKey: boolean;
@@ -59,13 +67,20 @@ interface Entry {
   endsAtByte: number | undefined;
 }
 
+/** What is read from the disk before its turn, at most. */
+const AHEAD_BYTES = 512_000;
+const AHEAD_TAGS = 200;
+const NOTHING = Buffer.alloc(0);
 const SLOTS: readonly HeaderSlot[] = ['metadata', 'video', 'audio'];
 
-export function createBacklog({ mode, maxAgeMs = 10_000, maxBytes = 20_000_000 }: BacklogOptions): Backlog {
+export function createBacklog(options: BacklogOptions): Backlog {
+  const { mode, maxAgeMs = 10_000, maxBytes = 20_000_000, spill } = options;
   /** Oldest first; before `cursor` sent on this connection, from `cursor` on waiting. */
   const entries: Entry[] = [];
   let cursor = 0;
   let heldBytes = 0;
+  /** Of these, what is in `entries`; the rest is in the spill. */
+  let ownBytes = 0;
   let waitingBytes = 0;
   /** In force just before entries[0]: what a decoder needs that starts there. */
   const base: Headers = {};
@@ -96,19 +111,33 @@ export function createBacklog({ mode, maxAgeMs = 10_000, maxBytes = 20_000_000 }
     const placed = slot ? restamped(tag, slot === 'metadata' ? latestMs : lastTimestamp.get(tag.kind)) : tag;
     lastTimestamp.set(tag.kind, placed.timestampMs);
     latestMs = restamped(placed, latestMs).timestampMs;
-    const entry = { tag: placed, atMs: nowMs, slot, isKey: isKeyFrame(tag), timesSent: 0, endsAtByte: undefined };
+    const entry: Entry = {
+      ...{ tag: placed, bytes: tag.body.length, atMs: nowMs, slot, isKey: isKeyFrame(tag) },
+      ...{ spilled: undefined, timesSent: 0, endsAtByte: undefined },
+    };
     if (isHole && !slot && !canStart(entry)) {
       countDropped(entry);
       return;
     }
     if (!slot) isHole = false;
+    for (let oldest = entries[0]; oldest && nowMs - oldest.atMs > maxAgeMs; oldest = entries[0]) removeOldest();
+    while (!store(entry) && entries.length > 0) removeOldest();
     entries.push(entry);
-    heldBytes += tag.body.length;
-    waitingBytes += tag.body.length;
-    for (let oldest = entries[0]; oldest && isTooMuch(oldest, nowMs); oldest = entries[0]) removeOldest();
+    heldBytes += entry.bytes;
+    waitingBytes += entry.bytes;
+    if (!entry.spilled) ownBytes += entry.bytes;
+    // Alone it is already more than there is room for.
+    if (ownBytes > maxBytes) removeOldest();
   }
-  function isTooMuch(oldest: Entry, nowMs: number): boolean {
-    return heldBytes > maxBytes || nowMs - oldest.atMs > maxAgeMs;
+  /** False: older ones have to go first. Memory is for what is sent next, half of it; for what is on its way to the disk, and from it. */
+  function store(entry: Entry): boolean {
+    const { slot, bytes, tag } = entry;
+    if (!spill || spill.hasFailed) return ownBytes + (spill?.memoryBytes ?? 0) + bytes <= maxBytes;
+    if (slot || ownBytes + bytes <= maxBytes / 2) return true;
+    if (spill.unwrittenBytes + bytes > maxBytes / 3) return false;
+    entry.spilled = spill.put(tag.body);
+    if (entry.spilled) entry.tag = { ...tag, body: NOTHING };
+    return entry.spilled !== undefined || spill.hasFailed;
   }
   function removeOldest(): void {
     const entry = entries.shift();
@@ -119,13 +148,15 @@ export function createBacklog({ mode, maxAgeMs = 10_000, maxBytes = 20_000_000 }
       return;
     }
     // What follows no longer continues what was sent; a header that leaves stays in force and is sent by `begin`.
-    waitingBytes -= entry.tag.body.length;
+    waitingBytes -= entry.bytes;
     countDropped(entry);
     isGap = true;
     ahead = [];
   }
   function forget(entry: Entry): void {
-    heldBytes -= entry.tag.body.length;
+    heldBytes -= entry.bytes;
+    if (entry.spilled) entry.spilled.free();
+    else ownBytes -= entry.bytes;
     if (entry.slot) base[entry.slot] = entry.tag;
   }
   function countDropped({ slot, timesSent, tag }: Entry): void {
@@ -155,9 +186,9 @@ export function createBacklog({ mode, maxAgeMs = 10_000, maxBytes = 20_000_000 }
     entries.splice(cursor, 0, ...headers);
     cursor += headers.length;
     for (const entry of dropped) {
-      waitingBytes -= entry.tag.body.length;
+      waitingBytes -= entry.bytes;
       if (entry.slot) continue;
-      heldBytes -= entry.tag.body.length;
+      forget(entry);
       countDropped(entry);
     }
   }
@@ -181,6 +212,26 @@ export function createBacklog({ mode, maxAgeMs = 10_000, maxBytes = 20_000_000 }
     isGap = true;
     ahead = [];
   }
+  function fetchAhead(): void {
+    const atMostBytes = Math.min(AHEAD_BYTES, maxBytes / 8);
+    let bytes = 0;
+    for (let index = cursor; index < cursor + AHEAD_TAGS && bytes < atMostBytes; index += 1) {
+      const entry = entries[index];
+      if (!entry) return;
+      entry.spilled?.fetch();
+      bytes += entry.bytes;
+    }
+  }
+  /** The disk took it away: what follows needs a key frame. */
+  function lose(entry: Entry): void {
+    entries.splice(cursor, 1);
+    forget(entry);
+    waitingBytes -= entry.bytes;
+    countDropped(entry);
+    isGap = true;
+    isHole = startIndex() === undefined;
+    ahead = [];
+  }
   /** A header sent (again) out of its place: at the time of what surrounds it here, so that time never goes back. */
   function stampedFor(header: FlvTag): FlvTag {
     const { kind } = header;
@@ -197,20 +248,31 @@ export function createBacklog({ mode, maxAgeMs = 10_000, maxBytes = 20_000_000 }
     return given;
   }
 
+  function next(): FlvTag | undefined {
+    if (cursor >= entries.length || (isGap && !begin())) return undefined;
+    const header = ahead.shift();
+    if (header) return give(header, slotOf(header));
+    const entry = entries[cursor];
+    if (!entry) return undefined;
+    const { spilled } = entry;
+    if (spill) fetchAhead();
+    if (spilled?.isLost) {
+      lose(entry);
+      return next();
+    }
+    const tag = spilled ? spilled.body && { ...entry.tag, body: spilled.body } : entry.tag;
+    if (!tag) return undefined;
+    spilled?.release();
+    cursor += 1;
+    waitingBytes -= entry.bytes;
+    if (entry.timesSent > 0) tagsResent += 1;
+    entry.timesSent += 1;
+    return give(tag, entry.slot);
+  }
+
   return {
     add,
-    next() {
-      if (cursor >= entries.length || (isGap && !begin())) return undefined;
-      const header = ahead.shift();
-      if (header) return give(header, slotOf(header));
-      const entry = entries[cursor];
-      if (!entry) return undefined;
-      cursor += 1;
-      waitingBytes -= entry.tag.body.length;
-      if (entry.timesSent > 0) tagsResent += 1;
-      entry.timesSent += 1;
-      return give(entry.tag, entry.slot);
-    },
+    next,
     sentUpTo(connectionBytes) {
       const last = entries[cursor - 1];
       if (last && ahead.length === 0) last.endsAtByte ??= connectionBytes;
@@ -229,7 +291,10 @@ export function createBacklog({ mode, maxAgeMs = 10_000, maxBytes = 20_000_000 }
     rewind() {
       cursor = 0;
       waitingBytes = heldBytes;
-      for (const entry of entries) entry.endsAtByte = undefined;
+      for (const entry of entries) {
+        entry.endsAtByte = undefined;
+        entry.spilled?.release();
+      }
       told = {};
       sentTimestamp.clear();
       ahead = [];
@@ -242,6 +307,7 @@ export function createBacklog({ mode, maxAgeMs = 10_000, maxBytes = 20_000_000 }
       return {
         heldBytes,
         heldTags: entries.length,
+        spilledBytes: heldBytes - ownBytes,
         waitingBytes,
         waitingMs: waiting ? Math.max(0, nowMs - waiting.atMs) : 0,
         tagsDropped,

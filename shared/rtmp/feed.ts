@@ -36,11 +36,11 @@ const MAX_UNWRITTEN_BYTES = 262_144;
 /** Catching up: not more on its way than this, or than what arrives in half a second; the kernel would take seconds of media. */
 const MIN_ON_THE_WAY_BYTES = 131_072;
 const ON_THE_WAY_MS = 500;
-const SUSPICIOUS_SAMPLE_MS = 125;
+const SUSPICIOUS_SAMPLE_MS = 100;
 /** The rule in time needs to see a queue before it is as long as the delay that it allows. */
-const TIMED_SAMPLE_MS = 500;
+const TIMED_SAMPLE_MS = 250;
 /** After a pause: what can be sent in this time goes on without a gap; a key frame that needs longer is already old. */
-const BURST_MS = 600;
+const BURST_MS = 500;
 /** Nothing moved for so long: not a narrow uplink but an outage on a connection that survived it. */
 const OUTAGE_MS = 1_000;
 

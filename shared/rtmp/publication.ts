@@ -46,7 +46,7 @@ const ADDRESS_SAMPLE_MS = 100;
 /** More than what is on its way in a healthy connection at a few Mbit/s. */
 const BUSY_BYTES = 32_768;
 const DELIVERED_WINDOW_MS = 1_000;
-const RECENT_WINDOW_MS = 250;
+const RECENT_WINDOWS_MS = [100, 250] as const;
 const FAREWELL_MS = 1_000;
 /** Chunk streams of their own, so that a large picture could be cut by sound; the numbers are custom. */
 const CHUNK_STREAM = { audio: 4, video: 6, script: 5, command: 3 } as const;
@@ -92,7 +92,7 @@ export function createPublication(options: PublicationOptions): Publication {
     return {
       atMs: clock.monotonicMs(),
       queuedBytes: kernelQueuedBytes + socket.writableLength,
-      recentBps: gauge.deliveredBps(RECENT_WINDOW_MS),
+      recentBps: recentBps(gauge),
       deliveredBps: gauge.deliveredBps(DELIVERED_WINDOW_MS),
       oldestMs: gauge.oldestMs,
       stalledMs: gauge.stalledMs,
@@ -153,6 +153,12 @@ export function createPublication(options: PublicationOptions): Publication {
       return farewell;
     },
   };
+}
+
+/** The better of the last moment and a little more: an uplink that has just come back is as wide as it now shows. */
+export function recentBps(gauge: DeliveryGauge): number | undefined {
+  const rates = RECENT_WINDOWS_MS.flatMap((ms) => gauge.deliveredBps(ms) ?? []);
+  return rates.length > 0 ? Math.max(...rates) : undefined;
 }
 
 function payloadOf(tag: FlvTag): Buffer {

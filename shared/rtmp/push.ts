@@ -15,6 +15,7 @@ import type { PublicationMeasured } from './publication.ts';
 import type { PublishUrl } from './publish-url.ts';
 import { createRetrySchedule } from './retry-schedule.ts';
 import { createSendQueue, type SendQueue } from './send-queue.ts';
+import { createSpillFile } from './spill-file.ts';
 
 /** `backfill`: after an outage everything since then is sent, up to maxAgeMs. `live`: only from the newest key frame. */
 export type PushMode = 'backfill' | 'live';
@@ -38,6 +39,10 @@ export interface RtmpPushOptions {
   maxAgeMs?: number;
   /** Bound of the memory for media. Default 20 MB. */
   maxBytes?: number;
+  /** Where media wait that memory has no room for, in a file without a name. Default: nowhere, they are dropped. */
+  spillFolder?: string;
+  /** Bound of that file. Default 500 MB: half an hour at 2 Mbit/s. */
+  maxSpillBytes?: number;
   /**
    * Mode `live`: more than this in the send queue for 0.4 s drops up to the newest key frame, until it is less again.
    * Default, in both modes: a queue that takes longer than about 0.35 s to drain drops, until it is nearly empty; not while
@@ -71,6 +76,8 @@ export interface RtmpPushStats {
   deliveredBps: number | undefined;
   /** Waiting here, not yet given to the connection. */
   backlogBytes: number;
+  /** Of what is held for sending, perhaps once more: on the disk. */
+  spilledBytes: number;
   /** Age of the oldest tag that waits here. */
   backlogMs: number;
   /** Tags that were never sent, and of these the pictures. */
@@ -96,7 +103,7 @@ export interface RtmpPush {
   /** At any time, from the encoder; never blocks, never throws. */
   write(tag: FlvTag): void;
   stats(): RtmpPushStats;
-  /** Sends what waits if there is a connection (up to 1 s), says goodbye, ends. Idempotent. */
+  /** Sends what waits in memory if there is a connection (up to 1 s), says goodbye, ends. Idempotent. */
   close(): Promise<void>;
 }
 
@@ -108,7 +115,17 @@ const REFUSAL_LIVES = 3;
 export function createRtmpPush(options: RtmpPushOptions): RtmpPush {
   const { url, clock, log, mode, onChange, random = Math.random, maxQueuedBytes } = options;
   const { maxAgeMs = 10_000, maxBytes = 20_000_000, connectTimeoutMs = 5_000, sendQueue = createSendQueue() } = options;
-  const backlog = createBacklog({ mode, maxAgeMs, maxBytes });
+  const { spillFolder, maxSpillBytes = 500_000_000 } = options;
+  const spill =
+    spillFolder === undefined
+      ? undefined
+      : createSpillFile({
+          folder: spillFolder,
+          maxBytes: maxSpillBytes,
+          onReady: () => feed.pump(),
+          onFailed: onSpillFailed,
+        });
+  const backlog = createBacklog({ mode, maxAgeMs, maxBytes, spill });
   const feed = createFeed({ backlog, mode, maxQueuedBytes });
   const schedule = createRetrySchedule({ random });
   const stopping = new AbortController();
@@ -124,6 +141,9 @@ export function createRtmpPush(options: RtmpPushOptions): RtmpPush {
   let running: Promise<void> = Promise.resolve();
   let closing: Promise<void> | undefined;
 
+  function onSpillFailed(error: unknown): void {
+    log.warn({ url: url.printable, folder: spillFolder, reason: String(error) }, 'rtmp-spill-failed');
+  }
   function onProgress(): void {
     if (publication) backlog.arrivedUpTo(publication.certainBytes);
     feed.pump();
@@ -221,6 +241,7 @@ export function createRtmpPush(options: RtmpPushOptions): RtmpPush {
     }
     stopping.abort();
     await running;
+    await spill?.close();
     state = 'closed';
   }
 
@@ -235,7 +256,7 @@ export function createRtmpPush(options: RtmpPushOptions): RtmpPush {
       feed.added();
     },
     stats() {
-      const { waitingBytes, waitingMs, tagsDropped, framesDropped, tagsResent } = backlog.stats(clock.monotonicMs());
+      const { waitingBytes, waitingMs, ...held } = backlog.stats(clock.monotonicMs());
       return {
         state,
         bytesSent: pastBytesSent + (publication?.bytesSent ?? 0),
@@ -245,9 +266,10 @@ export function createRtmpPush(options: RtmpPushOptions): RtmpPush {
         skips: feed.skips,
         backlogBytes: waitingBytes,
         backlogMs: waitingMs,
-        tagsDropped,
-        framesDropped,
-        tagsResent,
+        spilledBytes: held.spilledBytes,
+        tagsDropped: held.tagsDropped,
+        framesDropped: held.framesDropped,
+        tagsResent: held.tagsResent,
         reconnects: Math.max(0, connections - 1),
         redirects,
         connectMs,

@@ -30,6 +30,8 @@ export interface RtmpSinkBehaviour {
   stepwiseOnly?: boolean;
   /** What createStream gives. Default 1. */
   streamId?: number;
+  /** Announces this chunk size with the answer to connect, and uses it. */
+  chunkBytes?: number;
   /** Answers the handshake with these bytes instead. */
   handshakeBytes?: Buffer;
 }
@@ -55,6 +57,8 @@ export interface RtmpSink {
   /** Sends a message to the connected publisher. */
   send(message: Omit<RtmpMessage, 'timestampMs'>): void;
   status(code: string, level?: string): void;
+  /** Sends bytes as they are to every publisher. */
+  raw(bytes: Buffer): void;
   /** Stops reading: the publisher's queue fills. */
   wedge(): void;
   /** Cuts all connections without a farewell. */
@@ -99,6 +103,9 @@ export async function startRtmpSink(
     },
     send: (message) => publisher?.(message),
     status: (code, level = 'status') => publisher?.(statusMessage(code, level)),
+    raw(bytes) {
+      for (const socket of sockets) socket.write(bytes);
+    },
     wedge() {
       for (const socket of sockets) socket.pause();
     },
@@ -181,6 +188,7 @@ function serve(
         const ex = { code: 302, redirect: behaviour.redirectTo };
         answer('_error', 1, null, { level: 'error', code: 'NetConnection.Connect.Rejected', description: 'moved', ex });
       } else {
+        if (behaviour.chunkBytes) for (const part of writer.setChunkSize(behaviour.chunkBytes)) socket.write(part);
         send({ type: messageTypes.windowAckSize, streamId: 0, payload: Buffer.from([0, 0, 0, 100]) });
         send({ type: messageTypes.setPeerBandwidth, streamId: 0, payload: Buffer.from([0, 0x26, 0x25, 0xa0, 2]) });
         // Later than this turn, so that commands sent ahead are seen as such.

@@ -115,7 +115,7 @@ function world() {
             stats: () => ({
               ...{ state: 'publishing', bytesSent: 0, queuedBytes: 0, backlogBytes: 0, backlogMs: 0, tagsDropped: 0 },
               ...{ framesDropped: 0, tagsResent: 0, reconnects: 0, connectMs: 1 },
-              ...{ deliveredBps: undefined, isCatchingUp: false, skips: 0, redirects: 0 },
+              ...{ deliveredBps: undefined, isCatchingUp: false, skips: 0, redirects: 0, spilledBytes: 0 },
             }),
             close: async () => void pushes.delete(push),
           };

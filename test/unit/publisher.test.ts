@@ -42,6 +42,7 @@ function world(more: Partial<PublisherOptions> = {}) {
       reconnects: 1,
       connectMs: 5,
       deliveredBps: undefined,
+      spilledBytes: 0,
       isCatchingUp: false,
       skips: 0,
       redirects: 0,

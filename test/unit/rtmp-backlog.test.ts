@@ -100,6 +100,25 @@ describe('backlog', () => {
     filled(backlog, [videoHeader(9), key(120), delta(160)]);
     expect(shown(drain(backlog))).toEqual(['vh@0', 'K@120', 'd@160']);
   });
+  it('skips to the newest key frame in mode backfill too, and counts at once what it drops', () => {
+    const backlog = filled(createBacklog({ mode: 'backfill' }), [...headers, key(0)]);
+    drain(backlog);
+    filled(backlog, [delta(40), key(80), delta(120), key(160), delta(200)]);
+    backlog.skip();
+    expect(backlog.stats(200)).toMatchObject({ framesDropped: 3, waitingBytes: 30 });
+    expect(shown(drain(backlog))).toEqual(['K@160', 'd@200']);
+  });
+  it('takes nothing from a hole to the next key frame, also when the connection is lost in between', () => {
+    const backlog = filled(createBacklog({ mode: 'backfill' }), [...headers, key(0)]);
+    drain(backlog);
+    filled(backlog, [delta(40), key(80)]);
+    backlog.skipAll();
+    filled(backlog, [delta(120), sound(130)]);
+    backlog.rewind();
+    filled(backlog, [delta(160), key(200), delta(240)]);
+    expect(shown(drain(backlog)).slice(3)).toEqual(['K@0', 'K@200', 'd@240']);
+    expect(backlog.stats(240)).toMatchObject({ framesDropped: 4, tagsDropped: 5 });
+  });
   it('takes the headers that were in force at the key frame it begins with', () => {
     const backlog = filled(createBacklog({ mode: 'backfill' }), [...headers, key(0), videoHeader(7), key(40)]);
     drain(backlog);
@@ -144,7 +163,7 @@ type Step =
   | { do: 'add'; what: 'K' | 'd' | 'a' | 'vh' | 'ah' | 'meta'; afterMs: number; bytes: number }
   | { do: 'send'; count: number }
   | { do: 'arrived'; share: number }
-  | { do: 'rewind' | 'skip' };
+  | { do: 'rewind' | 'skip' | 'skipAll' };
 
 const anyStep: fc.Arbitrary<Step> = fc.oneof(
   {
@@ -161,7 +180,7 @@ const anyStep: fc.Arbitrary<Step> = fc.oneof(
     weight: 2,
     arbitrary: fc.record({ do: fc.constant('arrived' as const), share: fc.double({ min: 0, max: 1, noNaN: true }) }),
   },
-  { weight: 1, arbitrary: fc.record({ do: fc.constantFrom('rewind' as const, 'skip' as const) }) },
+  { weight: 1, arbitrary: fc.record({ do: fc.constantFrom('rewind' as const, 'skip' as const, 'skipAll' as const) }) },
 );
 
 describe('backlog, whatever happens', () => {
@@ -172,12 +191,22 @@ describe('backlog, whatever happens', () => {
         let nowMs = 0;
         let bytes = 0;
         let sent: FlvTag[] = [];
+        const before = new Map<FlvTag, FlvTag | undefined>();
+        let lastPicture: FlvTag | undefined;
         for (const tag of headers) backlog.add(tag, 0);
         for (const step of steps) {
+          let tag: FlvTag;
           switch (step.do) {
             case 'add':
               nowMs += step.afterMs;
-              backlog.add(made(step.what, nowMs, step.bytes), nowMs);
+              tag = made(step.what, nowMs, step.bytes);
+              // Without pictures for as long as the age bound, sound may begin alone.
+              if (lastPicture && nowMs - lastPicture.timestampMs > 400) tag = key(nowMs);
+              if (isPicture(tag)) {
+                before.set(tag, lastPicture);
+                lastPicture = tag;
+              }
+              backlog.add(tag, nowMs);
               break;
             case 'send':
               for (let left = step.count, tag = backlog.next(); tag && left > 0; left -= 1) {
@@ -192,12 +221,14 @@ describe('backlog, whatever happens', () => {
               break;
             case 'rewind':
               expectPlayable(sent);
+              expectDecodable(sent, before);
               sent = [];
               backlog.rewind();
               bytes = 0;
               break;
             case 'skip':
-              if (mode === 'live') backlog.skip();
+            case 'skipAll':
+              backlog[step.do]();
           }
           const { heldBytes, waitingBytes, waitingMs } = backlog.stats(nowMs);
           expect(heldBytes).toBeLessThanOrEqual(1500);
@@ -206,6 +237,7 @@ describe('backlog, whatever happens', () => {
           expect(waitingMs).toBeLessThanOrEqual(500);
         }
         expectPlayable(sent);
+        expectDecodable(sent, before);
         drain(backlog);
         expect(backlog.stats(nowMs).waitingBytes).toBe(0);
       }),
@@ -259,6 +291,17 @@ function made(what: 'K' | 'd' | 'a' | 'vh' | 'ah' | 'meta', ms: number, bytes: n
       return audioHeader();
     case 'meta':
       return metadata();
+  }
+}
+
+const isPicture = (tag: FlvTag) => tag.kind === 'video' && !isSequenceHeader(tag);
+
+/** Each picture is a key frame or comes right after the one that was filmed before it. */
+function expectDecodable(sent: FlvTag[], before: ReadonlyMap<FlvTag, FlvTag | undefined>): void {
+  let last: FlvTag | undefined;
+  for (const tag of sent.filter(isPicture)) {
+    if (!isKeyFrame(tag)) expect(before.get(tag)).toBe(last);
+    last = tag;
   }
 }
 

@@ -82,4 +82,19 @@ describe('delivery gauge', () => {
     gauge.acknowledgedByIngest(6000);
     expect(gauge.certainBytes).toBe(7000);
   });
+  it('tells how much was delivered lately, and how old what waits is', () => {
+    const gauge = createDeliveryGauge();
+    expect([gauge.deliveredBps(1000), gauge.oldestMs]).toEqual([undefined, 0]);
+    gauge.sent(0, 10_000);
+    gauge.sent(400, 300_000);
+    samples(gauge, [[0, 10_000, 0]]);
+    expect(gauge.deliveredBps(1000)).toBeUndefined();
+    samples(gauge, [
+      [500, 300_000, 190_000],
+      [1000, 300_000, 40_000],
+    ]);
+    expect([gauge.deliveredBps(1000), gauge.deliveredBps(250), gauge.oldestMs]).toEqual([2_000_000, 2_400_000, 600]);
+    samples(gauge, [[5000, 300_000, 0]]);
+    expect([gauge.deliveredBps(1000), gauge.oldestMs]).toEqual([80_000, 0]);
+  });
 });

@@ -181,11 +181,12 @@ describe('createRtmpPush', () => {
       [1, 2],
     ]);
   });
-  it('mode live: drops up to the next key frame while the uplink is too narrow, and only then', async () => {
+  it('mode live, with a bound in bytes: drops up to the next key frame while there is more, and only then', async () => {
     const time = createTestClock();
     const kernel = { bytes: 0 };
     const { sink, push, film, seen, filmed, changed } = await worldWith({
       mode: 'live',
+      maxQueuedBytes: 125_000,
       clock: time,
       stallTimeoutMs: 60_000,
       sendQueue: { queuedBytes: async () => kernel.bytes },
