@@ -2,7 +2,7 @@
  * The file of a scripted world: what happens to network, heat, battery, camera, microphone and relay, and when.
  * Reads and judges it; what it comes to at a moment is `timeline.ts`'s.
  */
-import { readFile } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { z } from 'zod';
 import { errorText, GlasscastError } from '../../shared/errors.ts';
@@ -113,16 +113,11 @@ function placeOf([first, index, ...rest]: readonly PropertyKey[]): string {
  */
 export async function readScenario(name: string, folder: string): Promise<Scenario> {
   const shipped = name === basename(name) ? [join(folder, name.endsWith('.json') ? name : `${name}.json`)] : [];
-  const failures: string[] = [];
   for (const file of [...shipped, name]) {
-    let text: string;
-    try {
-      text = await readFile(file, 'utf8');
-    } catch (error) {
-      failures.push(errorText(error));
-      continue;
-    }
-    return parseScenario(text, name);
+    const text = await readFile(file, 'utf8').catch(() => undefined);
+    if (text !== undefined) return parseScenario(text, name);
   }
-  throw new GlasscastError('INVALID_CONFIG', { reason: `scenario ${name}: ${failures.at(-1)}` });
+  const names = (await readdir(folder).catch(() => [])).map((file) => basename(file, '.json')).sort();
+  const known = names.length > 0 ? `; by name there are ${names.join(', ')}` : '';
+  throw new GlasscastError('INVALID_CONFIG', { reason: `scenario ${name}: no file that can be read${known}` });
 }

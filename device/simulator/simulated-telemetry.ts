@@ -8,7 +8,7 @@ export function createSimulatedTelemetry(world: () => WorldState): Telemetry {
     async read() {
       const { temperatureC, battery } = world();
       return {
-        ...(temperatureC === undefined ? {} : { temperatureC }),
+        ...(temperatureC === undefined ? {} : { temperatureC: Math.round(temperatureC * 10) / 10 }),
         ...(battery === undefined ? {} : { battery: { ...battery, percent: Math.round(battery.percent) } }),
       };
     },
