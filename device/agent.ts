@@ -12,10 +12,11 @@ import type { PublishUrl } from '../shared/rtmp/publish-url.ts';
 import type { PushMode } from '../shared/rtmp/push.ts';
 import type { Redactor, Secret } from '../shared/secrets.ts';
 import { defaultEncoderSettings, resolveSettings } from '../shared/stream.ts';
+import type { CameraFolders } from './capture/cameras.ts';
 import type { CaptureSource } from './capture/capture-source.ts';
 import type { CaptureMishaps } from './capture/lit-capture.ts';
 import { encoderProbeText, probeVideoEncoders } from './encoding/encoder-probe.ts';
-import { libx264, type VideoEncoder } from './encoding/video-encoders.ts';
+import { libx264, type VideoEncoder, videoEncoders } from './encoding/video-encoders.ts';
 import type { PrivacyLightDriver } from './publishing/light-keeper.ts';
 import { createPrivacyLight } from './publishing/privacy-light.ts';
 import { createPublisher, type Publisher, type PublisherFacts, type PublisherStatus } from './publishing/publisher.ts';
@@ -51,6 +52,10 @@ export interface AgentOptions {
   privacyLight?: PrivacyLightDriver | undefined;
   /** Nothing is captured when it cannot be lit. Default true. */
   privacyLightRequired?: boolean;
+  /** Where the kernel's LEDs are found; default `/sys`. */
+  sysRoot?: string | undefined;
+  /** Where cameras and their programs are looked for; default: this machine's. */
+  cameraFolders?: CameraFolders | undefined;
   /** Heat and battery; default: of this machine. */
   telemetry?: Telemetry | undefined;
   /** The picture becomes smaller when uplink, heat or battery ask for it. Default true. */
@@ -87,7 +92,7 @@ export interface AgentStatus {
   temperatureC: number | undefined;
   batteryPercent: number | undefined;
   isCharging: boolean | undefined;
-  backlog: { ms: number; bytes: number } | undefined;
+  backlog: PublisherFacts['backlog'] | undefined;
   notices: readonly { text: string }[];
 }
 
@@ -95,11 +100,15 @@ export interface Agent {
   /** Finds ffmpeg, then begins to connect; does not wait for the relay. @throws GlasscastError FFMPEG_MISSING */
   start(): Promise<void>;
   status(): AgentStatus;
+  /** False: an order of the relay has been stuck for so long that only a restart helps. */
+  isHealthy(): boolean;
   /** Stops the stream, tells the relay, ends all children. Idempotent. */
   close(): Promise<void>;
 }
 
 const MAX_PROBE_WAIT_MS = 1_500;
+/** A stop waits for encoders, a connection and the light, each of them a few seconds at most. */
+const MAX_ORDER_MS = 30_000;
 
 export function createAgent(options: AgentOptions): Agent {
   const { clock, log, redactor, privacyLight, simulation } = options;
@@ -108,13 +117,14 @@ export function createAgent(options: AgentOptions): Agent {
   const { spawn } = children;
   const light = createPrivacyLight({
     ...{ clock, log, spawn, light: privacyLight, isRequired: options.privacyLightRequired ?? true },
+    ...(options.sysRoot === undefined ? {} : { sysRoot: options.sysRoot }),
   });
   const probing = new AbortController();
   let encoders: Promise<readonly VideoEncoder[]> = Promise.resolve(options.encoders ?? [libx264]);
   let binary: FfmpegBinary | undefined;
   let closing: Promise<void> | undefined;
 
-  const orders = createStreamOrders({ log, send: (message) => connection.send(message), openPublisher });
+  const orders = createStreamOrders({ clock, log, send: (message) => connection.send(message), openPublisher });
   const connection = createCloudConnection({
     clock,
     log,
@@ -187,6 +197,7 @@ export function createAgent(options: AgentOptions): Agent {
     simulation?.begin();
     const parts = streamParts({
       ...{ clock, log, spawn, binary, source, findEncoders, lamp: privacyLight && light, telemetry },
+      cameraFolders: options.cameraFolders,
       ...{ url, settings, adapts, limits: limitsOf(options), push: { ...pushOf(options), ...simulation?.push } },
       mishaps: simulation?.mishaps,
     });
@@ -234,12 +245,14 @@ export function createAgent(options: AgentOptions): Agent {
   return {
     async start() {
       redactor.add(options.coreToken);
-      binary = await findFfmpeg({ spawn: children.spawn, clock, explicitFile: options.ffmpegPath });
+      const needsOneOf = videoEncoders.map(({ name }) => name);
+      binary = await findFfmpeg({ spawn, clock, explicitFile: options.ffmpegPath, needsEncoders: ['aac'], needsOneOf });
       log.info({ file: binary.file, version: binary.version, reason: binary.reason }, 'ffmpeg-found');
       if (!options.encoders) encoders = probe(binary);
       if (!closing) connection.start();
     },
     status,
+    isHealthy: () => orders.busyMs <= MAX_ORDER_MS,
     async close() {
       closing ??= shutDown();
       await closing;
@@ -257,9 +270,12 @@ const refusals = {
   rgb_led_control: { type: 'rgb_led_control_response', error: 'This device has no light of its own' },
 } as const;
 
-function pushOf({ pushMode = 'backfill', maxBacklogMs, ca }: AgentOptions): StreamPartsOptions['push'] {
+function pushOf(options: AgentOptions): StreamPartsOptions['push'] {
+  const { pushMode = 'backfill', maxBacklogMs, backlogFolder, maxBacklogDiskMb, ca } = options;
   return {
     mode: pushMode,
+    ...(backlogFolder === undefined ? {} : { spillFolder: backlogFolder }),
+    ...(maxBacklogDiskMb === undefined ? {} : { maxSpillBytes: maxBacklogDiskMb * 1e6 }),
     ...(maxBacklogMs === undefined ? {} : { maxAgeMs: maxBacklogMs }),
     ...(ca === undefined ? {} : { ca }),
   };

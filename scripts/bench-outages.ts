@@ -4,7 +4,7 @@
  */
 import { isKeyFrame } from '../shared/rtmp/flv.ts';
 import { recordArrivals } from './bench/arrivals.ts';
-import { type EncoderFaultResult, encoderFaults, playEncoderFault } from './bench/encoder-faults.ts';
+import { type EncoderFault, type EncoderFaultResult, encoderFaults, playEncoderFault } from './bench/encoder-faults.ts';
 import { type FaultResult, type IngestFault, ingestFaults, playFault } from './bench/ingest-faults.ts';
 import { type ToldStatus, toldSince } from './bench/lone-relay.ts';
 import {
@@ -29,11 +29,11 @@ const method = {
   framesMissing:
     'barcode numbers exposed between the first picture that arrived and 1 s before the end of the watch that never arrived; framesNotTaken of these the camera could not hand over',
   darkMs:
-    'longest time after the fault without an arriving picture; darkBeyondMs: what of it is longer than the outage itself',
+    'longest time after the fault in which no picture arrived that had not arrived before; darkBeyondMs: what of it is longer than the outage itself',
   worstDelayMs: 'arrival minus exposure, one machine and one clock; delayAfterMs: p50 of the last 3 s of the watch',
   told: 'each status of the device after the fault, with milliseconds since the fault, as it stood in the relay’s socket',
   encoderFaults:
-    'pictureMs: from the signal (or START) to the first picture after the longest darkness; framesMissing and darkMs as above; left: processes ever seen below the agent that still ran 3.5 s after the stream’s end and after the agent’s end',
+    'pictureMs: from the signal (or START) to the picture that ended the first darkness of at least 150 ms, 0 when there was none; framesMissing and darkMs as above; left: processes ever seen below the agent that still ran 3.5 s after the stream’s end and after the agent’s end',
   relay: 'acknowledges the line, sends START, keep-alives each 15 s and STOP, and nothing else; a new agent each time',
   plain:
     'ffmpeg with frames on stdin and a tone, -f flv; whenever it ends it is started again after 500 ms; the camera runs on',
@@ -82,23 +82,38 @@ function goalsOf(name: string, result: ToldResult): Goal[] {
   const lost = result.framesMissing - result.framesNotTaken;
   return [
     goal(`${name}: media back, worst`, result.backMs, 500),
+    // The first key frame back may be one that was sent before: dark is what no new picture lights.
+    goal(`${name}: dark beyond the outage, worst`, result.darkBeyondMs, 500),
     goal(`${name}: told by a status`, result.toldMs, 5_000),
     ...(name === ingestFaults.killed3.name ? [goal(`${name}: frames missing`, lost, 0, 'frames')] : []),
   ];
 }
 
-function encoderGoals(name: string, { pictureMs, toldMs, left }: EncoderFaultResult, neverStarts: boolean): Goal[] {
-  const orphans = left.afterStream.length + left.afterEnd.length;
+function encoderGoals({ name, from, neverStarts = false }: EncoderFault, result: EncoderFaultResult): Goal[] {
+  const { left, pictureMs, toldMs, starts, gaveUpMs, darkMs, framesMissing } = result;
+  const orphans = goal(`${name}: processes left`, left.afterStream.length + left.afterEnd.length, 0, 'processes');
   // A flood is no fault of the picture's: it must not be noticed at all.
-  const isFlood = name === encoderFaults.flood.name;
+  if (from === 'picture') {
+    return [
+      goal(`${name}: longest time without a picture`, darkMs, 500),
+      goal(`${name}: frames missing`, framesMissing, 0, 'frames'),
+      orphans,
+    ];
+  }
+  const told = goal(`${name}: told by a status`, toldMs, PICTURE_BACK_MS);
+  if (!neverStarts) return [goal(`${name}: picture back`, pictureMs, PICTURE_BACK_MS), told, orphans];
   return [
-    ...(neverStarts ? [] : [goal(`${name}: picture back`, pictureMs, PICTURE_BACK_MS)]),
-    ...(isFlood ? [] : [goal(`${name}: told by a status`, toldMs, PICTURE_BACK_MS)]),
-    goal(`${name}: processes left`, orphans, 0, 'processes'),
+    told,
+    goal(`${name}: starts until it gives up`, starts, MAX_STARTS, 'starts'),
+    goal(`${name}: gives up`, gaveUpMs, GIVE_UP_MS),
+    orphans,
   ];
 }
 
-/** The agent takes 5 s without a picture for a stall, and then needs an encoder. */
+/** Several encoders may be tried, each a few times, and no more. */
+const MAX_STARTS = 20;
+const GIVE_UP_MS = 60_000;
+/** No promise names a number for the encoder: a start may take seconds, so a stall cannot be called one much sooner. */
 const PICTURE_BACK_MS = 10_000;
 
 async function measure(bench: Bench): Promise<BenchReport> {
@@ -128,9 +143,11 @@ async function measure(bench: Bench): Promise<BenchReport> {
   for (const [key, fault] of Object.entries(encoderFaults)) {
     if (!isAsked(key)) continue;
     const result = await playEncoderFault(bench, world, fault);
-    bench.progress(`${fault.name}: picture after ${result.pictureMs ?? '—'} ms, told after ${result.toldMs ?? '—'} ms`);
+    bench.progress(
+      `${fault.name}: picture after ${result.pictureMs ?? '—'} ms, dark ${Math.round(result.darkMs)} ms, told after ${result.toldMs ?? '—'} ms`,
+    );
     ofEncoder[fault.name] = { about: fault.about, ...result };
-    goals.push(...encoderGoals(fault.name, result, 'neverStarts' in fault));
+    goals.push(...encoderGoals(fault, result));
   }
   return { goals, ingestFaults: faults, encoderFaults: ofEncoder, method };
 }

@@ -130,6 +130,19 @@ function trend(samples: readonly Sample[], name: Exclude<keyof Sample, 'atMs'>) 
   };
 }
 
+/** About twenty samples over the whole time, the warm-up with them: a slope alone does not say whether it ends. */
+function courseOf(
+  samples: readonly Sample[],
+): { minute: number; rssMb: number; descriptors: number; ffmpegRssMb: number }[] {
+  const step = Math.max(1, Math.ceil(samples.length / 20));
+  return samples
+    .filter((_, index) => index % step === 0)
+    .map(({ atMs, rssMb, descriptors, ffmpegRssMb }) => ({
+      minute: rounded(atMs / 60_000),
+      ...{ rssMb: rounded(rssMb), descriptors, ffmpegRssMb: rounded(ffmpegRssMb) },
+    }));
+}
+
 async function measure(bench: Bench): Promise<BenchReport> {
   const world = await startLoneWorld(bench);
   const passed = count(world);
@@ -158,6 +171,7 @@ async function measure(bench: Bench): Promise<BenchReport> {
     minutes: Number(bench.options.minutes),
     ...{ resets, reconnects: connections - 1, frames, errors, left },
     agent: { rssMb: rss, descriptors, threads: trend(samples, 'threads') },
+    course: courseOf(samples),
     itsFfmpeg: { rssMb: ffmpegRss, descriptors: ffmpegDescriptors, processes: trend(samples, 'ffmpegProcesses') },
     method,
   };

@@ -8,9 +8,10 @@ import { type Arrivals, readPictures, recordArrivals, stopRecording } from './be
 import { judge } from './bench/ingest-faults.ts';
 import { type ToldStatus, toldSince } from './bench/lone-relay.ts';
 import { type LoneWorld, type Publishing, startLoneWorld, startPlain, startProduct } from './bench/lone-world.ts';
-import { type Goal, goal, goalAtLeast, rounded } from './bench/measuring.ts';
+import { type Goal, goal, goalAtLeast, rounded, summary } from './bench/measuring.ts';
 import { type Bench, type BenchReport, runBench } from './bench/program.ts';
-import { judgeSqueeze, type SqueezeResult } from './bench/squeeze.ts';
+import { playRtmp } from './bench/rtmp-play.ts';
+import { judgeSqueeze, type SqueezeResult, STEP_DOWN_MS } from './bench/squeeze.ts';
 import { createUplinkNamespace, type UplinkNamespace, uplinks } from './bench/uplink-namespace.ts';
 import { until } from './bench/world.ts';
 
@@ -18,8 +19,9 @@ const method = {
   network: `a network namespace with a veth pair; publishers run inside, relay and ingest outside; free: ${uplinks.free}; narrow: ${uplinks.narrow} on what leaves the namespace`,
   stream:
     '1280x720, 30 a second, 2 Mbit/s, key frame each second, 64 kbit/s sound; barcode camera whose whole picture changes each frame, so that the bit rate is used up',
-  delay:
-    'from exposure, by the barcode, to the last byte of the picture’s message at the ingest’s door outside; a player adds its own few pictures',
+  delay: 'from exposure, by the barcode, to the last byte of the picture’s message at the ingest’s door outside',
+  atPlayer:
+    'the same pictures in an ffmpeg that plays the stream from the local Stream by RTMP outside, without delay of its own making: exposure to decoded; the wall clock of one machine',
   first5s:
     'pictures that arrived in the first 5 s of the squeeze; worstAge: of the newest picture there, just before the next came',
   afterStepDown:
@@ -72,16 +74,58 @@ async function streaming({ bench, world, uplink }: Parts, design: Design) {
   const { launcher } = uplink;
   const publishing = await design.start(bench, world, { launcher, isBusyPicture: true });
   await until(bench, `${design.name} sent no picture`, () => arrivals.all.some(({ tag }) => isKeyFrame(tag)));
-  await bench.clock.sleep(bench.seconds * 1000, { signal: bench.signal });
   return { arrivals, publishing };
 }
 
-type Squeezed = SqueezeResult & { told?: ToldStatus[]; pictureSizes: { afterMs: number; size: string }[] };
+/** As somebody sees it who watches by RTMP. */
+interface AtPlayer {
+  worstDelayFirst5sMs: number | undefined;
+  /** From 5 s after the squeeze began until the release. */
+  delayP50Ms: number | undefined;
+  delayP95Ms: number | undefined;
+  framesPerSecond: number;
+  unreadable: number;
+}
+
+/** Watches until it is asked. */
+function watch({ clock, spawn, ffmpeg }: Bench, url: string) {
+  const seen: { atMs: number; delayMs: number }[] = [];
+  let unreadable = 0;
+  const player = playRtmp({
+    ...{ clock, spawn, ffmpeg, url },
+    onFrame: ({ latencyMs }) => void seen.push({ atMs: clock.monotonicMs(), delayMs: latencyMs }),
+    onUnreadable() {
+      unreadable += 1;
+    },
+  });
+  return async (squeezeMs: number, releaseMs: number): Promise<AtPlayer> => {
+    await player.stop();
+    const steppedMs = squeezeMs + STEP_DOWN_MS;
+    const delays = (fromMs: number, toMs: number) =>
+      seen.filter(({ atMs }) => atMs >= fromMs && atMs < toMs).map(({ delayMs }) => delayMs);
+    const after = summary(delays(steppedMs, releaseMs));
+    return {
+      worstDelayFirst5sMs: summary(delays(squeezeMs, steppedMs))?.max,
+      delayP50Ms: after?.p50,
+      delayP95Ms: after?.p95,
+      framesPerSecond: rounded(((after?.n ?? 0) * 1000) / (releaseMs - steppedMs)),
+      unreadable,
+    };
+  };
+}
+
+type Squeezed = SqueezeResult & {
+  atPlayer: AtPlayer;
+  told?: ToldStatus[];
+  pictureSizes: { afterMs: number; size: string }[];
+};
 
 async function squeeze(parts: Parts, design: Design): Promise<Squeezed> {
   const { bench, world, uplink } = parts;
   const { clock, signal } = bench;
   const { arrivals, publishing } = await streaming(parts, design);
+  const seenBy = watch(bench, publishing.playUrl);
+  await clock.sleep(bench.seconds * 1000, { signal });
   const squeezeMs = clock.monotonicMs();
   await uplink.shape('narrow');
   await clock.sleep(squeezeMs + SQUEEZE_MS - clock.monotonicMs(), { signal });
@@ -92,6 +136,7 @@ async function squeeze(parts: Parts, design: Design): Promise<Squeezed> {
   const camera = await publishing.cameraStats();
   stopRecording(world);
   const told = toldSince(world.relay, squeezeMs);
+  const atPlayer = await seenBy(squeezeMs, releaseMs);
   await publishing.stop();
   const pictures = await readPictures(bench, arrivals.all);
   const result = judgeSqueeze({ arrivals: arrivals.all, pictures, squeezeMs, releaseMs, endMs, camera });
@@ -99,7 +144,7 @@ async function squeeze(parts: Parts, design: Design): Promise<Squeezed> {
   bench.progress(
     `squeeze, ${design.name}: worst ${worstDelayFirst5sMs ?? '—'} ms in the first 5 s, then p50 ${delayP50Ms ?? '—'} ms at ${framesPerSecond} frames/s`,
   );
-  return { ...result, pictureSizes: sizesSince(arrivals, squeezeMs), ...(design.isProduct ? { told } : {}) };
+  return { ...result, atPlayer, pictureSizes: sizesSince(arrivals, squeezeMs), ...(design.isProduct ? { told } : {}) };
 }
 
 /** What was sent before stands with a negative time. */
@@ -126,6 +171,7 @@ async function changeAddress(parts: Parts, design: Design): Promise<AddressChang
   const { bench, world, uplink } = parts;
   const { clock, signal } = bench;
   const { arrivals, publishing } = await streaming(parts, design);
+  await clock.sleep(bench.seconds * 1000, { signal });
   const downMs = clock.monotonicMs();
   await uplink.changeAddress();
   await clock.sleep(downMs + ADDRESS_WATCH_MS - clock.monotonicMs(), { signal });
@@ -158,12 +204,14 @@ function squeezeGoals({
   framesPerSecond,
   rateBackMs,
   told,
+  atPlayer,
 }: Squeezed): Goal[] {
   const noticed = told?.find(({ notice, status }) => notice !== undefined || status !== 'streaming');
   return [
     goal('squeeze: worst delay in its first 5 s', worstDelayFirst5sMs, 1_500),
     goal('squeeze: worst age of the newest picture in its first 5 s', worstAgeFirst5sMs, 1_500),
     goal('squeeze: delay after the step-down, p50', delayP50Ms, 150),
+    goal('squeeze: delay after the step-down at a player, p50', atPlayer.delayP50Ms, 150),
     goalAtLeast('squeeze: frames per second after the step-down', framesPerSecond, 29, 'frames/s'),
     goal('squeeze: told by a status', noticed?.afterMs, 5_000),
     goal('squeeze: asked bit rate again after the release', rateBackMs, 60_000),

@@ -33,6 +33,8 @@ export interface FindFfmpegOptions {
   bundledFile?: () => string | undefined;
   /** What it must be able to encode. Default: what we publish. */
   needsEncoders?: readonly string[];
+  /** Of these at least one. Default: nothing. */
+  needsOneOf?: readonly string[];
 }
 
 const PROBE_TIMEOUT_MS = 10_000;
@@ -42,6 +44,7 @@ const FPS_MODE_COMMIT = 107_200;
 /** @throws GlasscastError FFMPEG_MISSING, naming each candidate and what was wrong with it. */
 export async function findFfmpeg(options: FindFfmpegOptions): Promise<FfmpegBinary> {
   const needs = options.needsEncoders ?? ['libx264', 'aac'];
+  const oneOf = options.needsOneOf ?? needs;
   const refused: string[] = [];
   for (const { origin, file } of candidates(options)) {
     if (!file) {
@@ -51,6 +54,7 @@ export async function findFfmpeg(options: FindFfmpegOptions): Promise<FfmpegBina
     try {
       const probed = await probe(file, options);
       const missing = needs.filter((name) => !probed.encoders.has(name));
+      if (!oneOf.some((name) => probed.encoders.has(name))) missing.push(...oneOf.slice(0, 1));
       if (missing.length === 0) {
         const before = refused.length > 0 ? ` (${refused.join('; ')})` : '';
         return { ...probed, file, origin, reason: `ffmpeg ${probed.version} from ${origin}${before}` };

@@ -21,7 +21,7 @@ import { type GlassesLink, identityOf, type StreamSettings, startOrder } from '.
 import { createStreamOutputs, type StreamOutputs } from './stream-outputs.ts';
 import { type StreamTimings, stallMsFor } from './stream-timings.ts';
 import { recordOf, type StreamParts, type StreamSnapshot, situationOf, snapshotOf, stateOf } from './stream-views.ts';
-import { deviceError, lastWord, type StreamWords, wordsOf } from './stream-words.ts';
+import { deviceError, lastWord, reconnectingText, type StreamWords, wordsOf } from './stream-words.ts';
 import { createViewers, type JoinRequest, type Viewer, type Viewers } from './viewers.ts';
 
 export interface LiveStreamOptions {
@@ -276,12 +276,14 @@ export class LiveStream {
       case 'publishing':
         this.#facts.reached('publishingMs');
         this.#liveness.devicePublishes();
-        if (this.#state === 'active' && status.stats) this.#tellAll('stats', this.#facts.stats);
+        if (this.#state === 'active' && (status.stats || status.notice)) {
+          this.#tellAll(status.notice ? 'state' : 'stats', this.#facts.stats, status.notice?.text);
+        }
         this.#options.onChange();
         return;
       case 'retrying':
         this.#liveness.deviceRetries();
-        this.#interrupt('The glasses are reconnecting');
+        this.#interrupt(reconnectingText(status));
         return;
       case 'ended':
         this.#stop('The glasses stopped the stream', 'device-idle');
@@ -369,8 +371,8 @@ export class LiveStream {
     this.#options.onEnded();
   }
 
-  #tellAll(importance: 'state' | 'stats', stats?: StreamStats): void {
-    const situation = situationOf(this.#parts());
+  #tellAll(importance: 'state' | 'stats', stats?: StreamStats, message = this.#facts.message): void {
+    const situation = { ...situationOf(this.#parts()), message };
     this.#viewers.tellAll((appId) => this.#words.status(situation, appId, stats), importance);
   }
 

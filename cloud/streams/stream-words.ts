@@ -107,6 +107,12 @@ export function deviceError({ errorCode, errorDetails, status }: DeviceStreamSta
   });
 }
 
+/** With the reason when it lies with the glasses; what an ingest did is nothing that apps could act on. */
+export function reconnectingText({ errorCode, errorDetails }: DeviceStreamStatus): string {
+  const isTheirs = isErrorCode(errorCode) && errorKinds[errorCode].fault === 'device';
+  return `The glasses are reconnecting${isTheirs && errorDetails ? `: ${errorDetails}` : ''}`;
+}
+
 function textOf({ details, message }: GlasscastError): string {
   return typeof details.deviceText === 'string' ? details.deviceText : message;
 }

@@ -31,7 +31,7 @@ const RULES: readonly Rule[] = [
   { text: /unknown input format: '(pulse|alsa)'/i, code: 'MICROPHONE_NOT_FOUND' },
   { text: /unknown input format: 'v4l2'/i, code: 'CAMERA_NOT_FOUND' },
   {
-    text: /file:.*(invalid data found|no such file|permission denied|moov atom not found)/i,
+    text: /impossible to open 'file:|file:.*(invalid data found|no such file|permission denied|moov atom not found)/i,
     code: 'CAPTURE_FILE_UNREADABLE',
   },
   { text: /stream map '0:v:0' matches no streams/i, code: 'CAPTURE_FILE_UNREADABLE' },

@@ -67,7 +67,7 @@ export interface PublisherFacts {
   requested: PictureQuality;
   negotiated: PictureQuality & { encoder: string | undefined };
   measured: Partial<PictureQuality>;
-  backlog: { ms: number; bytes: number };
+  backlog: { ms: number; bytes: number; diskBytes: number };
   reconnects: number;
   framesDropped: number;
   isSilence: boolean;
@@ -275,7 +275,7 @@ export function createPublisher(options: PublisherOptions): Publisher {
   }
 
   function facts(): PublisherFacts {
-    const { backlogMs, backlogBytes, queuedBytes, reconnects, framesDropped } = push.stats();
+    const { backlogMs, backlogBytes, queuedBytes, spilledBytes, reconnects, framesDropped } = push.stats();
     const { quality, way } = picture.onAir ?? { quality: settings, way: undefined };
     const { bitrate, fps } = rate.last();
     return {
@@ -286,7 +286,7 @@ export function createPublisher(options: PublisherOptions): Publisher {
         ...(fps === undefined ? {} : { frameRate: fps }),
         ...(bitrate === undefined ? {} : { videoBitrateBps: bitrate }),
       },
-      backlog: { ms: backlogMs, bytes: backlogBytes + queuedBytes },
+      backlog: { ms: backlogMs, bytes: backlogBytes + queuedBytes, diskBytes: spilledBytes },
       ...{ reconnects, framesDropped, isSilence: sound.isSilence, notices, encoderPid: picture.pid },
       ...{ temperatureC: steering.temperatureC, battery: steering.battery },
     };

@@ -62,11 +62,11 @@ export function createSteering(options: SteeringOptions): Steering {
   /** @param fresh what was just read: the governor outvotes a single wrong reading, so each counts once. */
   function look(fresh: TelemetryReading = {}): void {
     if (closed) return;
-    const { state, queuedBytes, backlogMs, backlogBytes, deliveredBps, isCatchingUp, skips } = readPush();
+    const { state, queuedBytes, backlogMs, backlogBytes, deliveredBps, isCatchingUp, skips, narrowBps } = readPush();
     const uplink = { isPublishing: state === 'publishing', queuedBytes, backlogMs, backlogBytes };
     const decision = governor.sample({
       atMs: clock.monotonicMs(),
-      uplink: { ...uplink, deliveredBps, isCatchingUp, skips },
+      uplink: { ...uplink, deliveredBps, isCatchingUp, skips, narrowBps },
       ...fresh,
     });
     if (!decision) return;

@@ -16,6 +16,11 @@ export interface UplinkSample {
   isCatchingUp: boolean;
   /** How often the push has dropped to the next key frame because the uplink was narrow. */
   skips: number;
+  /**
+   * What the uplink took while the queue drained after the last of these; undefined until that is known. Left out by a push
+   * that cannot tell: then a growing queue is judged here.
+   */
+  narrowBps?: number | undefined;
 }
 
 export interface UplinkLimitOptions {
@@ -47,6 +52,8 @@ export interface UplinkLimit {
 const OVERHEAD = 0.05;
 /** Leaves room to empty the queue and for the next key frame. */
 const STEP_DOWN = 0.75;
+/** More than this share of the room does not fit: it leaves none for a key frame. */
+const FITS = 0.9;
 /** Where nobody tells what was delivered. */
 const BLIND_STEP_DOWN = 0.6;
 const STEP_UP = 1.4;
@@ -119,6 +126,8 @@ export function createUplinkLimit(options: UplinkLimitOptions): UplinkLimit {
   let failedBps: number | undefined;
   /** How long bytes waited when a standing queue last led to a step down. */
   let stoodMs: number | undefined;
+  /** The push has dropped, and what the uplink takes is not known yet. */
+  let isDropJudged = true;
   /** Since the last change or outage. */
   let skippedAtMs: number[] = [];
   let base = createBaseDelay();
@@ -130,6 +139,7 @@ export function createUplinkLimit(options: UplinkLimitOptions): UplinkLimit {
   function keep(atMs: number, uplink: UplinkSample, inUse: InUse): void {
     const hasSkipped = lastSkips !== undefined && uplink.skips > lastSkips;
     lastSkips = uplink.skips;
+    if (hasSkipped) isDropJudged = false;
     if (inUse.changedAtMs !== lastChangeMs || !uplink.isPublishing || uplink.isCatchingUp) {
       readings = [];
       skippedAtMs = [];
@@ -173,9 +183,18 @@ export function createUplinkLimit(options: UplinkLimitOptions): UplinkLimit {
     }
     return false;
   }
-  function isNarrow(atMs: number, inUse: InUse): boolean {
+  /** The queue was drained by all that the uplink takes: the one measurement that needs no patience. */
+  function judgeDrop({ narrowBps }: UplinkSample, { videoBitrateBps }: InUse): boolean {
+    if (isDropJudged || narrowBps === undefined) return false;
+    isDropJudged = true;
+    return videoBitrateBps > FITS * roomOf(narrowBps);
+  }
+  function roomOf(uplinkBps: number): number {
+    return uplinkBps * (1 - OVERHEAD) - audioBitrateBps;
+  }
+  function isNarrow(atMs: number, inUse: InUse, isQueueJudged: boolean): boolean {
     const isActing = atMs - inUse.changedAtMs < ACT_MS;
-    if (isGrowing(readings, isActing ? 3 : 2, sentBps(inUse))) return true;
+    if (!isQueueJudged && isGrowing(readings, isActing ? 3 : 2, sentBps(inUse))) return true;
     if (isActing) return false;
     if (skipsAgain(atMs)) return true;
     if (!isStanding(readings, windowMs, isTrial(atMs) ? QUIET_MS : STANDING_MS)) return false;
@@ -202,7 +221,7 @@ export function createUplinkLimit(options: UplinkLimitOptions): UplinkLimit {
     }
     trial = undefined;
     calmSinceMs = undefined;
-    const room = uplinkBps === undefined ? undefined : uplinkBps * (1 - OVERHEAD) - audioBitrateBps;
+    const room = uplinkBps === undefined ? undefined : roomOf(uplinkBps);
     const wantedBps = room === undefined ? BLIND_STEP_DOWN * videoBitrateBps : STEP_DOWN * room;
     const nextBps = Math.floor(Math.max(floorBps, Math.min(wantedBps, STEP_UP ** -1 * videoBitrateBps)));
     if (nextBps >= videoBitrateBps) return undefined;
@@ -241,7 +260,8 @@ export function createUplinkLimit(options: UplinkLimitOptions): UplinkLimit {
       const isStuck = isCatchUpStuck(atMs, uplink, inUse);
       if (!isFree || !uplink.isPublishing) return undefined;
       if (uplink.isCatchingUp) return isStuck ? stepDown(atMs, uplink.deliveredBps, inUse) : undefined;
-      if (isNarrow(atMs, inUse)) return stepDown(atMs, uplink.deliveredBps, inUse);
+      if (judgeDrop(uplink, inUse)) return stepDown(atMs, uplink.narrowBps, inUse);
+      if (isNarrow(atMs, inUse, 'narrowBps' in uplink)) return stepDown(atMs, uplink.deliveredBps, inUse);
       return stepUp(atMs, inUse);
     },
     get videoBitrateBps() {

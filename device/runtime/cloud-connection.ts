@@ -2,10 +2,12 @@
  * The agent's line to the relay: one WebSocket that comes back for ever, and the dialect spoken on it. The only file here
  * that knows ws. What is said while the line is down waits, within bounds; what a command means is not known here.
  */
+import { networkInterfaces } from 'node:os';
 import { WebSocket } from 'ws';
 import { type BackoffPolicy, backoffMs, type Clock, type Timer } from '../../shared/clock.ts';
 import { type ErrorCode, errorText, GlasscastError } from '../../shared/errors.ts';
 import { createWatchdog } from '../../shared/keep-alive.ts';
+import { createLocalAddress, type NetworkInterfaces } from '../../shared/local-address.ts';
 import type { Log } from '../../shared/log.ts';
 import { type Dialect, decodeToGlasses, encodeFromGlasses, MAX_FRAME_BYTES } from '../../shared/protocol/dialects.ts';
 import type { DeviceStreamStatus, FromGlasses, ToGlasses } from '../../shared/protocol/glasses-messages.ts';
@@ -23,6 +25,8 @@ export interface CloudConnectionOptions {
   present: () => FromGlasses[];
   onMessage: (message: ToGlasses) => void;
   random?: () => number;
+  /** Default: of this machine. */
+  networkInterfaces?: NetworkInterfaces;
   /** The relay is taken for lost when nothing comes for this long; it is asked every third of it. Default 45000. */
   silenceTimeoutMs?: number;
   /** Only of a simulation: the relay is away. */
@@ -53,6 +57,7 @@ const BACKOFF: BackoffPolicy = { firstMs: 250, factor: 1.7, maxMs: 15_000, jitte
 const REFUSED_DELAY_MS = 15_000;
 const CONNECT_TIMEOUT_MS = 10_000;
 const CLOSE_TIMEOUT_MS = 500;
+const ADDRESS_LOOK_MS = 500;
 const MAX_WAITING = 200;
 /** A relay that reads this slowly gets no more stats. */
 const MAX_BUFFERED_BYTES = 1_000_000;
@@ -67,6 +72,7 @@ export function createCloudConnection(options: CloudConnectionOptions): CloudCon
   let cause: GlasscastError | undefined;
   let retry: Timer | undefined;
   let asking: Timer | undefined;
+  let looking: Timer | undefined;
   let closed = false;
   const silence = createWatchdog({
     clock,
@@ -123,12 +129,16 @@ export function createCloudConnection(options: CloudConnectionOptions): CloudCon
     cause = undefined;
     silence.touch();
     asking = clock.every('relay-ping', silenceMs / 3, () => opening.ping());
+    // After a change of network (Wi-Fi to LTE) nothing else would tell for the whole of that silence.
+    const address = createLocalAddress(localIp, options.networkInterfaces ?? networkInterfaces);
+    looking = clock.every('relay-address', ADDRESS_LOOK_MS, () => address.isGone(true) && opening.terminate());
     for (const message of [...options.hello(localIp), ...waiting.leave(), ...options.present()])
       write(opening, message);
   }
   function lost(why: GlasscastError): void {
     socket = undefined;
     asking?.cancel();
+    looking?.cancel();
     silence.close();
     if (closed) return;
     const delayMs =
@@ -180,6 +190,7 @@ export function createCloudConnection(options: CloudConnectionOptions): CloudCon
       letGo?.();
       retry?.cancel();
       asking?.cancel();
+      looking?.cancel();
       silence.close();
       const last = socket;
       if (!last || last.readyState === WebSocket.CLOSED) return;

@@ -6,14 +6,14 @@ import { chmod, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { GlasscastError } from '../../shared/errors.ts';
 import { isKeyFrame } from '../../shared/rtmp/flv.ts';
-import { readPictures, recordArrivals, stopRecording } from './arrivals.ts';
+import { firstArrivals, readPictures, recordArrivals, stopRecording } from './arrivals.ts';
 import { judge } from './ingest-faults.ts';
 import { type ToldStatus, toldSince } from './lone-relay.ts';
-import { type Leftovers, type LoneWorld, startProduct } from './lone-world.ts';
+import { type Leftovers, type LoneWorld, type ProductRun, startProduct } from './lone-world.ts';
 import { rounded } from './measuring.ts';
 import { descendantsOf, processUse } from './process-use.ts';
 import type { Bench } from './program.ts';
-import { longestGap } from './timeline.ts';
+import { firstGap, type Gap } from './timeline.ts';
 import { until } from './world.ts';
 
 export interface EncoderFault {
@@ -23,6 +23,8 @@ export interface EncoderFault {
   wrapper?: string;
   /** Sent to the process that makes the picture. */
   signal?: NodeJS.Signals;
+  /** Seen from START on, from the first picture on, or from the signal on, which comes --seconds after the first picture. */
+  from: 'start' | 'picture' | 'signal';
   /** A stream that never comes up: watched until the device gives up. */
   neverStarts?: boolean;
 }
@@ -31,10 +33,21 @@ export interface EncoderFault {
 const COUNT = 'echo run >> "$0.runs"';
 
 export const encoderFaults = {
-  stopped: { name: 'ffmpeg SIGSTOP', about: 'the process that makes the picture is stopped', signal: 'SIGSTOP' },
-  killed: { name: 'ffmpeg SIGKILL', about: 'the process that makes the picture is killed', signal: 'SIGKILL' },
+  stopped: {
+    name: 'ffmpeg SIGSTOP',
+    about: 'the process that makes the picture is stopped',
+    signal: 'SIGSTOP',
+    from: 'signal',
+  },
+  killed: {
+    name: 'ffmpeg SIGKILL',
+    about: 'the process that makes the picture is killed',
+    signal: 'SIGKILL',
+    from: 'signal',
+  },
   flood: {
     name: 'stderr flood',
+    from: 'picture',
     about: '64 kB of warnings each 50 ms on ffmpeg’s standard error, from its start on, as long as it lives',
     wrapper: [
       'line="[libx264 @ 0x55d0c0ffee00] [warning] non-existing PPS 0 referenced, decode_slice_header error, no frame"',
@@ -46,11 +59,13 @@ export const encoderFaults = {
   },
   startsLate: {
     name: 'failing to start 3 times',
+    from: 'start',
     about: 'ffmpeg ends with code 1 at once, the first three times',
     wrapper: 'if [ "$(wc -l < "$0.runs")" -le 3 ]; then echo "[error] Cannot allocate memory" >&2; exit 1; fi',
   },
   neverStarts: {
     name: 'failing to start for ever',
+    from: 'start',
     about: 'ffmpeg ends with code 1 at once, each time',
     wrapper: 'echo "[error] Cannot allocate memory" >&2; exit 1',
     neverStarts: true,
@@ -58,7 +73,7 @@ export const encoderFaults = {
 } satisfies Record<string, EncoderFault>;
 
 export interface EncoderFaultResult {
-  /** From the fault (or START) to the picture after the longest darkness; 0 when nobody could notice any. */
+  /** From the fault (or START) to the picture after the first darkness; 0 when nobody could notice any. Not of what has no moment. */
   pictureMs: number | undefined;
   framesMissing: number;
   framesNotTaken: number;
@@ -67,6 +82,8 @@ export interface EncoderFaultResult {
   /** Until the first status that tells of it. */
   toldMs: number | undefined;
   told: ToldStatus[];
+  /** Until the status `error`, after which nothing more is tried. */
+  gaveUpMs: number | undefined;
   /** Of a wrapper: how often ffmpeg was started to make the picture. */
   starts: number | undefined;
   agentRssMb: number;
@@ -91,18 +108,9 @@ export async function playEncoderFault(
   const product = await startProduct(bench, world, file === undefined ? {} : { ffmpegFile: file });
   const before = await processUse(product.agent.pid);
   const beganMs = clock.monotonicMs();
-  let downMs = product.askedMs;
+  const downMs = await strike(bench, fault, product, () => arrivals.all.some(({ tag }) => isKeyFrame(tag)));
   if (fault.neverStarts) await givenUp(bench, world, downMs);
-  else {
-    if (fault.signal !== undefined) {
-      await until(bench, 'no picture arrived', () => arrivals.all.some(({ tag }) => isKeyFrame(tag)));
-      await clock.sleep(bench.seconds * 1000, { signal });
-      const pid = await pictureProcess(product.agent.pid);
-      downMs = clock.monotonicMs();
-      process.kill(pid, fault.signal);
-    }
-    await clock.sleep(WATCH_MS, { signal });
-  }
+  else await clock.sleep(WATCH_MS, { signal });
   const endMs = clock.monotonicMs();
   const camera = await product.cameraStats();
   const use = await processUse(product.agent.pid);
@@ -120,16 +128,18 @@ export async function playEncoderFault(
     endMs,
     camera,
   });
-  const gap = longestGap(
-    pictures.map(({ atMs }) => atMs),
+  const gap = firstGap(
+    firstArrivals(pictures).map(({ atMs }) => atMs),
     downMs,
     endMs,
+    NOTICED_MS,
   );
   const toldOf = told.find(({ status, notice }) => !normal.has(status) || notice !== undefined);
   return {
-    pictureMs: pictureAfter(gap, downMs, endMs),
+    pictureMs: fault.from === 'picture' ? undefined : pictureAfter(gap, downMs, endMs),
     ...{ framesMissing, framesNotTaken, darkMs, worstDelayMs, told },
     toldMs: toldOf?.afterMs,
+    gaveUpMs: told.find(({ status }) => status === 'error')?.afterMs,
     starts: file === undefined ? undefined : await startsOf(file),
     agentRssMb: rounded(use.rssMb),
     agentCpuPercent: rounded((100 * (use.cpuMs - before.cpuMs)) / (endMs - beganMs)),
@@ -137,11 +147,28 @@ export async function playEncoderFault(
   };
 }
 
+/** Gives the moment from which on the fault is looked at. */
+async function strike(
+  bench: Bench,
+  { from, signal }: EncoderFault,
+  { agent, askedMs }: ProductRun,
+  hasPicture: () => boolean,
+): Promise<number> {
+  if (from === 'start') return askedMs;
+  await until(bench, 'no picture arrived', hasPicture);
+  if (from === 'picture') return bench.clock.monotonicMs();
+  await bench.clock.sleep(bench.seconds * 1000, { signal: bench.signal });
+  const pid = await pictureProcess(agent.pid);
+  const atMs = bench.clock.monotonicMs();
+  process.kill(pid, signal);
+  return atMs;
+}
+
 /** Words of a start in which nothing went wrong. */
 const normal = new Set(['initializing', 'streaming', 'active']);
 
-function pictureAfter(gap: { ms: number; toMs: number }, downMs: number, endMs: number): number | undefined {
-  if (gap.ms < NOTICED_MS) return 0;
+function pictureAfter(gap: Gap | undefined, downMs: number, endMs: number): number | undefined {
+  if (!gap) return 0;
   return gap.toMs >= endMs ? undefined : rounded(gap.toMs - downMs);
 }
 
@@ -160,7 +187,8 @@ export async function pictureProcess(agentPid: number): Promise<number> {
 
 async function writeWrapper({ folder, ffmpeg }: Bench, lines: string): Promise<string> {
   const file = join(folder, `ffmpeg-${crypto.randomUUID().slice(0, 8)}`);
-  const isPicture = '*264*" -f flv "*';
+  // The camera's frames as input: what only tries an encoder has a source of its own, and succeeds.
+  const isPicture = '*" -f rawvideo "*264*" -f flv "*';
   const script = ['#!/bin/sh', `case " $* " in ${isPicture})`, COUNT, lines, ';; esac', `exec '${ffmpeg.file}' "$@"`];
   await writeFile(file, `${script.join('\n')}\n`);
   await chmod(file, 0o755);

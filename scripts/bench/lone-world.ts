@@ -30,6 +30,8 @@ export async function startLoneWorld(bench: Bench, host = '127.0.0.1'): Promise<
 export interface Publishing {
   /** `Clock.monotonicMs` of the START or of the spawn. */
   askedMs: number;
+  /** `rtmp://…` for who watches, not through the door. Holds a key. */
+  playUrl: string;
   cameraStats(): Promise<ReturnType<FrameSource['stats']>>;
   /** Ends it; gives what it has left behind. */
   stop(): Promise<Leftovers>;
@@ -68,7 +70,12 @@ export async function startProduct(
   const publishUrl = world.publishUrl(input.publishKey.reveal());
   const askedMs = relay.start({ streamId, publishUrl, video: askedVideo, audio: testAudio });
   return {
-    ...{ agent, askedMs, cameraStats: agent.cameraStats },
+    ...{ agent, askedMs, playUrl: world.playUrl(input.playbackKey.reveal()) },
+    async cameraStats() {
+      // A process that died has sent nothing more, which must not pass for a figure.
+      agent.mustRun();
+      return agent.cameraStats();
+    },
     async stop() {
       await relay.stop();
       await bench.clock.sleep(GRACE_MS, { signal: bench.signal });
@@ -103,6 +110,7 @@ export async function startPlain(
   bench.defer(plain.close);
   return {
     askedMs,
+    playUrl: world.playUrl(input.playbackKey.reveal()),
     cameraStats: async () => plain.cameraStats(),
     async stop() {
       await plain.close();

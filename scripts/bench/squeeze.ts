@@ -30,7 +30,7 @@ export interface SqueezeResult {
   framesNotTaken: number;
   /** From the release until two whole seconds with 90 % of the bits before. */
   rateBackMs: number | undefined;
-  /** From the release until the delay is at most twice that before plus 50 ms, for good. */
+  /** From the release until the delay is at most twice that before plus 50 ms, for a second. */
   delayBackMs: number | undefined;
   perSecond: (SecondOfDelay & { kilobitsPerSecond: number })[];
 }
@@ -38,8 +38,8 @@ export interface SqueezeResult {
 /** The first seconds, in which the encoder is changed. */
 export const STEP_DOWN_MS = 5_000;
 const BEFORE_MS = 5_000;
-/** A second in which the last pictures may still be on their way. */
-const LAST_FRAMES = 30;
+/** A second of pictures; the last of them may still be on their way. */
+const SECOND_OF_FRAMES = 30;
 
 export function judgeSqueeze(record: SqueezeRecord): SqueezeResult {
   const { squeezeMs, releaseMs, endMs } = record;
@@ -102,14 +102,17 @@ function missingSince(
   const frames = pictures.map(({ frame }) => frame);
   const first = Math.min(...pictures.filter(({ atMs }) => atMs >= squeezeMs).map(({ frame }) => frame));
   if (!Number.isFinite(first)) return { framesMissing: Number.NaN, framesNotTaken: 0 };
-  const missing = missingFrames(new Set(frames), first, Math.max(...frames) - LAST_FRAMES);
+  const missing = missingFrames(new Set(frames), first, Math.max(...frames) - SECOND_OF_FRAMES);
   const notTaken = new Set(camera.dropped);
   return { framesMissing: missing.length, framesNotTaken: missing.filter((frame) => notTaken.has(frame)).length };
 }
 
-/** After the last picture that was still late. */
+/** The first picture of a second's worth of them of which none was late. */
 function delayBack(pictures: readonly ArrivedPicture[], releaseMs: number, usualMs: number): number | undefined {
-  const late = pictures.findLastIndex(({ delayMs }) => delayMs > usualMs);
-  const back = pictures[late + 1];
-  return back && (late < 0 ? 0 : rounded(back.atMs - releaseMs));
+  let late = -1;
+  for (const [index, { delayMs }] of pictures.entries()) {
+    if (delayMs > usualMs) late = index;
+    else if (index - late >= SECOND_OF_FRAMES) return rounded((pictures[late + 1]?.atMs ?? releaseMs) - releaseMs);
+  }
+  return undefined;
 }

@@ -15,16 +15,22 @@ export interface Gap {
 
 /** The longest time within the bounds without an arrival. @param atMs ascending */
 export function longestGap(atMs: readonly number[], fromMs: number, toMs: number): Gap {
-  const inside = atMs.filter((at) => at > fromMs && at < toMs);
-  // The picture that stood when the bounds began counts from then on only.
-  const stops = [fromMs, ...inside, toMs];
-  let longest: Gap = { fromMs, toMs: fromMs, ms: 0 };
-  for (const [index, stop] of stops.entries()) {
-    const before = stops[index - 1];
-    if (before === undefined || stop - before <= longest.ms) continue;
-    longest = { fromMs: before, toMs: stop, ms: stop - before };
-  }
-  return longest;
+  const none: Gap = { fromMs, toMs: fromMs, ms: 0 };
+  return gaps(atMs, fromMs, toMs).reduce((longest, gap) => (gap.ms > longest.ms ? gap : longest), none);
+}
+
+/** The first one that lasts so long; undefined when none does. */
+export function firstGap(atMs: readonly number[], fromMs: number, toMs: number, atLeastMs: number): Gap | undefined {
+  return gaps(atMs, fromMs, toMs).find(({ ms }) => ms >= atLeastMs);
+}
+
+/** In order. The picture that stood when the bounds began counts from then on only. */
+function gaps(atMs: readonly number[], fromMs: number, toMs: number): Gap[] {
+  const ends = [...atMs.filter((at) => at > fromMs && at < toMs), toMs];
+  return ends.map((end, index) => {
+    const begin = ends[index - 1] ?? fromMs;
+    return { fromMs: begin, toMs: end, ms: end - begin };
+  });
 }
 
 export interface SecondOfDelay {

@@ -25,10 +25,12 @@ export const uplinks = {
   narrow: 'tbf rate 800kbit burst 16kb latency 400ms',
 } as const;
 
-/** @throws GlasscastError INVALID_CONFIG when this is not root on Linux with ip and tc */
+/** @throws GlasscastError CHILD_START_FAILED when this is not root on Linux with ip and tc */
 export async function createUplinkNamespace(bench: Bench): Promise<UplinkNamespace> {
   if (process.platform !== 'linux' || process.getuid?.() !== 0) {
-    throw new GlasscastError('INVALID_CONFIG', { reason: 'network namespaces need Linux and root: run this as root' });
+    throw new GlasscastError('CHILD_START_FAILED', {
+      reason: 'network namespaces need Linux and root: run this as root',
+    });
   }
   const name = `glasscast-bench-${process.pid}`;
   const [outer, inner] = [`gco${process.pid}`, `gci${process.pid}`];
@@ -75,5 +77,5 @@ async function command(bench: Bench, file: string, args: string[]): Promise<void
   const { code, lastLines, error } = await bench.spawn({ name: file, file, args, onStderrLine: bench.note }).exited;
   if (code === 0) return;
   const reason = `${file} ${args.join(' ')}: ${error?.message ?? lastLines.at(-1) ?? `exit code ${code}`}`;
-  throw new GlasscastError('INVALID_CONFIG', { reason });
+  throw new GlasscastError('CHILD_START_FAILED', { reason });
 }

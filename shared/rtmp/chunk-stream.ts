@@ -57,6 +57,8 @@ interface ChunkStream {
   /** What a header of type 3 adds for a new message. */
   deltaMs: number;
   hasExtended: boolean;
+  /** The extended field of this message's header, which continuations repeat. */
+  extended: number;
   /** Grows with what arrives, so that a claimed length never becomes memory. */
   payload: Buffer;
   received: number;
@@ -93,9 +95,14 @@ export function createChunkReader(options: ChunkReaderOptions): ChunkReader {
 
     const stream = known ?? openStream(id);
     const time = hasExtended ? bytes.readUInt32BE(fields + fieldBytes) : short;
-    if (stream.received > 0 && format !== 3) throw broken(`a new message cuts into another on chunk stream ${id}`);
-    if (stream.received === 0) applyTime(stream, format, time);
+    if (stream.received > 0) {
+      if (format !== 3) throw broken(`a new message cuts into another on chunk stream ${id}`);
+      // Some servers do not repeat it in continuations (the text is vague): then these bytes are payload already.
+      return { stream, bytes: hasExtended && time !== stream.extended ? total - 4 : total };
+    }
+    applyTime(stream, format, time);
     stream.hasExtended = hasExtended;
+    stream.extended = time;
     if (format <= 1) {
       stream.messageBytes = bytes.readUIntBE(fields + 3, 3);
       stream.type = bytes[fields + 6] ?? 0;
@@ -113,6 +120,7 @@ export function createChunkReader(options: ChunkReaderOptions): ChunkReader {
       timestampMs: 0,
       deltaMs: 0,
       hasExtended: false,
+      extended: 0,
       payload: NOTHING,
       received: 0,
     };

@@ -5,11 +5,11 @@
 import { networkInterfaces as systemInterfaces } from 'node:os';
 import { type Clock, withTimeout } from '../clock.ts';
 import { GlasscastError } from '../errors.ts';
+import type { NetworkInterfaces } from '../local-address.ts';
 import type { Log } from '../log.ts';
 import { type Dial, openConnection } from './connection.ts';
 import { createDeliveryGauge } from './delivery-gauge.ts';
 import type { FlvTag } from './flv.ts';
-import type { NetworkInterfaces } from './local-address.ts';
 import { createPublication, type PublicationMeasured, type PublicationOptions } from './publication.ts';
 import { type PublishUrl, parsePublishUrl } from './publish-url.ts';
 import { createSendQueue, type SendQueue } from './send-queue.ts';
@@ -33,7 +33,7 @@ export interface PublishRtmpOptions {
   ca?: string | Buffer | undefined;
   /** See `ConnectionOptions`. */
   dial?: Dial | undefined;
-  /** Default: the system's; looked at with each measurement of the queue. */
+  /** Default: the system's; looked at with each measurement at which nothing has moved. */
   networkInterfaces?: NetworkInterfaces | undefined;
   /** Shared by many publications of one process to read the kernel's table once; default: its own. */
   sendQueue?: SendQueue;

@@ -5,11 +5,11 @@
 import type { Socket } from 'node:net';
 import type { Clock, Timer } from '../clock.ts';
 import { GlasscastError } from '../errors.ts';
+import { createLocalAddress, type NetworkInterfaces } from '../local-address.ts';
 import { messageTypes } from './chunk-stream.ts';
 import type { Publication } from './client.ts';
 import type { DeliveryGauge } from './delivery-gauge.ts';
 import { type FlvTag, startsWithAmfString, tagTypes } from './flv.ts';
-import { createLocalAddress, type NetworkInterfaces } from './local-address.ts';
 import type { PublishUrl } from './publish-url.ts';
 import type { SendQueue, TcpEnds } from './send-queue.ts';
 import type { RtmpSession } from './session.ts';
@@ -41,6 +41,8 @@ export interface PublicationMeasured extends QueueMeasured {
 /** While something waits, and else: one reading scans the kernel's whole table, up to 6 ms on a machine with much memory. */
 const BUSY_SAMPLE_MS = 250;
 const CALM_SAMPLE_MS = 1_000;
+/** How much may be sent at once after an outage goes by it. */
+const FIRST_SAMPLE_MS = 40;
 /** A second look at whether our address is gone. */
 const ADDRESS_SAMPLE_MS = 100;
 /** More than what is on its way in a healthy connection at a few Mbit/s. */
@@ -84,7 +86,7 @@ export function createPublication(options: PublicationOptions): Publication {
       const reason = `nothing taken for ${Math.round(gauge.stalledMs)} ms by ${url.printable}`;
       return new GlasscastError('INGEST_SILENT', { reason });
     }
-    if (!localAddress.isGone()) return undefined;
+    if (!localAddress.isGone(gauge.stalledMs > 0)) return undefined;
     const reason = `this machine has lost the address ${socket.localAddress} that it was connected from, ${url.printable}`;
     return new GlasscastError('INGEST_DROPPED', { reason, details: { errno: 'EADDRNOTAVAIL', url: url.printable } });
   }
@@ -103,7 +105,7 @@ export function createPublication(options: PublicationOptions): Publication {
     sampling = clock.after('rtmp-queue-sample', ms, () => void sample());
   }
   let sampling: Timer | undefined;
-  sampleAfter(BUSY_SAMPLE_MS);
+  sampleAfter(FIRST_SAMPLE_MS);
   void session.ended.then(() => {
     isGone = true;
     sampling?.cancel();

@@ -4,13 +4,13 @@
  */
 import type { Clock } from '../clock.ts';
 import { asGlasscastError, GlasscastError } from '../errors.ts';
+import type { NetworkInterfaces } from '../local-address.ts';
 import type { Log } from '../log.ts';
 import { createBacklog } from './backlog.ts';
 import { type Publication, publishRtmp } from './client.ts';
 import type { Dial } from './connection.ts';
 import { createFeed } from './feed.ts';
 import type { FlvTag } from './flv.ts';
-import type { NetworkInterfaces } from './local-address.ts';
 import type { PublicationMeasured } from './publication.ts';
 import type { PublishUrl } from './publish-url.ts';
 import { createRetrySchedule } from './retry-schedule.ts';
@@ -49,7 +49,7 @@ export interface RtmpPushOptions {
    * catching up after an outage in mode `backfill`, where the age decides.
    */
   maxQueuedBytes?: number;
-  /** The send queue was measured (each 0.5 s, more often while it is high or after an outage): `stats()` has news. */
+  /** The send queue was measured (each 0.25 s, each 0.1 s while it is high, was so lately, or after an outage; with `maxQueuedBytes` each second): `stats()` has news. */
   onMeasured?: () => void;
   connectTimeoutMs?: number;
   silenceTimeoutMs?: number;
@@ -60,7 +60,7 @@ export interface RtmpPushOptions {
   ca?: string | Buffer;
   /** Opens TCP connections instead of node:net; see `ConnectionOptions`. */
   dial?: Dial;
-  /** Default: the system's. When it no longer has a connection's address, the connection ends. */
+  /** Default: the system's. A connection on which nothing moves ends when its address is on none of them any more. */
   networkInterfaces?: NetworkInterfaces;
   /** Shared by many pushes of one process to read the kernel's table once; default: its own. */
   sendQueue?: SendQueue;
@@ -87,6 +87,8 @@ export interface RtmpPushStats {
   isCatchingUp: boolean;
   /** Times that a narrow uplink made it drop to a key frame. */
   skips: number;
+  /** What the uplink takes, measured since the last of them while its queue drained; undefined before that is known. */
+  narrowBps: number | undefined;
   /** Tags sent once more because they may have been lost. */
   tagsResent: number;
   /** Connections after the first. */
@@ -264,6 +266,7 @@ export function createRtmpPush(options: RtmpPushOptions): RtmpPush {
         deliveredBps: publication?.deliveredBps,
         isCatchingUp: feed.isCatchingUp,
         skips: feed.skips,
+        narrowBps: feed.narrowBps,
         backlogBytes: waitingBytes,
         backlogMs: waitingMs,
         spilledBytes: held.spilledBytes,

@@ -10,14 +10,17 @@ export interface RetrySchedule {
   failed(code: ErrorCode, nowMs: number): number;
   /** A publication that lived this long ends the outage if it was long enough. */
   lived(ms: number): void;
-  /** In the first seconds of an outage (or of our life). */
+  /** In the first minute of an outage (or of our life). */
   isEager(nowMs: number): boolean;
 }
 
 const EAGER_MS = 10_000;
 const LASTING_MS = 5_000;
 const EAGER: BackoffPolicy = { firstMs: 60, factor: 1, maxMs: 60, jitter: 0.5 };
-const PATIENT: BackoffPolicy = { firstMs: 100, factor: 1.6, maxMs: 5_000, jitter: 0.3 };
+/** For a minute still so often that media is back within half a second. */
+const BRISK_MS = 60_000;
+const BRISK: BackoffPolicy = { firstMs: 400, factor: 1, maxMs: 400, jitter: 0.5 };
+const PATIENT: BackoffPolicy = { firstMs: 400, factor: 1.6, maxMs: 5_000, jitter: 0.3 };
 /** A refused key or certificate rarely becomes right by asking again, and asking costs the ingest. */
 const REFUSED: BackoffPolicy = { firstMs: 1_500, factor: 2, maxMs: 15_000, jitter: 0.3 };
 
@@ -35,6 +38,7 @@ export function createRetrySchedule({ random }: { random: () => number }): Retry
       }
       refusals = 0;
       if (nowMs - outageSinceMs < EAGER_MS) return backoffMs(EAGER, 0, random);
+      if (nowMs - outageSinceMs < BRISK_MS) return backoffMs(BRISK, 0, random);
       patientAttempts += 1;
       return backoffMs(PATIENT, patientAttempts - 1, random);
     },
@@ -44,7 +48,7 @@ export function createRetrySchedule({ random }: { random: () => number }): Retry
       patientAttempts = 0;
       refusals = 0;
     },
-    isEager: (nowMs) => outageSinceMs === undefined || nowMs - outageSinceMs < EAGER_MS,
+    isEager: (nowMs) => outageSinceMs === undefined || nowMs - outageSinceMs < BRISK_MS,
   };
 }
 

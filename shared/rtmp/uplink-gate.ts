@@ -32,6 +32,8 @@ export interface UplinkGate {
   /** The queue is higher than it should be, drains, or was narrow a moment ago: worth measuring often. */
   readonly isSuspicious: boolean;
   readonly isOpen: boolean;
+  /** It was closed in the last 10 s. */
+  readonly isWary: boolean;
   /** The longest time in which nothing moved since the gate was last open. */
   readonly pausedMs: number;
 }
@@ -116,6 +118,9 @@ export function createUplinkGate({ maxQueuedBytes }: UplinkGateOptions = {}): Up
     },
     get isSuspicious() {
       return highSinceMs !== undefined || isWary(lastAtMs);
+    },
+    get isWary() {
+      return isWary(lastAtMs);
     },
     get isOpen() {
       return state === 'open';

@@ -1,4 +1,8 @@
-/** Once before everything: a Chromium for the browser tests, found or installed, or one line that says what is skipped. */
+/**
+ * Once before everything: the peers that tests are run against, found or installed from Debian's packages, or one line each
+ * that says what is skipped.
+ */
+import { existsSync } from 'node:fs';
 import type { TestProject } from 'vitest/node';
 import { createChildSpawner, findOnPath } from '../../shared/child-process.ts';
 import { createSystemClock } from '../../shared/clock.ts';
@@ -12,12 +16,39 @@ declare module 'vitest' {
   }
 }
 
+interface Peer {
+  packages: readonly string[];
+  /** Which tests need it. */
+  for: string;
+  isThere: () => boolean;
+}
+
+const peers: readonly Peer[] = [
+  { packages: ['chromium'], for: 'browser tests', isThere: () => findChromium() !== undefined },
+  // The bundled ffmpeg knows no PulseAudio.
+  { packages: ['ffmpeg'], for: 'sound of a microphone', isThere: () => findOnPath('ffmpeg') !== undefined },
+  {
+    packages: ['pulseaudio', 'pulseaudio-utils'],
+    for: 'sound of a microphone',
+    isThere: () => findOnPath('pulseaudio') !== undefined && findOnPath('pactl') !== undefined,
+  },
+  {
+    packages: ['nginx-light', 'libnginx-mod-rtmp'],
+    for: 'pushes to nginx-rtmp',
+    isThere: () => existsSync('/usr/lib/nginx/modules/ngx_rtmp_module.so'),
+  },
+];
+
 export default async function setUp(project: TestProject): Promise<void> {
-  const found = findChromium() ?? (await installChromium());
-  if (!found && process.env.CI) throw new Error('CI skips nothing, and no Chromium could be installed');
-  if (!found)
-    say('Browser tests are skipped: no Chromium. Install it (Debian: apt-get install chromium) or set CHROMIUM_PATH.');
-  project.provide('chromium', found ?? '');
+  const isMissing = ({ isThere }: Peer) => !isThere();
+  const wanted = peers.filter(isMissing).flatMap(({ packages }) => packages);
+  if (wanted.length > 0) await install(wanted);
+  for (const peer of peers.filter(isMissing)) {
+    const packages = peer.packages.join(' ');
+    if (process.env.CI) throw new Error(`CI skips nothing, and ${packages} could not be installed`);
+    say(`Skipped: ${peer.for}. For them install ${packages} (Debian: apt-get install ${packages}).`);
+  }
+  project.provide('chromium', findChromium() ?? '');
 }
 
 function findChromium(): string | undefined {
@@ -28,17 +59,16 @@ function findChromium(): string | undefined {
 }
 
 /** Debian and its kin, as root: nothing else can be installed without asking. */
-async function installChromium(): Promise<string | undefined> {
+async function install(packages: readonly string[]): Promise<void> {
   const apt = findOnPath('apt-get');
-  if (!apt || process.getuid?.() !== 0) return undefined;
-  say('Installing Chromium for the browser tests (apt-get install chromium) …');
+  if (!apt || process.getuid?.() !== 0) return;
+  say(`Installing what the tests run against (apt-get install ${packages.join(' ')}) …`);
   const spawner = createChildSpawner({ clock: createSystemClock(), log: silentLog(), redactor: createRedactor() });
   const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
   const run = (...args: string[]) => spawner.spawn({ name: 'apt-get', file: apt, args, env }).exited;
   await run('update', '-q');
-  const { code, lastLines } = await run('install', '-qy', '--no-install-recommends', 'chromium');
+  const { code, lastLines } = await run('install', '-qy', '--no-install-recommends', ...packages);
   if (code !== 0) say(`apt-get failed: ${lastLines.at(-1) ?? code}`);
-  return findChromium();
 }
 
 function say(line: string): void {

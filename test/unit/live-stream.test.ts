@@ -237,6 +237,34 @@ describe('while live', () => {
     expect(first.importances.at(-1)).toBe('stats');
   });
 
+  it('tells a step of the glasses once, as a state that no viewer loses, with its settings', async () => {
+    const { first, say, goLive } = streamWorld();
+    await goLive();
+    const text = 'Uplink 0.78 Mbit/s under the 2.06 asked: picture now 0.52 Mbit/s, 1280x720, 30 frames/s';
+    const stats = { bitrate: 700_000, fps: 30 };
+    say('streaming', { stats, notice: { code: 'UPLINK_NARROW', text, numbers: { uplinkBps: 780_000 } } });
+    expect(first.last()).toMatchObject({ status: 'active', message: text, stats });
+    expect(first.importances.at(-1)).toBe('state');
+    say('streaming', { stats, resolvedConfig: { video: { bitrate: 520_000 } } });
+    expect(first.last()).toMatchObject({ status: 'active', resolvedConfig: { video: { bitrate: 520_000 } } });
+    expect(first.last()?.message).not.toBe(text);
+  });
+
+  it.each([
+    [
+      'CAMERA_NOT_FOUND',
+      'The camera was not found: /dev/video0',
+      'The glasses are reconnecting: The camera was not found: /dev/video0',
+    ],
+    ['INGEST_DROPPED', 'The ingest closed the connection', 'The glasses are reconnecting'],
+    [undefined, undefined, 'The glasses are reconnecting'],
+  ])('says why the glasses reconnect when the reason is theirs: %s', async (errorCode, errorDetails, message) => {
+    const { first, say, goLive } = streamWorld();
+    await goLive();
+    say('reconnecting', { ...(errorCode ? { errorCode, errorDetails } : {}) });
+    expect(first.last()).toMatchObject({ status: 'preparing', message });
+  });
+
   it('keeps asking every 15 s; three misses and no media end it, with a word to everybody (defect 12)', async () => {
     const { first, goLive, clock, glasses, stream } = streamWorld();
     const second = fakeViewer('com.second');

@@ -1,6 +1,8 @@
 /** The kernel's line about a process, also when its name tries to look like fields. */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { expect, it } from 'vitest';
-import { parseStat } from '../../scripts/bench/process-use.ts';
+import { descendantsOf, descriptorsOf, markOf, parseStat, stillRunning } from '../../scripts/bench/process-use.ts';
 
 // Fields by number: 14 utime, 15 stime, 20 threads, 24 rss in pages.
 const fields = (name: string) =>
@@ -11,4 +13,23 @@ it('reads time, threads and memory', () => {
 });
 it('is not misled by brackets and spaces in the name', () => {
   expect(parseStat(fields('a) R 1 (b'))).toEqual({ cpuMs: 1500, threads: 11, rssMb: 70 });
+});
+
+it('knows a process again by its number and its start together', async () => {
+  const mark = await markOf(process.pid);
+  if (!mark) throw new Error('this process runs');
+  expect(mark.command).toContain('node');
+  expect(await stillRunning([mark])).toEqual([mark]);
+  expect(await stillRunning([{ ...mark, startTicks: mark.startTicks - 1 }])).toEqual([]);
+  expect(await markOf(2 ** 22 + 1)).toBeUndefined();
+});
+it('finds what a process has started, and counts its descriptors', async () => {
+  const child = spawn(process.execPath, ['-e', 'process.stdin.resume()'], { stdio: ['pipe', 'ignore', 'ignore'] });
+  const ended = once(child, 'exit');
+  const family = await descendantsOf(process.pid);
+  expect(family.map(({ pid }) => pid)).toContain(child.pid);
+  child.kill('SIGKILL');
+  await ended;
+  expect((await stillRunning(family)).map(({ pid }) => pid)).not.toContain(child.pid);
+  expect(await descriptorsOf(process.pid)).toBeGreaterThan(2);
 });

@@ -86,6 +86,7 @@ function world() {
   const way: PictureWay = { encoder: 'libx264', isShared: true, open: (_quality, onTag) => open(onTag) };
 
   const orders = createStreamOrders({
+    clock,
     log: silentLog(),
     send: (message) => void said.push(message),
     openPublisher: ({ streamId }, _url, onStatus) =>
@@ -115,7 +116,14 @@ function world() {
             stats: () => ({
               ...{ state: 'publishing', bytesSent: 0, queuedBytes: 0, backlogBytes: 0, backlogMs: 0, tagsDropped: 0 },
               ...{ framesDropped: 0, tagsResent: 0, reconnects: 0, connectMs: 1 },
-              ...{ deliveredBps: undefined, isCatchingUp: false, skips: 0, redirects: 0, spilledBytes: 0 },
+              ...{
+                deliveredBps: undefined,
+                isCatchingUp: false,
+                skips: 0,
+                redirects: 0,
+                spilledBytes: 0,
+                narrowBps: undefined,
+              },
             }),
             close: async () => void pushes.delete(push),
           };

@@ -42,10 +42,11 @@ function world(more: Partial<PublisherOptions> = {}) {
       reconnects: 1,
       connectMs: 5,
       deliveredBps: undefined,
-      spilledBytes: 0,
       isCatchingUp: false,
       skips: 0,
       redirects: 0,
+      spilledBytes: 0,
+      narrowBps: undefined,
     },
   };
   const air: { current: Picture['onAir'] } = { current: undefined };

@@ -108,6 +108,15 @@ describe('backlog', () => {
     expect(backlog.stats(200)).toMatchObject({ framesDropped: 3, waitingBytes: 30 });
     expect(shown(drain(backlog))).toEqual(['K@160', 'd@200']);
   });
+  it('goes on with the new encoder when it skips over a swap', () => {
+    const backlog = filled(createBacklog({ mode: 'backfill' }), [...headers, key(0)]);
+    drain(backlog);
+    filled(backlog, [delta(40), key(80), delta(120), metadata(), videoHeader(9), audioHeader(), key(160), delta(200)]);
+    backlog.skip();
+    const sent = drain(backlog);
+    expect(shown(sent).filter((name) => /^[Kdv]/.test(name))).toEqual(['vh@0', 'K@160', 'd@200']);
+    expect(sent.find((tag) => tag.kind === 'video')?.body[5]).toBe(9);
+  });
   it('takes nothing from a hole to the next key frame, also when the connection is lost in between', () => {
     const backlog = filled(createBacklog({ mode: 'backfill' }), [...headers, key(0)]);
     drain(backlog);

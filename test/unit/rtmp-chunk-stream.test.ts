@@ -76,6 +76,16 @@ describe('chunk stream', () => {
     );
     expect(messages.map(({ payload }) => payload.toString('hex'))).toEqual(['0708']);
   });
+  it.each([
+    ['repeat the extended time stamp', 'c4 01000000'],
+    ['do not', 'c4'],
+  ])('reads continuations that %s', (_, header) => {
+    const start = `04 ffffff 000104 09 01000000 01000000 ${'11'.repeat(128)}`;
+    const messages = read(hex(`${start} ${header} ${'22'.repeat(128)} ${header} 33333333`));
+    expect(messages.map(({ timestampMs, payload }) => [timestampMs, payload.toString('hex')])).toEqual([
+      [0x1000000, `${'11'.repeat(128)}${'22'.repeat(128)}33333333`],
+    ]);
+  });
   it('adds deltas across the 32 bit wrap', () => {
     const messages = read(hex('04 ffffff 000001 08 01000000 fffffff0 aa  84 000020 bb'));
     expect(messages.map(({ timestampMs }) => timestampMs)).toEqual([0xfffffff0, 0x10]);

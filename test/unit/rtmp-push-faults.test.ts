@@ -1,6 +1,8 @@
 /** The push against an ingest that misbehaves at every step: it says why, comes back, and loses no picture. */
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { connect } from 'node:net';
-import type { NetworkInterfaceInfo } from 'node:os';
+import { type NetworkInterfaceInfo, tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { createSystemClock } from '../../shared/clock.ts';
 import { createLog, silentLog } from '../../shared/log.ts';
@@ -32,7 +34,7 @@ interface Pushing {
   messages: string[];
   /** Resolves after the next change that fits. */
   changed(fits: (change: RtmpPushChange) => boolean): Promise<RtmpPushChange>;
-  film(count: number): void;
+  film(count: number, extraBytes?: number): void;
   /** All that was filmed has arrived. */
   arrived(): Promise<void>;
 }
@@ -68,9 +70,11 @@ function pushTo(sink: RtmpSink, options: Partial<RtmpPushOptions> & { scheme?: s
         };
         waiting.add(look);
       }),
-    film(count) {
-      for (let n = 0; n < count; n += 1, filmed += 1)
-        push.write(tags.picture(filmed * 40, { isKey: filmed % 10 === 0 }));
+    film(count, extraBytes = 0) {
+      for (let n = 0; n < count; n += 1, filmed += 1) {
+        const picture = tags.picture(filmed * 40, { isKey: filmed % 10 === 0 });
+        push.write({ ...picture, body: Buffer.concat([picture.body, Buffer.alloc(extraBytes)]) });
+      }
     },
     arrived: () => sink.until(() => pictures().size === filmed),
   };
@@ -135,6 +139,31 @@ describe('push, whatever the ingest does', () => {
     film(25);
     await arrived();
     expect(causes).toEqual([]);
+  });
+});
+
+describe('an outage longer than memory', () => {
+  it('loses nothing that the disk has room for, and leaves no file', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'glasscast-test-'));
+    opened.push({ close: async () => rmSync(folder, { recursive: true, force: true }) });
+    const sink = await sinkWith();
+    const limits = { maxBytes: 60_000, maxSpillBytes: 1_000_000, spillFolder: folder };
+    const { arrived, changed, film, push } = pushTo(sink, limits);
+    film(1);
+    await arrived();
+    const lost = changed(({ state }) => state === 'retrying');
+    void sink.stopListening();
+    sink.reset();
+    await lost;
+    for (let n = 0; n < 40; n += 1) {
+      film(10, 500);
+      await clock.sleep(5);
+    }
+    expect(push.stats().spilledBytes).toBeGreaterThan(100_000);
+    await sink.listen();
+    await arrived();
+    expect(push.stats()).toMatchObject({ framesDropped: 0, backlogBytes: 0 });
+    expect(readdirSync(folder)).toEqual([]);
   });
 });
 
@@ -206,14 +235,17 @@ describe('an address that goes', () => {
     const sink = await sinkWith();
     let isThere = true;
     const networkInterfaces = () => ({ lo: isThere ? [{ address: '127.0.0.1' } as NetworkInterfaceInfo] : [] });
-    const { film, arrived, changed, push } = pushTo(sink, { networkInterfaces });
+    // What is sent from then on is acknowledged by nobody.
+    const sendQueue = { queuedBytes: async () => (isThere ? 0 : 1e6) };
+    const { film, arrived, changed, push } = pushTo(sink, { networkInterfaces, sendQueue });
     film(5);
     await arrived();
     const lost = changed(({ state }) => state === 'retrying');
     isThere = false;
+    film(1);
     const sinceMs = clock.monotonicMs();
     const { cause } = await lost;
-    expect(clock.monotonicMs() - sinceMs).toBeLessThan(1000);
+    expect(clock.monotonicMs() - sinceMs).toBeLessThan(1500);
     expect(cause).toMatchObject({
       code: 'INGEST_DROPPED',
       message: expect.stringMatching(/lost the address 127\.0\.0\.1/),

@@ -14,12 +14,14 @@ function delays(code: ErrorCode, count: number, random = () => 0): number[] {
 }
 
 describe('retry schedule', () => {
-  it('knocks at most 100 ms apart for ten seconds, then grows to five', () => {
+  it('knocks at most 100 ms apart for ten seconds, 400 ms for a minute, then grows to five', () => {
     for (const code of ['INGEST_UNREACHABLE', 'INGEST_DROPPED', 'INGEST_SILENT'] as const) {
-      const all = delays(code, 220);
+      const all = delays(code, 320);
       const eager = all.filter((delayMs) => delayMs <= 60);
       expect(eager.reduce((sum, delayMs) => sum + delayMs, 0)).toBeGreaterThanOrEqual(10_000);
       expect(Math.max(...eager)).toBeLessThanOrEqual(100);
+      const brisk = all.filter((delayMs) => delayMs <= 400);
+      expect(brisk.reduce((sum, delayMs) => sum + delayMs, 0)).toBeGreaterThanOrEqual(60_000);
       expect(all.at(-1)).toBe(5_000);
     }
   });
@@ -40,10 +42,10 @@ describe('retry schedule', () => {
     const schedule = createRetrySchedule({ random: () => 0 });
     schedule.failed('INGEST_DROPPED', 0);
     schedule.lived(1_000);
-    expect(schedule.isEager(10_001)).toBe(false);
-    expect(schedule.failed('INGEST_DROPPED', 10_001)).toBe(100);
+    expect(schedule.isEager(60_001)).toBe(false);
+    expect(schedule.failed('INGEST_DROPPED', 10_001)).toBe(400);
     schedule.lived(5_000);
-    expect(schedule.isEager(20_000)).toBe(true);
-    expect(schedule.failed('INGEST_DROPPED', 20_000)).toBe(60);
+    expect(schedule.isEager(80_000)).toBe(true);
+    expect(schedule.failed('INGEST_DROPPED', 80_000)).toBe(60);
   });
 });

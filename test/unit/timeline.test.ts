@@ -1,7 +1,7 @@
 /** Darkness, delay per second and the rate that is back: what viewers notice, from moments of arrival. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { delayPerSecond, longestGap, rateBackMs } from '../../scripts/bench/timeline.ts';
+import { delayPerSecond, firstGap, longestGap, rateBackMs } from '../../scripts/bench/timeline.ts';
 
 describe('longest gap', () => {
   it('lies between two arrivals, or between a bound and an arrival', () => {
@@ -23,6 +23,11 @@ describe('longest gap', () => {
       }),
     );
   });
+});
+
+it('the first gap that is long enough, not the longest', () => {
+  expect(firstGap([10, 20, 50, 60, 160], 0, 170, 30)).toEqual({ fromMs: 20, toMs: 50, ms: 30 });
+  expect(firstGap([10, 20], 0, 30, 11)).toBeUndefined();
 });
 
 describe('delay per second', () => {

@@ -275,4 +275,25 @@ describe('the rules of the uplink', () => {
     expect(sample(1_000, 0, 0, { skips: 0 })).toBeUndefined();
     expect(sample(2_000, 0, 0, { skips: 2 })).toMatchObject({ kind: 'notice', notice: { numbers: { skips: 2 } } });
   });
+
+  it('a drop is judged by what the uplink took while its queue drained, once that is known, and once', () => {
+    const sample = samples();
+    const drop = { skips: 1, narrowBps: undefined };
+    expect(sample(0, 0, 2_100_000, { narrowBps: undefined })).toBeUndefined();
+    // A push that judges its queue itself leaves nothing to guess from growth.
+    expect(sample(250, 60, 1_800_000, { narrowBps: undefined })).toBeUndefined();
+    expect(sample(500, 120, 1_200_000, { narrowBps: undefined })).toBeUndefined();
+    expect(sample(750, 110, 1_100_000, drop)?.kind).toBe('notice');
+    expect(printed(sample(1_050, 80, 900_000, { skips: 1, narrowBps: 800_000 }))).toBe('UPLINK_NARROW 522000');
+    for (let atMs = 1_300; atMs < 4_000; atMs += 250) {
+      expect(sample(atMs, 5, 600_000, { skips: 1, narrowBps: 780_000 })).toBeUndefined();
+    }
+  });
+
+  it('a drop on an uplink that takes what is made is an accident', () => {
+    const sample = samples();
+    sample(0, 0, 2_100_000, { narrowBps: undefined });
+    expect(sample(1_000, 120, 1_500_000, { skips: 1, narrowBps: 3_000_000 })?.kind).toBe('notice');
+    expect(sample(2_000, 0, 2_000_000, { skips: 1, narrowBps: 3_000_000 })).toBeUndefined();
+  });
 });

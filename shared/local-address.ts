@@ -8,8 +8,11 @@ import type { NetworkInterfaceInfo } from 'node:os';
 export type NetworkInterfaces = () => NodeJS.Dict<NetworkInterfaceInfo[]>;
 
 export interface LocalAddress {
-  /** No interface has had the address at this look and the one before: an interface that blinks keeps its connections. */
-  isGone(): boolean;
+  /**
+   * No interface has had the address at this look and the one before: an interface that blinks keeps its connections.
+   * @param isStuck nothing moves on the connection; else there is no need to look.
+   */
+  isGone(isStuck: boolean): boolean;
   /** Not there at the last look. */
   readonly isMissing: boolean;
 }
@@ -30,8 +33,8 @@ export function createLocalAddress(address: string | undefined, networkInterface
   const isListed = wanted !== undefined && isHere() === true;
 
   return {
-    isGone() {
-      misses = isListed && isHere() === false ? misses + 1 : 0;
+    isGone(isStuck) {
+      misses = isStuck && isListed && isHere() === false ? misses + 1 : 0;
       return misses > 1;
     },
     get isMissing() {
