@@ -143,7 +143,6 @@ test('closing while connecting or waiting leaves nothing', async () => {
   expect(relay.frames).toEqual([]);
 });
 
-<<<<<<< HEAD
 test('a line from an address that this machine has lost is given up at once, one that only blinks is kept', async () => {
   const here = { lo: [{ address: '127.0.0.1' }] } as never;
   const held: { interfaces: never } = { interfaces: here };
@@ -168,8 +167,6 @@ test('a line from an address that this machine has lost is given up at once, one
   expect(relay.connections).toBe(2);
 });
 
-=======
->>>>>>> wt-sim
 test('while an outage is simulated the line is cut and none comes about', async () => {
   const cuts = new Set<() => void>();
   const outage = {
@@ -198,31 +195,4 @@ test('while an outage is simulated the line is cut and none comes about', async 
   await untilTrue(() => connection.connected);
   await connection.close();
   expect(cuts.size).toBe(0);
-<<<<<<< HEAD
-=======
-});
-
-test('a line from an address that this machine has lost is given up at once, one that only blinks is kept', async () => {
-  const here = { lo: [{ address: '127.0.0.1' }] } as never;
-  const held: { interfaces: never } = { interfaces: here };
-  await connection.close();
-  connection = createCloudConnection({
-    ...{ clock, log: silentLog(), url: relay.url, coreToken: new Secret('token-of-ada'), random: () => 0 },
-    ...{ hello: () => [], present: () => [], onMessage: () => {}, networkInterfaces: () => held.interfaces },
-  });
-  connection.start();
-  await untilTrue(() => connection.connected);
-  held.interfaces = {} as never;
-  await clock.advance(500);
-  held.interfaces = here;
-  await clock.advance(2_000);
-  expect(connection.connected).toBe(true);
-  held.interfaces = {} as never;
-  await clock.advance(1_000);
-  await untilTrue(() => !connection.connected);
-  held.interfaces = here;
-  await goOn();
-  await untilTrue(() => connection.connected);
-  expect(relay.connections).toBe(2);
->>>>>>> wt-sim
 });
