@@ -66,7 +66,7 @@ function verdict({ bytes, ms }: UplinkProbeAnswer, ourMs: number): Finding {
   const seconds = Number((spanMs / 1000).toFixed(spanMs < 1000 ? 2 : 1));
   const text = `${mbit(bps)} Mbit/s in a burst of ${seconds} s; the default stream needs ${mbit(NEEDED_BPS)}`;
   if (bps >= NEEDED_BPS * HEADROOM) return ok(text);
-  return bad(bps < NEEDED_BPS ? text : `${text}, and a third more in reserve`, TOO_NARROW);
+  return bad(bps < NEEDED_BPS ? text : `${text}, and 30 % more in reserve`, TOO_NARROW);
 }
 
 function refusal(status: number): Finding {
