@@ -12,6 +12,7 @@ import type { PublishUrl } from '../shared/rtmp/publish-url.ts';
 import type { PushMode } from '../shared/rtmp/push.ts';
 import type { Redactor, Secret } from '../shared/secrets.ts';
 import { defaultEncoderSettings, resolveSettings } from '../shared/stream.ts';
+import type { CameraFolders } from './capture/cameras.ts';
 import type { CaptureSource } from './capture/capture-source.ts';
 import { encoderProbeText, probeVideoEncoders } from './encoding/encoder-probe.ts';
 import { libx264, type VideoEncoder, videoEncoders } from './encoding/video-encoders.ts';
@@ -50,6 +51,10 @@ export interface AgentOptions {
   privacyLight?: PrivacyLightDriver | undefined;
   /** Nothing is captured when it cannot be lit. Default true. */
   privacyLightRequired?: boolean;
+  /** Where the kernel's LEDs are found; default `/sys`. */
+  sysRoot?: string | undefined;
+  /** Where cameras and their programs are looked for; default: this machine's. */
+  cameraFolders?: CameraFolders | undefined;
   /** Heat and battery; default: of this machine. */
   telemetry?: Telemetry | undefined;
   /** The picture becomes smaller when uplink, heat or battery ask for it. Default true. */
@@ -82,11 +87,15 @@ export interface Agent {
   /** Finds ffmpeg, then begins to connect; does not wait for the relay. @throws GlasscastError FFMPEG_MISSING */
   start(): Promise<void>;
   status(): AgentStatus;
+  /** False: an order of the relay has been stuck for so long that only a restart helps. */
+  isHealthy(): boolean;
   /** Stops the stream, tells the relay, ends all children. Idempotent. */
   close(): Promise<void>;
 }
 
 const MAX_PROBE_WAIT_MS = 1_500;
+/** A stop waits for encoders, a connection and the light, each of them a few seconds at most. */
+const MAX_ORDER_MS = 30_000;
 
 export function createAgent(options: AgentOptions): Agent {
   const { clock, log, redactor, privacyLight, telemetry = createTelemetry({ clock: options.clock }) } = options;
@@ -94,13 +103,14 @@ export function createAgent(options: AgentOptions): Agent {
   const { spawn } = children;
   const light = createPrivacyLight({
     ...{ clock, log, spawn, light: privacyLight, isRequired: options.privacyLightRequired ?? true },
+    ...(options.sysRoot === undefined ? {} : { sysRoot: options.sysRoot }),
   });
   const probing = new AbortController();
   let encoders: Promise<readonly VideoEncoder[]> = Promise.resolve(options.encoders ?? [libx264]);
   let binary: FfmpegBinary | undefined;
   let closing: Promise<void> | undefined;
 
-  const orders = createStreamOrders({ log, send: (message) => connection.send(message), openPublisher });
+  const orders = createStreamOrders({ clock, log, send: (message) => connection.send(message), openPublisher });
   const connection = createCloudConnection({
     clock,
     log,
@@ -171,6 +181,7 @@ export function createAgent(options: AgentOptions): Agent {
     redactor.add(url.streamKey);
     const parts = streamParts({
       ...{ clock, log, spawn, binary, source, findEncoders, lamp: privacyLight && light, telemetry },
+      cameraFolders: options.cameraFolders,
       ...{ url, settings, adapts, limits: limitsOf(options), push: pushOf(options) },
     });
     return createPublisher({
@@ -224,6 +235,7 @@ export function createAgent(options: AgentOptions): Agent {
       if (!closing) connection.start();
     },
     status,
+    isHealthy: () => orders.busyMs <= MAX_ORDER_MS,
     async close() {
       closing ??= shutDown();
       await closing;

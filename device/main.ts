@@ -14,7 +14,8 @@ import type { EffectiveSettings } from '../shared/settings.ts';
 import { type Agent, createAgent } from './agent.ts';
 import { parseCaptureSource } from './capture/capture-source.ts';
 import { type AgentConfig, agentSettings, statusSocketPath, surroundingsOf } from './config.ts';
-import { listDevices, needsOf } from './needs.ts';
+import { findDevices } from './found-devices.ts';
+import { needsOf } from './needs.ts';
 import { type Command, parseCommand, runDevices, runDoctor, runStatus } from './runtime/commands.ts';
 import { findCoreToken } from './runtime/enrolment.ts';
 import { statusReport, statusSummary } from './runtime/status-report.ts';
@@ -50,8 +51,8 @@ async function run(config: AgentConfig, effective: EffectiveSettings): Promise<v
   const summary = () => statusSummary(statusReport.parse(status()));
   const notifier = createServiceNotifier({
     ...{ environment: process.env, pid: process.pid, spawn: children.spawn, clock, log },
-    // That the timer fires shows that the event loop turns; SEAM: the agent's own health.
-    isHealthy: () => true,
+    // That the timer fires shows that the event loop turns.
+    isHealthy: () => agent?.isHealthy() ?? true,
   });
   const { ended, isEnding } = untilSignal(clock, async () => {
     notifier.stopping();
@@ -126,12 +127,17 @@ async function carryOut({ name, args, isJson }: Command): Promise<number> {
   const clock = createSystemClock();
   const print = { isJson, output, errors };
   if (name === 'status') return runStatus(statusSocketPath(config, surroundings), clock, print);
-  if (name === 'devices') return runDevices(() => listDevices(config), print);
   const redactor = createRedactor();
   const log = createLog({ program: 'agent', level: 'silent', redactor });
   const children = createChildSpawner({ clock, log, redactor });
-  const checks = needsOf(config, { surroundings, spawn: children.spawn, clock, log, redactor });
-  return runDoctor(checks, Boolean(output.isTTY) && !process.env.NO_COLOR, print).finally(() => children.close());
+  const { spawn } = children;
+  const isColoured = Boolean(output.isTTY) && !process.env.NO_COLOR;
+  const { ffmpegPath } = config;
+  const work =
+    name === 'devices'
+      ? runDevices(() => findDevices({ ffmpegPath, spawn, clock, log }), print)
+      : runDoctor(needsOf(config, { surroundings, spawn, clock, log, redactor }), isColoured, print);
+  return work.finally(() => children.close());
 }
 
 try {

@@ -1,6 +1,6 @@
 /**
  * What the doctor looks at on this device, in order, from the agent's settings: a composition root of its own, since it looks
- * where the agent would open. SEAMS: encoder, camera, microphone and the list of devices have their own modules.
+ * where the agent would open.
  */
 import type { SpawnChild } from '../shared/child-process.ts';
 import type { Clock } from '../shared/clock.ts';
@@ -8,9 +8,13 @@ import { GlasscastError } from '../shared/errors.ts';
 import { type FfmpegBinary, findFfmpeg } from '../shared/ffmpeg-binary.ts';
 import type { Log } from '../shared/log.ts';
 import type { Redactor, Secret } from '../shared/secrets.ts';
-import { type CaptureSource, checkCaptureSource, parseCaptureSource } from './capture/capture-source.ts';
+import { defaultEncoderSettings } from '../shared/stream.ts';
+import type { CameraFolders } from './capture/cameras.ts';
+import { parseCaptureSource } from './capture/capture-source.ts';
+import type { Lamp } from './capture/lit-capture.ts';
 import { type AgentConfig, type Surroundings, statusSocketPath } from './config.ts';
 import { createPrivacyLight } from './publishing/privacy-light.ts';
+import { captureChecks } from './runtime/capture-checks.ts';
 import {
   bad,
   type Check,
@@ -24,6 +28,7 @@ import {
 } from './runtime/doctor.ts';
 import { coreTokenAtHand } from './runtime/enrolment.ts';
 import { relayChecks } from './runtime/relay-checks.ts';
+import { hasEnded, statusReport } from './runtime/status-report.ts';
 import { askStatus } from './runtime/status-socket.ts';
 
 export interface NeedsOptions {
@@ -32,26 +37,22 @@ export interface NeedsOptions {
   clock: Clock;
   log: Log;
   redactor: Redactor;
-}
-
-/** SEAM: device/capture/device-list.ts gives cameras, microphones and encoders in words. */
-export async function listDevices(_config: AgentConfig): Promise<string> {
-  return 'The list of devices is not made yet';
+  /** Where cameras and their programs are looked for; default: this machine's. */
+  cameraFolders?: CameraFolders | undefined;
+  /** Where the kernel's LEDs are found; default `/sys`. */
+  sysRoot?: string | undefined;
 }
 
 export function needsOf(config: AgentConfig, options: NeedsOptions): Check[] {
   const { spawn, clock } = options;
-  const { checkFfmpeg, withFfmpeg } = ffmpegNeed(config, options);
+  const { checkFfmpeg, binary } = ffmpegNeed(config, options);
   const { checkToken, coreToken } = tokenNeed(config, options);
-  const source = () => parseCaptureSource(config.source, config.microphone);
+  const light = lightOf(config, options);
   return [
     nodeCheck(),
     checkFfmpeg,
-    // SEAM: device/encoding knows which encoder it would take and tries it.
-    withFfmpeg('Encoder', async () => 'libx264'),
-    withFfmpeg('Camera', (binary) => lookAtPicture(source(), binary)),
-    withFfmpeg('Microphone', (binary) => lookAtSound(source(), binary)),
-    lightNeed(config, options),
+    ...captureNeeds(config, options, { binary, light }),
+    lightNeed(config, options, light),
     checkToken,
     ...relayChecks({ relayUrl: config.relayUrl, coreToken, clock }),
     timeSyncCheck({ spawn, clock }),
@@ -59,20 +60,41 @@ export function needsOf(config: AgentConfig, options: NeedsOptions): Check[] {
   ];
 }
 
-/** SEAM: opening the device for a moment proves more than its access rights. */
-async function lookAtPicture(source: CaptureSource, binary: FfmpegBinary): Promise<string> {
-  if ('microphone' in source) await checkCaptureSource({ ...source, microphone: { kind: 'silence' } }, binary);
-  else await checkCaptureSource(source, binary);
-  if (source.kind === 'camera') return `${source.device} may be opened`;
-  return source.kind === 'file' ? `${source.path} can be read` : `${source.kind}, needs no camera`;
+/** One for all checks: of two keepers one would put out what the other lights. */
+function lightOf({ privacyLight: light }: AgentConfig, { spawn, clock, log, sysRoot }: NeedsOptions): Lamp | undefined {
+  return light && createPrivacyLight({ light, spawn, clock, log, ...(sysRoot === undefined ? {} : { sysRoot }) });
 }
 
-async function lookAtSound(source: CaptureSource, binary: FfmpegBinary): Promise<string> {
-  if (!('microphone' in source)) return 'comes with the file';
-  const { microphone } = source;
-  // Of the source's kinds the pattern needs nothing else.
-  await checkCaptureSource({ kind: 'test-pattern', microphone }, binary);
-  return 'name' in microphone ? `${microphone.kind}:${microphone.name}, which ffmpeg can record from` : microphone.kind;
+/** A light that need not be lit keeps no camera from being tried. */
+function lenient(light: Lamp): Lamp {
+  return { hold: (onOut) => light.hold(onOut).catch(() => async () => {}) };
+}
+
+function captureNeeds(
+  config: AgentConfig,
+  options: NeedsOptions,
+  { binary, light }: { binary: () => FfmpegBinary | undefined; light: Lamp | undefined },
+): Check[] {
+  const { spawn, clock, log, cameraFolders } = options;
+  return captureChecks({
+    ...{ spawn, clock, log, binary, cameraFolders, settings: defaultEncoderSettings },
+    source: () => parseCaptureSource(config.source, config.microphone),
+    lamp: light && !config.privacyLightRequired ? lenient(light) : light,
+    async whyTaken() {
+      const status = await statusOfAgent(config, options);
+      if (status === undefined) return undefined;
+      // Our keeper would put the light out that the agent may need at any moment.
+      if (light) return 'the agent is running and has the privacy light';
+      const { stream } = statusReport.parse(status);
+      return stream && !hasEnded(stream.state) ? `the agent is streaming (${stream.state})` : undefined;
+    },
+  });
+}
+
+/** Undefined: none is running, or none that answers. */
+async function statusOfAgent(config: AgentConfig, { surroundings, clock }: NeedsOptions): Promise<unknown> {
+  const path = statusSocketPath(config, surroundings);
+  return path === undefined ? undefined : askStatus(path, clock).catch(() => undefined);
 }
 
 function ffmpegNeed({ ffmpegPath }: AgentConfig, { spawn, clock }: NeedsOptions) {
@@ -81,29 +103,16 @@ function ffmpegNeed({ ffmpegPath }: AgentConfig, { spawn, clock }: NeedsOptions)
     found = await findFfmpeg({ spawn, clock, explicitFile: ffmpegPath });
     return `${found.file}: ${found.reason}`;
   });
-  const withFfmpeg = (name: string, look: (binary: FfmpegBinary) => Promise<string>): Check => ({
-    name,
-    isNeeded: true,
-    look: async () => (found ? ok(await look(found)) : unknown('not tried, because there is no ffmpeg')),
-  });
-  return { checkFfmpeg, withFfmpeg };
+  return { checkFfmpeg, binary: () => found };
 }
 
-function lightNeed(config: AgentConfig, { surroundings, spawn, clock, log }: NeedsOptions): Check {
-  const { privacyLight: light, privacyLightRequired: isRequired } = config;
-  const blink = async () => {
-    const own = createPrivacyLight({ light, spawn, clock, log });
-    await own.hold(() => {}).finally(() => own.close());
+function lightNeed(config: AgentConfig, options: NeedsOptions, light: Lamp | undefined): Check {
+  const blink = async (lamp: Lamp) => {
+    const release = await lamp.hold(() => {});
+    await release();
   };
-  const isInUse = async () => {
-    const path = statusSocketPath(config, surroundings);
-    if (path === undefined) return false;
-    return askStatus(path, clock).then(
-      () => true,
-      () => false,
-    );
-  };
-  return lightCheck({ blink: light && blink, isRequired, isInUse });
+  const isInUse = async () => (await statusOfAgent(config, options)) !== undefined;
+  return lightCheck({ blink: light && (() => blink(light)), isRequired: config.privacyLightRequired, isInUse });
 }
 
 function tokenNeed(config: AgentConfig, { surroundings: { credentialsFolder }, redactor }: NeedsOptions) {

@@ -9,6 +9,7 @@ import type { Log } from '../shared/log.ts';
 import type { PublishUrl } from '../shared/rtmp/publish-url.ts';
 import { createRtmpPush, type RtmpPushOptions } from '../shared/rtmp/push.ts';
 import { type EncoderSettings, type PictureQuality, qualityOf } from '../shared/stream.ts';
+import type { CameraFolders } from './capture/cameras.ts';
 import type { CaptureSource } from './capture/capture-source.ts';
 import type { Lamp } from './capture/lit-capture.ts';
 import { lookIntoFile, type MediaFile } from './capture/media-file.ts';
@@ -32,6 +33,8 @@ export interface StreamPartsOptions {
   /** Best first; what works here. */
   findEncoders: () => Promise<readonly VideoEncoder[]>;
   lamp: Lamp | undefined;
+  /** Where cameras and their programs are looked for; default: this machine's. */
+  cameraFolders?: CameraFolders | undefined;
   telemetry: Telemetry;
   limits: Pick<GovernorOptions, 'heat' | 'battery'>;
   /** The picture becomes smaller when uplink, heat or battery ask for it. */

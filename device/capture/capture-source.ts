@@ -2,7 +2,7 @@
  * Where picture and sound come from: test pattern, file, camera and microphone, or raw frames from this program.
  * Turns a source into ffmpeg inputs and filters on one common timeline; never spawns, never encodes.
  */
-import { access, constants, open } from 'node:fs/promises';
+import { open } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import type { Writable } from 'node:stream';
 import { GlasscastError } from '../../shared/errors.ts';
@@ -103,12 +103,11 @@ function invalid(reason: string): GlasscastError {
 }
 
 /**
- * What can be known without starting an encoder, in a few milliseconds.
- * @throws GlasscastError CAMERA_NOT_FOUND, CAPTURE_FORBIDDEN, MICROPHONE_NOT_FOUND, CAPTURE_FILE_UNREADABLE
+ * What can be known without starting an encoder, in a few milliseconds. Of a camera nothing: `findCamera` asks it.
+ * @throws GlasscastError CAMERA_NOT_FOUND: this ffmpeg records no screen; CAPTURE_FILE_UNREADABLE
  */
 export async function checkCaptureSource(source: CaptureSource, binary: FfmpegBinary): Promise<void> {
   if (source.kind === 'file') await checkFile(source.path);
-  if (source.kind === 'camera' && source.driver === 'v4l2') await checkCamera(source.device, binary);
   if (source.kind === 'screen' && !binary.inputs.has('x11grab')) {
     throw new GlasscastError('CAMERA_NOT_FOUND', { reason: lacks(binary, 'x11grab') });
   }
@@ -123,17 +122,6 @@ async function checkFile(path: string): Promise<void> {
     throw new GlasscastError('CAPTURE_FILE_UNREADABLE', { reason: `${path} (${codeOf(cause)})`, cause });
   }
   throw new GlasscastError('CAPTURE_FILE_UNREADABLE', { reason: `${path} is a folder` });
-}
-
-async function checkCamera(device: string, binary: FfmpegBinary): Promise<void> {
-  try {
-    // Which one `auto` is, is not known here.
-    if (device !== 'auto') await access(device, constants.R_OK | constants.W_OK);
-  } catch (cause) {
-    const code = codeOf(cause) === 'EACCES' ? 'CAPTURE_FORBIDDEN' : 'CAMERA_NOT_FOUND';
-    throw new GlasscastError(code, { reason: device, cause });
-  }
-  if (!binary.inputs.has('v4l2')) throw new GlasscastError('CAMERA_NOT_FOUND', { reason: lacks(binary, 'v4l2') });
 }
 
 /** @throws GlasscastError MICROPHONE_NOT_FOUND: this ffmpeg cannot record from such a device. */

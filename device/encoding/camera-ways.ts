@@ -2,11 +2,13 @@
  * The ways to make a picture from a camera, best first: its own H.264 passed on, else one capture whose frames any number of
  * encoder runs share. Owns that capture; never restarts anything.
  */
+import type { Timer } from '../../shared/clock.ts';
 import { GlasscastError } from '../../shared/errors.ts';
+import type { PictureQuality } from '../../shared/stream.ts';
 import { passthroughArguments } from '../capture/camera-commands.ts';
 import { type CameraFeed, openCameraFeed } from '../capture/camera-feed.ts';
 import { type RankedMode, rankModes } from '../capture/camera-modes.ts';
-import { type Camera, findCamera } from '../capture/cameras.ts';
+import { type Camera, type CameraFolders, findCamera } from '../capture/cameras.ts';
 import type { CaptureSource } from '../capture/capture-source.ts';
 import { captureUnderLight } from '../capture/lit-capture.ts';
 import { createEncoder, type Encoder } from './encoder.ts';
@@ -18,12 +20,17 @@ import type { VideoEncoder } from './video-encoders.ts';
 
 export type CameraSource = Extract<CaptureSource, { kind: 'camera' }>;
 
-export function createCameraWays(source: CameraSource, options: PictureWaysOptions): PictureWays {
-  const { clock, spawn, binary, settings, findEncoders } = options;
+export interface CameraWaysOptions extends PictureWaysOptions {
+  /** Default: this machine's. */
+  cameraFolders?: CameraFolders | undefined;
+}
+
+export function createCameraWays(source: CameraSource, options: CameraWaysOptions): PictureWays {
+  const { clock, spawn, binary, settings, findEncoders, cameraFolders: folders } = options;
   const feeds = createSharedFeed(options);
   return {
     async find() {
-      const camera = await findCamera(source, { clock, spawn, binary });
+      const camera = await findCamera(source, { clock, spawn, binary, ...(folders ? { folders } : {}) });
       const modes = rankModes(camera, settings);
       const encoders = await findEncoders();
       const ways = modes
@@ -83,14 +90,16 @@ function sharedWay(
 function passthroughWay(camera: Camera, mode: RankedMode, feeds: SharedFeed, options: PictureWaysOptions): PictureWay {
   const { clock, log, spawn, binary, lamp, epochMs } = options;
   const source: CameraSource = { kind: 'camera', ...camera, microphone: { kind: 'silence' } };
-  const copy = passthroughArguments(camera, mode, epochMs);
   const isPiped = camera.driver === 'libcamera';
   return {
     encoder: 'copy',
-    captureSize: mode,
+    ...(isPiped ? {} : { captureSize: mode, fixed: sizeAndRateOf(mode) }),
     isShared: false,
     newRules: newRulesFor(options),
     async open(quality, onTag) {
+      // libcamera makes whatever is asked of it, but by another capture; a camera of V4L2 what it was set to.
+      const made = isPiped ? { ...mode, ...sizeAndRateOf(quality) } : mode;
+      const copy = passthroughArguments(camera, made, epochMs);
       const run = (feed?: CameraFeed) =>
         createEncoder({
           ...{ clock, log, spawn, file: binary.file, kind: 'video', onTag },
@@ -100,12 +109,17 @@ function passthroughWay(camera: Camera, mode: RankedMode, feeds: SharedFeed, opt
           feed: feed?.attach,
         });
       if (!isPiped) return captureUnderLight(lamp, async () => run());
-      // Of libcamera's own encoder the bitrate can be chosen, so each quality is another capture.
-      const { feed, release } = await feeds.take(camera, mode, quality.videoBitrateBps);
+      const { feed, release } = await feeds.take(camera, made, quality.videoBitrateBps);
       return tiedTo(feed, run(feed), release);
     },
   };
 }
+
+const sizeAndRateOf = ({ widthPx, heightPx, frameRate }: Omit<PictureQuality, 'videoBitrateBps'>) => ({
+  widthPx,
+  heightPx,
+  frameRate,
+});
 
 /** A run that ends with its capture, of the capture's cause, and lets go of it when it is over. */
 function tiedTo(feed: CameraFeed, encoder: Encoder, release: () => void): Encoder {
@@ -130,31 +144,39 @@ interface HeldFeed {
   key: string;
   feed: Promise<CameraFeed>;
   users: number;
+  /** Runs while nobody uses it. */
+  linger: Timer | undefined;
 }
 
 /** After a run died the next one comes at once: the camera should not go out and on for it. */
 const LINGER_MS = 1_500;
 
 /** One capture at a time, under the light, for all runs that want the same of it. */
-function createSharedFeed(options: PictureWaysOptions): SharedFeed {
-  const { clock, log, spawn, binary, settings, lamp } = options;
+function createSharedFeed(options: CameraWaysOptions): SharedFeed {
+  const { clock, log, spawn, binary, settings, lamp, cameraFolders } = options;
   let held: HeldFeed | undefined;
   let closed = false;
+  /** A camera is opened by one at a time: the next capture waits until the one before is gone. */
+  let ending: Promise<void> = Promise.resolve();
 
   function openFeed(camera: Camera, mode: RankedMode, videoBitrateBps: number): Promise<CameraFeed> {
     return captureUnderLight(lamp, async () =>
       openCameraFeed({
         ...{ spawn, clock, log, binary, camera, mode, videoBitrateBps },
         keyFrameIntervalMs: settings.keyFrameIntervalMs,
+        programs: cameraFolders?.programs,
       }),
     );
   }
-  async function end(entry: HeldFeed): Promise<void> {
+  function end(entry: HeldFeed): Promise<void> {
+    entry.linger?.cancel();
     if (held === entry) held = undefined;
-    await entry.feed.then(
+    const ended = entry.feed.then(
       (feed) => feed.close(),
       () => {},
     );
+    ending = Promise.all([ending, ended]).then(() => {});
+    return ending;
   }
   function releaseOf(entry: HeldFeed): () => void {
     let isReleased = false;
@@ -163,11 +185,8 @@ function createSharedFeed(options: PictureWaysOptions): SharedFeed {
       isReleased = true;
       entry.users -= 1;
       if (entry.users > 0) return;
-      if (closed) void end(entry);
-      else
-        clock.after('camera-linger', LINGER_MS, () => {
-          if (entry.users === 0) void end(entry);
-        });
+      if (closed || held !== entry) void end(entry);
+      else entry.linger = clock.after('camera-linger', LINGER_MS, () => void end(entry));
     };
   }
 
@@ -176,10 +195,12 @@ function createSharedFeed(options: PictureWaysOptions): SharedFeed {
       const { pixelFormat, widthPx, heightPx, frameRate } = mode;
       const shape = [camera.device, pixelFormat, widthPx, heightPx, frameRate];
       const key = [...shape, ...(pixelFormat === 'h264' ? [videoBitrateBps] : [])].join(' ');
-      if (held && held.key !== key) await end(held);
-      held ??= { key, users: 0, feed: openFeed(camera, mode, videoBitrateBps) };
+      if (held && held.key !== key) void end(held);
+      await ending;
+      held ??= { key, users: 0, linger: undefined, feed: openFeed(camera, mode, videoBitrateBps) };
       const entry = held;
       entry.users += 1;
+      entry.linger?.cancel();
       try {
         const feed = await entry.feed;
         void feed.ended.then(() => {
@@ -193,7 +214,8 @@ function createSharedFeed(options: PictureWaysOptions): SharedFeed {
     },
     async close() {
       closed = true;
-      if (held) await end(held);
+      if (held) void end(held);
+      await ending;
     },
   };
 }

@@ -155,8 +155,12 @@ export function createEncoder(options: EncoderOptions): Encoder {
 
   return {
     start() {
-      if (started || closing) return;
+      if (started) return;
       started = true;
+      if (closing) {
+        settle({ cause: because, frames: 0, ms: 0 });
+        return;
+      }
       const failed = (error: unknown): EncoderEnd => ({
         cause: new GlasscastError('ENCODER_FAILED', { reason: errorText(error), cause: error }),
         frames,

@@ -19,6 +19,8 @@ export interface PictureWay {
   encoder: string;
   /** Of what is captured; undefined: as asked. */
   captureSize?: { widthPx: number; heightPx: number } | undefined;
+  /** What the camera makes, whatever is asked for: another quality takes another way. */
+  fixed?: Omit<PictureQuality, 'videoBitrateBps'> | undefined;
   /** Two runs can capture at once, so that one can take over from the other. */
   isShared: boolean;
   /** A run, not started. @throws GlasscastError when the source cannot be used now */
@@ -76,6 +78,8 @@ const ANSWERS_AT_START: readonly ErrorCode[] = ['CAPTURE_FILE_UNREADABLE'];
 interface Run {
   encoder: Encoder | undefined;
   readonly way: PictureWay;
+  readonly wanted: PictureQuality;
+  /** What it makes: other than wanted only where that cannot be chosen. */
   readonly quality: PictureQuality;
   readonly rules: ((tag: FlvTag) => GlasscastError | undefined) | undefined;
   header: FlvTag | undefined;
@@ -101,6 +105,7 @@ class SwappingPicture implements Picture {
   #closed = false;
   #attempt = 0;
   #changeTries = 0;
+  #isFixedTold = false;
   #sawPictures = false;
   #awaySinceMs: number | undefined;
   #toldCause: ErrorCode | undefined;
@@ -128,7 +133,7 @@ class SwappingPicture implements Picture {
     this.#quality = quality;
     this.#changeTries = 0;
     // Without a run on its way to speak there is nothing to take over from: the next one begins so.
-    if (this.#current) this.#takeUp(this.#current);
+    if (this.#current) this.#follow(this.#current);
   }
 
   async close(): Promise<void> {
@@ -144,7 +149,7 @@ class SwappingPicture implements Picture {
     const generation = this.#generation;
     try {
       this.#ways = await this.#options.findWays();
-      const way = this.#ways[this.#wayIndex % this.#ways.length];
+      const way = this.#wayNow();
       if (!way) throw new GlasscastError('ENCODER_FAILED', { reason: 'no way to make a picture' });
       const run = await this.#open(way);
       if (this.#closed || generation !== this.#generation) {
@@ -153,21 +158,54 @@ class SwappingPicture implements Picture {
       }
       this.#current = run;
       run.encoder?.start();
+      // Meanwhile another quality may have come to be wanted.
+      if (run.wanted !== this.#quality) this.#follow(run);
     } catch (error) {
       if (!this.#closed && generation === this.#generation) this.#lost(asGlasscastError(error), undefined);
     }
   }
 
+  /** What a camera makes itself cannot be made smaller: then, and from then on, an encoder of ours has to do. */
+  #wayNow(): PictureWay | undefined {
+    const way = this.#ways[this.#wayIndex % this.#ways.length];
+    const isAsAsked = this.#quality === this.#options.quality;
+    const other = this.#ways.findIndex(({ fixed }) => !fixed);
+    if (!way?.fixed || isAsAsked || other < 0) return way;
+    this.#wayIndex = other;
+    const to = this.#ways[other];
+    this.#tellTakeOver(way, to, 'the picture is to be another than the camera makes');
+    return to;
+  }
+
+  #tellFixed(): void {
+    if (this.#isFixedTold) return;
+    this.#isFixedTold = true;
+    const text = 'The picture stays as the camera makes it: it has no mode that could be made smaller here';
+    this.#options.onNotice({ code: 'SETTING_UNAVAILABLE', text });
+  }
+
+  #tellTakeOver(from: PictureWay | undefined, to: PictureWay | undefined, why: string): void {
+    const text = `${to?.encoder} takes over from ${from?.encoder}: ${why}`.slice(0, 500);
+    this.#options.onNotice({ code: 'ENCODER_CHANGED', text });
+  }
+
   /** Not started yet. */
   async #open(way: PictureWay): Promise<Run> {
-    const quality = this.#quality;
+    const wanted = this.#quality;
+    const quality = way.fixed ? { ...wanted, ...way.fixed } : wanted;
     const run: Run = {
-      ...{ encoder: undefined, way, quality, header: undefined, isIntroduced: false },
+      ...{ encoder: undefined, way, wanted, quality, header: undefined, isIntroduced: false },
       rules: way.newRules?.(quality),
     };
     run.encoder = await way.open(quality, (tag) => this.#take(run, tag));
     void run.encoder.ended.then((end) => this.#over(run, end));
     return run;
+  }
+
+  /** The quality wanted now takes the place of this run's. */
+  #follow(run: Run): void {
+    if (run.way.fixed && this.#wayNow()?.fixed) this.#tellFixed();
+    else this.#takeUp(run);
   }
 
   #takeUp(from: Run): void {
@@ -234,14 +272,19 @@ class SwappingPicture implements Picture {
       onTag(describe(run.quality));
       if (run.header && !isHeader) onTag(run.header);
     }
+    const isFirst = !isHeader && this.#onAir !== run;
+    const isChange = isFirst && this.#onAir !== undefined;
+    // Before the picture leaves: with the first one the stream is told to be live, and with what.
+    if (isFirst) this.#goOnAir(run);
     onTag(isHeader ? tag : this.#inOrder(tag));
-    if (isHeader || this.#onAir === run) return;
-    const isChange = this.#onAir !== undefined;
+    if (isChange) onChanged();
+  }
+
+  #goOnAir(run: Run): void {
     this.#onAir = run;
     this.#sawPictures = true;
     this.#awaySinceMs = undefined;
     this.#toldCause = undefined;
-    if (isChange) onChanged();
   }
 
   /** Two runs stamp by the same clock, but one may be some milliseconds behind the other. */
@@ -306,13 +349,9 @@ class SwappingPicture implements Picture {
 
   #nextWay({ message }: GlasscastError): void {
     if (this.#ways.length < 2) return;
-    const nameAt = (index: number) => this.#ways[index % this.#ways.length]?.encoder;
-    const [from, to] = [nameAt(this.#wayIndex), nameAt(this.#wayIndex + 1)];
+    const wayAt = (index: number) => this.#ways[index % this.#ways.length];
+    this.#tellTakeOver(wayAt(this.#wayIndex), wayAt(this.#wayIndex + 1), message);
     this.#wayIndex += 1;
-    this.#options.onNotice({
-      code: 'ENCODER_CHANGED',
-      text: `${to} takes over from ${from}: ${message}`.slice(0, 500),
-    });
   }
 
   #again(cause: GlasscastError, delayMs: number): void {

@@ -2,6 +2,7 @@
  * What the relay orders becomes one publisher at a time: starts, stops and keep-alives, in whatever order they come.
  * Knows neither the line they come on nor how a publisher is made.
  */
+import type { Clock } from '../../shared/clock.ts';
 import { asGlasscastError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import type { FromGlasses, StartStream, StopStream, ToGlasses } from '../../shared/protocol/glasses-messages.ts';
@@ -9,6 +10,7 @@ import { type PublishUrl, parsePublishUrl } from '../../shared/rtmp/publish-url.
 import type { Publisher, PublisherStatus } from './publisher.ts';
 
 export interface StreamOrdersOptions {
+  clock: Pick<Clock, 'monotonicMs'>;
   log: Log;
   send: (message: FromGlasses) => void;
   /** Not started. @throws GlasscastError when nothing can be published here at all */
@@ -21,21 +23,32 @@ export interface StreamOrders {
   present(): FromGlasses[];
   /** The running stream, or the last one until another begins. */
   readonly publisher: Publisher | undefined;
+  /** How long the order under way has been at it; 0: none is. */
+  readonly busyMs: number;
   /** Stops the stream; later orders are ignored. */
   close(): Promise<void>;
 }
 
-export function createStreamOrders({ log, send, openPublisher }: StreamOrdersOptions): StreamOrders {
+export function createStreamOrders({ clock, log, send, openPublisher }: StreamOrdersOptions): StreamOrders {
   let publisher: Publisher | undefined;
   let closing: Promise<void> | undefined;
+  let busySinceMs: number | undefined;
   // Starts and stops are carried out one after the other; a start waits until the stream before it is down.
   let orders: Promise<void> = Promise.resolve();
 
   function enqueue(order: () => Promise<void>): void {
-    orders = orders.then(order).catch((error: unknown) => {
-      const { code, message } = asGlasscastError(error);
-      log.error({ code, reason: message }, 'order-failed');
-    });
+    orders = orders
+      .then(() => {
+        busySinceMs = clock.monotonicMs();
+        return order();
+      })
+      .catch((error: unknown) => {
+        const { code, message } = asGlasscastError(error);
+        log.error({ code, reason: message }, 'order-failed');
+      })
+      .finally(() => {
+        busySinceMs = undefined;
+      });
   }
   /** The lease is renewed and the ack given at once, whatever orders wait. */
   function keepAlive(streamId: string, ackId: string): void {
@@ -115,6 +128,9 @@ export function createStreamOrders({ log, send, openPublisher }: StreamOrdersOpt
     present: () => (publisher && isRunning(publisher) ? [statusMessage(publisher.status())] : []),
     get publisher() {
       return publisher;
+    },
+    get busyMs() {
+      return busySinceMs === undefined ? 0 : clock.monotonicMs() - busySinceMs;
     },
     close() {
       closing ??= shutDown();

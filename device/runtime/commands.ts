@@ -81,14 +81,23 @@ export async function runDoctor(
   return code;
 }
 
+export interface FoundDevices {
+  /** For people. */
+  lines: readonly string[];
+  /** For programs: the same as JSON. */
+  data: object;
+}
+
 export async function runDevices(
-  listDevices: () => Promise<string>,
+  findDevices: () => Promise<FoundDevices>,
   { isJson, output }: Omit<CommandOptions, 'errors'>,
 ): Promise<number> {
-  const text = await listDevices();
-  output.write(isJson ? jsonText({ text }) : linesText([text.trimEnd()]));
+  const { lines, data } = await findDevices();
+  output.write(isJson ? jsonText(data) : linesText(lines.map(plain)));
   return 0;
 }
 
 const jsonText = (value: unknown) => `${JSON.stringify(value, null, 2)}\n`;
 const linesText = (lines: readonly string[]) => lines.map((line) => `${line}\n`).join('');
+/** Devices name themselves: nothing that a terminal would obey. */
+const plain = (line: string) => line.replace(/\p{Cc}/gu, ' ');

@@ -44,13 +44,14 @@ export const statusReport = z.object({
 });
 export type StatusReport = z.output<typeof statusReport>;
 
-const ENDED = /^(stopped|failed)$/;
+/** Of a stream's state. */
+export const hasEnded = (state: string): boolean => /^(stopped|failed)$/.test(state);
 
 /** One line: what it does now. */
 export function statusSummary(report: StatusReport): string {
   const { connected, cause, stream } = report;
   const relay = connected ? 'connected' : `no relay${cause ? ` (${cause})` : ''}`;
-  const doing = stream && !ENDED.test(stream.state) ? `stream ${stream.streamId} ${stream.state}` : 'idle';
+  const doing = stream && !hasEnded(stream.state) ? `stream ${stream.streamId} ${stream.state}` : 'idle';
   return plain(`${doing}, ${relay}`);
 }
 

@@ -69,7 +69,11 @@ test('--help and a word that is none', async () => {
   const wrong = await ended(['statsu']);
   expect([wrong.code, wrong.output]).toEqual([1, '']);
   expect(wrong.errors).toMatch(/^[^\n]*no command "statsu"[^\n]*\n$/);
-  expect(await ended(['devices'])).toMatchObject({ code: 0, errors: '' });
+  const devices = await ended(['devices']);
+  expect(devices).toMatchObject({ code: 0, errors: '' });
+  expect(devices.output).toMatch(/^Cameras, for 1280x720[\s\S]*\nMicrophones\n[\s\S]*\nEncoders, for 1280x720.*\n/);
+  const machines = await ended(['devices', '--json']);
+  expect(JSON.parse(machines.output)).toMatchObject({ cameras: expect.any(Array), encoder: expect.any(String) });
 });
 
 test('status tells what the running agent does, until a signal ends it cleanly', async () => {

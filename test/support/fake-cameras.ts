@@ -59,9 +59,28 @@ case "\${o[input_format]}" in
   *) codec="-c:v rawvideo -threads 1 -pix_fmt \${o[input_format]}";;
 esac
 for n in "\${!all[@]}"; do [ "\${all[$n]}" = -i ] && after=("\${all[@]:$((n + 2))}"); done
-exec ${realFile} -hide_banner -nostats -loglevel level+info -f nut -i <(
+[ "\${o[use_wallclock_as_timestamps]}" ] && wall="-use_wallclock_as_timestamps 1"
+exec ${realFile} -hide_banner -nostats -loglevel level+info $wall -f nut -i <(
   ${make} -i "testsrc2=size=\${o[video_size]}:rate=\${o[framerate]}" $codec -flush_packets 1 -f nut pipe:1 2>/dev/null
 ) "\${after[@]}"`;
+
+/**
+ * An ffmpeg for a whole agent: a real one, but for its v4l2 input. While `busyFile` exists that is used by another program;
+ * without its node it is gone, also in the middle of a stream.
+ */
+export const agentFfmpeg = ({ realFile = ffmpegFile, busyFile = '/nowhere' } = {}) => `[[ " $* " = *" -f v4l2 "* ]] || \
+  exec ${realFile} "$@"
+${READ_OPTIONS}
+node="\${o[i]}"
+say() { echo "[video4linux2,v4l2 @ 0x5581] [error] $1" >&2; }
+missing() { say "Cannot open video device $node: No such file or directory"; echo "[error] $node: No such file or directory" >&2; exit 1; }
+[ -e "$node" ] || missing
+[ -e ${busyFile} ] && { say "ioctl(VIDIOC_STREAMON): Device or resource busy"; echo "[error] $node: Device or resource busy" >&2; exit 1; }
+self=$$
+( while [ -e "$node" ]; do sleep 0.1; done
+  say "ioctl(VIDIOC_DQBUF): No such device"; kill -INT $self ) < /dev/null > /dev/null &
+set -- "\${all[@]}"
+${v4l2Ffmpeg(realFile)}`;
 
 /** An rpicam-vid that lists these cameras and sends a test pattern. */
 export const rpicamVid = (list: string) => `[ "$1" = --list-cameras ] && { cat <<'END'

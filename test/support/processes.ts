@@ -42,3 +42,18 @@ function parentOf(pid: number): number | undefined {
     return undefined;
   }
 }
+
+/** Pids of the running members of a process group. Linux only. */
+export function membersOf(group: number): number[] {
+  return readdirSync('/proc')
+    .map(Number)
+    .filter((pid) => pid > 0 && isRunning(pid) && groupOf(pid) === group);
+}
+
+function groupOf(pid: number): number | undefined {
+  try {
+    return Number(/^\d+ \(.*\) \S \d+ (\d+)/s.exec(readFileSync(`/proc/${pid}/stat`, 'utf8'))?.[1]);
+  } catch {
+    return undefined;
+  }
+}

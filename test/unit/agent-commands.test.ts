@@ -136,7 +136,13 @@ describe('doctor and devices', () => {
       ],
     });
     people.texts.output = '';
-    expect(await runDevices(async () => 'a camera\n', people.print)).toBe(0);
-    expect(people.texts.output).toBe('a camera\n');
+    const devices = async () => ({
+      ...{ lines: ['a camera\u001b[31m', '  of two lines'], data: { cameras: ['a camera'] } },
+    });
+    expect(await runDevices(devices, people.print)).toBe(0);
+    expect(people.texts.output).toBe('a camera [31m\n  of two lines\n');
+    machines.texts.output = '';
+    expect(await runDevices(devices, machines.print)).toBe(0);
+    expect(JSON.parse(machines.texts.output)).toEqual({ cameras: ['a camera'] });
   });
 });

@@ -131,7 +131,6 @@ describe('picture and sound', () => {
 
 describe('checkCaptureSource', () => {
   test.each([
-    ['v4l2:/dev/no-such-camera', undefined, 'CAMERA_NOT_FOUND'],
     ['screen::0', undefined, 'CAMERA_NOT_FOUND'],
     ['file:/no/such/file', undefined, 'CAPTURE_FILE_UNREADABLE'],
     ['file:/tmp', undefined, 'CAPTURE_FILE_UNREADABLE'],
@@ -147,7 +146,8 @@ describe('checkCaptureSource', () => {
 
   test('what is there passes', async () => {
     await checkCaptureSource(parseCaptureSource('test-pattern'), binary);
-    await checkCaptureSource(parseCaptureSource('v4l2:auto'), binary);
+    // Of a camera nothing is known before it is asked.
+    await checkCaptureSource(parseCaptureSource('v4l2:/dev/no-such-camera'), binary);
     await checkCaptureSource(parseCaptureSource('libcamera'), binary);
     await checkCaptureSource(parseCaptureSource(`file:${import.meta.filename}`), binary);
   });

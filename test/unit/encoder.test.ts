@@ -70,6 +70,14 @@ test('dies with words: they are the cause', async () => {
   });
 });
 
+test('ended of a cause before it was started: starting it tells of its end', async () => {
+  const { encoder } = encoderOf(stay);
+  await encoder.close(new GlasscastError('PRIVACY_LIGHT_FAILED'));
+  encoder.start();
+  expect(await encoder.ended).toMatchObject({ cause: { code: 'PRIVACY_LIGHT_FAILED' }, frames: 0 });
+  expect(encoder.pid).toBeUndefined();
+});
+
 test('writes something else than FLV: ended and named', async () => {
   const { encoder } = encoderOf(`require('fs').writeSync(3, 'hello, this is not FLV'); ${stay}`);
   encoder.start();

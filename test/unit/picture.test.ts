@@ -27,15 +27,20 @@ interface FakeRun {
 
 /** Runs that speak and die as the test says. */
 function world({ isShared = true, ways = ['libx264'] }: { isShared?: boolean; ways?: string[] } = {}) {
+  // The camera's own H.264, whatever is asked for.
+  const own = { widthPx: 1920, heightPx: 1080, frameRate: 25 };
   const clock = createTestClock();
   const runs: FakeRun[] = [];
   const tags: FlvTag[] = [];
+  /** Who was on the air while each tag left. */
+  const airs: (string | undefined)[] = [];
   const lost: [ErrorCode, number][] = [];
   const failed: ErrorCode[] = [];
   const notices: string[] = [];
   let away: ErrorCode | undefined;
   let changes = 0;
   let unfit: GlasscastError | undefined;
+  let opening = Promise.resolve();
 
   function open(way: string, quality: PictureQuality, onTag: (tag: FlvTag) => void): Encoder {
     const mark = runs.length + 1;
@@ -78,8 +83,9 @@ function world({ isShared = true, ways = ['libx264'] }: { isShared?: boolean; wa
     async findWays() {
       return ways.map(
         (encoder): PictureWay => ({
-          ...{ encoder, isShared },
+          ...{ encoder, isShared: isShared && encoder !== 'copy', ...(encoder === 'copy' ? { fixed: own } : {}) },
           async open(quality, onTag) {
+            await opening;
             if (away) throw new GlasscastError(away);
             return open(encoder, quality, onTag);
           },
@@ -89,7 +95,10 @@ function world({ isShared = true, ways = ['libx264'] }: { isShared?: boolean; wa
     },
     closeWays: async () => {},
     describe: ({ videoBitrateBps }) => ({ kind: 'script', timestampMs: 0, body: Buffer.from(`${videoBitrateBps}`) }),
-    onTag: (tag) => void tags.push(tag),
+    onTag(tag) {
+      tags.push(tag);
+      airs.push(picture.onAir?.way.encoder);
+    },
     onLost: ({ code }, attempt) => void lost.push([code, attempt]),
     onFailed: ({ code }) => void failed.push(code),
     onChanged: () => {
@@ -98,10 +107,14 @@ function world({ isShared = true, ways = ['libx264'] }: { isShared?: boolean; wa
     onNotice: ({ code }) => void notices.push(code),
   });
   return {
-    ...{ clock, runs, tags, lost, failed, notices, picture },
+    ...{ clock, runs, tags, airs, lost, failed, notices, picture },
     changes: () => changes,
     setAway: (code: ErrorCode | undefined) => {
       away = code;
+    },
+    /** Opening takes until this settles. */
+    setOpening: (until: Promise<void>) => {
+      opening = until;
     },
     setUnfit: (code: ErrorCode | undefined) => {
       unfit = code && new GlasscastError(code);
@@ -138,6 +151,11 @@ describe('one run', () => {
     expect([run(0).isClosed, clock.pending()]).toEqual([true, []]);
     run(0).frame(66);
     expect(said()).toHaveLength(4);
+  });
+
+  test('is known when its first picture leaves, since that is told as what is sent', async () => {
+    const { airs } = await onAir();
+    expect(airs).toEqual([undefined, undefined, 'libx264']);
   });
 
   test('that dies is followed after its backoff; gives up after seven, a healthy one counts anew', async () => {
@@ -253,6 +271,50 @@ describe('another quality', () => {
     run(1).key(400);
     expect(said().slice(3)).toEqual(['500000', 'h2', 'k2']);
     await picture.close();
+  });
+
+  test('of a camera that makes the picture itself: an encoder of ours has to do, from then on', async () => {
+    const { picture, run, runs, notices } = await onAir({ ways: ['copy', 'libx264'] });
+    expect(picture.onAir?.quality).toEqual({ ...asked, widthPx: 1920, heightPx: 1080, frameRate: 25 });
+    picture.change(smaller);
+    await settle();
+    expect(run(0).isClosed).toBe(true);
+    expect(run(1)).toMatchObject({ way: 'libx264', quality: smaller });
+    run(1).header();
+    run(1).key(400);
+    picture.change({ ...asked });
+    await settle();
+    expect(run(2)).toMatchObject({ way: 'libx264', quality: asked });
+    expect([runs.length, notices]).toEqual([3, ['ENCODER_CHANGED']]);
+    await picture.close();
+  });
+
+  test('of a camera that makes the picture itself, and nothing else: it goes on as it is', async () => {
+    const { picture, run, runs, notices } = await onAir({ ways: ['copy'] });
+    picture.change(smaller);
+    picture.change(smallest);
+    await settle();
+    expect([run(0).isClosed, runs.length, notices]).toEqual([false, 1, ['SETTING_UNAVAILABLE']]);
+    await picture.close();
+  });
+
+  test('wanted while the first run is being opened is not forgotten', async () => {
+    const all = world();
+    let opened = () => {};
+    all.setOpening(
+      new Promise((resolve) => {
+        opened = resolve;
+      }),
+    );
+    all.picture.start();
+    await settle();
+    all.picture.change(smaller);
+    opened();
+    await settle();
+    all.run(0).header();
+    all.run(0).key(0);
+    expect(all.run(1)).toMatchObject({ isStarted: true, quality: smaller });
+    await all.picture.close();
   });
 
   test('whose run dies before it speaks is tried three times, and the old one goes on', async () => {

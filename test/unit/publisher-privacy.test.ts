@@ -86,6 +86,7 @@ function world() {
   const way: PictureWay = { encoder: 'libx264', isShared: true, open: (_quality, onTag) => open(onTag) };
 
   const orders = createStreamOrders({
+    clock,
     log: silentLog(),
     send: (message) => void said.push(message),
     openPublisher: ({ streamId }, _url, onStatus) =>
