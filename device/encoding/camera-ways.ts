@@ -135,7 +135,7 @@ function tiedTo(feed: CameraFeed, encoder: Encoder, release: () => void): Encode
 }
 
 interface SharedFeed {
-  /** @throws GlasscastError PRIVACY_LIGHT_FAILED */
+  /** @throws GlasscastError PRIVACY_LIGHT_FAILED; SHUTTING_DOWN after `close` */
   take(camera: Camera, mode: RankedMode, videoBitrateBps?: number): Promise<{ feed: CameraFeed; release: () => void }>;
   close(): Promise<void>;
 }
@@ -197,6 +197,7 @@ function createSharedFeed(options: CameraWaysOptions): SharedFeed {
       const key = [...shape, ...(pixelFormat === 'h264' ? [videoBitrateBps] : [])].join(' ');
       if (held && held.key !== key) void end(held);
       await ending;
+      if (closed) throw new GlasscastError('SHUTTING_DOWN');
       held ??= { key, users: 0, linger: undefined, feed: openFeed(camera, mode, videoBitrateBps) };
       const entry = held;
       entry.users += 1;

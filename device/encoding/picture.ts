@@ -101,6 +101,8 @@ class SwappingPicture implements Picture {
   /** Grows with each change: what was begun for an older one is given up. */
   #generation = 0;
   #opening: Promise<void> = Promise.resolve();
+  /** Replaced and not gone yet. */
+  readonly #leaving = new Set<Promise<void>>();
   #timer: Timer | undefined;
   #closed = false;
   #attempt = 0;
@@ -140,12 +142,13 @@ class SwappingPicture implements Picture {
     this.#closed = true;
     this.#timer?.cancel();
     await this.#opening;
-    await Promise.all([this.#current?.encoder?.close(), this.#next?.encoder?.close()]);
+    await Promise.all([this.#current?.encoder?.close(), this.#next?.encoder?.close(), ...this.#leaving]);
     await this.#options.closeWays();
   }
 
   /** The first run, or one after a loss. */
   async #begin(): Promise<void> {
+    if (this.#closed) return;
     const generation = this.#generation;
     try {
       this.#ways = await this.#options.findWays();
@@ -260,7 +263,14 @@ class SwappingPicture implements Picture {
     this.#current = run;
     this.#changeTries = 0;
     this.#emit(run, keyFrame);
-    void before?.encoder?.close();
+    this.#letGo(before);
+  }
+
+  #letGo(run: Run | undefined): void {
+    const left = run?.encoder?.close();
+    if (!left) return;
+    this.#leaving.add(left);
+    void left.then(() => this.#leaving.delete(left));
   }
 
   #emit(run: Run, tag: FlvTag): void {
@@ -364,7 +374,8 @@ class SwappingPicture implements Picture {
     this.#timer?.cancel();
     if (!this.#current) {
       this.#timer = clock.after('picture-restart', delayMs, () => {
-        this.#opening = this.#begin();
+        // A change may still be opening that came too late for the run before.
+        this.#opening = this.#opening.then(() => this.#begin());
       });
     }
     if (isNews) onLost(cause, Math.max(1, this.#attempt));

@@ -84,3 +84,10 @@ test('a capture that nobody wants any more ends, and the next run has one of its
   await Promise.all([second.close(), ways.close()]);
   expect(captures()).toEqual([]);
 });
+
+test('after the end nothing opens the camera any more', async () => {
+  const { ways, way } = await world();
+  await ways.close();
+  await expect(way.open(qualityOf(settings), () => {})).rejects.toMatchObject({ code: 'SHUTTING_DOWN' });
+  expect(captures()).toEqual([]);
+});
