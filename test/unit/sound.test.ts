@@ -175,3 +175,21 @@ test('in whatever order: sound never goes back in time, one silence at most, not
     { numRuns: 200 },
   );
 });
+
+test('a microphone that speaks for a moment and dies, over and over, is tried ever less often and does not flood with notices', async () => {
+  const { sound, newest, clock, notices, runs } = world();
+  sound.start();
+  await settle();
+  for (let second = 0; second < 60; second += 1) {
+    const run = newest('wanted');
+    if (!run.isOver) {
+      run.header();
+      run.packet(second * 1000);
+      await run.dies('MICROPHONE_NOT_FOUND');
+    }
+    await clock.advance(1_000);
+  }
+  expect(runs.filter(({ part }) => part === 'wanted').length).toBeLessThan(20);
+  expect(notices.length).toBeLessThan(40);
+  await sound.close();
+});
