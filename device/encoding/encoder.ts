@@ -123,7 +123,13 @@ export function createEncoder(options: EncoderOptions): Encoder {
       opened.close();
       return { cause: because, frames: 0, ms: 0 };
     }
-    child = spawnEncoder(opened);
+    try {
+      child = spawnEncoder(opened);
+    } catch (error) {
+      opened.childEnd.destroy();
+      opened.close();
+      throw error;
+    }
     warmUp.touch();
     const letGo = child.stdin && options.feed?.(child.stdin);
     const fetching: Timer | undefined = isFetched

@@ -193,3 +193,16 @@ test('frames are fed to its input and let go at its end', async () => {
   await encoder.ended;
   expect(events).toEqual(['fed', 'let go']);
 });
+
+test('one that cannot be spawned at all leaves no pipe open', async () => {
+  const sockets = () => process.getActiveResourcesInfo().filter((name) => name === 'PipeWrap').length;
+  const before = sockets();
+  const { encoder } = encoderOf('', {
+    spawn() {
+      throw new Error('ENOMEM');
+    },
+  });
+  encoder.start();
+  await expect(encoder.ended).resolves.toMatchObject({ cause: { code: 'ENCODER_FAILED' } });
+  await vi.waitFor(() => expect(sockets()).toBeLessThanOrEqual(before));
+});
