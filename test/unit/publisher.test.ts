@@ -5,6 +5,7 @@ import { createPublisher, type PublisherOptions, type PublisherStatus } from '..
 import type { SteeringEvents } from '../../device/publishing/steering.ts';
 import { type ErrorCode, GlasscastError } from '../../shared/errors.ts';
 import { silentLog } from '../../shared/log.ts';
+import { deviceStreamStatus } from '../../shared/protocol/glasses-messages.ts';
 import { type FlvTag, isKeyFrame } from '../../shared/rtmp/flv.ts';
 import type { RtmpPushChange, RtmpPushStats } from '../../shared/rtmp/push.ts';
 import { type PictureQuality, resolveSettings } from '../../shared/stream.ts';
@@ -334,4 +335,15 @@ test('whatever happens in whatever order: no throw, one end, nothing left', asyn
     }),
     { numRuns: 150 },
   );
+});
+
+test('what programs said at length is cut to what a status may hold: an unfit one would never be sent', () => {
+  const { on, publisher, statuses } = world();
+  publisher.start();
+  on.sound.onNotice({ code: 'SETTING_UNAVAILABLE', text: 'x'.repeat(4_000) });
+  on.steering.onStop(new GlasscastError('ENCODER_FAILED', { reason: 'y'.repeat(4_000) }));
+  for (const status of statuses) {
+    expect(deviceStreamStatus.safeParse({ type: 'stream_status', ...status }).error).toBeUndefined();
+  }
+  expect(statuses.at(-1)).toMatchObject({ status: 'error', errorCode: 'ENCODER_FAILED' });
 });
