@@ -54,6 +54,8 @@ export interface Picture {
   start(): void;
   /** A run of this quality takes over at its first key frame; until then the one before goes on, where the source allows. */
   change(quality: PictureQuality): void;
+  /** The same without a change: the wall clock that the run stamps by was set. */
+  renew(): void;
   /** On the air, or the last one that was. */
   readonly onAir: { quality: PictureQuality; way: PictureWay } | undefined;
   readonly pid: number | undefined;
@@ -138,6 +140,12 @@ class SwappingPicture implements Picture {
     if (this.#current) this.#follow(this.#current);
   }
 
+  renew(): void {
+    if (this.#closed || !this.#current) return;
+    this.#changeTries = 0;
+    this.#takeUp(this.#current);
+  }
+
   async close(): Promise<void> {
     this.#closed = true;
     this.#timer?.cancel();
@@ -219,16 +227,16 @@ class SwappingPicture implements Picture {
     this.#next = undefined;
     this.#opening = before
       .then(() => given?.encoder?.close())
-      .then(() => (from.way.isShared ? this.#openNext(from.way) : this.#breakAndBegin(from)));
+      .then(() => (from.way.isShared ? this.#openNext(from) : this.#breakAndBegin(from)));
   }
 
-  async #openNext(way: PictureWay): Promise<void> {
+  async #openNext(from: Run): Promise<void> {
     const generation = this.#generation;
     try {
-      const run = await this.#open(way);
+      const run = await this.#open(from.way);
       // Meanwhile the one before may have died, and another may be on its way in the new quality already.
-      const isWanted = !this.#closed && generation === this.#generation && this.#current?.quality !== this.#quality;
-      if (!isWanted || !this.#current) {
+      const isStill = !this.#closed && generation === this.#generation && this.#current;
+      if (!isStill || (isStill !== from && isStill.quality === this.#quality)) {
         await run.encoder?.close();
         return;
       }

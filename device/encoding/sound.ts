@@ -25,6 +25,8 @@ export interface Sound {
   start(): void;
   /** Reads what waits: called with each picture. */
   fetch(): void;
+  /** Each run gives way to another of the same: the wall clock that it stamps by was set. */
+  renew(): void;
   readonly isSilence: boolean;
   close(): Promise<void>;
 }
@@ -52,6 +54,7 @@ export function createSound(options: SoundOptions): Sound {
   let header: FlvTag | undefined;
 
   async function begin(part: Part): Promise<void> {
+    if (closed) return;
     try {
       const open = part === 'wanted' ? options.openWanted : options.openSilence;
       const run: Encoder = await open((tag) => take(part, run, tag));
@@ -117,6 +120,13 @@ export function createSound(options: SoundOptions): Sound {
     if (!isLost) onNotice({ code: 'MICROPHONE_LOST', text: `Silence is sent: ${cause.message}`.slice(0, 500) });
     isLost = true;
   }
+  function renew(part: Part): void {
+    const run = runs[part];
+    if (closed || !run) return;
+    runs[part] = undefined;
+    // A microphone is opened by one at a time.
+    opening[part] = opening[part].then(() => run.close()).then(() => begin(part));
+  }
   function bridge(): void {
     timers.late?.cancel();
     if (closed || runs.silence || onAir === 'wanted') return;
@@ -131,6 +141,10 @@ export function createSound(options: SoundOptions): Sound {
     },
     fetch() {
       if (onAir) runs[onAir]?.fetch();
+    },
+    renew() {
+      renew('wanted');
+      renew('silence');
     },
     get isSilence() {
       return onAir === 'silence';

@@ -429,6 +429,39 @@ test('in whatever order: time stamps grow, a picture begins with its header and 
   );
 });
 
+describe('renewal, when the wall clock was set', () => {
+  test("another run of the same quality takes over; of the camera's own H.264 the one before ends first", async () => {
+    const shared = await onAir();
+    shared.picture.renew();
+    await settle();
+    shared.run(1).header();
+    shared.run(1).key(100);
+    shared.run(1).frame(133);
+    expect(shared.run(1).quality).toEqual(asked);
+    expect(shared.said()).toEqual(['2000000', 'h1', 'k1', '2000000', 'h2', 'k2', 'f2']);
+    expect(shared.run(0).isClosed).toBe(true);
+    await shared.picture.close();
+
+    const copied = await onAir({ ways: ['copy', 'libx264'] });
+    copied.picture.renew();
+    await settle();
+    expect(copied.runs.map(({ way, isClosed }) => [way, isClosed])).toEqual([
+      ['copy', true],
+      ['copy', false],
+    ]);
+    await copied.picture.close();
+  });
+
+  test('without a run, or after the end, there is nothing to renew', async () => {
+    const { picture, runs, clock } = await onAir();
+    await picture.close();
+    picture.renew();
+    await settle();
+    expect(runs).toHaveLength(1);
+    expect(clock.pending()).toEqual([]);
+  });
+});
+
 describe('the end', () => {
   /** Settles when told. */
   function gate() {

@@ -70,6 +70,7 @@ function world(more: Partial<PublisherOptions> = {}) {
       on.picture = given;
       return {
         start: () => events.push('picture start'),
+        renew: () => {},
         change: ({ videoBitrateBps }) => events.push(`picture ${videoBitrateBps}`),
         get onAir() {
           return air.current;
@@ -82,6 +83,7 @@ function world(more: Partial<PublisherOptions> = {}) {
       on.sound = given;
       return {
         start: () => events.push('sound start'),
+        renew: () => {},
         fetch: () => events.push('sound fetch'),
         isSilence: false,
         treatment: { echoCancellation: false, noiseSuppression: true },

@@ -193,3 +193,23 @@ test('a microphone that speaks for a moment and dies, over and over, is tried ev
   expect(notices.length).toBeLessThan(40);
   await sound.close();
 });
+
+test('renewed, the microphone is closed and opened again, and nobody is told', async () => {
+  const { sound, newest, runs, notices, said } = world();
+  sound.start();
+  await settle();
+  newest('wanted').header();
+  newest('wanted').packet(10);
+  sound.renew();
+  await settle();
+  expect(runs.map(({ part, isOver }) => [part, isOver])).toEqual([
+    ['wanted', true],
+    ['wanted', false],
+  ]);
+  newest('wanted').header();
+  newest('wanted').packet(40);
+  expect(said()).toEqual(['h', '1@10', '2@40']);
+  expect(notices).toEqual([]);
+  await sound.close();
+  expect(runs.every(({ isOver }) => isOver)).toBe(true);
+});
