@@ -355,7 +355,9 @@ class SwappingPicture implements Picture {
     if (wasHealthy) this.#attempt = 0;
     const isAnswer = !this.#sawPictures && ANSWERS_AT_START.includes(cause.code);
     this.#attempt += 1;
-    if (isAnswer || this.#attempt > MAX_ATTEMPTS || cause.code === 'FFMPEG_MISSING') {
+    // It may only lack this encoder, and have the next.
+    const isWithout = cause.code === 'FFMPEG_MISSING' && this.#ways.length < 2;
+    if (isAnswer || this.#attempt > MAX_ATTEMPTS || isWithout) {
       this.#fail(cause);
       return;
     }

@@ -429,6 +429,29 @@ test('in whatever order: time stamps grow, a picture begins with its header and 
   );
 });
 
+describe('an encoder that this ffmpeg lacks', () => {
+  test('gives way to the next one', async () => {
+    const { picture, run, runs, clock, failed, notices } = world({ ways: ['libx264', 'h264_v4l2m2m'] });
+    picture.start();
+    await settle();
+    await run(0).dies('FFMPEG_MISSING', { frames: 0 });
+    await clock.advance(1_000);
+    expect(runs.map(({ way }) => way)).toEqual(['libx264', 'h264_v4l2m2m']);
+    expect([failed, notices]).toEqual([[], ['ENCODER_CHANGED']]);
+    await picture.close();
+  });
+
+  test('is the end when it is the only one', async () => {
+    const { picture, run, failed, clock } = world();
+    picture.start();
+    await settle();
+    await run(0).dies('FFMPEG_MISSING', { frames: 0 });
+    await clock.advance(10_000);
+    expect(failed).toEqual(['FFMPEG_MISSING']);
+    await picture.close();
+  });
+});
+
 describe('renewal, when the wall clock was set', () => {
   test("another run of the same quality takes over; of the camera's own H.264 the one before ends first", async () => {
     const shared = await onAir();
