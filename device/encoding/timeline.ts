@@ -25,11 +25,14 @@ export function createTimeline({ clock, log }: { clock: Pick<Clock, 'now' | 'mon
   const watchers: (() => void)[] = [];
   let heldEpochMs = clock.now();
 
+  function measuredMs(): number {
+    return Math.round(clock.now() - (clock.monotonicMs() - beganMs));
+  }
   function epochMs(): number {
-    const measuredMs = Math.round(clock.now() - (clock.monotonicMs() - beganMs));
-    const byMs = measuredMs - heldEpochMs;
-    if (Math.abs(byMs) <= SET_BY_MS) return heldEpochMs;
-    heldEpochMs = measuredMs;
+    const byMs = measuredMs() - heldEpochMs;
+    // Twice, since we may have been held up between the two clocks.
+    if (Math.abs(byMs) <= SET_BY_MS || Math.abs(measuredMs() - heldEpochMs - byMs) > SET_BY_MS) return heldEpochMs;
+    heldEpochMs += byMs;
     log.warn({ byMs }, 'wall-clock-set');
     for (const onSet of watchers) onSet();
     return heldEpochMs;

@@ -68,3 +68,25 @@ test('a tag that was thrown into the future is put at the present; others are le
   for (const timestampMs of [0, 9_000, 10_000, 10_900])
     expect(timeline.placed(tagAt(timestampMs))).toMatchObject({ timestampMs });
 });
+
+test('being held up between reading the one clock and the other is no setting', () => {
+  const at = { wallMs: EPOCH_MS, heldUpMs: 0 };
+  const clock = {
+    now: () => at.wallMs,
+    monotonicMs() {
+      const late = at.heldUpMs;
+      at.heldUpMs = 0;
+      at.wallMs += late;
+      return at.wallMs - EPOCH_MS;
+    },
+  };
+  const timeline = createTimeline({ clock, log: silentLog() });
+  let sets = 0;
+  timeline.watch(() => {
+    sets += 1;
+  });
+  at.heldUpMs = 500;
+  expect(timeline.epochMs()).toBe(EPOCH_MS);
+  expect(timeline.epochMs()).toBe(EPOCH_MS);
+  expect(sets).toBe(0);
+});
