@@ -14,6 +14,7 @@ import type { Redactor, Secret } from '../shared/secrets.ts';
 import { defaultEncoderSettings, resolveSettings } from '../shared/stream.ts';
 import type { CameraFolders } from './capture/cameras.ts';
 import type { CaptureSource } from './capture/capture-source.ts';
+import type { CaptureMishaps } from './capture/lit-capture.ts';
 import { encoderProbeText, probeVideoEncoders } from './encoding/encoder-probe.ts';
 import { libx264, type VideoEncoder, videoEncoders } from './encoding/video-encoders.ts';
 import type { PrivacyLightDriver } from './publishing/light-keeper.ts';
@@ -21,7 +22,7 @@ import { createPrivacyLight } from './publishing/privacy-light.ts';
 import { createPublisher, type Publisher, type PublisherFacts, type PublisherStatus } from './publishing/publisher.ts';
 import { createStreamOrders } from './publishing/stream-orders.ts';
 import { createTelemetry, type Telemetry } from './publishing/telemetry.ts';
-import { createCloudConnection } from './runtime/cloud-connection.ts';
+import { createCloudConnection, type RelayOutage } from './runtime/cloud-connection.ts';
 import { type StreamPartsOptions, streamParts } from './stream-parts.ts';
 
 export interface AgentOptions {
@@ -63,6 +64,18 @@ export interface AgentOptions {
   maxTemperatureC?: number;
   leaseMs?: number;
   statsEveryMs?: number;
+  /** A scripted world instead of the real network, sensors and devices; closed by who opened it. */
+  simulation?: AgentSimulation | undefined;
+}
+
+/** What of the world a simulation stands in for. */
+export interface AgentSimulation {
+  /** Its time begins: with the first stream. Later calls change nothing. */
+  begin(): void;
+  telemetry: Telemetry;
+  push: Pick<StreamPartsOptions['push'], 'dial' | 'sendQueue' | 'networkInterfaces'>;
+  mishaps: CaptureMishaps;
+  relayOutage: RelayOutage;
 }
 
 /** As `runtime/status-report.ts` reads it. */
@@ -98,7 +111,8 @@ const MAX_PROBE_WAIT_MS = 1_500;
 const MAX_ORDER_MS = 30_000;
 
 export function createAgent(options: AgentOptions): Agent {
-  const { clock, log, redactor, privacyLight, telemetry = createTelemetry({ clock: options.clock }) } = options;
+  const { clock, log, redactor, privacyLight, simulation } = options;
+  const telemetry = simulation?.telemetry ?? options.telemetry ?? createTelemetry({ clock });
   const children = createChildSpawner({ clock, log, redactor });
   const { spawn } = children;
   const light = createPrivacyLight({
@@ -128,6 +142,7 @@ export function createAgent(options: AgentOptions): Agent {
     ],
     present: orders.present,
     onMessage,
+    outage: simulation?.relayOutage,
   });
 
   function onMessage(message: ToGlasses): void {
@@ -179,10 +194,12 @@ export function createAgent(options: AgentOptions): Agent {
     if (!binary) throw new GlasscastError('FFMPEG_MISSING');
     const settings = resolveSettings(video, audio);
     redactor.add(url.streamKey);
+    simulation?.begin();
     const parts = streamParts({
       ...{ clock, log, spawn, binary, source, findEncoders, lamp: privacyLight && light, telemetry },
       cameraFolders: options.cameraFolders,
-      ...{ url, settings, adapts, limits: limitsOf(options), push: pushOf(options) },
+      ...{ url, settings, adapts, limits: limitsOf(options), push: { ...pushOf(options), ...simulation?.push } },
+      mishaps: simulation?.mishaps,
     });
     return createPublisher({
       ...{ clock, log, streamId, settings, leaseMs, statsEveryMs, ...parts },

@@ -82,6 +82,10 @@ const schema = z.strictObject({
     .optional()
     .describe('Light that is lit while anything is captured: led:NAME or gpio:CHIP/LINE; default: none'),
   privacyLightRequired: yesNo.default(true).describe('Capture nothing when that light cannot be lit'),
+  scenario: path
+    .optional()
+    .describe('Scripted world of network, heat, battery, camera and more: a name in scripts/scenarios or a JSON file'),
+  seed: z.coerce.number().int().min(0).max(4_294_967_295).default(1).describe('Of what a scenario leaves to chance'),
   caFile: z.string().min(1).optional().describe('PEM file of certificates to trust for rtmps instead of the system’s'),
   leaseMs: milliseconds.default(60_000).describe('How long to publish without a keep-alive from the relay'),
   statusSocket: path

@@ -3,6 +3,7 @@
  * clean end, 1 when it could not start (one line says why). A relay that is away is no reason to end.
  */
 import { readFile } from 'node:fs/promises';
+import { fileURLToPath } from 'node:url';
 import { createChildSpawner } from '../shared/child-process.ts';
 import { createSystemClock } from '../shared/clock.ts';
 import { asGlasscastError, errorText, GlasscastError } from '../shared/errors.ts';
@@ -21,13 +22,28 @@ import { findCoreToken } from './runtime/enrolment.ts';
 import { statusReport, statusSummary } from './runtime/status-report.ts';
 import { openStatusSocket, type StatusSocket } from './runtime/status-socket.ts';
 import { createServiceNotifier } from './runtime/systemd.ts';
+import { readScenario } from './simulator/scenario.ts';
+import { openSimulation, type Simulation } from './simulator/simulation.ts';
 
 const UNIT_STATUS_EVERY_MS = 5_000;
+/** Of the sources; the agent as one file has none beside it. */
+const SCENARIO_FOLDER = fileURLToPath(new URL('../scripts/scenarios', import.meta.url));
 
 const surroundings = surroundingsOf(process.env);
 
 async function run(config: AgentConfig, effective: EffectiveSettings): Promise<void> {
-  const { source: sourceText, microphone, caFile, logLevel, logFile, logFileMb, modelName, ...rest } = config;
+  const {
+    source: sourceText,
+    microphone,
+    caFile,
+    logLevel,
+    logFile,
+    logFileMb,
+    modelName,
+    scenario,
+    seed,
+    ...rest
+  } = config;
   const {
     coreToken: given,
     enrolmentCode,
@@ -39,6 +55,7 @@ async function run(config: AgentConfig, effective: EffectiveSettings): Promise<v
   } = rest;
   const source = parseCaptureSource(sourceText, microphone);
   const ca = caFile === undefined ? undefined : await readCaFile(caFile);
+  const script = scenario === undefined ? undefined : await readScenario(scenario, SCENARIO_FOLDER);
   const clock = createSystemClock();
   const redactor = createRedactor();
   const file = logFile === undefined ? undefined : openLogFile(logFile, logFileMb);
@@ -47,6 +64,7 @@ async function run(config: AgentConfig, effective: EffectiveSettings): Promise<v
   const children = createChildSpawner({ clock, log, redactor });
   const enrolling = new AbortController();
   let agent: Agent | undefined;
+  let simulation: Simulation | undefined;
   const status = () => agent?.status() ?? { connected: false, cause: 'enrolling' };
   const summary = () => statusSummary(statusReport.parse(status()));
   const notifier = createServiceNotifier({
@@ -68,8 +86,10 @@ async function run(config: AgentConfig, effective: EffectiveSettings): Promise<v
     const { credentialsFolder } = surroundings;
     const signal = enrolling.signal;
     const coreToken = await findCoreToken({ ...sources, credentialsFolder, clock, log, redactor, signal });
+    simulation = script && (await openSimulation({ scenario: script, seed, clock, log }));
     agent = createAgent({
       ...settings,
+      simulation,
       modelName: modelName ?? (source.kind === 'camera' ? 'Glasscast' : 'Glasscast Simulator'),
       ...{ coreToken, source, ca, clock, log, redactor },
     });
@@ -84,6 +104,7 @@ async function run(config: AgentConfig, effective: EffectiveSettings): Promise<v
   } finally {
     unitStatus.cancel();
     await agent?.close();
+    await simulation?.close();
     await socket?.close();
     await notifier.close();
     await children.close();

@@ -11,7 +11,7 @@ import { createRtmpPush, type RtmpPushOptions } from '../shared/rtmp/push.ts';
 import { type EncoderSettings, type PictureQuality, qualityOf } from '../shared/stream.ts';
 import type { CameraFolders } from './capture/cameras.ts';
 import type { CaptureSource } from './capture/capture-source.ts';
-import type { Lamp } from './capture/lit-capture.ts';
+import type { CaptureMishaps, Lamp } from './capture/lit-capture.ts';
 import { lookIntoFile, type MediaFile } from './capture/media-file.ts';
 import { createCameraWays } from './encoding/camera-ways.ts';
 import { createPicture } from './encoding/picture.ts';
@@ -36,24 +36,31 @@ export interface StreamPartsOptions {
   lamp: Lamp | undefined;
   /** Where cameras and their programs are looked for; default: this machine's. */
   cameraFolders?: CameraFolders | undefined;
+  /** Only of a simulation: takes camera and microphone away. */
+  mishaps?: CaptureMishaps | undefined;
   telemetry: Telemetry;
   limits: Pick<GovernorOptions, 'heat' | 'battery'>;
   /** The picture becomes smaller when uplink, heat or battery ask for it. */
   adapts: boolean;
   url: PublishUrl;
   settings: EncoderSettings;
-  push: Pick<RtmpPushOptions, 'mode' | 'maxAgeMs' | 'spillFolder' | 'maxSpillBytes' | 'ca'>;
+  push: Pick<
+    RtmpPushOptions,
+    'mode' | 'maxAgeMs' | 'spillFolder' | 'maxSpillBytes' | 'ca' | 'dial' | 'sendQueue' | 'networkInterfaces'
+  >;
 }
 
 export type StreamParts = Pick<PublisherOptions, 'openPicture' | 'openSound' | 'openPush' | 'openSteering'>;
 
 export function streamParts(options: StreamPartsOptions): StreamParts {
-  const { clock, log, url, source, settings, telemetry, limits } = options;
+  const { clock, log, url, source, settings, telemetry, limits, lamp, mishaps } = options;
   const { audioBitrateBps, keyFrameIntervalMs } = settings;
   // One zero of time for the whole stream: each run continues where the one before it would be.
   const timeline = createTimeline({ clock, log });
   const common = { ...options, timeline, lookIntoFile: fileLook(options) };
-  const ways = source.kind === 'camera' ? createCameraWays(source, common) : createDirectWays(source, common);
+  const seen = mishaps ? { ...common, lamp: mishaps.lampOver('camera', lamp) } : common;
+  const heard = mishaps ? { ...common, lamp: mishaps.lampOver('microphone', lamp) } : common;
+  const ways = source.kind === 'camera' ? createCameraWays(source, seen) : createDirectWays(source, seen);
   return {
     openPicture(events) {
       const picture = createPicture({
@@ -64,7 +71,7 @@ export function streamParts(options: StreamPartsOptions): StreamParts {
       return picture;
     },
     openSound(events) {
-      const sound = createSoundSource({ ...common, ...events });
+      const sound = createSoundSource({ ...heard, ...events });
       timeline.watch(sound.renew);
       return sound;
     },

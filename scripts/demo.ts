@@ -22,6 +22,9 @@ Simulated glasses, live in your browser: starts a relay, a local Stream and simu
   --port N          of the console and the relay (default 8787; 0 takes a free one)
   --source SOURCE   what the glasses see: test-pattern, file:PATH or v4l2:/dev/videoN (default test-pattern)
   --microphone MIC  what they hear: beep, silence, alsa:NAME or pulse:NAME (default: as the agent)
+  --scenario NAME   what happens to them: wifi-flap, narrow-uplink, hot-day, low-battery, loose-camera, relay-away
+                    or a JSON file
+  --seed N          of what a scenario leaves to chance (default 1)
   --user EMAIL      whose glasses they are (default ada@example.com)
   --verbose         the log of all parts on standard error
   --help            this text
@@ -35,6 +38,8 @@ interface DemoOptions {
   port: string;
   source: string;
   microphone: string | undefined;
+  scenario: string | undefined;
+  seed: string | undefined;
   user: string;
   verbose: boolean;
 }
@@ -144,12 +149,15 @@ function relayProgram({ port }: DemoOptions, folder: string, adminToken: string)
   };
 }
 
-function glassesProgram({ source, microphone }: DemoOptions, url: string, coreToken: string): Program {
+function glassesProgram({ source, microphone, scenario, seed }: DemoOptions, url: string, coreToken: string): Program {
   const relayUrl = `${url.replace(/^http/, 'ws')}/glasses-ws`;
   return {
     name: 'glasses',
     file: '../device/main.ts',
-    args: ['--relay-url', relayUrl, '--source', source, ...(microphone ? ['--microphone', microphone] : [])],
+    args: [
+      ...['--relay-url', relayUrl, '--source', source, ...(microphone ? ['--microphone', microphone] : [])],
+      ...[...(scenario ? ['--scenario', scenario] : []), ...(seed ? ['--seed', seed] : [])],
+    ],
     env: { GLASSCAST_AGENT_CORE_TOKEN: coreToken },
     readyWord: 'Agent ready:',
   };
@@ -210,12 +218,15 @@ function readOptions(): DemoOptions | 'help' {
       port: { type: 'string', default: '8787' },
       source: { type: 'string', default: 'test-pattern' },
       microphone: { type: 'string' },
+      scenario: { type: 'string' },
+      seed: { type: 'string' },
       user: { type: 'string', default: 'ada@example.com' },
       verbose: { type: 'boolean', default: false },
       help: { type: 'boolean', short: 'h', default: false },
     },
   });
-  return values.help ? 'help' : { ...values, microphone: values.microphone, user: values.user.toLowerCase() };
+  const { microphone, scenario, seed, user } = values;
+  return values.help ? 'help' : { ...values, microphone, scenario, seed, user: user.toLowerCase() };
 }
 
 try {

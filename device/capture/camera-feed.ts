@@ -8,6 +8,7 @@ import type { Child, ChildExit, SpawnChild } from '../../shared/child-process.ts
 import type { Clock } from '../../shared/clock.ts';
 import { errorText, GlasscastError } from '../../shared/errors.ts';
 import type { FfmpegBinary } from '../../shared/ffmpeg-binary.ts';
+import { createWatchdog } from '../../shared/keep-alive.ts';
 import type { Log } from '../../shared/log.ts';
 import { causeOf } from '../encoding/ffmpeg-causes.ts';
 import {
@@ -29,7 +30,11 @@ export interface CameraFeedOptions extends CaptureOptions {
   programs?: string | undefined;
   /** A frame came, of H.264 a piece of one. */
   onFrame?: () => void;
-  /** Killed when no frame comes for this long. Default 5000. */
+  /**
+   * Killed when no frame comes for this long: until the first (default 5000, cameras warm up), and later (default 2000, sooner
+   * than an encoder run that gets nothing is taken for stalled).
+   */
+  firstTimeoutMs?: number;
   stallTimeoutMs?: number;
 }
 
@@ -55,7 +60,10 @@ export interface CameraFeed {
 }
 
 /** How often flowing frames restart the stall clock. */
-const PROGRESS_EVERY_MS = 500;
+const PROGRESS_EVERY_MS = 250;
+const STALL_MS = 2_000;
+/** At one frame a second two seconds of silence are no stall. */
+const STALL_FRAMES = 3;
 const STOP_TIMEOUT_MS = 1000;
 
 /** Starts the capture at once; what goes wrong is told by `ended`. */
@@ -66,6 +74,9 @@ export function openCameraFeed(options: CameraFeedOptions): CameraFeed {
   let progressedMs = 0;
   let broken: string | undefined;
   let closing = false;
+  let hasStalled = false;
+  const stallTimeoutMs = options.stallTimeoutMs ?? Math.max(STALL_MS, (STALL_FRAMES * 1000) / mode.frameRate);
+  const stall = createWatchdog({ clock, name: 'capture-silent', timeoutMs: stallTimeoutMs, onExpired: stalled });
   const cutter = createFrameCutter({
     mode,
     pool: createFramePool(),
@@ -77,6 +88,7 @@ export function openCameraFeed(options: CameraFeedOptions): CameraFeed {
       if (nowMs - progressedMs < PROGRESS_EVERY_MS) return;
       progressedMs = nowMs;
       child?.progressed();
+      stall.touch();
     },
   });
 
@@ -86,6 +98,11 @@ export function openCameraFeed(options: CameraFeedOptions): CameraFeed {
     log.debug({ line }, 'capture-says');
     // Frames of another size would be read as rubbish.
     if (/driver changed the video from/i.test(line)) breakOff(line);
+  }
+  function stalled(): void {
+    log.warn({ pid: child?.pid, frames, stallTimeoutMs }, 'capture-stalled');
+    hasStalled = true;
+    child?.kill();
   }
   function breakOff(reason: string): void {
     broken ??= reason;
@@ -102,7 +119,7 @@ export function openCameraFeed(options: CameraFeedOptions): CameraFeed {
   async function causeOfEnd(exit: ChildExit): Promise<GlasscastError | undefined> {
     if (closing) return undefined;
     if (broken !== undefined) return new GlasscastError('ENCODER_FAILED', { reason: broken });
-    return causeOfCapture(exit, options);
+    return causeOfCapture(hasStalled ? { ...exit, end: 'stalled' } : exit, options);
   }
 
   const child = startCapture(options, onLine);
@@ -110,7 +127,9 @@ export function openCameraFeed(options: CameraFeedOptions): CameraFeed {
   const ended = (async (): Promise<CameraFeedEnd> => {
     if (!child)
       return { cause: new GlasscastError('CAMERA_NOT_FOUND', { reason: 'rpicam-vid is not installed' }), frames: 0 };
-    return { cause: await causeOfEnd(await child.exited), frames };
+    const exit = await child.exited;
+    stall.close();
+    return { cause: await causeOfEnd(exit), frames };
   })();
 
   return {
@@ -143,7 +162,7 @@ function startCapture(options: CameraFeedOptions, onLine: (line: string) => void
     args: isV4l2 ? v4l2CaptureArguments(options) : libcameraCaptureArguments(options),
     stdout: 'raw',
     stopTimeoutMs: STOP_TIMEOUT_MS,
-    stallTimeoutMs: options.stallTimeoutMs ?? 5_000,
+    stallTimeoutMs: options.firstTimeoutMs ?? 5_000,
     onStderrLine: onLine,
   });
 }

@@ -9,6 +9,17 @@ export interface Lamp {
   hold(onOut: (cause: GlasscastError) => void): Promise<() => Promise<void>>;
 }
 
+export type CapturedDevice = 'camera' | 'microphone';
+
+/** The seam for devices that are taken away, as a simulation does. */
+export interface CaptureMishaps {
+  /**
+   * A lamp for what captures from this device, over the real one if there is one. While the device is away `hold` throws
+   * CAMERA_NOT_FOUND, CAMERA_BUSY or MICROPHONE_NOT_FOUND; when it goes, `onOut` gets that cause.
+   */
+  lampOver(device: CapturedDevice, lamp: Lamp | undefined): Lamp;
+}
+
 /** What captures: begins with `start` (or has begun), is over when `ended` settles. */
 export interface Capture {
   start?(): void;

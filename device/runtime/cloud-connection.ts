@@ -29,6 +29,16 @@ export interface CloudConnectionOptions {
   networkInterfaces?: NetworkInterfaces;
   /** The relay is taken for lost when nothing comes for this long; it is asked every third of it. Default 45000. */
   silenceTimeoutMs?: number;
+  /** Only of a simulation: the relay is away. */
+  outage?: RelayOutage | undefined;
+}
+
+/** The seam for a relay that cannot be reached for a while. */
+export interface RelayOutage {
+  /** No connection comes about while it lasts. */
+  readonly isDown: boolean;
+  /** Calls `cut` whenever it begins, perhaps more than once; gives the function that lets go of it. */
+  onBegin(cut: () => void): () => void;
 }
 
 export interface CloudConnection {
@@ -70,9 +80,14 @@ export function createCloudConnection(options: CloudConnectionOptions): CloudCon
     timeoutMs: silenceMs,
     onExpired: () => socket?.terminate(),
   });
+  const letGo = options.outage?.onBegin(() => socket?.terminate());
 
   function connect(): void {
     if (closed) return;
+    if (options.outage?.isDown) {
+      lost(new GlasscastError('RELAY_UNREACHABLE', { reason: `${url} (an outage is simulated)` }));
+      return;
+    }
     const opening = new WebSocket(url, {
       headers: { authorization: `Bearer ${options.coreToken.reveal()}` },
       handshakeTimeout: CONNECT_TIMEOUT_MS,
@@ -172,6 +187,7 @@ export function createCloudConnection(options: CloudConnectionOptions): CloudCon
     },
     async close() {
       closed = true;
+      letGo?.();
       retry?.cancel();
       asking?.cancel();
       looking?.cancel();

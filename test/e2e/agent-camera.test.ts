@@ -137,6 +137,22 @@ test('a killed capture is followed by another', async () => {
   growing(stamps());
 });
 
+test('a camera that falls silent: its capture is replaced, no encoder is blamed', async () => {
+  await goLive();
+  await world.morePictures(10);
+  const from = world.relay.frames.length;
+  process.kill(captures()[0] ?? 0, 'SIGSTOP');
+  expect(await world.says('reconnecting', from)).toMatchObject({
+    ...{ errorCode: 'ENCODER_STALLED', errorDetails: expect.stringContaining('video0') },
+  });
+  await world.says('reconnected', from);
+  await world.morePictures(10);
+  expect(world.running('capture')).toEqual(captures().slice(1));
+  expect(captures()).toHaveLength(2);
+  expect(world.relay.frames.flatMap(({ notice }) => notice ?? [])).toEqual([]);
+  growing(stamps());
+});
+
 test('a killed encoder: the capture goes on for the next one', async () => {
   await goLive();
   await world.morePictures(10);

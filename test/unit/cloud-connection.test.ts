@@ -166,3 +166,33 @@ test('a line from an address that this machine has lost is given up at once, one
   await untilTrue(() => connection.connected);
   expect(relay.connections).toBe(2);
 });
+
+test('while an outage is simulated the line is cut and none comes about', async () => {
+  const cuts = new Set<() => void>();
+  const outage = {
+    isDown: false,
+    onBegin(cut: () => void) {
+      cuts.add(cut);
+      return () => void cuts.delete(cut);
+    },
+  };
+  await connection.close();
+  connection = createCloudConnection({
+    ...{ clock, log: silentLog(), url: relay.url, coreToken: new Secret('token-of-ada'), outage },
+    ...{ hello: () => [], present: () => [], onMessage: () => {}, random: () => 0 },
+  });
+  connection.start();
+  await untilTrue(() => connection.connected);
+  outage.isDown = true;
+  for (const cut of cuts) cut();
+  await untilTrue(() => !connection.connected);
+  await goOn();
+  await goOn();
+  expect(connection.cause?.message).toContain('an outage is simulated');
+  expect(relay.connections).toBe(1);
+  outage.isDown = false;
+  await goOn();
+  await untilTrue(() => connection.connected);
+  await connection.close();
+  expect(cuts.size).toBe(0);
+});

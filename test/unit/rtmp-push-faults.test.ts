@@ -147,7 +147,7 @@ describe('an outage longer than memory', () => {
     const folder = mkdtempSync(join(tmpdir(), 'glasscast-test-'));
     opened.push({ close: async () => rmSync(folder, { recursive: true, force: true }) });
     const sink = await sinkWith();
-    const limits = { maxBytes: 60_000, maxSpillBytes: 1_000_000, spillFolder: folder };
+    const limits = { maxBytes: 60_000, maxSpillBytes: 1_000_000, spillFolder: folder, silenceTimeoutMs: 2_000 };
     const { arrived, changed, film, push } = pushTo(sink, limits);
     film(1);
     await arrived();
