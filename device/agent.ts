@@ -212,6 +212,8 @@ export function createAgent(options: AgentOptions): Agent {
   }
   /** A stream does not wait long for the probing: it begins with what works everywhere. */
   function findEncoders(): Promise<readonly VideoEncoder[]> {
+    // Unless that is missing here, as where hardware is all there is.
+    if (!binary?.encoders.has(libx264.name)) return encoders;
     const late = () => new GlasscastError('ENCODER_STALLED');
     return withTimeout(clock, 'encoder-probe-wait', MAX_PROBE_WAIT_MS, encoders, late).catch(() => [libx264]);
   }

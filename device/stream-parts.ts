@@ -18,6 +18,7 @@ import { createPicture } from './encoding/picture.ts';
 import { createDirectWays } from './encoding/picture-ways.ts';
 import { createSoundSource } from './encoding/sound-source.ts';
 import { streamDescription } from './encoding/stream-description.ts';
+import { createTimeline } from './encoding/timeline.ts';
 import type { VideoEncoder } from './encoding/video-encoders.ts';
 import { createGovernor, type GovernorOptions } from './publishing/governor.ts';
 import type { PublisherOptions } from './publishing/publisher.ts';
@@ -55,17 +56,25 @@ export function streamParts(options: StreamPartsOptions): StreamParts {
   const { clock, log, url, source, settings, telemetry, limits, lamp, mishaps } = options;
   const { audioBitrateBps, keyFrameIntervalMs } = settings;
   // One zero of time for the whole stream: each run continues where the one before it would be.
-  const common = { ...options, epochMs: clock.now(), lookIntoFile: fileLook(options) };
+  const timeline = createTimeline({ clock, log });
+  const common = { ...options, timeline, lookIntoFile: fileLook(options) };
   const seen = mishaps ? { ...common, lamp: mishaps.lampOver('camera', lamp) } : common;
   const heard = mishaps ? { ...common, lamp: mishaps.lampOver('microphone', lamp) } : common;
   const ways = source.kind === 'camera' ? createCameraWays(source, seen) : createDirectWays(source, seen);
   return {
-    openPicture: (events) =>
-      createPicture({
+    openPicture(events) {
+      const picture = createPicture({
         ...{ clock, log, quality: qualityOf(settings), findWays: ways.find, closeWays: ways.close, ...events },
         describe: (quality: PictureQuality) => streamDescription({ ...settings, ...quality }),
-      }),
-    openSound: (events) => createSoundSource({ ...heard, ...events }),
+      });
+      timeline.watch(() => picture.renew());
+      return picture;
+    },
+    openSound(events) {
+      const sound = createSoundSource({ ...heard, ...events });
+      timeline.watch(sound.renew);
+      return sound;
+    },
     openPush: (events) => createRtmpPush({ ...options.push, url, clock, log, ...events }),
     openSteering: (events) =>
       createSteering({

@@ -217,7 +217,9 @@ function launch(spec: ChildSpec, deathSignal: string | undefined): ChildProcess 
     }
   });
   // A closed pipe is seen as the child's exit; as an 'error' event it would end our process.
-  for (const stream of proc.stdio) stream?.on('error', () => {});
+  // Without a descriptor to spare Node makes no pipes at all, and leaves the list of them out.
+  const pipes: ChildProcess['stdio'] | undefined = proc.stdio;
+  for (const stream of pipes ?? []) stream?.on('error', () => {});
   if (spec.stdout === 'lines' && proc.stdout) onLines(proc.stdout, (line) => spec.onStdoutLine?.(line));
   if (spec.onMessage) proc.on('message', spec.onMessage);
   return proc;

@@ -61,7 +61,7 @@ function sharedWay(
   feeds: SharedFeed,
   options: PictureWaysOptions,
 ): PictureWay {
-  const { clock, log, spawn, binary, epochMs } = options;
+  const { clock, log, spawn, binary, timeline } = options;
   return {
     encoder: videoEncoder.name,
     captureSize: mode,
@@ -71,10 +71,19 @@ function sharedWay(
       const { feed, release } = await feeds.take(camera, mode);
       const settings = { ...options.settings, ...quality };
       const encoder = createEncoder({
-        ...{ clock, log, spawn, file: binary.file, kind: 'video', onTag },
+        ...{ clock, log, spawn, file: binary.file, kind: 'video' },
+        onTag: (tag) => onTag(timeline.placed(tag)),
         arguments: () =>
           pictureArguments({
-            ...{ source, settings, epochMs, binary, videoEncoder, hasAudio: true, nowMs: clock.now() },
+            ...{
+              source,
+              settings,
+              epochMs: timeline.epochMs(),
+              binary,
+              videoEncoder,
+              hasAudio: true,
+              nowMs: clock.now(),
+            },
             feedInput: feed.inputArguments,
           }),
         causeOf: (lines) => causeOf(lines, source),
@@ -88,7 +97,7 @@ function sharedWay(
 
 /** No encoder at all. The camera makes one stream, so the run before has to end first. */
 function passthroughWay(camera: Camera, mode: RankedMode, feeds: SharedFeed, options: PictureWaysOptions): PictureWay {
-  const { clock, log, spawn, binary, lamp, epochMs } = options;
+  const { clock, log, spawn, binary, lamp, timeline } = options;
   const source: CameraSource = { kind: 'camera', ...camera, microphone: { kind: 'silence' } };
   const isPiped = camera.driver === 'libcamera';
   return {
@@ -99,11 +108,11 @@ function passthroughWay(camera: Camera, mode: RankedMode, feeds: SharedFeed, opt
     async open(quality, onTag) {
       // libcamera makes whatever is asked of it, but by another capture; a camera of V4L2 what it was set to.
       const made = isPiped ? { ...mode, ...sizeAndRateOf(quality) } : mode;
-      const copy = passthroughArguments(camera, made, epochMs);
       const run = (feed?: CameraFeed) =>
         createEncoder({
-          ...{ clock, log, spawn, file: binary.file, kind: 'video', onTag },
-          arguments: () => passthroughRun(copy),
+          ...{ clock, log, spawn, file: binary.file, kind: 'video' },
+          onTag: (tag) => onTag(timeline.placed(tag)),
+          arguments: () => passthroughRun(passthroughArguments(camera, made, timeline.epochMs())),
           causeOf: (lines) => causeOf(lines, source),
           stallTimeoutMs: stallTimeoutMs(quality),
           feed: feed?.attach,
@@ -135,7 +144,7 @@ function tiedTo(feed: CameraFeed, encoder: Encoder, release: () => void): Encode
 }
 
 interface SharedFeed {
-  /** @throws GlasscastError PRIVACY_LIGHT_FAILED */
+  /** @throws GlasscastError PRIVACY_LIGHT_FAILED; SHUTTING_DOWN after `close` */
   take(camera: Camera, mode: RankedMode, videoBitrateBps?: number): Promise<{ feed: CameraFeed; release: () => void }>;
   close(): Promise<void>;
 }
@@ -197,6 +206,7 @@ function createSharedFeed(options: CameraWaysOptions): SharedFeed {
       const key = [...shape, ...(pixelFormat === 'h264' ? [videoBitrateBps] : [])].join(' ');
       if (held && held.key !== key) void end(held);
       await ending;
+      if (closed) throw new GlasscastError('SHUTTING_DOWN');
       held ??= { key, users: 0, linger: undefined, feed: openFeed(camera, mode, videoBitrateBps) };
       const entry = held;
       entry.users += 1;

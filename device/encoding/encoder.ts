@@ -109,9 +109,12 @@ export function createEncoder(options: EncoderOptions): Encoder {
       return !isFetched || gone;
     });
   }
-  function causeOfEnd({ end: how, lastLines }: ChildExit): GlasscastError | undefined {
+  function causeOfEnd({ end: how, lastLines, error }: ChildExit): GlasscastError | undefined {
     if (because) return because;
     if (closing) return undefined;
+    if (how === 'not-started' && isShortage(error)) {
+      return new GlasscastError('ENCODER_FAILED', { reason: errorText(error), cause: error });
+    }
     if (how === 'not-started') return new GlasscastError('FFMPEG_MISSING', { reason: options.file });
     return options.causeOf(lastLines);
   }
@@ -123,7 +126,13 @@ export function createEncoder(options: EncoderOptions): Encoder {
       opened.close();
       return { cause: because, frames: 0, ms: 0 };
     }
-    child = spawnEncoder(opened);
+    try {
+      child = spawnEncoder(opened);
+    } catch (error) {
+      opened.childEnd.destroy();
+      opened.close();
+      throw error;
+    }
     warmUp.touch();
     const letGo = child.stdin && options.feed?.(child.stdin);
     const fetching: Timer | undefined = isFetched
@@ -182,4 +191,10 @@ export function createEncoder(options: EncoderOptions): Encoder {
       if (started) await ended;
     },
   };
+}
+
+/** The machine has no process, descriptor or memory to spare just now: that passes, a missing program does not come. */
+function isShortage(error: Error | undefined): boolean {
+  const code = error && 'code' in error ? String(error.code) : '';
+  return ['EAGAIN', 'EMFILE', 'ENFILE', 'ENOMEM'].includes(code);
 }

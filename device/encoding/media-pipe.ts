@@ -38,8 +38,11 @@ export async function openMediaPipe(take: (bytes: Buffer) => boolean): Promise<M
       onread: { buffer, callback: (bytes) => take(Buffer.from(buffer.subarray(0, bytes))) },
     });
     ours.on('error', () => {});
+    const refused = once(ours, 'close').then(() => {
+      throw new Error('the system gives no pipe for media');
+    });
     const ended = new Promise<void>((resolve) => ours.once('close', () => resolve()));
-    const [childEnd] = (await accepted) as [Socket];
+    const [childEnd] = (await Promise.race([accepted, refused])) as [Socket];
     childEnd.on('error', () => {});
     return { childEnd, resume: () => void ours.resume(), ended, close: () => void ours.destroy() };
   } finally {

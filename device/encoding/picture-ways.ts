@@ -15,6 +15,7 @@ import { pictureArguments } from './encoder-arguments.ts';
 import { causeOf } from './ffmpeg-causes.ts';
 import type { PictureWay } from './picture.ts';
 import { createStreamRules } from './stream-rules.ts';
+import type { Timeline } from './timeline.ts';
 import type { VideoEncoder } from './video-encoders.ts';
 
 export interface PictureWaysOptions {
@@ -25,8 +26,7 @@ export interface PictureWaysOptions {
   settings: EncoderSettings;
   findEncoders: () => Promise<readonly VideoEncoder[]>;
   lamp: Lamp | undefined;
-  /** Wall clock at time stamp 0. */
-  epochMs: number;
+  timeline: Timeline;
 }
 
 export interface PictureWays {
@@ -43,7 +43,7 @@ export function createDirectWays(
     lookIntoFile: () => Promise<MediaFile | undefined>;
   },
 ): PictureWays {
-  const { clock, log, spawn, binary, lamp, epochMs, findEncoders, lookIntoFile } = options;
+  const { clock, log, spawn, binary, lamp, timeline, findEncoders, lookIntoFile } = options;
   const way = (videoEncoder: VideoEncoder): PictureWay => ({
     encoder: videoEncoder.name,
     isShared: true,
@@ -53,8 +53,10 @@ export function createDirectWays(
         const settings = { ...options.settings, ...quality };
         const file = await lookIntoFile();
         return createEncoder({
-          ...{ clock, log, spawn, file: binary.file, kind: 'video', onTag },
+          ...{ clock, log, spawn, file: binary.file, kind: 'video' },
+          onTag: (tag) => onTag(timeline.placed(tag)),
           arguments: () => {
+            const epochMs = timeline.epochMs();
             const place = placeInFile(file, clock.now(), epochMs);
             return pictureArguments({ source, settings, epochMs, binary, videoEncoder, ...place });
           },

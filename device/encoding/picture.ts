@@ -54,6 +54,8 @@ export interface Picture {
   start(): void;
   /** A run of this quality takes over at its first key frame; until then the one before goes on, where the source allows. */
   change(quality: PictureQuality): void;
+  /** The same without a change: the wall clock that the run stamps by was set. */
+  renew(): void;
   /** On the air, or the last one that was. */
   readonly onAir: { quality: PictureQuality; way: PictureWay } | undefined;
   readonly pid: number | undefined;
@@ -101,6 +103,8 @@ class SwappingPicture implements Picture {
   /** Grows with each change: what was begun for an older one is given up. */
   #generation = 0;
   #opening: Promise<void> = Promise.resolve();
+  /** Replaced and not gone yet. */
+  readonly #leaving = new Set<Promise<void>>();
   #timer: Timer | undefined;
   #closed = false;
   #attempt = 0;
@@ -136,16 +140,23 @@ class SwappingPicture implements Picture {
     if (this.#current) this.#follow(this.#current);
   }
 
+  renew(): void {
+    if (this.#closed || !this.#current) return;
+    this.#changeTries = 0;
+    this.#takeUp(this.#current);
+  }
+
   async close(): Promise<void> {
     this.#closed = true;
     this.#timer?.cancel();
     await this.#opening;
-    await Promise.all([this.#current?.encoder?.close(), this.#next?.encoder?.close()]);
+    await Promise.all([this.#current?.encoder?.close(), this.#next?.encoder?.close(), ...this.#leaving]);
     await this.#options.closeWays();
   }
 
   /** The first run, or one after a loss. */
   async #begin(): Promise<void> {
+    if (this.#closed) return;
     const generation = this.#generation;
     try {
       this.#ways = await this.#options.findWays();
@@ -216,16 +227,16 @@ class SwappingPicture implements Picture {
     this.#next = undefined;
     this.#opening = before
       .then(() => given?.encoder?.close())
-      .then(() => (from.way.isShared ? this.#openNext(from.way) : this.#breakAndBegin(from)));
+      .then(() => (from.way.isShared ? this.#openNext(from) : this.#breakAndBegin(from)));
   }
 
-  async #openNext(way: PictureWay): Promise<void> {
+  async #openNext(from: Run): Promise<void> {
     const generation = this.#generation;
     try {
-      const run = await this.#open(way);
+      const run = await this.#open(from.way);
       // Meanwhile the one before may have died, and another may be on its way in the new quality already.
-      const isWanted = !this.#closed && generation === this.#generation && this.#current?.quality !== this.#quality;
-      if (!isWanted || !this.#current) {
+      const isStill = !this.#closed && generation === this.#generation && this.#current;
+      if (!isStill || (isStill !== from && isStill.quality === this.#quality)) {
         await run.encoder?.close();
         return;
       }
@@ -260,7 +271,14 @@ class SwappingPicture implements Picture {
     this.#current = run;
     this.#changeTries = 0;
     this.#emit(run, keyFrame);
-    void before?.encoder?.close();
+    this.#letGo(before);
+  }
+
+  #letGo(run: Run | undefined): void {
+    const left = run?.encoder?.close();
+    if (!left) return;
+    this.#leaving.add(left);
+    void left.then(() => this.#leaving.delete(left));
   }
 
   #emit(run: Run, tag: FlvTag): void {
@@ -337,7 +355,9 @@ class SwappingPicture implements Picture {
     if (wasHealthy) this.#attempt = 0;
     const isAnswer = !this.#sawPictures && ANSWERS_AT_START.includes(cause.code);
     this.#attempt += 1;
-    if (isAnswer || this.#attempt > MAX_ATTEMPTS || cause.code === 'FFMPEG_MISSING') {
+    // It may only lack this encoder, and have the next.
+    const isWithout = cause.code === 'FFMPEG_MISSING' && this.#ways.length < 2;
+    if (isAnswer || this.#attempt > MAX_ATTEMPTS || isWithout) {
       this.#fail(cause);
       return;
     }
@@ -364,7 +384,8 @@ class SwappingPicture implements Picture {
     this.#timer?.cancel();
     if (!this.#current) {
       this.#timer = clock.after('picture-restart', delayMs, () => {
-        this.#opening = this.#begin();
+        // A change may still be opening that came too late for the run before.
+        this.#opening = this.#opening.then(() => this.#begin());
       });
     }
     if (isNews) onLost(cause, Math.max(1, this.#attempt));

@@ -16,6 +16,7 @@ import { soundArguments } from './encoder-arguments.ts';
 import { causeOf } from './ffmpeg-causes.ts';
 import { createSound, type Sound, type SoundOptions } from './sound.ts';
 import { type PreparedSound, prepareSound, type SoundSetting } from './sound-processing.ts';
+import type { Timeline } from './timeline.ts';
 
 export interface SoundSourceOptions extends Pick<SoundOptions, 'onTag' | 'onNotice'> {
   clock: Clock;
@@ -25,8 +26,7 @@ export interface SoundSourceOptions extends Pick<SoundOptions, 'onTag' | 'onNoti
   source: CaptureSource;
   settings: EncoderSettings;
   lamp: Lamp | undefined;
-  /** Wall clock at time stamp 0. */
-  epochMs: number;
+  timeline: Timeline;
   lookIntoFile: () => Promise<MediaFile | undefined>;
 }
 
@@ -42,7 +42,7 @@ const SILENCE: Microphone = { kind: 'silence' };
 const WORDS = { echoCancellation: 'Echo cancellation', noiseSuppression: 'Noise suppression' } as const;
 
 export function createSoundSource(options: SoundSourceOptions): SoundSource {
-  const { clock, log, spawn, binary, source, settings, lamp, epochMs, lookIntoFile, onTag, onNotice } = options;
+  const { clock, log, spawn, binary, source, settings, lamp, timeline, lookIntoFile, onTag, onNotice } = options;
   const isFetched = settings.frameRate >= RIDING_FRAME_RATE;
   const told = new Set<string>();
   let prepared: PreparedSound | undefined;
@@ -65,8 +65,10 @@ export function createSoundSource(options: SoundSourceOptions): SoundSource {
     more: { file?: MediaFile; filters?: readonly string[] },
   ) {
     return createEncoder({
-      ...{ clock, log, spawn, file: binary.file, kind: 'audio', onTag: take, isFetched },
+      ...{ clock, log, spawn, file: binary.file, kind: 'audio', isFetched },
+      onTag: (tag) => take(timeline.placed(tag)),
       arguments: () => {
+        const epochMs = timeline.epochMs();
         const place = placeInFile(more.file, clock.now(), epochMs);
         return soundArguments({ source: from, settings, epochMs, extraFilters: more.filters ?? [], ...place });
       },
@@ -88,6 +90,7 @@ export function createSoundSource(options: SoundSourceOptions): SoundSource {
   return {
     start: sound.start,
     fetch: sound.fetch,
+    renew: sound.renew,
     get isSilence() {
       return sound.isSilence;
     },

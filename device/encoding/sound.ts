@@ -7,7 +7,7 @@ import { asGlasscastError, type GlasscastError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import type { StreamNotice } from '../../shared/protocol/glasses-messages.ts';
 import { type FlvTag, isSequenceHeader, timestampDiffMs } from '../../shared/rtmp/flv.ts';
-import type { Encoder } from './encoder.ts';
+import type { Encoder, EncoderEnd } from './encoder.ts';
 
 export interface SoundOptions {
   clock: Clock;
@@ -25,6 +25,8 @@ export interface Sound {
   start(): void;
   /** Reads what waits: called with each picture. */
   fetch(): void;
+  /** Each run gives way to another of the same: the wall clock that it stamps by was set. */
+  renew(): void;
   readonly isSilence: boolean;
   close(): Promise<void>;
 }
@@ -34,6 +36,8 @@ type Part = 'wanted' | 'silence';
 /** A microphone that takes longer is bridged with silence: players wait for sound that was announced. */
 const LATE_MS = 700;
 const BACKOFF: BackoffPolicy = { firstMs: 500, factor: 1.6, maxMs: 5_000, jitter: 0.2 };
+/** A run this long was healthy: what ends it counts from zero again. */
+const HEALTHY_MS = 10_000;
 
 export function createSound(options: SoundOptions): Sound {
   const { clock, log, onTag, onNotice } = options;
@@ -41,6 +45,8 @@ export function createSound(options: SoundOptions): Sound {
   const attempts: Record<Part, number> = { wanted: 0, silence: 0 };
   const timers: Partial<Record<Part | 'late', Timer>> = {};
   const opening: Record<Part, Promise<void>> = { wanted: Promise.resolve(), silence: Promise.resolve() };
+  /** Of silence that is not needed any more. */
+  let leaving: Promise<unknown> = Promise.resolve();
   let onAir: Part | undefined;
   let isLost = false;
   let closed = false;
@@ -48,6 +54,7 @@ export function createSound(options: SoundOptions): Sound {
   let header: FlvTag | undefined;
 
   async function begin(part: Part): Promise<void> {
+    if (closed) return;
     try {
       const open = part === 'wanted' ? options.openWanted : options.openSilence;
       const run: Encoder = await open((tag) => take(part, run, tag));
@@ -57,7 +64,7 @@ export function createSound(options: SoundOptions): Sound {
       }
       runs[part] = run;
       run.start();
-      void run.ended.then(({ cause }) => over(part, run, cause));
+      void run.ended.then((end) => over(part, run, end));
     } catch (error) {
       if (!closed) lost(part, asGlasscastError(error));
     }
@@ -79,7 +86,6 @@ export function createSound(options: SoundOptions): Sound {
   }
   function goOnAir(part: Part): void {
     onAir = part;
-    attempts[part] = 0;
     if (part === 'silence') return;
     timers.late?.cancel();
     endSilence();
@@ -90,11 +96,12 @@ export function createSound(options: SoundOptions): Sound {
     timers.silence?.cancel();
     const silence = runs.silence;
     runs.silence = undefined;
-    void silence?.close();
+    leaving = Promise.all([leaving, silence?.close()]);
   }
-  function over(part: Part, run: Encoder, cause: GlasscastError | undefined): void {
+  function over(part: Part, run: Encoder, { cause, ms }: EncoderEnd): void {
     if (closed || runs[part] !== run) return;
     runs[part] = undefined;
+    if (ms >= HEALTHY_MS) attempts[part] = 0;
     if (cause) lost(part, cause);
   }
   function lost(part: Part, cause: GlasscastError): void {
@@ -113,6 +120,13 @@ export function createSound(options: SoundOptions): Sound {
     if (!isLost) onNotice({ code: 'MICROPHONE_LOST', text: `Silence is sent: ${cause.message}`.slice(0, 500) });
     isLost = true;
   }
+  function renew(part: Part): void {
+    const run = runs[part];
+    if (closed || !run) return;
+    runs[part] = undefined;
+    // A microphone is opened by one at a time.
+    opening[part] = opening[part].then(() => run.close()).then(() => begin(part));
+  }
   function bridge(): void {
     timers.late?.cancel();
     if (closed || runs.silence || onAir === 'wanted') return;
@@ -128,6 +142,10 @@ export function createSound(options: SoundOptions): Sound {
     fetch() {
       if (onAir) runs[onAir]?.fetch();
     },
+    renew() {
+      renew('wanted');
+      renew('silence');
+    },
     get isSilence() {
       return onAir === 'silence';
     },
@@ -135,7 +153,7 @@ export function createSound(options: SoundOptions): Sound {
       closed = true;
       for (const timer of Object.values(timers)) timer?.cancel();
       await Promise.all(Object.values(opening));
-      await Promise.all([runs.wanted?.close(), runs.silence?.close()]);
+      await Promise.all([runs.wanted?.close(), runs.silence?.close(), leaving]);
     },
   };
 }

@@ -219,7 +219,16 @@ interface Keeper {
   end(): Promise<boolean>;
 }
 
-function openKeeper(
+/** Never throws: a keeper that cannot be started has ended, and whoever captures has to hear of it. */
+function openKeeper(options: PrivacyLightOptions, light: PrivacyLightDriver, onGone: () => void): Keeper {
+  try {
+    return startKeeper(options, light, onGone);
+  } catch (error) {
+    return { ask: async () => 'gone', lastWords: () => errorText(error), end: async () => false };
+  }
+}
+
+function startKeeper(
   { spawn, clock, sysRoot = '/sys' }: PrivacyLightOptions,
   light: PrivacyLightDriver,
   onGone: () => void,

@@ -96,6 +96,9 @@ export interface Publisher {
 /** An ingest may refuse a key for a moment, e.g. while it still holds our old connection. More in a row is an answer. */
 const MAX_REFUSALS = 3;
 const MAX_NOTICES = 20;
+/** What the protocol takes; programs and servers may say more. */
+const MAX_NOTICE_CHARS = 500;
+const MAX_DETAILS_CHARS = 2_000;
 
 export function createPublisher(options: PublisherOptions): Publisher {
   const { clock, log, streamId, settings, onStatus } = options;
@@ -206,10 +209,11 @@ export function createPublisher(options: PublisherOptions): Publisher {
     cause = lostBy;
     // Before the first picture arrived nothing was lost: the firmware's word for that is `connecting`.
     const word = wasPublishing ? 'reconnecting' : 'connecting';
-    say({ ...lifecycle(word), attempt: ofAttempt, errorCode: lostBy.code, errorDetails: lostBy.message });
+    say({ ...lifecycle(word), attempt: ofAttempt, ...errorOf(lostBy) });
   }
-  function notice(next: StreamNotice): void {
+  function notice(given: StreamNotice): void {
     if (isOver()) return;
+    const next = { ...given, text: given.text.slice(0, MAX_NOTICE_CHARS) };
     notices.push(next);
     if (notices.length > MAX_NOTICES) notices.shift();
     log.info({ streamId, code: next.code, text: next.text, ...next.numbers }, 'publisher-notice');
@@ -267,7 +271,7 @@ export function createPublisher(options: PublisherOptions): Publisher {
   }
   function status(): PublisherStatus {
     const word = lifecycle(deviceStatusOf[state]);
-    if (failure) return { ...word, errorCode: failure.code, errorDetails: failure.message };
+    if (failure) return { ...word, ...errorOf(failure) };
     const { temperatureC } = steering;
     const heat = temperatureC === undefined ? {} : { temperatureC };
     if (state === 'publishing') return { ...word, stats: stats(), ...heat, resolvedConfig: negotiated() };
@@ -314,6 +318,10 @@ export function createPublisher(options: PublisherOptions): Publisher {
     },
     close,
   };
+}
+
+function errorOf({ code, message }: GlasscastError): Pick<PublisherStatus, 'errorCode' | 'errorDetails'> {
+  return { errorCode: code, errorDetails: message.slice(0, MAX_DETAILS_CHARS) };
 }
 
 /** From the decoder configuration, which follows five bytes of FLV's own. */

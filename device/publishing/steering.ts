@@ -57,6 +57,8 @@ export function createSteering(options: SteeringOptions): Steering {
     telemetry = await readTelemetry();
     if (closed) return;
     look(telemetry);
+    // What was decided may have been the end.
+    if (closed) return;
     timer = clock.after('telemetry', telemetryEveryMs, () => void read());
   }
   /** @param fresh what was just read: the governor outvotes a single wrong reading, so each counts once. */

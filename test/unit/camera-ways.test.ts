@@ -4,6 +4,7 @@ import type { CameraSource } from '../../device/encoding/camera-ways.ts';
 import { createCameraWays } from '../../device/encoding/camera-ways.ts';
 import type { Encoder } from '../../device/encoding/encoder.ts';
 import type { PictureWay } from '../../device/encoding/picture.ts';
+import { createTimeline } from '../../device/encoding/timeline.ts';
 import { libx264 } from '../../device/encoding/video-encoders.ts';
 import { createChildSpawner } from '../../shared/child-process.ts';
 import { createSystemClock } from '../../shared/clock.ts';
@@ -37,7 +38,8 @@ const captures = () => children.running().filter(({ name }) => name === 'capture
 async function world() {
   const source: CameraSource = { kind: 'camera', driver: 'v4l2', device: 'auto', microphone: { kind: 'silence' } };
   const ways = createCameraWays(source, {
-    ...{ clock, log, spawn: children.spawn, binary, settings, lamp: undefined, epochMs: clock.now() },
+    ...{ clock, log, spawn: children.spawn, binary, settings, lamp: undefined },
+    timeline: createTimeline({ clock, log }),
     ...{ findEncoders: async () => [libx264], cameraFolders: cameras.folders },
   });
   const [way] = await ways.find();
@@ -82,5 +84,12 @@ test('a capture that nobody wants any more ends, and the next run has one of its
   expect(captures()).toHaveLength(1);
   expect(captures()).not.toMatchObject([{ pid }]);
   await Promise.all([second.close(), ways.close()]);
+  expect(captures()).toEqual([]);
+});
+
+test('after the end nothing opens the camera any more', async () => {
+  const { ways, way } = await world();
+  await ways.close();
+  await expect(way.open(qualityOf(settings), () => {})).rejects.toMatchObject({ code: 'SHUTTING_DOWN' });
   expect(captures()).toEqual([]);
 });

@@ -125,4 +125,29 @@ describe('child process', () => {
     await parent.stop();
     await expect.poll(() => isRunning(pid)).toBe(false);
   });
+
+  it.runIf(process.platform === 'linux')(
+    'without a descriptor to spare one does not start, and nothing else ends',
+    async () => {
+      const script = `
+      import { openSync } from 'node:fs';
+      import { createChildSpawner } from './shared/child-process.ts';
+      import { createSystemClock } from './shared/clock.ts';
+      import { silentLog } from './shared/log.ts';
+      import { createRedactor } from './shared/secrets.ts';
+      const spawner = createChildSpawner({ clock: createSystemClock(), log: silentLog(), redactor: createRedactor() });
+      try { for (;;) openSync('/dev/null', 'r'); } catch {}
+      const exit = await spawner.spawn({ name: 'g', file: '/bin/true', args: [], stdin: 'pipe' }).exited;
+      console.log(exit.end, exit.error.code);`;
+      const lines: string[] = [];
+      const args = ['-c', 'ulimit -n 80; exec "$0" "$@"', process.execPath];
+      const parent = spawner.spawn({
+        ...{ name: 'parent', file: '/bin/sh', stdout: 'lines' },
+        args: [...args, '--import', 'tsx', '--input-type=module', '-e', script],
+        onStdoutLine: (line) => lines.push(line),
+      });
+      expect(await parent.exited).toMatchObject({ code: 0 });
+      expect(lines).toEqual(['not-started EMFILE']);
+    },
+  );
 });

@@ -193,3 +193,43 @@ test('frames are fed to its input and let go at its end', async () => {
   await encoder.ended;
   expect(events).toEqual(['fed', 'let go']);
 });
+
+test('one that cannot be spawned at all leaves no pipe open', async () => {
+  const sockets = () => process.getActiveResourcesInfo().filter((name) => name === 'PipeWrap').length;
+  const before = sockets();
+  const { encoder } = encoderOf('', {
+    spawn() {
+      throw new Error('ENOMEM');
+    },
+  });
+  encoder.start();
+  await expect(encoder.ended).resolves.toMatchObject({ cause: { code: 'ENCODER_FAILED' } });
+  await vi.waitFor(() => expect(sockets()).toBeLessThanOrEqual(before));
+});
+
+test.each([
+  ['EAGAIN', 'ENCODER_FAILED'],
+  ['EMFILE', 'ENCODER_FAILED'],
+  ['ENOENT', 'FFMPEG_MISSING'],
+])('a program that does not start because of %s: %s', async (code, expected) => {
+  const error = Object.assign(new Error(`spawn ${code}`), { code });
+  const exit = { end: 'not-started' as const, code: null, signal: null, lastLines: [], ms: 0, error };
+  const exited = Promise.resolve(exit);
+  const { encoder } = encoderOf('', {
+    spawn: ({ givenSockets = [] }) => {
+      for (const socket of givenSockets) socket.destroy();
+      const idle = {
+        pid: undefined,
+        stdin: undefined,
+        stdout: undefined,
+        exited,
+        progressed() {},
+        send() {},
+        kill() {},
+      };
+      return { ...idle, stop: () => exited };
+    },
+  });
+  encoder.start();
+  expect((await encoder.ended).cause).toMatchObject({ code: expected });
+});

@@ -1,4 +1,5 @@
 import { mkdtempSync, readdirSync, rmdirSync } from 'node:fs';
+import { Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, expect, test, vi } from 'vitest';
@@ -60,4 +61,13 @@ test('leaves no name behind; nowhere to make one is an error', async () => {
   rmdirSync(folder);
   vi.stubEnv('TMPDIR', '/no/such/folder');
   await expect(openMediaPipe(() => true)).rejects.toThrow(/listen/);
+});
+
+test('fails when the system gives no such pipe, and does not wait for ever', async () => {
+  const connect = vi.spyOn(Socket.prototype, 'connect').mockImplementationOnce(function (this: Socket) {
+    this.destroy(new Error('EMFILE'));
+    return this;
+  });
+  await expect(openMediaPipe(() => true)).rejects.toThrow();
+  connect.mockRestore();
 });

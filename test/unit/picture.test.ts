@@ -41,6 +41,9 @@ function world({ isShared = true, ways = ['libx264'] }: { isShared?: boolean; wa
   let changes = 0;
   let unfit: GlasscastError | undefined;
   let opening = Promise.resolve();
+  let closing = Promise.resolve();
+  let areWaysClosed = false;
+  let openedTooLate = 0;
 
   function open(way: string, quality: PictureQuality, onTag: (tag: FlvTag) => void): Encoder {
     const mark = runs.length + 1;
@@ -71,6 +74,7 @@ function world({ isShared = true, ways = ['libx264'] }: { isShared?: boolean; wa
       ended,
       async close(because) {
         run.isClosed = true;
+        await closing;
         settleEnd({ cause: because, frames: 10, ms: 100 });
       },
     };
@@ -87,13 +91,16 @@ function world({ isShared = true, ways = ['libx264'] }: { isShared?: boolean; wa
           async open(quality, onTag) {
             await opening;
             if (away) throw new GlasscastError(away);
+            if (areWaysClosed) openedTooLate += 1;
             return open(encoder, quality, onTag);
           },
           newRules: () => () => unfit,
         }),
       );
     },
-    closeWays: async () => {},
+    closeWays: async () => {
+      areWaysClosed = true;
+    },
     describe: ({ videoBitrateBps }) => ({ kind: 'script', timestampMs: 0, body: Buffer.from(`${videoBitrateBps}`) }),
     onTag(tag) {
       tags.push(tag);
@@ -116,6 +123,11 @@ function world({ isShared = true, ways = ['libx264'] }: { isShared?: boolean; wa
     setOpening: (until: Promise<void>) => {
       opening = until;
     },
+    /** A run needs until this settles to go. */
+    setClosing: (until: Promise<void>) => {
+      closing = until;
+    },
+    openedTooLate: () => openedTooLate,
     setUnfit: (code: ErrorCode | undefined) => {
       unfit = code && new GlasscastError(code);
     },
@@ -415,4 +427,107 @@ test('in whatever order: time stamps grow, a picture begins with its header and 
     ),
     { numRuns: 200 },
   );
+});
+
+describe('an encoder that this ffmpeg lacks', () => {
+  test('gives way to the next one', async () => {
+    const { picture, run, runs, clock, failed, notices } = world({ ways: ['libx264', 'h264_v4l2m2m'] });
+    picture.start();
+    await settle();
+    await run(0).dies('FFMPEG_MISSING', { frames: 0 });
+    await clock.advance(1_000);
+    expect(runs.map(({ way }) => way)).toEqual(['libx264', 'h264_v4l2m2m']);
+    expect([failed, notices]).toEqual([[], ['ENCODER_CHANGED']]);
+    await picture.close();
+  });
+
+  test('is the end when it is the only one', async () => {
+    const { picture, run, failed, clock } = world();
+    picture.start();
+    await settle();
+    await run(0).dies('FFMPEG_MISSING', { frames: 0 });
+    await clock.advance(10_000);
+    expect(failed).toEqual(['FFMPEG_MISSING']);
+    await picture.close();
+  });
+});
+
+describe('renewal, when the wall clock was set', () => {
+  test("another run of the same quality takes over; of the camera's own H.264 the one before ends first", async () => {
+    const shared = await onAir();
+    shared.picture.renew();
+    await settle();
+    shared.run(1).header();
+    shared.run(1).key(100);
+    shared.run(1).frame(133);
+    expect(shared.run(1).quality).toEqual(asked);
+    expect(shared.said()).toEqual(['2000000', 'h1', 'k1', '2000000', 'h2', 'k2', 'f2']);
+    expect(shared.run(0).isClosed).toBe(true);
+    await shared.picture.close();
+
+    const copied = await onAir({ ways: ['copy', 'libx264'] });
+    copied.picture.renew();
+    await settle();
+    expect(copied.runs.map(({ way, isClosed }) => [way, isClosed])).toEqual([
+      ['copy', true],
+      ['copy', false],
+    ]);
+    await copied.picture.close();
+  });
+
+  test('without a run, or after the end, there is nothing to renew', async () => {
+    const { picture, runs, clock } = await onAir();
+    await picture.close();
+    picture.renew();
+    await settle();
+    expect(runs).toHaveLength(1);
+    expect(clock.pending()).toEqual([]);
+  });
+});
+
+describe('the end', () => {
+  /** Settles when told. */
+  function gate() {
+    let open = () => {};
+    const opened = new Promise<void>((resolve) => {
+      open = resolve;
+    });
+    return { open, opened };
+  }
+
+  test('waits for a run that was replaced and is not gone yet: it may still hold the camera', async () => {
+    const { picture, run, setClosing } = await onAir();
+    picture.change(smaller);
+    await settle();
+    const { open, opened } = gate();
+    setClosing(opened);
+    run(1).header();
+    run(1).key(100);
+    setClosing(Promise.resolve());
+    let isClosed = false;
+    const closed = picture.close().then(() => {
+      isClosed = true;
+    });
+    await settle();
+    expect(isClosed).toBe(false);
+    open();
+    await closed;
+  });
+
+  test('waits for a change that was being opened when its forerunner died', async () => {
+    const { picture, run, clock, setOpening, openedTooLate } = await onAir();
+    const { open, opened } = gate();
+    setOpening(opened);
+    picture.change(smaller);
+    await settle();
+    setOpening(Promise.resolve());
+    await run(0).dies('ENCODER_FAILED');
+    await clock.advance(200);
+    const closed = picture.close();
+    await settle();
+    open();
+    await closed;
+    await settle();
+    expect(openedTooLate()).toBe(0);
+  });
 });

@@ -20,9 +20,18 @@ const led = parsePrivacyLight('led:white:camera');
 /** A keeper with a lamp of its own, which answers when the clock says so. */
 function fakeWorld(options: Partial<PrivacyLightOptions> = {}) {
   const clock = createTestClock();
-  const state = { lamp: false, refuses: false, silent: false, answerMs: 0, alive: 0, onUnlit: () => {} };
+  const state = {
+    lamp: false,
+    refuses: false,
+    silent: false,
+    cannotSpawn: false,
+    answerMs: 0,
+    alive: 0,
+    onUnlit: () => {},
+  };
   let die = () => {};
   const spawn: SpawnChild = (spec) => {
+    if (state.cannotSpawn) throw new Error('spawn ENOMEM');
     state.alive += 1;
     let end = (_exit: ChildExit) => {};
     const exited = new Promise<ChildExit>((resolve) => {
@@ -104,6 +113,22 @@ describe('the privacy light', () => {
     await world.clock.advance(2_000);
     await expect(held).rejects.toMatchObject({ message: expect.stringContaining('does not answer') });
     expect([world.state.alive, world.clock.pending()]).toEqual([0, []]);
+  });
+
+  it('whose keeper died while the machine can start no other: the capture ends, and nothing is thrown', async () => {
+    const world = fakeWorld();
+    const { held, causes } = capture(world);
+    await world.clock.advance(0);
+    const release = await held;
+    world.state.cannotSpawn = true;
+    world.die();
+    await world.clock.advance(3_000);
+    expect(causes).toMatchObject([{ code: 'PRIVACY_LIGHT_FAILED', message: expect.stringContaining('ENOMEM') }]);
+    expect(world.light.isLit).toBe(false);
+    await release();
+    await expect(world.light.hold(() => {})).rejects.toMatchObject({ code: 'PRIVACY_LIGHT_FAILED' });
+    await world.light.close();
+    expect(world.clock.pending()).toEqual([]);
   });
 
   it('that is not required lets the capture begin all the same', async () => {

@@ -5,6 +5,7 @@ import { createPublisher, type PublisherOptions, type PublisherStatus } from '..
 import type { SteeringEvents } from '../../device/publishing/steering.ts';
 import { type ErrorCode, GlasscastError } from '../../shared/errors.ts';
 import { silentLog } from '../../shared/log.ts';
+import { deviceStreamStatus } from '../../shared/protocol/glasses-messages.ts';
 import { type FlvTag, isKeyFrame } from '../../shared/rtmp/flv.ts';
 import type { RtmpPushChange, RtmpPushStats } from '../../shared/rtmp/push.ts';
 import { type PictureQuality, resolveSettings } from '../../shared/stream.ts';
@@ -69,6 +70,7 @@ function world(more: Partial<PublisherOptions> = {}) {
       on.picture = given;
       return {
         start: () => events.push('picture start'),
+        renew: () => {},
         change: ({ videoBitrateBps }) => events.push(`picture ${videoBitrateBps}`),
         get onAir() {
           return air.current;
@@ -81,6 +83,7 @@ function world(more: Partial<PublisherOptions> = {}) {
       on.sound = given;
       return {
         start: () => events.push('sound start'),
+        renew: () => {},
         fetch: () => events.push('sound fetch'),
         isSilence: false,
         treatment: { echoCancellation: false, noiseSuppression: true },
@@ -334,4 +337,15 @@ test('whatever happens in whatever order: no throw, one end, nothing left', asyn
     }),
     { numRuns: 150 },
   );
+});
+
+test('what programs said at length is cut to what a status may hold: an unfit one would never be sent', () => {
+  const { on, publisher, statuses } = world();
+  publisher.start();
+  on.sound.onNotice({ code: 'SETTING_UNAVAILABLE', text: 'x'.repeat(4_000) });
+  on.steering.onStop(new GlasscastError('ENCODER_FAILED', { reason: 'y'.repeat(4_000) }));
+  for (const status of statuses) {
+    expect(deviceStreamStatus.safeParse({ type: 'stream_status', ...status }).error).toBeUndefined();
+  }
+  expect(statuses.at(-1)).toMatchObject({ status: 'error', errorCode: 'ENCODER_FAILED' });
 });

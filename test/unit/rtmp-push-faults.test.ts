@@ -147,7 +147,8 @@ describe('an outage longer than memory', () => {
     const folder = mkdtempSync(join(tmpdir(), 'glasscast-test-'));
     opened.push({ close: async () => rmSync(folder, { recursive: true, force: true }) });
     const sink = await sinkWith();
-    const limits = { maxBytes: 60_000, maxSpillBytes: 1_000_000, spillFolder: folder, silenceTimeoutMs: 2_000 };
+    // Room in memory for nearly all that a slow disk has not taken yet.
+    const limits = { maxBytes: 900_000, maxSpillBytes: 1_000_000, spillFolder: folder, silenceTimeoutMs: 2_000 };
     const { arrived, changed, film, push } = pushTo(sink, limits);
     film(1);
     await arrived();
@@ -156,7 +157,7 @@ describe('an outage longer than memory', () => {
     sink.reset();
     await lost;
     for (let n = 0; n < 40; n += 1) {
-      film(10, 500);
+      film(10, 2_000);
       await clock.sleep(5);
     }
     expect(push.stats().spilledBytes).toBeGreaterThan(100_000);

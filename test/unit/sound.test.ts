@@ -175,3 +175,41 @@ test('in whatever order: sound never goes back in time, one silence at most, not
     { numRuns: 200 },
   );
 });
+
+test('a microphone that speaks for a moment and dies, over and over, is tried ever less often and does not flood with notices', async () => {
+  const { sound, newest, clock, notices, runs } = world();
+  sound.start();
+  await settle();
+  for (let second = 0; second < 60; second += 1) {
+    const run = newest('wanted');
+    if (!run.isOver) {
+      run.header();
+      run.packet(second * 1000);
+      await run.dies('MICROPHONE_NOT_FOUND');
+    }
+    await clock.advance(1_000);
+  }
+  expect(runs.filter(({ part }) => part === 'wanted').length).toBeLessThan(20);
+  expect(notices.length).toBeLessThan(40);
+  await sound.close();
+});
+
+test('renewed, the microphone is closed and opened again, and nobody is told', async () => {
+  const { sound, newest, runs, notices, said } = world();
+  sound.start();
+  await settle();
+  newest('wanted').header();
+  newest('wanted').packet(10);
+  sound.renew();
+  await settle();
+  expect(runs.map(({ part, isOver }) => [part, isOver])).toEqual([
+    ['wanted', true],
+    ['wanted', false],
+  ]);
+  newest('wanted').header();
+  newest('wanted').packet(40);
+  expect(said()).toEqual(['h', '1@10', '2@40']);
+  expect(notices).toEqual([]);
+  await sound.close();
+  expect(runs.every(({ isOver }) => isOver)).toBe(true);
+});
