@@ -76,6 +76,7 @@ function sharedWay(
           pictureArguments({
             ...{ source, settings, epochMs, binary, videoEncoder, hasAudio: true, nowMs: clock.now() },
             feedInput: feed.inputArguments,
+            feedFrameRate: mode.isRateKnown ? mode.frameRate : undefined,
           }),
         causeOf: (lines) => causeOf(lines, source),
         stallTimeoutMs: stallTimeoutMs(quality),

@@ -11,7 +11,13 @@ import type { EncoderSettings } from '../../shared/stream.ts';
 import { openCameraFeed } from '../capture/camera-feed.ts';
 import { type RankedMode, rankModes } from '../capture/camera-modes.ts';
 import { type Camera, type CameraFolders, findCamera } from '../capture/cameras.ts';
-import { type CaptureSource, checkCaptureSource, checkMicrophone, soundGraph } from '../capture/capture-source.ts';
+import {
+  type CaptureSource,
+  checkCaptureSource,
+  checkMicrophone,
+  microphoneName,
+  soundGraph,
+} from '../capture/capture-source.ts';
 import { captureUnderLight, type Lamp } from '../capture/lit-capture.ts';
 import { encoderProbeText, probeVideoEncoders } from '../encoding/encoder-probe.ts';
 import { causeOf } from '../encoding/ffmpeg-causes.ts';
@@ -134,7 +140,7 @@ async function lookAtSound(look: Look): Promise<Finding> {
     return ok(`${microphone.kind}: generated, needs no microphone`);
   }
   checkMicrophone(microphone, look.found);
-  const title = `${microphone.kind}:${microphone.name}`;
+  const title = microphoneName(microphone);
   const taken = await look.whyTaken();
   if (taken) return unknown(`${title}, not recorded from, because ${taken}`);
   const { meanDb, maxDb } = await loudness(source, look);
