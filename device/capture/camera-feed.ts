@@ -40,7 +40,7 @@ export interface CameraFeedOptions extends CaptureOptions {
 }
 
 export interface CameraFeedEnd {
-  /** Undefined: we stopped it. CAMERA_NOT_FOUND (also when unplugged), CAMERA_BUSY, CAPTURE_FORBIDDEN, ENCODER_STALLED, … */
+  /** Undefined: we stopped it. CAMERA_NOT_FOUND (also when unplugged), CAMERA_BUSY, CAPTURE_FORBIDDEN, CAMERA_SILENT, … */
   cause: GlasscastError | undefined;
   frames: number;
 }
@@ -181,7 +181,7 @@ async function causeOfCapture(exit: ChildExit, { camera, binary }: CameraFeedOpt
   if (camera.driver === 'v4l2' && !(await isThere(camera.device))) {
     return new GlasscastError('CAMERA_NOT_FOUND', { reason: camera.device });
   }
-  return exit.end === 'stalled' ? new GlasscastError('ENCODER_STALLED', { reason: `${name} gave no picture` }) : cause;
+  return exit.end === 'stalled' ? new GlasscastError('CAMERA_SILENT', { reason: name }) : cause;
 }
 
 async function isThere(device: string): Promise<boolean> {

@@ -104,9 +104,9 @@ function modeWords({ pixelFormat, widthPx, heightPx, frameRate, why }: RankedMod
 }
 
 /** Cameras measure light and focus first. */
-const PICTURE_TIMEOUT_MS = 8_000;
+const PICTURE_TIMEOUT_MS = 10_000;
 
-/** How long until it gave one. @throws GlasscastError CAMERA_…, CAPTURE_FORBIDDEN, PRIVACY_LIGHT_FAILED, ENCODER_STALLED */
+/** How long until it gave one. @throws GlasscastError CAMERA_…, CAPTURE_FORBIDDEN, PRIVACY_LIGHT_FAILED */
 async function firstPictureMs(camera: Camera, mode: RankedMode, look: Look): Promise<number> {
   const { spawn, clock, log, found, lamp, cameraFolders, settings } = look;
   const { keyFrameIntervalMs, videoBitrateBps } = settings;
@@ -124,7 +124,7 @@ async function firstPictureMs(camera: Camera, mode: RankedMode, look: Look): Pro
   const over = feed.ended.then(({ cause }): never => {
     throw cause ?? new GlasscastError('SHUTTING_DOWN');
   });
-  const slow = () => new GlasscastError('ENCODER_STALLED', { reason: `${camera.device} gave no picture` });
+  const slow = () => new GlasscastError('CAMERA_SILENT', { reason: camera.device });
   try {
     return await withTimeout(clock, 'first-picture', PICTURE_TIMEOUT_MS, Promise.race([seen, over]), slow);
   } finally {

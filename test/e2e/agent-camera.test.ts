@@ -143,7 +143,7 @@ test('a camera that falls silent: its capture is replaced, no encoder is blamed'
   const from = world.relay.frames.length;
   process.kill(captures()[0] ?? 0, 'SIGSTOP');
   expect(await world.says('reconnecting', from)).toMatchObject({
-    ...{ errorCode: 'ENCODER_STALLED', errorDetails: expect.stringContaining('video0') },
+    ...{ errorCode: 'CAMERA_SILENT', errorDetails: expect.stringContaining('video0') },
   });
   await world.says('reconnected', from);
   await world.morePictures(10);
