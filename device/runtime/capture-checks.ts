@@ -19,6 +19,7 @@ import {
   soundGraph,
 } from '../capture/capture-source.ts';
 import { captureUnderLight, type Lamp } from '../capture/lit-capture.ts';
+import { checkMicrophoneAccess } from '../capture/microphones.ts';
 import { encoderProbeText, probeVideoEncoders } from '../encoding/encoder-probe.ts';
 import { causeOf } from '../encoding/ffmpeg-causes.ts';
 import { bad, type Check, type Finding, ok, unknown } from './doctor.ts';
@@ -140,6 +141,7 @@ async function lookAtSound(look: Look): Promise<Finding> {
     return ok(`${microphone.kind}: generated, needs no microphone`);
   }
   checkMicrophone(microphone, look.found);
+  await checkMicrophoneAccess(microphone);
   const title = microphoneName(microphone);
   const taken = await look.whyTaken();
   if (taken) return unknown(`${title}, not recorded from, because ${taken}`);
