@@ -80,11 +80,19 @@ async function lookAtPicture(look: Look): Promise<Finding> {
   return ok(`${source.kind}: generated, needs no camera`);
 }
 
-async function lookAtCamera(source: CameraSource, look: Look): Promise<Finding> {
+/** @param passedOver of `v4l2:auto`: found to be in use, as a stream would find. */
+async function lookAtCamera(
+  source: CameraSource,
+  look: Look,
+  passedOver: ReadonlySet<string> = new Set(),
+): Promise<Finding> {
   const { spawn, clock, found, settings, cameraFolders: folders, whyTaken } = look;
   const taken = await whyTaken();
+  let tried: string | undefined;
   try {
-    const camera = await findCamera(source, { spawn, clock, binary: found, ...(folders ? { folders } : {}) });
+    const search = { spawn, clock, binary: found, ...(folders ? { folders } : {}) };
+    const camera = await findCamera(source, search, passedOver);
+    tried = camera.device;
     const [mode] = rankModes(camera, settings);
     const title = `${camera.name || 'camera'} (${camera.driver}:${camera.device})`;
     if (!mode)
@@ -96,6 +104,10 @@ async function lookAtCamera(source: CameraSource, look: Look): Promise<Finding> 
   } catch (error) {
     const cause = asGlasscastError(error);
     if (taken && cause.code === 'CAMERA_BUSY') return unknown(`not looked at, because ${taken}`);
+    const isBusyOfAuto = source.device === 'auto' && cause.code === 'CAMERA_BUSY';
+    if (isBusyOfAuto && tried !== undefined && !passedOver.has(tried)) {
+      return lookAtCamera(source, look, new Set([...passedOver, tried]));
+    }
     throw cause;
   }
 }
