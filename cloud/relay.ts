@@ -16,6 +16,7 @@ import { phoneRoutes } from './http/phone-routes.ts';
 import { publicRoutes } from './http/public-routes.ts';
 import { sdkRoutes } from './http/sdk-routes.ts';
 import { createUpgrades } from './http/upgrades.ts';
+import { uplinkRoutes } from './http/uplink-routes.ts';
 import { webhookRoutes } from './http/webhook-routes.ts';
 import {
   composeAccess,
@@ -136,6 +137,7 @@ async function startRelay(
       publicRoutes({ catalog, health }),
       enrolRoute({ enrolments, attempts: guards.attempts }),
       phoneRoutes({ tokens, adminToken, apps, ...guards, areConnected }),
+      uplinkRoutes({ tokens, attempts: guards.attempts, clock }),
       sdkRoutes({ catalog, apps, storage: createAppStorage({ store, apps }), attempts: guards.attempts }),
       outputRoutes({ catalog, streams, clock, log, attempts: guards.attempts }),
       webhookRoutes({ webhooks, attempts: guards.attempts }),

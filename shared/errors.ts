@@ -70,6 +70,8 @@ export const errorKinds = {
   MAX_APP_OUTPUTS_REACHED: caller(409, 'The app has as many outputs of this stream as are allowed; remove one first'),
   DUPLICATE_URL: caller(409, 'The stream is pushed to this URL already'),
   APP_STORAGE_FULL: caller(413, 'An app may keep 1 MiB for a user, in values of at most 100,000 characters'),
+  UPLINK_PROBE_TOO_LARGE: caller(413, 'An uplink is measured with at most 8 MB'),
+  UPLINK_PROBE_SILENT: { ...caller(408, 'Nothing came to measure the uplink by'), retryable: true },
   NOT_OFFERED: caller(501, 'This relay does not offer that part of MentraOS'),
   RATE_LIMITED: { sentence: 'Too many requests; slow down', fault: 'caller', retryable: true, http: 429 },
   APP_UNREACHABLE: destination(

@@ -82,11 +82,11 @@ export function createGovernor(options: GovernorOptions): Governor {
     const next = allowed();
     if (isSameQuality(next, quality)) {
       untold.shift();
-      return { kind: 'notice', notice: powerNotice(step, quality) };
+      return { kind: 'notice', notice: powerNotice(step, quality, 'picture stays at') };
     }
     if (!isFree) return undefined;
     untold.shift();
-    return change(atMs, powerNotice(step, next));
+    return change(atMs, powerNotice(step, next, 'picture now'));
   }
   function decideByUplink(atMs: number, sample: UplinkSample, isFree: boolean): GovernorDecision | undefined {
     const step = uplink.sample(atMs, sample, { videoBitrateBps: quality.videoBitrateBps, changedAtMs }, isFree);
@@ -157,12 +157,12 @@ function uplinkReason({ code, uplinkBps }: UplinkStep, askedBps: number): string
   return `Uplink ${mbit(uplinkBps)} Mbit/s under the ${mbit(askedBps)} asked`;
 }
 
-function powerNotice({ code, value }: PowerStep, quality: PictureQuality): StreamNotice {
+function powerNotice({ code, value }: PowerStep, quality: PictureQuality, outcome: string): StreamNotice {
   const isHeat = code === 'HEAT' || code === 'HEAT_RECOVERED';
   const reason = isHeat ? celsius(value) : `Battery at ${Math.round(value)} %`;
   return {
     code,
-    text: `${reason}: picture now ${printed(quality)}`,
+    text: `${reason}: ${outcome} ${printed(quality)}`,
     numbers: { ...(isHeat ? { temperatureC: value } : { batteryPercent: value }), ...quality },
   };
 }

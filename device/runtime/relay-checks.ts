@@ -11,6 +11,7 @@ import { type Clock, withTimeout } from '../../shared/clock.ts';
 import { errorText } from '../../shared/errors.ts';
 import type { Secret } from '../../shared/secrets.ts';
 import { bad, type Check, type Finding, ok, unknown } from './doctor.ts';
+import { measureUplink } from './uplink-burst.ts';
 
 export interface RelayChecksOptions {
   /** ws(s)://host:port/glasses-ws */
@@ -132,6 +133,10 @@ export function relayChecks({ relayUrl, coreToken, clock }: RelayChecksOptions):
       return bad(text, 'set the clock: certificates and delays are judged by it');
     return ok('agrees with the relay');
   }
+  async function burst(): Promise<Finding> {
+    const token = await coreToken();
+    return token ? measureUplink({ relayUrl, token, clock }) : unknown('not tried, because there is no core token');
+  }
 
   return [
     { name: 'Relay: name', isNeeded: true, look: lookUp },
@@ -139,13 +144,9 @@ export function relayChecks({ relayUrl, coreToken, clock }: RelayChecksOptions):
     { name: 'Relay: TLS', isNeeded: true, look: whenReached(trust) },
     { name: 'Relay: token', isNeeded: true, look: whenReached(admit) },
     { name: 'Clock', isNeeded: false, look: whenReached(compareClocks) },
-    { name: 'Uplink', isNeeded: false, look: async () => unknown(NOT_MEASURED, HOW_TO_MEASURE) },
+    { name: 'Uplink', isNeeded: false, look: whenReached(burst) },
   ];
 }
-
-const NOT_MEASURED = 'not measured: the relay takes no media, and the ingest is known only while a stream runs';
-const HOW_TO_MEASURE =
-  'start a stream and look at "measured" and "Backlog" in glasscast-agent status: a backlog that grows means too little';
 
 /** Settles when the connection stands; it is closed then, and also when it takes too long. */
 function opened<Value>(

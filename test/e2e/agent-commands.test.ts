@@ -1,12 +1,16 @@
 /** The agent's commands as a user types them, beside a running agent and without one: words, exit codes, signals. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { type AddressInfo, connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { createServer as createTlsServer } from 'node:tls';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { findOnPath } from '../../shared/child-process.ts';
 import { descendantsOf, isRunning } from '../support/processes.ts';
 import { createRelayWorld, type RelayWorld } from '../support/relay-world.ts';
+import { startTcpProxy } from '../support/tcp-proxy.ts';
+import { testCertificate, testCertificateKey } from '../support/test-certificate.ts';
 
 const program = new URL('../../scripts/glasscast-agent.js', import.meta.url).pathname;
 
@@ -124,11 +128,44 @@ test('doctor says what is missing, and is content when nothing is; the running a
   const stateOf = Object.fromEntries(checks.map(({ name, state }) => [name, state]));
   expect([isWell, stateOf]).toMatchObject([
     true,
-    { ffmpeg: 'ok', Camera: 'ok', 'Core token': 'ok', 'Relay: token': 'ok', Clock: 'ok', Disk: 'ok' },
+    { ffmpeg: 'ok', Camera: 'ok', 'Core token': 'ok', 'Relay: token': 'ok', Clock: 'ok', Uplink: 'ok', Disk: 'ok' },
   ]);
   expect(agent.said.errors).not.toContain('relay-lost');
   agent.child.kill('SIGTERM');
   expect(await agent.exited).toBe(0);
+});
+
+test('doctor measures the uplink, also through TLS; of a narrow one the relay tells after 5 s', async () => {
+  const targetPort = Number(new URL(world.url).port);
+  const narrow = await startTcpProxy({ clock: world.clock, targetPort });
+  const secure = createTlsServer({ key: testCertificateKey, cert: testCertificate }, (socket) => {
+    const onward = connect(targetPort, '127.0.0.1');
+    for (const end of [socket, onward])
+      end.on('error', () => {}).on('close', () => [socket, onward].map((one) => one.destroy()));
+    socket.pipe(onward).pipe(socket);
+  });
+  await new Promise<void>((resolve) => secure.listen(0, '127.0.0.1', resolve));
+  const certificate = join(folder, 'certificate.pem');
+  writeFileSync(certificate, testCertificate);
+  const { port } = secure.address() as AddressInfo;
+  try {
+    narrow.slow(50_000);
+    const env = { GLASSCAST_AGENT_CORE_TOKEN: await token(), NODE_EXTRA_CA_CERTS: certificate };
+    const far = await ended(['doctor', '--relay-url', `ws://127.0.0.1:${narrow.port}/glasses-ws`], env);
+    expect(far.output).toMatch(
+      /✗ Uplink +0\.\d\d Mbit\/s in a burst of 5[.\d]* s; the default stream needs 2\.1\n +→ /,
+    );
+    expect(far.output).toContain('Ready to stream');
+    const safe = await ended(['doctor', '--relay-url', `wss://localhost:${port}/glasses-ws`], {
+      ...env,
+      // The relay still hears what is left of the first one's burst.
+      GLASSCAST_AGENT_CORE_TOKEN: await token('bob@example.com'),
+    });
+    expect(safe.output).toMatch(/✓ Relay: TLS .*\n[\s\S]*✓ Uplink +[\d.]+ Mbit\/s in a burst of /);
+  } finally {
+    await narrow.close();
+    secure.close();
+  }
 });
 
 test('Ctrl-C ends a command in the middle, and nothing of it stays', async () => {

@@ -20,7 +20,7 @@ describe('heat and battery', () => {
   it('heat: told, half the effort, a quarter, then the end', () => {
     const { decisions } = simulate({ temperatureC: ramp, durationMs: 3 * minute });
     expect(decisions.map(({ decision }) => (decision.kind === 'stop' ? decision : decision.notice))).toEqual([
-      expect.objectContaining({ code: 'HEAT', text: '75 °C: picture now 2.00 Mbit/s, 1280x720, 30 frames/s' }),
+      expect.objectContaining({ code: 'HEAT', text: '75 °C: picture stays at 2.00 Mbit/s, 1280x720, 30 frames/s' }),
       expect.objectContaining({ code: 'HEAT', text: '80 °C: picture now 1.00 Mbit/s, 1280x720, 15 frames/s' }),
       expect.objectContaining({
         code: 'HEAT',

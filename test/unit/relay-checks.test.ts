@@ -26,9 +26,9 @@ async function startRelay(
   server: Server = createServer(),
 ) {
   const upgrades: (string | undefined)[] = [];
-  server.on('request', (_request, response) => {
+  server.on('request', (request, response) => {
     if (date !== undefined) response.setHeader('date', date);
-    response.end('{}');
+    request.resume().on('end', () => response.end('{"bytes":8000000,"ms":1000}'));
   });
   server.on('upgrade', ({ headers }, raw) => {
     upgrades.push(headers['sec-websocket-version']);
@@ -55,7 +55,7 @@ describe('the way to the relay', () => {
       TLS: { state: 'unknown', text: expect.stringContaining('ws://') },
       token: { state: 'ok' },
       Clock: { state: 'ok' },
-      Uplink: { state: 'unknown', next: expect.stringContaining('glasscast-agent status') },
+      Uplink: { state: 'ok', text: expect.stringContaining('Mbit/s in a burst of') },
     });
     expect(upgrades).toEqual(['1', '1']);
   });
@@ -73,7 +73,10 @@ describe('the way to the relay', () => {
 
   it('is looked at without a token too', async () => {
     const { port } = await startRelay();
-    expect(await findings(`ws://127.0.0.1:${port}/glasses-ws`, '')).toMatchObject({ token: { state: 'unknown' } });
+    expect(await findings(`ws://127.0.0.1:${port}/glasses-ws`, '')).toMatchObject({
+      token: { state: 'unknown' },
+      Uplink: { state: 'unknown' },
+    });
   });
 
   it.each([
@@ -98,6 +101,7 @@ describe('the way to the relay', () => {
       port: { state: 'bad', text: expect.stringContaining('nobody listens there') },
       token: { state: 'unknown' },
       Clock: { state: 'unknown' },
+      Uplink: { state: 'unknown', text: expect.stringContaining('not reached') },
     });
   });
 
