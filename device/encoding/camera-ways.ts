@@ -128,6 +128,8 @@ function passthroughWay(camera: Camera, mode: RankedMode, feeds: SharedFeed, opt
           causeOf: (lines) => causeOf(lines, source),
           stallTimeoutMs: stallTimeoutMs(quality),
           firstTimeoutMs: FED_FIRST_TIMEOUT_MS,
+          // It only copies: there is nothing else that could hold it.
+          stallCause: () => new GlasscastError('CAMERA_SILENT', { reason: camera.device }),
           feed: feed?.attach,
         });
       if (!isPiped) return captureUnderLight(lamp, async () => run());
