@@ -4,6 +4,7 @@
  */
 import type { SpawnChild } from '../shared/child-process.ts';
 import type { Clock } from '../shared/clock.ts';
+import type { GlasscastError } from '../shared/errors.ts';
 import { findFfmpeg } from '../shared/ffmpeg-binary.ts';
 import type { Log } from '../shared/log.ts';
 import { defaultEncoderSettings } from '../shared/stream.ts';
@@ -43,7 +44,7 @@ export async function findDevices(options: FindDevicesOptions): Promise<FoundDev
       ffmpeg: { file: binary.file, version: binary.version, reason: binary.reason },
       wanted: { widthPx, heightPx, frameRate },
       cameras: cameras.map(cameraData),
-      microphones,
+      microphones: microphones.map(({ cause, ...microphone }) => ({ ...microphone, cause: causeData(cause) })),
       encoders: encoders.map(({ encoder, ...facts }) => ({ name: encoder.name, ...facts })),
       encoder: chosenOf(encoders),
     },
@@ -52,8 +53,10 @@ export async function findDevices(options: FindDevicesOptions): Promise<FoundDev
 
 function cameraData({ cause, ...camera }: Camera) {
   const [best] = rankModes(camera, defaultEncoderSettings);
-  return { ...camera, wouldTake: best, cause: cause && { code: cause.code, message: cause.message } };
+  return { ...camera, wouldTake: best, cause: causeData(cause) };
 }
+
+const causeData = (cause: GlasscastError | undefined) => cause && { code: cause.code, message: cause.message };
 
 /** The name of the first that works; they come best first. */
 const chosenOf = (encoders: readonly ProbedEncoder[]) => encoders.find(({ works }) => works)?.encoder.name;

@@ -17,7 +17,7 @@ import { parseCaptureSource } from './capture/capture-source.ts';
 import { type AgentConfig, agentSettings, statusSocketPath, surroundingsOf } from './config.ts';
 import { findDevices } from './found-devices.ts';
 import { needsOf } from './needs.ts';
-import { type Command, parseCommand, runDevices, runDoctor, runStatus } from './runtime/commands.ts';
+import { type Command, outliveReader, parseCommand, runDevices, runDoctor, runStatus } from './runtime/commands.ts';
 import { findCoreToken } from './runtime/enrolment.ts';
 import { statusReport, statusSummary } from './runtime/status-report.ts';
 import { openStatusSocket, type StatusSocket } from './runtime/status-socket.ts';
@@ -161,6 +161,8 @@ async function carryOut({ name, args, isJson }: Command): Promise<number> {
   return work.finally(() => children.close());
 }
 
+outliveReader(process.stdout);
+outliveReader(process.stderr);
 try {
   const command = parseCommand(process.argv.slice(2));
   if (command.name !== 'run') process.exit(await carryOut(command));

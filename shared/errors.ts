@@ -89,6 +89,7 @@ export const errorKinds = {
   INVALID_PUBLISH_URL: { ...device('The publish URL is not a valid rtmp:// or rtmps:// address', false), http: 400 },
   CAMERA_NOT_FOUND: device('The camera was not found; plug it in or name another one'),
   CAMERA_BUSY: device('The camera is used by another program'),
+  CAMERA_SILENT: device('The camera gives no pictures; plug it in again'),
   MICROPHONE_NOT_FOUND: device('The microphone was not found; plug it in or name another one'),
   MICROPHONE_BUSY: device('The microphone is used by another program'),
   CAPTURE_FORBIDDEN: device('The camera or microphone may not be opened; add this user to the groups video and audio'),

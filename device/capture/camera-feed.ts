@@ -31,7 +31,8 @@ export interface CameraFeedOptions extends CaptureOptions {
   /** A frame came, of H.264 a piece of one. */
   onFrame?: () => void;
   /**
-   * Killed when no frame comes for this long: until the first (default 5000, cameras warm up), and later (default 2000, sooner
+   * Killed when no frame comes for this long: until the first (default 10000: ffmpeg has to start and
+   * cameras warm up), and later (default 2000, sooner
    * than an encoder run that gets nothing is taken for stalled).
    */
   firstTimeoutMs?: number;
@@ -39,7 +40,7 @@ export interface CameraFeedOptions extends CaptureOptions {
 }
 
 export interface CameraFeedEnd {
-  /** Undefined: we stopped it. CAMERA_NOT_FOUND (also when unplugged), CAMERA_BUSY, CAPTURE_FORBIDDEN, ENCODER_STALLED, … */
+  /** Undefined: we stopped it. CAMERA_NOT_FOUND (also when unplugged), CAMERA_BUSY, CAPTURE_FORBIDDEN, CAMERA_SILENT, … */
   cause: GlasscastError | undefined;
   frames: number;
 }
@@ -61,6 +62,7 @@ export interface CameraFeed {
 
 /** How often flowing frames restart the stall clock. */
 const PROGRESS_EVERY_MS = 250;
+const FIRST_TIMEOUT_MS = 10_000;
 const STALL_MS = 2_000;
 /** At one frame a second two seconds of silence are no stall. */
 const STALL_FRAMES = 3;
@@ -162,7 +164,7 @@ function startCapture(options: CameraFeedOptions, onLine: (line: string) => void
     args: isV4l2 ? v4l2CaptureArguments(options) : libcameraCaptureArguments(options),
     stdout: 'raw',
     stopTimeoutMs: STOP_TIMEOUT_MS,
-    stallTimeoutMs: options.firstTimeoutMs ?? 5_000,
+    stallTimeoutMs: options.firstTimeoutMs ?? FIRST_TIMEOUT_MS,
     onStderrLine: onLine,
   });
 }
@@ -179,7 +181,7 @@ async function causeOfCapture(exit: ChildExit, { camera, binary }: CameraFeedOpt
   if (camera.driver === 'v4l2' && !(await isThere(camera.device))) {
     return new GlasscastError('CAMERA_NOT_FOUND', { reason: camera.device });
   }
-  return exit.end === 'stalled' ? new GlasscastError('ENCODER_STALLED', { reason: `${name} gave no picture` }) : cause;
+  return exit.end === 'stalled' ? new GlasscastError('CAMERA_SILENT', { reason: name }) : cause;
 }
 
 async function isThere(device: string): Promise<boolean> {

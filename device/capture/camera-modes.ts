@@ -23,6 +23,8 @@ export interface CaptureMode {
 export interface RankedMode extends CaptureMode {
   /** The camera's own H.264 is sent on: no encoder of ours. */
   isPassthrough: boolean;
+  /** False: the camera was told `frameRate`, and may give another. */
+  isRateKnown: boolean;
   /** A clause for people: "raw, at the size and rate asked for". */
   why: string;
 }
@@ -59,7 +61,7 @@ export function rawFrameBytes({ pixelFormat, widthPx, heightPx }: Omit<CaptureMo
 /**
  * All modes that can be used, best first. H.264 of exactly the size and rate is sent on; else the smallest size that has
  * what is asked for, at a rate that reaches it, raw before MJPEG while its bandwidth is sane; else what comes nearest. H.264
- * of another size or rate is last: it cannot be changed here.
+ * of another size or rate is last: it cannot be changed here. Without colour only when there is nothing else.
  */
 export function rankModes(
   { modes, driver }: { modes: readonly CameraMode[]; driver?: 'v4l2' | 'libcamera' },
@@ -115,6 +117,7 @@ const isSize = (mode: CaptureMode, wanted: WantedPicture) =>
 /** Numbers to compare one after the other; lower is better. */
 function scoreOf(mode: Candidate, wanted: WantedPicture): number[] {
   return [
+    isColourless(mode) ? 1 : 0,
     h264Score(mode, wanted),
     shortfall(mode, wanted),
     mode.widthPx * mode.heightPx,
@@ -125,6 +128,8 @@ function scoreOf(mode: Candidate, wanted: WantedPicture): number[] {
     [...RAW_FORMATS.keys()].indexOf(mode.pixelFormat),
   ];
 }
+
+const isColourless = ({ pixelFormat }: CaptureMode) => pixelFormat === 'gray';
 
 function h264Score(mode: Candidate, wanted: WantedPicture): number {
   if (mode.pixelFormat !== 'h264') return 0;
@@ -158,7 +163,7 @@ function ranked(
   wanted: WantedPicture,
   keepsOwnKeyFrames: boolean,
 ): RankedMode {
-  const { pixelFormat, widthPx, heightPx, frameRate } = mode;
+  const { pixelFormat, widthPx, heightPx, frameRate, isRateKnown } = mode;
   const isPassthrough = pixelFormat === 'h264';
   const clauses = [
     formatWords(mode, all, wanted),
@@ -166,7 +171,7 @@ function ranked(
     rateWords(mode, wanted, isPassthrough),
     ...(isPassthrough && keepsOwnKeyFrames ? ['key frames and bitrate are its own'] : []),
   ];
-  return { pixelFormat, widthPx, heightPx, frameRate, isPassthrough, why: clauses.join('; ') };
+  return { pixelFormat, widthPx, heightPx, frameRate, isPassthrough, isRateKnown, why: clauses.join('; ') };
 }
 
 function formatWords(mode: Candidate, all: readonly Candidate[], wanted: WantedPicture): string {
@@ -175,12 +180,12 @@ function formatWords(mode: Candidate, all: readonly Candidate[], wanted: WantedP
       ? 'H.264 of exactly the size and rate, sent on as the camera made it, nothing to encode'
       : 'H.264 that would be sent on as the camera made it, whatever was asked for';
   }
+  if (isColourless(mode)) return 'raw, without colour, as nothing else is left';
   if (mode.pixelFormat !== 'mjpeg') {
     return formatCost(mode) === 0 ? 'raw, nothing to decode' : 'raw, but much to carry for a small board';
   }
-  const raw = all.filter(
-    (each) => rawFrameBytes(each) !== undefined && each.widthPx >= mode.widthPx && each.heightPx >= mode.heightPx,
-  );
+  const hasSize = ({ widthPx, heightPx }: Candidate) => widthPx >= mode.widthPx && heightPx >= mode.heightPx;
+  const raw = all.filter((each) => rawFrameBytes(each) !== undefined && !isColourless(each) && hasSize(each));
   if (raw.length === 0) return 'MJPEG, as nothing raw has this size';
   const fastest = Math.max(...raw.map(({ frameRate }) => frameRate));
   return fastest < mode.frameRate * SAME_RATE

@@ -80,9 +80,14 @@ async function lastingNames(folder: string): Promise<Map<string, { lastingDevice
 
 /**
  * The camera a source names; of `v4l2:auto` the first that has a mode which can be used.
+ * @param passedOver devices that `auto` takes only when there is no other: that a camera is in use shows only when it runs.
  * @throws GlasscastError CAMERA_NOT_FOUND, CAPTURE_FORBIDDEN, CAMERA_BUSY
  */
-export async function findCamera({ driver, device }: CameraName, search: CameraSearch): Promise<Camera> {
+export async function findCamera(
+  { driver, device }: CameraName,
+  search: CameraSearch,
+  passedOver: ReadonlySet<string> = new Set(),
+): Promise<Camera> {
   if (driver === 'libcamera') {
     const found = (await listLibcamera(search)).find((camera) => camera.device === device);
     if (found) return found;
@@ -94,7 +99,8 @@ export async function findCamera({ driver, device }: CameraName, search: CameraS
     throw new GlasscastError('CAMERA_NOT_FOUND', { reason: `${device} takes no pictures` });
   }
   const cameras = (await listCameras(search)).filter((camera) => camera.driver === 'v4l2');
-  const found = cameras.find(({ modes }) => modes.length > 0);
+  const usable = cameras.filter(({ modes }) => modes.length > 0);
+  const found = usable.find((camera) => !passedOver.has(camera.device)) ?? usable[0];
   if (found) return found;
   throw cameras[0]?.cause ?? new GlasscastError('CAMERA_NOT_FOUND', { reason: 'no /dev/video* that takes pictures' });
 }

@@ -53,6 +53,8 @@ export interface CaptureGraphOptions {
   startAtMs?: number;
   /** Of a camera: what reads the frames that its capture gives, on standard input. */
   feedInput?: readonly string[];
+  /** Of a camera: at what rate it gives them. Undefined: not known. */
+  feedFrameRate?: number | undefined;
   /** Of a file: how long one round lasts. The caller reckons `startAtMs` by it, so the runs have to go by it too. */
   fileDurationMs?: number | undefined;
 }
@@ -123,6 +125,9 @@ async function checkFile(path: string): Promise<void> {
   }
   throw new GlasscastError('CAPTURE_FILE_UNREADABLE', { reason: `${path} is a folder` });
 }
+
+/** As its setting names it: `alsa:plughw:1,0`. */
+export const microphoneName = ({ kind, name }: Extract<Microphone, { name: string }>) => `${kind}:${name}`;
 
 /** @throws GlasscastError MICROPHONE_NOT_FOUND: this ffmpeg cannot record from such a device. */
 export function checkMicrophone(microphone: Microphone, binary: FfmpegBinary): void {
@@ -221,26 +226,38 @@ function pictureFilters(options: CaptureGraphOptions): string[] {
   ];
   const sinceEpochMs = `(RTCTIME-${epochMs}000)/1000`;
   const atArrival = ['settb=1/1000', `setpts='max(PREV_OUTPTS+1,${sinceEpochMs})'`];
-  const thinned = `select='isnan(prev_selected_t)+gte(t-prev_selected_t,${0.8 / frameRate})'`;
   switch (source.kind) {
     case 'test-pattern':
       return ['settb=1/1000', `setpts='${steady(sinceEpochMs, `${1000 / frameRate}`, 100)}'`];
     case 'file':
       return [`fps=${frameRate}`, ...fit, 'settb=1/1000', `setpts=PTS+${sinceEpochS(options)}/TB`];
     case 'camera':
-      // Cameras take the nearest rate they know; without waiting for the next frame, what comes too soon is left out.
-      return [...atArrival, thinned, ...fit];
+      return [...atArrival, ...thinned(frameRate, options.feedFrameRate), ...fit];
     case 'screen':
       return [...atArrival, ...fit];
     case 'rawvideo':
       return [
         ...atArrival,
-        ...(source.frameRate > frameRate ? [thinned] : []),
+        ...thinned(frameRate, source.frameRate),
         ...(source.widthPx === widthPx && source.heightPx === heightPx ? [] : fit),
       ];
     default:
       return source satisfies never;
   }
+}
+
+/**
+ * Cameras take the nearest rate they know. Of more frames than asked for those are left out that come too soon for a
+ * timetable of the rate asked for, without waiting for the next; measured against the frame before, jitter would cost good
+ * ones. The timetable begins anew when the source is two frames late. Variable 0 holds when the next frame is due, in
+ * seconds.
+ */
+function thinned(frameRate: number, sourceFrameRate: number | undefined): string[] {
+  if (sourceFrameRate !== undefined && sourceFrameRate <= frameRate) return [];
+  const step = 1 / frameRate;
+  const isDue = `isnan(prev_selected_t)+gte(t,ld(0)-${step / 2})`;
+  const next = `if(isnan(prev_selected_t)+gt(t-ld(0),${2 * step}),t,ld(0))+${step}`;
+  return [`select='if(${isDue},st(0,${next})*0+1,0)'`];
 }
 
 function soundFilters(microphone: Microphone, epochMs: number): string[] {

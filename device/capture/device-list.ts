@@ -84,13 +84,14 @@ function modeWords({ pixelFormat, widthPx, heightPx, frameRate }: RankedMode): s
 }
 
 function microphoneLines(microphone: FoundMicrophone, binary: DeviceListOptions['binary']): string[] {
-  const { source, name, sampleSpec, isDefault, isMonitor } = microphone;
+  const { source, name, sampleSpec, isDefault, isMonitor, cause } = microphone;
   const system = source.startsWith('pulse:') ? 'pulse' : 'alsa';
   const facts = [
     ...(source === `pulse:${name}` ? [] : [name]),
     ...(sampleSpec === undefined ? [] : [sampleSpec]),
     ...(isDefault ? ['the default, also as pulse:default'] : []),
     ...(isMonitor ? ['hears what is played, not the room'] : []),
+    ...(cause ? [`cannot be used: ${cause.message}`] : []),
     ...(binary.inputs.has(system)
       ? []
       : [`cannot be used: ${binary.file} (${binary.version}) does not record from ${system}`]),

@@ -3,7 +3,7 @@
  * encoder runs share. Owns that capture; never restarts anything.
  */
 import type { Timer } from '../../shared/clock.ts';
-import { GlasscastError } from '../../shared/errors.ts';
+import { type ErrorCode, GlasscastError } from '../../shared/errors.ts';
 import type { PictureQuality } from '../../shared/stream.ts';
 import { passthroughArguments } from '../capture/camera-commands.ts';
 import { type CameraFeed, openCameraFeed } from '../capture/camera-feed.ts';
@@ -28,9 +28,24 @@ export interface CameraWaysOptions extends PictureWaysOptions {
 export function createCameraWays(source: CameraSource, options: CameraWaysOptions): PictureWays {
   const { clock, spawn, binary, settings, findEncoders, cameraFolders: folders } = options;
   const feeds = createSharedFeed(options);
+  /** In use or silent when they were last tried: of `v4l2:auto` another one is tried first. */
+  const troubled = new Set<string>();
+  const watched = (camera: Camera, way: PictureWay): PictureWay => ({
+    ...way,
+    async open(quality, onTag) {
+      const encoder = await way.open(quality, onTag);
+      void encoder.ended.then(({ cause }) => {
+        if (cause && TROUBLES.includes(cause.code)) troubled.add(camera.device);
+      });
+      return encoder;
+    },
+  });
   return {
     async find() {
-      const camera = await findCamera(source, { clock, spawn, binary, ...(folders ? { folders } : {}) });
+      const search = { clock, spawn, binary, ...(folders ? { folders } : {}) };
+      const camera = await findCamera(source, search, troubled);
+      // There is no other: the next round begins with all of them.
+      if (troubled.has(camera.device)) troubled.clear();
       const modes = rankModes(camera, settings);
       const encoders = await findEncoders();
       const ways = modes
@@ -40,15 +55,18 @@ export function createCameraWays(source: CameraSource, options: CameraWaysOption
             ? [passthroughWay(camera, mode, feeds, options)]
             : encoders.map((videoEncoder) => sharedWay({ camera, source, mode, videoEncoder }, feeds, options)),
         );
-      if (ways.length > 0) return ways;
+      if (ways.length > 0) return ways.map((way) => watched(camera, way));
       throw new GlasscastError('CAMERA_NOT_FOUND', { reason: `${camera.device} has no mode that can be used` });
     },
     close: feeds.close,
   };
 }
 
+const TROUBLES: readonly ErrorCode[] = ['CAMERA_BUSY', 'CAMERA_SILENT'];
 /** The best, and what is left when it fails. */
 const MAX_MODES = 3;
+/** Longer than a capture has for its first frame: else the encoder that waits for it would be blamed. */
+const FED_FIRST_TIMEOUT_MS = 13_000;
 
 /** The camera's frames go to each run; the capture goes on while runs change. */
 function sharedWay(
@@ -65,6 +83,7 @@ function sharedWay(
   return {
     encoder: videoEncoder.name,
     captureSize: mode,
+    captureName: `${mode.pixelFormat} ${mode.widthPx}x${mode.heightPx}`,
     isShared: true,
     newRules: newRulesFor(options),
     async open(quality, onTag) {
@@ -85,9 +104,11 @@ function sharedWay(
               nowMs: clock.now(),
             },
             feedInput: feed.inputArguments,
+            feedFrameRate: mode.isRateKnown ? mode.frameRate : undefined,
           }),
         causeOf: (lines) => causeOf(lines, source),
         stallTimeoutMs: stallTimeoutMs(quality),
+        firstTimeoutMs: FED_FIRST_TIMEOUT_MS,
         feed: feed.attach,
       });
       return tiedTo(feed, encoder, release);
@@ -115,6 +136,9 @@ function passthroughWay(camera: Camera, mode: RankedMode, feeds: SharedFeed, opt
           arguments: () => passthroughRun(passthroughArguments(camera, made, timeline.epochMs())),
           causeOf: (lines) => causeOf(lines, source),
           stallTimeoutMs: stallTimeoutMs(quality),
+          firstTimeoutMs: FED_FIRST_TIMEOUT_MS,
+          // It only copies: there is nothing else that could hold it.
+          stallCause: () => new GlasscastError('CAMERA_SILENT', { reason: camera.device }),
           feed: feed?.attach,
         });
       if (!isPiped) return captureUnderLight(lamp, async () => run());

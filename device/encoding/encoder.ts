@@ -32,6 +32,8 @@ export interface EncoderOptions {
   /** Killed when nothing comes for this long: until the first tag (default 10000, cameras warm up), and later (default 3000). */
   firstTimeoutMs?: number;
   stallTimeoutMs?: number;
+  /** What that means. Default: ENCODER_STALLED. */
+  stallCause?: () => GlasscastError;
 }
 
 export interface EncoderEnd {
@@ -79,7 +81,7 @@ export function createEncoder(options: EncoderOptions): Encoder {
 
   function stalled(): void {
     log.warn({ kind, pid: child?.pid, frames }, 'encoder-stalled');
-    end(new GlasscastError('ENCODER_STALLED'));
+    end(options.stallCause?.() ?? new GlasscastError('ENCODER_STALLED'));
     // It will not hear a polite signal.
     child?.kill();
   }

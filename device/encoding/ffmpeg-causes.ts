@@ -3,12 +3,17 @@
  * the first rule that fits wins, so the particular ones stand before the general ones.
  */
 import { type ErrorCode, GlasscastError } from '../../shared/errors.ts';
-import type { CaptureSource } from '../capture/capture-source.ts';
+import { type CaptureSource, microphoneName } from '../capture/capture-source.ts';
 
 interface Rule {
   text: RegExp;
   code: ErrorCode;
+  /** Of a camera alone: others have nodes below /dev too, such as an encoder's. */
+  isOfCamera?: boolean;
 }
+
+/** ffmpeg 5.1 says so whenever it closes a camera, whatever was the matter. */
+const FAREWELL = /ioctl\(VIDIOC_QBUF\): bad file descriptor/i;
 
 const RULES: readonly Rule[] = [
   { text: /cannot open video device .*no such file|\/dev\/video\S*: no such (file|device)/i, code: 'CAMERA_NOT_FOUND' },
@@ -17,6 +22,9 @@ const RULES: readonly Rule[] = [
     text: /(video|v4l2|VIDIOC).*device or resource busy|\/dev\/video\S*: device or resource busy/i,
     code: 'CAMERA_BUSY',
   },
+  // By whatever name it was opened: a link of udev's, one by its maker and serial number.
+  { text: /\/dev\/\S+: no such (file|device)/i, code: 'CAMERA_NOT_FOUND', isOfCamera: true },
+  { text: /\/dev\/\S+: device or resource busy/i, code: 'CAMERA_BUSY', isOfCamera: true },
   { text: /VIDIOC_QUERYCAP|not a video capture device/i, code: 'CAMERA_NOT_FOUND' },
   { text: /ioctl\(VIDIOC_\w+\): no such device/i, code: 'CAMERA_NOT_FOUND' },
   // libcamera and rpicam-vid.
@@ -40,29 +48,35 @@ const RULES: readonly Rule[] = [
 
 /**
  * The cause of an encoder's end.
- * @param lines its last lines of standard error, oldest first, already redacted.
+ * @param said its last lines of standard error, oldest first, already redacted.
  */
-export function causeOf(lines: readonly string[], source: CaptureSource): GlasscastError {
-  for (const { text, code } of RULES) {
+export function causeOf(said: readonly string[], source: CaptureSource): GlasscastError {
+  const lines = said.filter((line) => !FAREWELL.test(line));
+  const rules = RULES.filter(({ isOfCamera }) => !isOfCamera || source.kind === 'camera');
+  for (const { text, code } of rules) {
     const line = lines.find((each) => text.test(each));
-    if (line) return new GlasscastError(code, { reason: nameOf(code, source) ?? words(line) });
+    if (line) return new GlasscastError(code, { reason: nameOf(code, line, source) ?? words(line) });
   }
-  // PulseAudio's errors name only the device: "nope: No such process".
-  const name = 'microphone' in source && 'name' in source.microphone ? source.microphone.name : undefined;
-  if (name !== undefined && lines.some((line) => line.includes(`${name}: `))) {
-    return new GlasscastError('MICROPHONE_NOT_FOUND', { reason: name });
+  // PulseAudio's errors, and ALSA's later ones, name only the device: "nope: No such process".
+  const microphone = recorderOf(source);
+  if (microphone && lines.some((line) => line.includes(`${microphone.name}: `))) {
+    return new GlasscastError('MICROPHONE_NOT_FOUND', { reason: microphoneName(microphone) });
   }
   const last = lines.findLast((line) => /\[(error|fatal|panic)\]/.test(line)) ?? lines.at(-1);
   return new GlasscastError('ENCODER_FAILED', last ? { reason: words(last) } : {});
 }
 
 /** What a person called the thing that failed. */
-function nameOf(code: ErrorCode, source: CaptureSource): string | undefined {
+function nameOf(code: ErrorCode, line: string, source: CaptureSource): string | undefined {
   if (source.kind === 'camera' && code.startsWith('CAMERA_')) return source.device;
   if (source.kind === 'file' && code === 'CAPTURE_FILE_UNREADABLE') return source.path;
-  if (!code.startsWith('MICROPHONE_') || !('microphone' in source) || !('name' in source.microphone)) return undefined;
-  return `${source.microphone.kind}:${source.microphone.name}`;
+  const isOfMicrophone = code.startsWith('MICROPHONE_') || /audio device/i.test(line);
+  const microphone = isOfMicrophone ? recorderOf(source) : undefined;
+  return microphone && microphoneName(microphone);
 }
+
+const recorderOf = (source: CaptureSource) =>
+  'microphone' in source && 'name' in source.microphone ? source.microphone : undefined;
 
 /** Without the tags: `[alsa @ 0x55d4] [error] cannot open` → `cannot open`. */
 function words(line: string): string {

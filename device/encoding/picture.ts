@@ -19,6 +19,8 @@ export interface PictureWay {
   encoder: string;
   /** Of what is captured; undefined: as asked. */
   captureSize?: { widthPx: number; heightPx: number } | undefined;
+  /** What the camera gives, for people: "mjpeg 640x480". */
+  captureName?: string | undefined;
   /** What the camera makes, whatever is asked for: another quality takes another way. */
   fixed?: Omit<PictureQuality, 'videoBitrateBps'> | undefined;
   /** Two runs can capture at once, so that one can take over from the other. */
@@ -74,7 +76,13 @@ const CHANGE_RETRY_MS = 2_000;
 const MAX_CHANGE_TRIES = 3;
 
 /** They come back by themselves, or somebody plugs them in. */
-const AWAY: readonly ErrorCode[] = ['CAMERA_NOT_FOUND', 'CAMERA_BUSY', 'CAPTURE_FORBIDDEN', 'PRIVACY_LIGHT_FAILED'];
+const AWAY: readonly ErrorCode[] = [
+  'CAMERA_NOT_FOUND',
+  'CAMERA_BUSY',
+  'CAMERA_SILENT',
+  'CAPTURE_FORBIDDEN',
+  'PRIVACY_LIGHT_FAILED',
+];
 const ANSWERS_AT_START: readonly ErrorCode[] = ['CAPTURE_FILE_UNREADABLE'];
 
 interface Run {
@@ -196,7 +204,10 @@ class SwappingPicture implements Picture {
   }
 
   #tellTakeOver(from: PictureWay | undefined, to: PictureWay | undefined, why: string): void {
-    const text = `${to?.encoder} takes over from ${from?.encoder}: ${why}`.slice(0, 500);
+    const isSameEncoder = from?.encoder === to?.encoder;
+    const nameOf = (way: PictureWay | undefined) =>
+      isSameEncoder && way?.captureName ? `${way.encoder} from ${way.captureName}` : way?.encoder;
+    const text = `${nameOf(to)} takes over from ${nameOf(from)}: ${why}`.slice(0, 500);
     this.#options.onNotice({ code: 'ENCODER_CHANGED', text });
   }
 
@@ -337,7 +348,9 @@ class SwappingPicture implements Picture {
   }
 
   #lost(cause: GlasscastError, end: EncoderEnd | undefined): void {
-    if (AWAY.includes(cause.code)) this.#lostDevice(cause);
+    // A camera that never gave a picture may give one in another mode.
+    const mayBeMode = cause.code === 'CAMERA_SILENT' && !this.#sawPictures;
+    if (AWAY.includes(cause.code) && !mayBeMode) this.#lostDevice(cause);
     else this.#lostRun(cause, end);
   }
 

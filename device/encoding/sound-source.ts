@@ -11,6 +11,7 @@ import type { EncoderSettings } from '../../shared/stream.ts';
 import { type CaptureSource, checkMicrophone, type Microphone } from '../capture/capture-source.ts';
 import { captureUnderLight, type Lamp } from '../capture/lit-capture.ts';
 import { type MediaFile, placeInFile } from '../capture/media-file.ts';
+import { checkMicrophoneAccess } from '../capture/microphones.ts';
 import { createEncoder, type Encoder } from './encoder.ts';
 import { soundArguments } from './encoder-arguments.ts';
 import { causeOf } from './ffmpeg-causes.ts';
@@ -76,7 +77,10 @@ export function createSoundSource(options: SoundSourceOptions): SoundSource {
     });
   }
   async function openWanted(take: (tag: FlvTag) => void): Promise<Encoder> {
-    if (source.kind !== 'file') checkMicrophone(source.microphone, binary);
+    if (source.kind !== 'file') {
+      checkMicrophone(source.microphone, binary);
+      await checkMicrophoneAccess(source.microphone);
+    }
     const file = await lookIntoFile();
     const { microphone, filters } = await prepare();
     const from = source.kind === 'file' || !microphone ? source : { ...source, microphone };

@@ -11,8 +11,15 @@ import type { EncoderSettings } from '../../shared/stream.ts';
 import { openCameraFeed } from '../capture/camera-feed.ts';
 import { type RankedMode, rankModes } from '../capture/camera-modes.ts';
 import { type Camera, type CameraFolders, findCamera } from '../capture/cameras.ts';
-import { type CaptureSource, checkCaptureSource, checkMicrophone, soundGraph } from '../capture/capture-source.ts';
+import {
+  type CaptureSource,
+  checkCaptureSource,
+  checkMicrophone,
+  microphoneName,
+  soundGraph,
+} from '../capture/capture-source.ts';
 import { captureUnderLight, type Lamp } from '../capture/lit-capture.ts';
+import { checkMicrophoneAccess } from '../capture/microphones.ts';
 import { encoderProbeText, probeVideoEncoders } from '../encoding/encoder-probe.ts';
 import { causeOf } from '../encoding/ffmpeg-causes.ts';
 import { bad, type Check, type Finding, ok, unknown } from './doctor.ts';
@@ -73,11 +80,19 @@ async function lookAtPicture(look: Look): Promise<Finding> {
   return ok(`${source.kind}: generated, needs no camera`);
 }
 
-async function lookAtCamera(source: CameraSource, look: Look): Promise<Finding> {
+/** @param passedOver of `v4l2:auto`: found to be in use, as a stream would find. */
+async function lookAtCamera(
+  source: CameraSource,
+  look: Look,
+  passedOver: ReadonlySet<string> = new Set(),
+): Promise<Finding> {
   const { spawn, clock, found, settings, cameraFolders: folders, whyTaken } = look;
   const taken = await whyTaken();
+  let tried: string | undefined;
   try {
-    const camera = await findCamera(source, { spawn, clock, binary: found, ...(folders ? { folders } : {}) });
+    const search = { spawn, clock, binary: found, ...(folders ? { folders } : {}) };
+    const camera = await findCamera(source, search, passedOver);
+    tried = camera.device;
     const [mode] = rankModes(camera, settings);
     const title = `${camera.name || 'camera'} (${camera.driver}:${camera.device})`;
     if (!mode)
@@ -89,6 +104,10 @@ async function lookAtCamera(source: CameraSource, look: Look): Promise<Finding> 
   } catch (error) {
     const cause = asGlasscastError(error);
     if (taken && cause.code === 'CAMERA_BUSY') return unknown(`not looked at, because ${taken}`);
+    const isBusyOfAuto = source.device === 'auto' && cause.code === 'CAMERA_BUSY';
+    if (isBusyOfAuto && tried !== undefined && !passedOver.has(tried)) {
+      return lookAtCamera(source, look, new Set([...passedOver, tried]));
+    }
     throw cause;
   }
 }
@@ -98,9 +117,9 @@ function modeWords({ pixelFormat, widthPx, heightPx, frameRate, why }: RankedMod
 }
 
 /** Cameras measure light and focus first. */
-const PICTURE_TIMEOUT_MS = 8_000;
+const PICTURE_TIMEOUT_MS = 10_000;
 
-/** How long until it gave one. @throws GlasscastError CAMERA_…, CAPTURE_FORBIDDEN, PRIVACY_LIGHT_FAILED, ENCODER_STALLED */
+/** How long until it gave one. @throws GlasscastError CAMERA_…, CAPTURE_FORBIDDEN, PRIVACY_LIGHT_FAILED */
 async function firstPictureMs(camera: Camera, mode: RankedMode, look: Look): Promise<number> {
   const { spawn, clock, log, found, lamp, cameraFolders, settings } = look;
   const { keyFrameIntervalMs, videoBitrateBps } = settings;
@@ -118,7 +137,7 @@ async function firstPictureMs(camera: Camera, mode: RankedMode, look: Look): Pro
   const over = feed.ended.then(({ cause }): never => {
     throw cause ?? new GlasscastError('SHUTTING_DOWN');
   });
-  const slow = () => new GlasscastError('ENCODER_STALLED', { reason: `${camera.device} gave no picture` });
+  const slow = () => new GlasscastError('CAMERA_SILENT', { reason: camera.device });
   try {
     return await withTimeout(clock, 'first-picture', PICTURE_TIMEOUT_MS, Promise.race([seen, over]), slow);
   } finally {
@@ -134,7 +153,8 @@ async function lookAtSound(look: Look): Promise<Finding> {
     return ok(`${microphone.kind}: generated, needs no microphone`);
   }
   checkMicrophone(microphone, look.found);
-  const title = `${microphone.kind}:${microphone.name}`;
+  await checkMicrophoneAccess(microphone);
+  const title = microphoneName(microphone);
   const taken = await look.whyTaken();
   if (taken) return unknown(`${title}, not recorded from, because ${taken}`);
   const { meanDb, maxDb } = await loudness(source, look);

@@ -41,6 +41,13 @@ export interface Output {
   write(text: string): unknown;
 }
 
+/** Whoever reads may stop early, as `head` does: the rest is lost, but the work goes on and closes what it opened. */
+export function outliveReader(output: NodeJS.EventEmitter): void {
+  output.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') throw error;
+  });
+}
+
 export interface CommandOptions {
   isJson: boolean;
   output: Output;

@@ -143,7 +143,7 @@ test('a camera that falls silent: its capture is replaced, no encoder is blamed'
   const from = world.relay.frames.length;
   process.kill(captures()[0] ?? 0, 'SIGSTOP');
   expect(await world.says('reconnecting', from)).toMatchObject({
-    ...{ errorCode: 'ENCODER_STALLED', errorDetails: expect.stringContaining('video0') },
+    ...{ errorCode: 'CAMERA_SILENT', errorDetails: expect.stringContaining('video0') },
   });
   await world.says('reconnected', from);
   await world.morePictures(10);
@@ -179,9 +179,12 @@ test.each([
   const isSmaller = (config: { video?: Record<string, unknown> } = {}) => Number(config.video?.bitrate) <= 150_000;
   const { resolvedConfig } = await world.relay.until(({ resolvedConfig: config }) => isSmaller(config));
   expect(resolvedConfig?.video?.encoder).toBe(encoder);
-  const header = world.sink.tags.findLast((tag) => tag.kind === 'video' && isSequenceHeader(tag));
-  const { width } = readVideoConfig(header?.body.subarray(5) ?? Buffer.alloc(0)) ?? {};
-  expect(width).toBe(resolvedConfig?.video?.width);
+  const width = () => {
+    const header = world.sink.tags.findLast((tag) => tag.kind === 'video' && isSequenceHeader(tag));
+    return readVideoConfig(header?.body.subarray(5) ?? Buffer.alloc(0))?.width;
+  };
+  // The status travels on another line than the picture.
+  await world.sink.until(() => width() === resolvedConfig?.video?.width);
   await world.morePictures(15);
   growing(stamps());
   expect(world.sink.connections).toBe(1);
@@ -200,7 +203,8 @@ test('heat: a smaller picture takes over without a gap, the capture goes on', as
     frame.resolvedConfig?.video?.bitrate ?? Number.POSITIVE_INFINITY;
   await world.relay.until((frame) => frame.kind === 'lifecycle' && bitrate(frame) <= 150_000, told - 1);
   await world.morePictures(15);
-  expect(Math.max(...world.gaps())).toBeLessThan(200);
+  // Without the takeover it would be the start of ffmpeg and a key frame, half a second and more.
+  expect(Math.max(...world.gaps())).toBeLessThan(400);
   growing(stamps());
   expect(captures()).toHaveLength(1);
   expect(world.running('capture')).toEqual(captures());

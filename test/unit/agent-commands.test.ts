@@ -1,9 +1,10 @@
+import { EventEmitter } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { parseCommand, runDevices, runDoctor, runStatus } from '../../device/runtime/commands.ts';
+import { outliveReader, parseCommand, runDevices, runDoctor, runStatus } from '../../device/runtime/commands.ts';
 import { bad, checkOf } from '../../device/runtime/doctor.ts';
 import { statusLines, statusReport, statusSummary } from '../../device/runtime/status-report.ts';
 import { openStatusSocket } from '../../device/runtime/status-socket.ts';
@@ -43,6 +44,14 @@ describe('the first word', () => {
     );
     expect(() => parseCommand(['statsu'])).toThrow(/no command "statsu"; there are run, status, doctor, devices/);
   });
+});
+
+it('a reader who stops early ends nothing; any other trouble with the output does', () => {
+  const output = new EventEmitter();
+  outliveReader(output);
+  const fails = (code: string) => () => output.emit('error', Object.assign(new Error(code), { code }));
+  expect(fails('EPIPE')).not.toThrow();
+  expect(fails('ENOSPC')).toThrow('ENOSPC');
 });
 
 describe('status', () => {

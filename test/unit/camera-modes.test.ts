@@ -85,6 +85,17 @@ describe('rankModes', () => {
     ]);
   });
 
+  test('without colour only when nothing else is left', () => {
+    const at = (pixelFormat: string, widthPx: number, rate: number) => ({
+      ...{ pixelFormat, widthPx, heightPx: (widthPx * 9) / 16, frameRates: [rate] },
+    });
+    const modes = [at('gray', 1280, 30), at('yuyv422', 320, 5), at('mjpeg', 640, 15), at('h264', 1920, 30)];
+    const order = rankModes({ modes }, wanted720);
+    expect(order.map(({ pixelFormat }) => pixelFormat)).toEqual(['mjpeg', 'yuyv422', 'h264', 'gray']);
+    expect(order[0]?.why).toContain('MJPEG, as nothing raw has this size');
+    expect(order[3]?.why).toContain('without colour');
+  });
+
   test('a range gives the size asked for', () => {
     const [passed, raw] = rankModes(parseV4l2Ctl(texts.stepwise.split('\n')), wantedOf(854, 480, 30));
     expect([passed, raw].map((mode) => mode && short(mode))).toEqual(['h264 854x480 30', 'yuv420p 854x480 30']);

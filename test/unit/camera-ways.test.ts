@@ -1,4 +1,6 @@
 /** The shared capture, with the made-up camera of test/support/fake-cameras.ts. */
+import { rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { CameraSource } from '../../device/encoding/camera-ways.ts';
 import { createCameraWays } from '../../device/encoding/camera-ways.ts';
@@ -24,9 +26,13 @@ let binary: FfmpegBinary;
 
 beforeEach(async () => {
   cameras = createFakeCameras();
-  cameras.program('v4l2-ctl', v4l2Ctl({ video0: webcam }));
+  cameras.program('v4l2-ctl', v4l2Ctl({ video0: webcam, video1: webcam }));
   cameras.node('video0', 'HD Pro Webcam C920');
-  binary = await findFfmpeg({ ...children, clock, explicitFile: cameras.program('ffmpeg', agentFfmpeg()) });
+  binary = await findFfmpeg({
+    ...children,
+    clock,
+    explicitFile: cameras.program('ffmpeg', agentFfmpeg({ busyFile: '$node.busy' })),
+  });
 });
 afterEach(async () => {
   await children.close();
@@ -92,4 +98,25 @@ test('after the end nothing opens the camera any more', async () => {
   await ways.close();
   await expect(way.open(qualityOf(settings), () => {})).rejects.toMatchObject({ code: 'SHUTTING_DOWN' });
   expect(captures()).toEqual([]);
+});
+
+test('auto: a camera that is in use is passed over while there is another, and taken up again when there is none', async () => {
+  const { ways, way } = await world();
+  const ended = async (which: PictureWay | undefined) => {
+    const encoder = await which?.open(qualityOf(settings), () => {});
+    encoder?.start();
+    return (await encoder?.ended)?.cause?.message;
+  };
+  const first = join(cameras.folders.devices, 'video0');
+  writeFileSync(`${first}.busy`, '');
+  expect(await ended(way)).toBe(`The camera is used by another program: ${first}`);
+  const second = cameras.node('video1', 'Other');
+  const [other] = await ways.find();
+  writeFileSync(`${second}.busy`, '');
+  expect(await ended(other)).toContain(second);
+  expect(await ended((await ways.find())[0])).toContain(first);
+  rmSync(`${second}.busy`);
+  const [free] = await ways.find();
+  const encoder = free && (await run(free));
+  await Promise.all([encoder?.close(), ways.close()]);
 });

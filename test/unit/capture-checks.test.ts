@@ -1,4 +1,5 @@
 /** Cameras as in test/support/fake-cameras.ts, sound from scripts under ffmpeg's name. */
+import { rmSync, writeFileSync } from 'node:fs';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { parseCaptureSource } from '../../device/capture/capture-source.ts';
 import type { Lamp } from '../../device/capture/lit-capture.ts';
@@ -24,7 +25,7 @@ let device: string;
 beforeAll(async () => {
   cameras = createFakeCameras();
   device = cameras.node('video0', 'HD Pro Webcam C920');
-  cameras.program('v4l2-ctl', v4l2Ctl({ video0: webcam }));
+  cameras.program('v4l2-ctl', v4l2Ctl({ video0: webcam, video1: webcam }));
   binary = await findFfmpeg({ ...children, clock, explicitFile: cameras.program('ffmpeg', agentFfmpeg()) });
 });
 afterEach(() => {
@@ -85,6 +86,17 @@ describe('camera', () => {
     await expect(findings(`v4l2:${device}`, undefined, { binary: () => busy }).camera()).rejects.toMatchObject({
       code: 'CAMERA_BUSY',
     });
+  });
+
+  test('of auto that is in use gives way to the next', async () => {
+    const other = cameras.node('video1', 'Other');
+    const busy = { ...binary, file: cameras.program('busy', agentFfmpeg({ busyFile: '$node.busy' })) };
+    const look = () => findings('v4l2:auto', undefined, { binary: () => busy }).camera();
+    writeFileSync(`${device}.busy`, '');
+    expect(await look()).toMatchObject({ state: 'ok', text: expect.stringContaining(`(v4l2:${other})`) });
+    writeFileSync(`${other}.busy`, '');
+    await expect(look()).rejects.toMatchObject({ code: 'CAMERA_BUSY' });
+    for (const file of [`${device}.busy`, `${other}.busy`, other]) rmSync(file);
   });
 
   test('is not needed by what is generated', async () => {

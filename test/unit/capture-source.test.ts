@@ -112,6 +112,19 @@ describe('picture and sound', () => {
     expect(sound.filters[0]).toContain('(RTCTIME-1700000000000000)/1000000/TB-NB_SAMPLES/SR/TB');
   });
 
+  test.each([
+    ['slower', 12.5, false],
+    ['as asked', 25, false],
+    ['faster', 30, true],
+    ['not known', undefined, true],
+  ])(
+    'a camera whose rate is %s: frames are left out only where there may be too many',
+    (_, feedFrameRate, isThinned) => {
+      const { filters } = pictureGraph({ ...optionsOf(parseCaptureSource('v4l2:auto')), feedFrameRate });
+      expect(filters.join().includes('select=')).toBe(isThinned);
+    },
+  );
+
   test('a screen is grabbed at its own size, then fitted', () => {
     const { input, filters } = pictureOf(parseCaptureSource('screen::0.0'));
     expect(input.url).toBe(':0.0');
@@ -125,7 +138,7 @@ describe('picture and sound', () => {
     expect(same).not.toMatch(/scale|select/);
     const more = pictureOf({ ...raw, widthPx: 1280, heightPx: 720, frameRate: 30 }).filters.join();
     expect(more).toContain('scale=640:360');
-    expect(more).toContain('gte(t-prev_selected_t,0.032)');
+    expect(more).toContain('gte(t,ld(0)-0.02)');
   });
 });
 

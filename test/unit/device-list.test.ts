@@ -43,6 +43,12 @@ test('what is there, what would be taken and why', () => {
   ]);
 });
 
+test('a microphone that may not be opened says why', () => {
+  const cause = new GlasscastError('CAPTURE_FORBIDDEN', { reason: 'alsa:plughw:0,1' });
+  const text = describeDevices({ cameras: [], microphones: [{ ...microphone, cause }], wanted, binary }).join('\n');
+  expect(text).toMatch(/cannot be used: .*groups video and audio/);
+});
+
 test('nothing there: what to do', () => {
   const text = describeDevices({ cameras: [], microphones: [], wanted, binary }).join('\n');
   expect(text).toContain('--source test-pattern');

@@ -94,6 +94,15 @@ test('says nothing: killed after the time to warm up, though it ignores signals'
   expect((await encoder.ended).cause).toMatchObject({ code: 'ENCODER_STALLED' });
 });
 
+test('says nothing, and only copies: what it copies from is blamed', async () => {
+  const stallCause = () => new GlasscastError('CAMERA_SILENT', { reason: '/dev/video0' });
+  const { encoder, clock } = encoderOf(stay, { stallCause });
+  encoder.start();
+  await untilStarted(encoder);
+  await clock.advance(10_000);
+  expect((await encoder.ended).cause).toMatchObject({ code: 'CAMERA_SILENT' });
+});
+
 test('falls silent, or is stopped by a signal: killed sooner than one that warms up; pictures hold it off', async () => {
   // The listener first: without it the signal would end the child.
   const onSignal = `process.on('SIGUSR2', () => { ${write(3, flvTagBytes(picture).toString('base64'))} });`;

@@ -3,6 +3,7 @@ import { type CaptureSource, parseCaptureSource } from '../../device/capture/cap
 import { causeOf } from '../../device/encoding/ffmpeg-causes.ts';
 
 const camera = parseCaptureSource('v4l2:/dev/video9', 'alsa:hw:9');
+const link = parseCaptureSource('v4l2:/dev/glasscast-camera');
 const libcamera = parseCaptureSource('libcamera');
 const file = parseCaptureSource('file:/tmp/film.mp4');
 const pulse = parseCaptureSource('test-pattern', 'pulse:nope');
@@ -47,7 +48,28 @@ const recorded: [string, CaptureSource, string, string][] = [
     'MICROPHONE_BUSY',
     'alsa:hw:9',
   ],
-  ['[error] nope: No such process', pulse, 'MICROPHONE_NOT_FOUND', 'nope'],
+  ['[error] nope: No such process', pulse, 'MICROPHONE_NOT_FOUND', 'or name another one: pulse:nope'],
+  [
+    '[alsa @ 0x55bd4a5f4a00] [warning] ALSA buffer xrun.|[alsa @ 0x55bd4a5f4a00] [error] ALSA read error: No such device|[error] hw:9: Input/output error',
+    camera,
+    'MICROPHONE_NOT_FOUND',
+    'or name another one: alsa:hw:9',
+  ],
+  [
+    '[alsa @ 0x55d4] [error] cannot open audio device hw:9 (Permission denied)',
+    camera,
+    'CAPTURE_FORBIDDEN',
+    'groups video and audio: alsa:hw:9',
+  ],
+  ['[error] /dev/glasscast-camera: Device or resource busy', link, 'CAMERA_BUSY', '/dev/glasscast-camera'],
+  ['[error] /dev/glasscast-camera: No such file or directory', link, 'CAMERA_NOT_FOUND', '/dev/glasscast-camera'],
+  ['[error] /dev/dri/renderD128: Device or resource busy', pattern, 'ENCODER_FAILED', '/dev/dri/renderD128'],
+  [
+    '[video4linux2,v4l2 @ 0x55c9] [error] ioctl(VIDIOC_DQBUF): Input/output error|[error] /dev/video9: Input/output error|[video4linux2,v4l2 @ 0x55c9] [warning] Some buffers are still owned by the caller on close.|[error] ioctl(VIDIOC_QBUF): Bad file descriptor',
+    camera,
+    'ENCODER_FAILED',
+    '/dev/video9: Input/output error',
+  ],
   ["[fatal] Unknown input format: 'pulse'", pulse, 'MICROPHONE_NOT_FOUND', 'pulse:nope'],
   [
     '[error] file:/tmp/film.mp4: Invalid data found when processing input',

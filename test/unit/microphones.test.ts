@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import {
+  checkMicrophoneAccess,
   listMicrophones,
   parseAlsaDevices,
   parseAlsaStream,
@@ -49,6 +50,12 @@ afterEach(() => fakes.dispose());
 
 const list = (alsaFolder = '/no/such/folder') =>
   listMicrophones({ spawn: children.spawn, clock, programs: fakes.folders.programs, alsaFolder });
+/** Of one node, of all that begin so. */
+const refuses =
+  (refused: string, code = 'EACCES') =>
+  async (node: string) => {
+    if (node.startsWith(refused)) throw Object.assign(new Error(code), { code });
+  };
 const fakePactl = (byDefault: string, info: string) =>
   fakes.program(
     'pactl',
@@ -78,6 +85,18 @@ describe('listMicrophones', () => {
     ]);
   });
 
+  test('ALSA: one that this user may not open is listed with the cause', async () => {
+    const folder = fakes.folders.names;
+    writeFileSync(join(folder, 'pcm'), pcm);
+    writeFileSync(join(folder, 'cards'), cards);
+    const search = { spawn: children.spawn, clock, programs: '/no/such/folder', alsaFolder: folder };
+    const found = await listMicrophones({ ...search, askAccess: refuses('/dev/snd/pcmC1D0c') });
+    expect(found.map(({ source, cause }) => [source, cause?.code])).toEqual([
+      ['alsa:plughw:0,0', undefined],
+      ['alsa:plughw:1,0', 'CAPTURE_FORBIDDEN'],
+    ]);
+  });
+
   test.each([
     ['pactl 15 and later', 'echo bluez_source.glasses', 'exit 1'],
     ['before', 'echo "No valid command" >&2; exit 1', 'echo "Default Source: bluez_source.glasses"'],
@@ -94,6 +113,30 @@ describe('listMicrophones', () => {
     expect(await list()).toEqual([]);
     fakes.program('pactl', 'echo "Connection failure: Connection refused" >&2; exit 1');
     expect(await list()).toEqual([]);
+  });
+});
+
+describe('checkMicrophoneAccess', () => {
+  const ask = (name: string, askAccess: (node: string) => Promise<void>) => {
+    writeFileSync(join(fakes.folders.names, 'pcm'), pcm);
+    writeFileSync(join(fakes.folders.names, 'cards'), cards);
+    return checkMicrophoneAccess({ kind: 'alsa', name }, { alsaFolder: fakes.folders.names, askAccess });
+  };
+
+  test.each(['plughw:1,0', 'plughw:1,0,0', 'hw:1', 'plughw:CARD=Webcam,DEV=0', 'hw:Webcam'])(
+    '%s is there, but not for this user',
+    async (name) => {
+      await expect(ask(name, refuses('/dev/snd/pcmC1D0c'))).rejects.toMatchObject({
+        ...{ code: 'CAPTURE_FORBIDDEN', message: expect.stringContaining(`groups video and audio: alsa:${name}`) },
+      });
+    },
+  );
+
+  test('what may be opened, is not there or is none of ALSA’s hardware is left to ALSA', async () => {
+    await ask('plughw:0,0', refuses('/dev/snd/pcmC1D0c'));
+    await ask('plughw:1,0', refuses('/dev/snd/pcmC1D0c', 'ENOENT'));
+    for (const name of ['plughw:7,0', 'hw:0,3', 'default']) await ask(name, refuses(''));
+    await checkMicrophoneAccess({ kind: 'pulse', name: 'hw:1,0' });
   });
 });
 

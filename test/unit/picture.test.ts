@@ -26,7 +26,15 @@ interface FakeRun {
 }
 
 /** Runs that speak and die as the test says. */
-function world({ isShared = true, ways = ['libx264'] }: { isShared?: boolean; ways?: string[] } = {}) {
+function world({
+  isShared = true,
+  ways = ['libx264'],
+  captureNames = [],
+}: {
+  isShared?: boolean;
+  ways?: string[];
+  captureNames?: string[];
+} = {}) {
   // The camera's own H.264, whatever is asked for.
   const own = { widthPx: 1920, heightPx: 1080, frameRate: 25 };
   const clock = createTestClock();
@@ -37,6 +45,7 @@ function world({ isShared = true, ways = ['libx264'] }: { isShared?: boolean; wa
   const lost: [ErrorCode, number][] = [];
   const failed: ErrorCode[] = [];
   const notices: string[] = [];
+  const texts: string[] = [];
   let away: ErrorCode | undefined;
   let changes = 0;
   let unfit: GlasscastError | undefined;
@@ -86,8 +95,9 @@ function world({ isShared = true, ways = ['libx264'] }: { isShared?: boolean; wa
     quality: asked,
     async findWays() {
       return ways.map(
-        (encoder): PictureWay => ({
+        (encoder, index): PictureWay => ({
           ...{ encoder, isShared: isShared && encoder !== 'copy', ...(encoder === 'copy' ? { fixed: own } : {}) },
+          captureName: captureNames[index],
           async open(quality, onTag) {
             await opening;
             if (away) throw new GlasscastError(away);
@@ -111,10 +121,13 @@ function world({ isShared = true, ways = ['libx264'] }: { isShared?: boolean; wa
     onChanged: () => {
       changes += 1;
     },
-    onNotice: ({ code }) => void notices.push(code),
+    onNotice({ code, text }) {
+      notices.push(code);
+      texts.push(text);
+    },
   });
   return {
-    ...{ clock, runs, tags, airs, lost, failed, notices, picture },
+    ...{ clock, runs, tags, airs, lost, failed, notices, texts, picture },
     changes: () => changes,
     setAway: (code: ErrorCode | undefined) => {
       away = code;
@@ -224,6 +237,33 @@ describe('a camera', () => {
     run(1).header();
     run(1).key(3_600_000);
     expect(said().slice(-3)).toEqual(['2000000', 'h2', 'k2']);
+  });
+
+  test('that falls silent is waited for as one that is unplugged', async () => {
+    const { clock, run, runs, failed, lost, said, notices } = await onAir({ ways: ['libx264', 'other'] });
+    await run(0).dies('CAMERA_SILENT');
+    for (let index = 1; index < 12; index += 1) {
+      await clock.advance(1_000);
+      await run(index).dies('CAMERA_SILENT', { frames: 0, ms: 10_000 });
+    }
+    expect({ failed, lost, notices }).toEqual({ failed: [], lost: [['CAMERA_SILENT', 1]], notices: [] });
+    await clock.advance(1_000);
+    expect(runs).toHaveLength(13);
+    run(12).header();
+    run(12).key(120_000);
+    expect(said().slice(-3)).toEqual(['2000000', 'h13', 'k13']);
+  });
+
+  test('that never gave a picture is tried in another mode, which is named', async () => {
+    const captureNames = ['yuyv422 640x360', 'mjpeg 640x360'];
+    const { picture, clock, run, notices, texts } = world({ ways: ['libx264', 'libx264'], captureNames });
+    picture.start();
+    await settle();
+    await run(0).dies('CAMERA_SILENT', { frames: 0 });
+    await clock.advance(100);
+    expect([run(1).isStarted, notices]).toEqual([true, ['ENCODER_CHANGED']]);
+    expect(texts[0]).toMatch(/^libx264 from mjpeg 640x360 takes over from libx264 from yuyv422 640x360: The camera/);
+    await picture.close();
   });
 
   test('without its light captures nothing and gives up after ten seconds, also in the middle', async () => {
@@ -360,13 +400,14 @@ describe('another quality', () => {
 
 describe('encoders', () => {
   test('one that cannot start gives way to the next, which is told', async () => {
-    const { picture, run, clock, notices } = world({ ways: ['h264_v4l2m2m', 'libx264'] });
+    const { picture, run, clock, notices, texts } = world({ ways: ['h264_v4l2m2m', 'libx264'] });
     picture.start();
     await settle();
     expect(run(0).way).toBe('h264_v4l2m2m');
     await run(0).dies('ENCODER_FAILED', { frames: 0 });
     await clock.advance(100);
     expect([run(1).way, notices]).toEqual(['libx264', ['ENCODER_CHANGED']]);
+    expect(texts[0]).toMatch(/^libx264 takes over from h264_v4l2m2m: /);
     await picture.close();
   });
 
