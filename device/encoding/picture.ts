@@ -12,6 +12,7 @@ import { type FlvTag, isKeyFrame, isSequenceHeader, timestampDiffMs } from '../.
 import type { PictureQuality } from '../../shared/stream.ts';
 import type { Encoder, EncoderEnd } from './encoder.ts';
 import { isHollowHeader } from './stream-rules.ts';
+import { createWayChoice, type WayChoice } from './way-choice.ts';
 
 /** One way to make the picture: a mode of the camera and an encoder. */
 export interface PictureWay {
@@ -72,8 +73,7 @@ const HEALTHY_MS = 10_000;
 /** A device that is away is looked for this often; at the start only so long, since somebody waits for an answer. */
 const DEVICE_RETRY_MS = 1_000;
 const START_PATIENCE_MS = 10_000;
-const CHANGE_RETRY_MS = 2_000;
-const MAX_CHANGE_TRIES = 3;
+const CHANGE_BACKOFF: BackoffPolicy = { firstMs: 2_000, factor: 2, maxMs: 60_000, jitter: 0.2 };
 
 /** They come back by themselves, or somebody plugs them in. */
 const AWAY: readonly ErrorCode[] = [
@@ -103,8 +103,7 @@ export function createPicture(options: PictureOptions): Picture {
 class SwappingPicture implements Picture {
   readonly #options: PictureOptions;
   #quality: PictureQuality;
-  #ways: readonly PictureWay[] = [];
-  #wayIndex = 0;
+  readonly #ways: WayChoice;
   #current: Run | undefined;
   #next: Run | undefined;
   #onAir: Run | undefined;
@@ -117,7 +116,6 @@ class SwappingPicture implements Picture {
   #closed = false;
   #attempt = 0;
   #changeTries = 0;
-  #isFixedTold = false;
   #sawPictures = false;
   #awaySinceMs: number | undefined;
   #toldCause: ErrorCode | undefined;
@@ -126,6 +124,7 @@ class SwappingPicture implements Picture {
   constructor(options: PictureOptions) {
     this.#options = options;
     this.#quality = options.quality;
+    this.#ways = createWayChoice(options);
   }
 
   get onAir() {
@@ -167,8 +166,8 @@ class SwappingPicture implements Picture {
     if (this.#closed) return;
     const generation = this.#generation;
     try {
-      this.#ways = await this.#options.findWays();
-      const way = this.#wayNow();
+      await this.#ways.look();
+      const way = this.#ways.now(this.#quality);
       if (!way) throw new GlasscastError('ENCODER_FAILED', { reason: 'no way to make a picture' });
       const run = await this.#open(way);
       if (this.#closed || generation !== this.#generation) {
@@ -182,33 +181,6 @@ class SwappingPicture implements Picture {
     } catch (error) {
       if (!this.#closed && generation === this.#generation) this.#lost(asGlasscastError(error), undefined);
     }
-  }
-
-  /** What a camera makes itself cannot be made smaller: then, and from then on, an encoder of ours has to do. */
-  #wayNow(): PictureWay | undefined {
-    const way = this.#ways[this.#wayIndex % this.#ways.length];
-    const isAsAsked = this.#quality === this.#options.quality;
-    const other = this.#ways.findIndex(({ fixed }) => !fixed);
-    if (!way?.fixed || isAsAsked || other < 0) return way;
-    this.#wayIndex = other;
-    const to = this.#ways[other];
-    this.#tellTakeOver(way, to, 'the picture is to be another than the camera makes');
-    return to;
-  }
-
-  #tellFixed(): void {
-    if (this.#isFixedTold) return;
-    this.#isFixedTold = true;
-    const text = 'The picture stays as the camera makes it: it has no mode that could be made smaller here';
-    this.#options.onNotice({ code: 'SETTING_UNAVAILABLE', text });
-  }
-
-  #tellTakeOver(from: PictureWay | undefined, to: PictureWay | undefined, why: string): void {
-    const isSameEncoder = from?.encoder === to?.encoder;
-    const nameOf = (way: PictureWay | undefined) =>
-      isSameEncoder && way?.captureName ? `${way.encoder} from ${way.captureName}` : way?.encoder;
-    const text = `${nameOf(to)} takes over from ${nameOf(from)}: ${why}`.slice(0, 500);
-    this.#options.onNotice({ code: 'ENCODER_CHANGED', text });
   }
 
   /** Not started yet. */
@@ -226,7 +198,7 @@ class SwappingPicture implements Picture {
 
   /** The quality wanted now takes the place of this run's. */
   #follow(run: Run): void {
-    if (run.way.fixed && this.#wayNow()?.fixed) this.#tellFixed();
+    if (run.way.fixed && this.#ways.now(this.#quality)?.fixed) this.#ways.tellFixed();
     else this.#takeUp(run);
   }
 
@@ -341,8 +313,10 @@ class SwappingPicture implements Picture {
     this.#changeTries += 1;
     const { code, message: reason } = cause;
     this.#options.log.warn({ code, reason, tries: this.#changeTries }, 'picture-change-failed');
-    if (this.#changeTries >= MAX_CHANGE_TRIES || !this.#current) return;
-    this.#timer = this.#options.clock.after('picture-change', CHANGE_RETRY_MS, () => {
+    if (!this.#current) return;
+    // For as long as it is wanted: whoever asked for it goes by its coming.
+    const delayMs = backoffMs(CHANGE_BACKOFF, this.#changeTries - 1, this.#options.random);
+    this.#timer = this.#options.clock.after('picture-change', delayMs, () => {
       if (this.#current) this.#takeUp(this.#current);
     });
   }
@@ -369,22 +343,15 @@ class SwappingPicture implements Picture {
     const isAnswer = !this.#sawPictures && ANSWERS_AT_START.includes(cause.code);
     this.#attempt += 1;
     // It may only lack this encoder, and have the next.
-    const isWithout = cause.code === 'FFMPEG_MISSING' && this.#ways.length < 2;
+    const isWithout = cause.code === 'FFMPEG_MISSING' && !this.#ways.hasOther;
     if (isAnswer || this.#attempt > MAX_ATTEMPTS || isWithout) {
       this.#fail(cause);
       return;
     }
     // A first loss may be an accident; making nothing, or what no provider takes, is none.
     const isIncapable = frames === 0 || cause.code === 'ENCODER_UNFIT';
-    if (!wasHealthy && (isIncapable || this.#attempt > 1)) this.#nextWay(cause);
+    if (!wasHealthy && (isIncapable || this.#attempt > 1)) this.#ways.giveWay(cause);
     this.#again(cause, backoffMs(BACKOFF, this.#attempt - 1, this.#options.random));
-  }
-
-  #nextWay({ message }: GlasscastError): void {
-    if (this.#ways.length < 2) return;
-    const wayAt = (index: number) => this.#ways[index % this.#ways.length];
-    this.#tellTakeOver(wayAt(this.#wayIndex), wayAt(this.#wayIndex + 1), message);
-    this.#wayIndex += 1;
   }
 
   #again(cause: GlasscastError, delayMs: number): void {

@@ -86,7 +86,7 @@ export function createGovernor(options: GovernorOptions): Governor {
     }
     if (!isFree) return undefined;
     untold.shift();
-    return change(atMs, powerNotice(step, next, 'picture now'));
+    return change(atMs, powerNotice(step, next, 'picture goes to'));
   }
   function decideByUplink(atMs: number, sample: UplinkSample, isFree: boolean): GovernorDecision | undefined {
     const step = uplink.sample(atMs, sample, { videoBitrateBps: quality.videoBitrateBps, changedAtMs }, isFree);
@@ -144,7 +144,7 @@ function uplinkNotice(step: UplinkStep, askedBps: number, quality: PictureQualit
   const measured = step.uplinkBps === undefined ? {} : { uplinkBps: Math.round(step.uplinkBps) };
   return {
     code: step.code,
-    text: `${uplinkReason(step, askedBps)}: picture now ${printed(quality)}`,
+    text: `${uplinkReason(step, askedBps)}: picture goes to ${printed(quality)}`,
     numbers: { ...measured, askedBps, ...quality },
   };
 }

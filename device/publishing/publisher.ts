@@ -95,6 +95,7 @@ export interface Publisher {
 
 /** An ingest may refuse a key for a moment, e.g. while it still holds our old connection. More in a row is an answer. */
 const MAX_REFUSALS = 3;
+const LASTING_MS = 5_000;
 const MAX_NOTICES = 20;
 /** What the protocol takes; programs and servers may say more. */
 const MAX_NOTICE_CHARS = 500;
@@ -110,6 +111,7 @@ export function createPublisher(options: PublisherOptions): Publisher {
   let wasPublishing = false;
   let attempt = 0;
   let refusals = 0;
+  let connectedMs: number | undefined;
   let publishingSinceMs: number | undefined;
   /** Of the pictures, as the encoder itself says. */
   let size: { width: number; height: number } | undefined;
@@ -123,8 +125,9 @@ export function createPublisher(options: PublisherOptions): Publisher {
   const sound = options.openSound({ onTag: write, onNotice: notice });
   const picture = options.openPicture({
     onTag: onPictureTag,
-    onLost(lostBy) {
+    onLost(lostBy, ofAttempt) {
       hasPicture = false;
+      attempt = ofAttempt;
       lose(lostBy, attempt);
     },
     onFailed: fail,
@@ -167,7 +170,7 @@ export function createPublisher(options: PublisherOptions): Publisher {
     sound.fetch();
     if (tag.kind !== 'video') return;
     if (isSequenceHeader(tag)) size = sizeOf(tag);
-    else rate.frame();
+    else rate.frame(tag.body.length);
     if (!hasPicture && isKeyFrame(tag)) {
       hasPicture = true;
       considerConnected();
@@ -178,11 +181,14 @@ export function createPublisher(options: PublisherOptions): Publisher {
     isConnected = change.state === 'publishing';
     attempt = change.attempt;
     if (isConnected) {
-      refusals = 0;
+      connectedMs = clock.monotonicMs();
       considerConnected();
     } else if (change.state === 'retrying') {
       const lostBy = change.cause ?? new GlasscastError('INGEST_DROPPED');
-      refusals = lostBy.retryable ? 0 : refusals + 1;
+      // Some ingests say yes to any key and then close: only what has lasted was no refusal.
+      const hasLasted = connectedMs !== undefined && clock.monotonicMs() - connectedMs >= LASTING_MS;
+      connectedMs = undefined;
+      refusals = lostBy.retryable ? 0 : (hasLasted ? 0 : refusals) + 1;
       if (refusals >= MAX_REFUSALS) fail(lostBy);
       else lose(lostBy, change.attempt);
     }
@@ -257,8 +263,9 @@ export function createPublisher(options: PublisherOptions): Publisher {
   function stats(): StreamStats {
     const { framesDropped, queuedBytes, backlogBytes, reconnects } = push.stats();
     const sinceMs = publishingSinceMs === undefined ? 0 : clock.monotonicMs() - publishingSinceMs;
+    const measured = rate.last();
     return {
-      ...rate.last(),
+      ...(measured ? { bitrate: measured.sentBps, fps: measured.fps } : {}),
       droppedFrames: framesDropped,
       duration: Math.floor(sinceMs / 1000),
       ...size,
@@ -281,14 +288,13 @@ export function createPublisher(options: PublisherOptions): Publisher {
   function facts(): PublisherFacts {
     const { backlogMs, backlogBytes, queuedBytes, spilledBytes, reconnects, framesDropped } = push.stats();
     const { quality, way } = picture.onAir ?? { quality: settings, way: undefined };
-    const { bitrate, fps } = rate.last();
+    const measured = rate.last();
     return {
       ...{ streamId, state, cause: (failure ?? cause)?.message, requested: qualityOf(settings) },
       negotiated: { ...qualityOf(quality), encoder: way?.encoder },
       measured: {
         ...(size ? { widthPx: size.width, heightPx: size.height } : {}),
-        ...(fps === undefined ? {} : { frameRate: fps }),
-        ...(bitrate === undefined ? {} : { videoBitrateBps: bitrate }),
+        ...(measured ? { frameRate: measured.fps, videoBitrateBps: measured.pictureBps } : {}),
       },
       backlog: { ms: backlogMs, bytes: backlogBytes + queuedBytes, diskBytes: spilledBytes },
       ...{ reconnects, framesDropped, isSilence: sound.isSilence, notices, encoderPid: picture.pid },
@@ -354,32 +360,36 @@ function resolvedConfigOf(
 }
 
 interface RateMeter {
-  frame(): void;
+  frame(bytes: number): void;
   /** Ends the current window: `bytesSent` is the total so far. */
   close(bytesSent: number): void;
-  /** Of the last full window; empty before the first. */
-  last(): { bitrate?: number; fps?: number };
+  /** Of the last full window; undefined before the first. */
+  last(): { sentBps: number; pictureBps: number; fps: number } | undefined;
 }
 
 /** Rates between two reports: bytes that left, pictures that were made. */
 function createRateMeter(clock: Clock): RateMeter {
   let frames = 0;
+  let pictureBytes = 0;
   let bytesBefore = 0;
   let sinceMs = clock.monotonicMs();
-  let rates: { bitrate?: number; fps?: number } = {};
+  let rates: ReturnType<RateMeter['last']>;
   return {
-    frame() {
+    frame(bytes) {
       frames += 1;
+      pictureBytes += bytes;
     },
     close(bytesSent) {
       const nowMs = clock.monotonicMs();
       const seconds = (nowMs - sinceMs) / 1000;
       if (seconds <= 0) return;
       rates = {
-        bitrate: Math.round((Math.max(0, bytesSent - bytesBefore) * 8) / seconds),
+        sentBps: Math.round((Math.max(0, bytesSent - bytesBefore) * 8) / seconds),
+        pictureBps: Math.round((pictureBytes * 8) / seconds),
         fps: Math.round((frames / seconds) * 10) / 10,
       };
       frames = 0;
+      pictureBytes = 0;
       bytesBefore = bytesSent;
       sinceMs = nowMs;
     },

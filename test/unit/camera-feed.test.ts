@@ -3,7 +3,6 @@ import { rmSync } from 'node:fs';
 import { Writable } from 'node:stream';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { type CameraFeed, type CameraFeedOptions, openCameraFeed } from '../../device/capture/camera-feed.ts';
-import { waitForCamera } from '../../device/capture/camera-presence.ts';
 import { createChildSpawner } from '../../shared/child-process.ts';
 import { createSystemClock } from '../../shared/clock.ts';
 import { silentLog } from '../../shared/log.ts';
@@ -149,10 +148,7 @@ describe('ends', () => {
     await first.full;
     rmSync(node);
     expect((await feed.ended).cause).toMatchObject({ code: 'CAMERA_NOT_FOUND' });
-    const search = { spawn: children.spawn, clock, binary: options.binary };
-    const back = waitForCamera({ ...search, camera, signal: AbortSignal.timeout(5_000), everyMs: 20 });
     cameras.node('video8', 'Loose');
-    await back;
     const second = recorder(3);
     open('yuyv422', options).attach(second.sink);
     await second.full;

@@ -21,10 +21,10 @@ describe('heat and battery', () => {
     const { decisions } = simulate({ temperatureC: ramp, durationMs: 3 * minute });
     expect(decisions.map(({ decision }) => (decision.kind === 'stop' ? decision : decision.notice))).toEqual([
       expect.objectContaining({ code: 'HEAT', text: '75 °C: picture stays at 2.00 Mbit/s, 1280x720, 30 frames/s' }),
-      expect.objectContaining({ code: 'HEAT', text: '80 °C: picture now 1.00 Mbit/s, 1280x720, 15 frames/s' }),
+      expect.objectContaining({ code: 'HEAT', text: '80 °C: picture goes to 1.00 Mbit/s, 1280x720, 15 frames/s' }),
       expect.objectContaining({
         code: 'HEAT',
-        text: '85 °C: picture now 0.50 Mbit/s, 854x480, 15 frames/s',
+        text: '85 °C: picture goes to 0.50 Mbit/s, 854x480, 15 frames/s',
         numbers: { temperatureC: 85, widthPx: 854, heightPx: 480, frameRate: 15, videoBitrateBps: 500_000 },
       }),
       { kind: 'stop', code: 'OVERHEATED', text: expect.stringMatching(/^9\d °C for too long$/) },

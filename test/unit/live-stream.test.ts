@@ -240,7 +240,7 @@ describe('while live', () => {
   it('tells a step of the glasses once, as a state that no viewer loses, with its settings', async () => {
     const { first, say, goLive } = streamWorld();
     await goLive();
-    const text = 'Uplink 0.78 Mbit/s under the 2.06 asked: picture now 0.52 Mbit/s, 1280x720, 30 frames/s';
+    const text = 'Uplink 0.78 Mbit/s under the 2.06 asked: picture goes to 0.52 Mbit/s, 1280x720, 30 frames/s';
     const stats = { bitrate: 700_000, fps: 30 };
     say('streaming', { stats, notice: { code: 'UPLINK_NARROW', text, numbers: { uplinkBps: 780_000 } } });
     expect(first.last()).toMatchObject({ status: 'active', message: text, stats });

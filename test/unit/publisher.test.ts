@@ -281,6 +281,24 @@ test('a refused key is believed the third time', async () => {
   expect(clock.pending()).toEqual([]);
 });
 
+test('a key that is refused as nginx does it, by closing after a yes, is believed the third time; what lasted counts anew', async () => {
+  const { publisher, change, statuses, clock } = live();
+  const flap = () => {
+    change('publishing', 1);
+    change('retrying', 1, 'INGEST_REFUSED_KEY');
+  };
+  flap();
+  flap();
+  change('publishing', 1);
+  await clock.advance(6_000);
+  change('retrying', 1, 'INGEST_REFUSED_KEY');
+  flap();
+  expect(publisher.state).toBe('retrying');
+  flap();
+  expect(statuses.at(-1)).toMatchObject({ status: 'error', errorCode: 'INGEST_REFUSED_KEY' });
+  await publisher.close();
+});
+
 test('the lease begins with the start, is renewed, and ends everything', async () => {
   const { publisher, clock, statuses, events } = live();
   await clock.advance(59_000);

@@ -120,8 +120,7 @@ describe('spill file', () => {
       onReady: () => onReady.resolve(undefined),
     });
     const one = spill.put(numbered(7, 300_000));
-    for (let turn = 0; spill.memoryBytes > 0 && turn < 10_000; turn += 1) await settle();
-    expect(readdirSync(folder)).toEqual(['other']);
+    await expect.poll(() => [spill.memoryBytes, ...readdirSync(folder)], { timeout: 10_000 }).toEqual([0, 'other']);
     one?.fetch();
     await onReady.promise;
     expect(one?.body?.equals(numbered(7, 300_000))).toBe(true);

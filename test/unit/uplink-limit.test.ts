@@ -36,7 +36,9 @@ describe('an uplink squeezed to 800 kbit/s for 30 s under a stream of 2 Mbit/s',
     const run = simulate({ capacityBps: squeezed, mode });
     const [first] = run.changes;
     expect(first?.atMs).toBeLessThanOrEqual(11_500);
-    expect(first?.text).toBe('Uplink 0.80 Mbit/s under the 2.06 asked: picture now 0.52 Mbit/s, 1280x720, 30 frames/s');
+    expect(first?.text).toBe(
+      'Uplink 0.80 Mbit/s under the 2.06 asked: picture goes to 0.52 Mbit/s, 1280x720, 30 frames/s',
+    );
     expect(count(run, 'UPLINK_NARROW')).toBeLessThanOrEqual(2);
     for (const { quality } of run.changes)
       expect(quality).toMatchObject({ widthPx: 1280, heightPx: 720, frameRate: 30 });
@@ -244,7 +246,7 @@ describe('the rules of the uplink', () => {
     const decision = sample(1_250, 160);
     expect(printed(decision)).toBe('UPLINK_NARROW 1200000');
     expect(decision?.kind === 'change' && decision.notice).toMatchObject({
-      text: 'Uplink narrower than the 2.06 Mbit/s asked: picture now 1.20 Mbit/s, 1280x720, 30 frames/s',
+      text: 'Uplink narrower than the 2.06 Mbit/s asked: picture goes to 1.20 Mbit/s, 1280x720, 30 frames/s',
       numbers: { askedBps: 2_064_000 },
     });
   });
