@@ -16,11 +16,8 @@ export interface UplinkSample {
   isCatchingUp: boolean;
   /** How often the push has dropped to the next key frame because the uplink was narrow. */
   skips: number;
-  /**
-   * What the uplink took while the queue drained after the last of these; undefined until that is known. Left out by a push
-   * that cannot tell: then a growing queue is judged here.
-   */
-  narrowBps?: number | undefined;
+  /** What the uplink takes, measured since the last of them while the queue drained; undefined before that is known. */
+  narrowBps: number | undefined;
 }
 
 export interface UplinkLimitOptions {
@@ -38,7 +35,7 @@ export interface InUse {
 
 export interface UplinkStep {
   code: 'UPLINK_NARROW' | 'UPLINK_RECOVERED';
-  /** With UPLINK_NARROW: what was delivered, where that is known. */
+  /** With UPLINK_NARROW: what was delivered. */
   uplinkBps: number | undefined;
 }
 
@@ -54,17 +51,11 @@ const OVERHEAD = 0.05;
 const STEP_DOWN = 0.75;
 /** More than this share of the room does not fit: it leaves none for a key frame. */
 const FITS = 0.9;
-/** Where nobody tells what was delivered. */
-const BLIND_STEP_DOWN = 0.6;
 const STEP_UP = 1.4;
 /** Less than this short of the asked bitrate is not worth another swap. */
 const NEARLY_ASKED = 0.92;
 /** Less moves in an outage too, in packets sent again: it tells of no bandwidth that one could use. */
 const OUTAGE_BPS = 30_000;
-/** Delivered is more than this share of what is sent: the queue has another reason, a key frame for instance. */
-const CLEARLY_LESS = 0.9;
-/** A key frame of eight pictures' size each second or two takes 240 ms of the bitrate. */
-const BURST_MS = 350;
 /** A queue that no key frame explains, when it has not been shorter for a whole key frame interval. */
 const STANDING_MS = 200;
 const QUIET_MS = 120;
@@ -77,17 +68,16 @@ const HELD_MS = 10_000;
 const TRIAL_MS = 30_000;
 /** One skip may be a hiccup of the radio. Two so close are an uplink that only dropping keeps from filling up. */
 const SKIPS_MS = 20_000;
-const AFTER_SKIP_MS = 2_000;
 const MIN_WAIT_MS = 8_000;
 /** Not longer, or three minutes would not always be enough to be back at what was asked. */
 const MAX_WAIT_MS = 60_000;
 /** So much time `deliveredBps` covers, with the way back of acknowledgements. Until then it remembers better times. */
 const MEMORY_MS = 1_250;
 const SETTLED = 0.1;
+/** What is measured while a queue drains is steadier, and the next measurement near. */
+const STILL = 0.02;
 /** A rate falls like this into an outage. */
 const STEEP = 0.3;
-/** Of what is made meanwhile. */
-const CLEAR_GROWTH = 0.03;
 /** The way's own time is looked for anew this often, and believed to have grown by so much at most: a queue looks the same. */
 const BASE_EVERY_MS = 40_000;
 const BASE_GROWTH_MS = 50;
@@ -105,7 +95,6 @@ interface Reading {
   /** What waits by what is delivered. */
   delayMs: number;
   deliveredBps: number | undefined;
-  hasSkipped: boolean;
 }
 
 export function createUplinkLimit(options: UplinkLimitOptions): UplinkLimit {
@@ -126,8 +115,8 @@ export function createUplinkLimit(options: UplinkLimitOptions): UplinkLimit {
   let failedBps: number | undefined;
   /** How long bytes waited when a standing queue last led to a step down. */
   let stoodMs: number | undefined;
-  /** The push has dropped, and what the uplink takes is not known yet. */
-  let isDropJudged = true;
+  /** The push has dropped, and what the uplink takes was not known for sure yet: as last told. */
+  let drop: { narrowBps: number } | undefined;
   /** Since the last change or outage. */
   let skippedAtMs: number[] = [];
   let base = createBaseDelay();
@@ -139,7 +128,7 @@ export function createUplinkLimit(options: UplinkLimitOptions): UplinkLimit {
   function keep(atMs: number, uplink: UplinkSample, inUse: InUse): void {
     const hasSkipped = lastSkips !== undefined && uplink.skips > lastSkips;
     lastSkips = uplink.skips;
-    if (hasSkipped) isDropJudged = false;
+    if (hasSkipped) drop = { narrowBps: Number.POSITIVE_INFINITY };
     if (inUse.changedAtMs !== lastChangeMs || !uplink.isPublishing || uplink.isCatchingUp) {
       readings = [];
       skippedAtMs = [];
@@ -155,7 +144,7 @@ export function createUplinkLimit(options: UplinkLimitOptions): UplinkLimit {
     const waitingMs = (1000 * waitingBits) / sentBps(inUse);
     const isMoving = deliveredBps !== undefined && deliveredBps >= OUTAGE_BPS;
     const delayMs = isMoving ? (1000 * waitingBits) / deliveredBps : waitingMs;
-    const reading = { atMs, waitingMs, excessMs: waitingMs, delayMs, deliveredBps, hasSkipped };
+    const reading = { atMs, waitingMs, excessMs: waitingMs, delayMs, deliveredBps };
     readings.push(reading);
     if (hasSkipped) unevenUntilMs = atMs + windowMs;
     // What was put in and what has come out balance only while the rate is even, and a skip leaves a gap.
@@ -183,19 +172,21 @@ export function createUplinkLimit(options: UplinkLimitOptions): UplinkLimit {
     }
     return false;
   }
-  /** The queue was drained by all that the uplink takes: the one measurement that needs no patience. */
+  /**
+   * The queue was drained by all that the uplink takes: the one measurement that needs no patience, but for a rate that
+   * still falls. Acknowledgements of better times come in for as long as the way is.
+   */
   function judgeDrop({ narrowBps }: UplinkSample, { videoBitrateBps }: InUse): boolean {
-    if (isDropJudged || narrowBps === undefined) return false;
-    isDropJudged = true;
-    return videoBitrateBps > FITS * roomOf(narrowBps);
+    if (!drop || narrowBps === undefined) return false;
+    const isFalling = narrowBps < (1 - STILL) * drop.narrowBps;
+    drop = isFalling ? { narrowBps } : undefined;
+    return !isFalling && videoBitrateBps > FITS * roomOf(narrowBps);
   }
   function roomOf(uplinkBps: number): number {
     return uplinkBps * (1 - OVERHEAD) - audioBitrateBps;
   }
-  function isNarrow(atMs: number, inUse: InUse, isQueueJudged: boolean): boolean {
-    const isActing = atMs - inUse.changedAtMs < ACT_MS;
-    if (!isQueueJudged && isGrowing(readings, isActing ? 3 : 2, sentBps(inUse))) return true;
-    if (isActing) return false;
+  function isNarrow(atMs: number, inUse: InUse): boolean {
+    if (atMs - inUse.changedAtMs < ACT_MS) return false;
     if (skipsAgain(atMs)) return true;
     if (!isStanding(readings, windowMs, isTrial(atMs) ? QUIET_MS : STANDING_MS)) return false;
     const leastMs = Math.min(...readings.map(({ delayMs }) => delayMs));
@@ -212,18 +203,19 @@ export function createUplinkLimit(options: UplinkLimitOptions): UplinkLimit {
     const last = readings.at(-1);
     // With an empty queue what is delivered is what is made: it tells nothing of the uplink.
     if (skippedAtMs.length < 2 || !last || last.excessMs <= QUIET_MS) return false;
-    return last.deliveredBps === undefined || isSettled(readings, last, readings.at(-2)?.deliveredBps);
+    return isSettled(readings, last, readings.at(-2)?.deliveredBps);
   }
   function stepDown(atMs: number, uplinkBps: number | undefined, { videoBitrateBps }: InUse): UplinkStep | undefined {
+    // Only before a connection's second measurement, when there is nothing to judge by yet.
+    if (uplinkBps === undefined) return undefined;
     if (trial && isTrial(atMs)) {
       waitMs = Math.min(MAX_WAIT_MS, trial.waitMs * 2);
       failedBps = videoBitrateBps;
     }
     trial = undefined;
     calmSinceMs = undefined;
-    const room = uplinkBps === undefined ? undefined : roomOf(uplinkBps);
-    const wantedBps = room === undefined ? BLIND_STEP_DOWN * videoBitrateBps : STEP_DOWN * room;
-    const nextBps = Math.floor(Math.max(floorBps, Math.min(wantedBps, STEP_UP ** -1 * videoBitrateBps)));
+    const wantedBps = Math.min(STEP_DOWN * roomOf(uplinkBps), STEP_UP ** -1 * videoBitrateBps);
+    const nextBps = Math.floor(Math.max(floorBps, wantedBps));
     if (nextBps >= videoBitrateBps) return undefined;
     limitBps = nextBps;
     return { code: 'UPLINK_NARROW', uplinkBps };
@@ -261,32 +253,13 @@ export function createUplinkLimit(options: UplinkLimitOptions): UplinkLimit {
       if (!isFree || !uplink.isPublishing) return undefined;
       if (uplink.isCatchingUp) return isStuck ? stepDown(atMs, uplink.deliveredBps, inUse) : undefined;
       if (judgeDrop(uplink, inUse)) return stepDown(atMs, uplink.narrowBps, inUse);
-      if (isNarrow(atMs, inUse, 'narrowBps' in uplink)) return stepDown(atMs, uplink.deliveredBps, inUse);
+      if (isNarrow(atMs, inUse)) return stepDown(atMs, uplink.deliveredBps, inUse);
       return stepUp(atMs, inUse);
     },
     get videoBitrateBps() {
       return limitBps;
     },
   };
-}
-
-/** More comes than leaves, in each of the last `steps` steps between readings, and the rate of what leaves is known well. */
-function isGrowing(readings: Reading[], steps: number, sentBps: number): boolean {
-  const recent = readings.slice(-steps - 1);
-  const last = recent.at(-1);
-  const before = recent.at(-2);
-  if (recent.length <= steps || !last || !before) return false;
-  // After a skip less waits than before, and the uplink is no wider for that.
-  const hasSkipped = readings.some((reading) => reading.hasSkipped && last.atMs - reading.atMs <= AFTER_SKIP_MS);
-  const grows = recent.slice(1).every((reading, index) => hasGrown(recent[index] ?? reading, reading));
-  if (!(hasSkipped || grows) || last.excessMs < BURST_MS || before.excessMs < QUIET_MS) return false;
-  if (last.deliveredBps === undefined) return true;
-  return last.deliveredBps <= CLEARLY_LESS * sentBps && isSettled(readings, last, before.deliveredBps);
-}
-
-/** By more than what a key frame leaves behind that was only half sent. */
-function hasGrown(before: Reading, after: Reading): boolean {
-  return after.waitingMs - before.waitingMs > CLEAR_GROWTH * (after.atMs - before.atMs);
 }
 
 /** A rate that still falls remembers better times, one that rises an outage. */

@@ -151,6 +151,7 @@ describe('properties', () => {
       deliveredBps: rate,
       isCatchingUp: fc.boolean(),
       skips: fc.integer({ min: 0, max: 5 }),
+      narrowBps: rate,
       temperatureC: fc.option(fc.integer({ min: -10, max: 110 }), { nil: undefined }),
       percent: fc.option(fc.integer({ min: -1, max: 101 }), { nil: undefined }),
       isCharging: fc.boolean(),
