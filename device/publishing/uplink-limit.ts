@@ -66,16 +66,16 @@ const CATCH_UP_MS = 5_000;
 /** A step up has held after the first, has failed when the uplink is narrow again within the second: a small excess shows late. */
 const HELD_MS = 10_000;
 const TRIAL_MS = 30_000;
-/** One skip may be a hiccup of the radio. Two so close are an uplink that only dropping keeps from filling up. */
-const SKIPS_MS = 20_000;
 const MIN_WAIT_MS = 8_000;
 /** Not longer, or three minutes would not always be enough to be back at what was asked. */
 const MAX_WAIT_MS = 60_000;
 /** So much time `deliveredBps` covers, with the way back of acknowledgements. Until then it remembers better times. */
 const MEMORY_MS = 1_250;
 const SETTLED = 0.1;
-/** What is measured while a queue drains is steadier, and the next measurement near. */
+/** While a queue drains the next measurement is near: a rate that still falls a little is worth waiting for it. */
 const STILL = 0.02;
+/** Sooner it is the same measurement, read once more. The push measures each 100 ms then. */
+const NEXT_MS = 90;
 /** A rate falls like this into an outage. */
 const STEEP = 0.3;
 /** The way's own time is looked for anew this often, and believed to have grown by so much at most: a queue looks the same. */
@@ -116,9 +116,7 @@ export function createUplinkLimit(options: UplinkLimitOptions): UplinkLimit {
   /** How long bytes waited when a standing queue last led to a step down. */
   let stoodMs: number | undefined;
   /** The push has dropped, and what the uplink takes was not known for sure yet: as last told. */
-  let drop: { narrowBps: number } | undefined;
-  /** Since the last change or outage. */
-  let skippedAtMs: number[] = [];
+  let drop: { last: { atMs: number; bps: number } | undefined } | undefined;
   let base = createBaseDelay();
   let unevenUntilMs = 0;
 
@@ -128,11 +126,8 @@ export function createUplinkLimit(options: UplinkLimitOptions): UplinkLimit {
   function keep(atMs: number, uplink: UplinkSample, inUse: InUse): void {
     const hasSkipped = lastSkips !== undefined && uplink.skips > lastSkips;
     lastSkips = uplink.skips;
-    if (hasSkipped) drop = { narrowBps: Number.POSITIVE_INFINITY };
-    if (inUse.changedAtMs !== lastChangeMs || !uplink.isPublishing || uplink.isCatchingUp) {
-      readings = [];
-      skippedAtMs = [];
-    } else if (hasSkipped) skippedAtMs.push(atMs);
+    if (hasSkipped) drop = { last: undefined };
+    if (inUse.changedAtMs !== lastChangeMs || !uplink.isPublishing || uplink.isCatchingUp) readings = [];
     lastChangeMs = inUse.changedAtMs;
     if (!uplink.isPublishing) {
       // The next connection may take another way.
@@ -173,21 +168,22 @@ export function createUplinkLimit(options: UplinkLimitOptions): UplinkLimit {
     return false;
   }
   /**
-   * The queue was drained by all that the uplink takes: the one measurement that needs no patience, but for a rate that
-   * still falls. Acknowledgements of better times come in for as long as the way is.
+   * The queue was drained by all that the uplink takes: the one measurement that needs no patience, once it has settled.
+   * At first it may remember better times, for as long as the way is, or a pause.
    */
-  function judgeDrop({ narrowBps }: UplinkSample, { videoBitrateBps }: InUse): boolean {
+  function judgeDrop(atMs: number, { narrowBps }: UplinkSample, { videoBitrateBps }: InUse): boolean {
     if (!drop || narrowBps === undefined) return false;
-    const isFalling = narrowBps < (1 - STILL) * drop.narrowBps;
-    drop = isFalling ? { narrowBps } : undefined;
-    return !isFalling && videoBitrateBps > FITS * roomOf(narrowBps);
+    const { last } = drop;
+    if (last && atMs - last.atMs < NEXT_MS) return false;
+    const hasSettled = last && narrowBps >= (1 - STILL) * last.bps && narrowBps <= (1 + SETTLED) * last.bps;
+    drop = hasSettled ? undefined : { last: { atMs, bps: narrowBps } };
+    return hasSettled === true && videoBitrateBps > FITS * roomOf(narrowBps);
   }
   function roomOf(uplinkBps: number): number {
     return uplinkBps * (1 - OVERHEAD) - audioBitrateBps;
   }
   function isNarrow(atMs: number, inUse: InUse): boolean {
     if (atMs - inUse.changedAtMs < ACT_MS) return false;
-    if (skipsAgain(atMs)) return true;
     if (!isStanding(readings, windowMs, isTrial(atMs) ? QUIET_MS : STANDING_MS)) return false;
     const leastMs = Math.min(...readings.map(({ delayMs }) => delayMs));
     if (stoodMs !== undefined && Math.abs(leastMs - stoodMs) <= SAME_DELAY * stoodMs && base.grow(leastMs))
@@ -197,13 +193,6 @@ export function createUplinkLimit(options: UplinkLimitOptions): UplinkLimit {
   }
   function isTrial(atMs: number): boolean {
     return trial !== undefined && atMs - trial.atMs < TRIAL_MS;
-  }
-  function skipsAgain(atMs: number): boolean {
-    while (skippedAtMs[0] !== undefined && atMs - skippedAtMs[0] > SKIPS_MS) skippedAtMs.shift();
-    const last = readings.at(-1);
-    // With an empty queue what is delivered is what is made: it tells nothing of the uplink.
-    if (skippedAtMs.length < 2 || !last || last.excessMs <= QUIET_MS) return false;
-    return isSettled(readings, last, readings.at(-2)?.deliveredBps);
   }
   function stepDown(atMs: number, uplinkBps: number | undefined, { videoBitrateBps }: InUse): UplinkStep | undefined {
     // Only before a connection's second measurement, when there is nothing to judge by yet.
@@ -252,7 +241,7 @@ export function createUplinkLimit(options: UplinkLimitOptions): UplinkLimit {
       const isStuck = isCatchUpStuck(atMs, uplink, inUse);
       if (!isFree || !uplink.isPublishing) return undefined;
       if (uplink.isCatchingUp) return isStuck ? stepDown(atMs, uplink.deliveredBps, inUse) : undefined;
-      if (judgeDrop(uplink, inUse)) return stepDown(atMs, uplink.narrowBps, inUse);
+      if (judgeDrop(atMs, uplink, inUse)) return stepDown(atMs, uplink.narrowBps, inUse);
       if (isNarrow(atMs, inUse)) return stepDown(atMs, uplink.deliveredBps, inUse);
       return stepUp(atMs, inUse);
     },
