@@ -32,7 +32,7 @@ export interface SimulationOptions {
   rateNoise?: (atMs: number) => number;
   keyFrameIntervalMs?: number;
   /** Until an acknowledgement is back; what is on its way stays in the send queue. Default 0. */
-  roundTripMs?: number;
+  roundTripMs?: number | ((atMs: number) => number);
 }
 
 export interface SimulationRun {
@@ -156,6 +156,7 @@ function tagOf(kind: FlvTag['kind'], timestampMs: number, body: Buffer, bytes: n
 /** The push without its sockets: connects, feeds, measures, and gives a connection up on which nothing moves. */
 function createPush(options: SimulationOptions) {
   const { capacityBps, isConnected = () => true, mode = 'backfill', rateNoise = () => 1, roundTripMs = 0 } = options;
+  const roundTripAt = typeof roundTripMs === 'number' ? () => roundTripMs : roundTripMs;
   const backlog = createBacklog({ mode });
   const feed = createFeed({ backlog, mode });
   const pictures: SimulationRun['pictures'] = [];
@@ -174,8 +175,7 @@ function createPush(options: SimulationOptions) {
     if (atMs < nextTryMs) return;
     nextTryMs = atMs + RETRY_MS;
     if (!isConnected(atMs) || capacityBps(atMs) < HANDSHAKE_BPS) return;
-    connection = createConnection(roundTripMs, arrived);
-    connection.step(atMs, 0);
+    connection = createConnection(atMs, roundTripAt, arrived);
     feed.opened(connection.publication);
     nextSampleMs = atMs + FIRST_SAMPLE_MS;
   }
@@ -186,7 +186,7 @@ function createPush(options: SimulationOptions) {
     connection = undefined;
     nextTryMs = atMs + RETRY_MS;
   }
-  function measure(atMs: number, { gauge, publication, sample }: Connection): void {
+  function measure(atMs: number, { gauge, publication, roundTripMs, sample }: Connection): void {
     sample(atMs);
     const { deliveredBps, queuedBytes } = publication;
     const { oldestMs, stalledMs } = gauge;
@@ -235,12 +235,16 @@ function createPush(options: SimulationOptions) {
 type Connection = ReturnType<typeof createConnection>;
 
 /** First in, first out, as TCP is; what has arrived is acknowledged a round trip later. */
-function createConnection(roundTripMs: number, onArrived: (tag: FlvTag, atMs: number) => void) {
+function createConnection(
+  openedMs: number,
+  roundTripAt: (atMs: number) => number,
+  onArrived: (tag: FlvTag, atMs: number) => void,
+) {
   const gauge = createDeliveryGauge();
   /** Oldest first, with the byte at which it ends. */
   const way: { tag: FlvTag; endsAtByte: number }[] = [];
   const acknowledgements: { atMs: number; bytes: number }[] = [];
-  let nowMs = 0;
+  let nowMs = openedMs;
   let sentBytes = 0;
   let arrivedBytes = 0;
   let acknowledgedBytes = 0;
@@ -271,6 +275,7 @@ function createConnection(roundTripMs: number, onArrived: (tag: FlvTag, atMs: nu
   return {
     gauge,
     publication,
+    roundTripMs: roundTripAt(openedMs),
     measuredBytes: () => measuredBytes,
     step(atMs: number, roomBytes: number) {
       nowMs = atMs;
@@ -279,7 +284,7 @@ function createConnection(roundTripMs: number, onArrived: (tag: FlvTag, atMs: nu
         onArrived(first.tag, atMs);
         way.shift();
       }
-      acknowledgements.push({ atMs: atMs + roundTripMs, bytes: Math.floor(arrivedBytes) });
+      acknowledgements.push({ atMs: atMs + roundTripAt(atMs), bytes: Math.floor(arrivedBytes) });
       for (let first = acknowledgements[0]; first && first.atMs <= atMs; first = acknowledgements[0]) {
         acknowledgedBytes = first.bytes;
         acknowledgements.shift();

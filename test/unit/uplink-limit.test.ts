@@ -114,7 +114,7 @@ it.each([500, 1_000, 1_500, 2_000, 2_500, 3_000])(
   (pauseMs) => {
     for (const mode of ['live', 'backfill'] as const) {
       for (const roundTripMs of [0, 60, 200]) {
-        for (let fromMs = 10_000; fromMs < 11_000; fromMs += 130) {
+        for (let fromMs = 10_000; fromMs < 11_000; fromMs += 230) {
           const run = simulate({
             mode,
             roundTripMs,
@@ -174,7 +174,7 @@ describe('uplinks of all shapes', () => {
     expect(changesPerMinute(run)).toBeLessThanOrEqual(8);
   });
 
-  it('one that only dropping keeps from filling up: is made room for after the second drop', () => {
+  it('one that only dropping keeps from filling up: is made room for', () => {
     const run = simulate({ capacityBps: () => 1_967_256, mode: 'live', durationMs: 30_000 });
     expect(codes(run)[0]).toBe('UPLINK_NARROW');
     expect(medianOf(delays(run, 20_000, 30_000))).toBeLessThan(150);
@@ -202,16 +202,18 @@ describe('uplinks of all shapes', () => {
     'any constant one from 300 kbit/s on, key frames each %d ms: settles without a queue',
     (keyFrameIntervalMs) => {
       const options = { ...governor, keyFrameIntervalMs };
-      for (let capacityBps = 300_000; capacityBps < 4_000_000; capacityBps *= 1.17) {
+      for (let capacityBps = 300_000; capacityBps < 4_000_000; capacityBps *= 1.2) {
         for (const mode of ['live', 'backfill'] as const) {
           const run = simulate({
             governor: options,
             keyFrameIntervalMs,
             mode,
             capacityBps: () => capacityBps,
-            durationMs: 4 * minute,
+            durationMs: 3.5 * minute,
           });
-          expect(medianOf(delays(run, 2 * minute, 4 * minute)), `${Math.round(capacityBps)} ${mode}`).toBeLessThan(150);
+          expect(medianOf(delays(run, 2 * minute, 3.5 * minute)), `${Math.round(capacityBps)} ${mode}`).toBeLessThan(
+            150,
+          );
         }
       }
     },
@@ -263,6 +265,35 @@ describe('the rules of the uplink', () => {
     expect(standing((atMs) => 400 - atMs / 50, 2_000_000)).toBeUndefined();
     expect(standing(() => 80, 10_000)).toBeUndefined();
     expect(standing(() => 80, undefined)).toBeUndefined();
+  });
+
+  it('one that has stood as long in time before the step down was the way, which has become longer', () => {
+    const sample = samples();
+    const stands = (fromMs: number, kb: number, deliveredBps: number) => {
+      for (let atMs = fromMs; atMs < fromMs + 20_000; atMs += 250) {
+        const decision = sample(atMs, kb, deliveredBps);
+        if (decision) return { atMs, decision: printed(decision) };
+      }
+      return undefined;
+    };
+    sample(0, 0, 2_000_000);
+    expect(stands(1_000, 80, 2_000_000)).toEqual({ atMs: 4_000, decision: 'UPLINK_NARROW 1377000' });
+    expect(stands(5_000, 56, 1_400_000)?.decision).not.toMatch(/^UPLINK_NARROW/);
+  });
+
+  it('after a step up a shorter one is enough', () => {
+    const sample = samples();
+    const stands = (fromMs: number, kb: number) => {
+      for (let atMs = fromMs; atMs < fromMs + 9_000; atMs += 250) {
+        const decision = sample(atMs, kb, 1_000_000, { skips: 1, narrowBps: 1_500_000 });
+        if (decision?.kind === 'change') return printed(decision);
+      }
+      return undefined;
+    };
+    sample(0, 0, 2_000_000);
+    expect(stands(1_000, 0)).toBe('UPLINK_NARROW 1020750');
+    expect(stands(10_000, 0)).toBe('UPLINK_RECOVERED 1429050');
+    expect(stands(20_000, 30)).toMatch(/^UPLINK_NARROW/);
   });
 
   it('cannot go below the floor', () => {
