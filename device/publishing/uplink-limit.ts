@@ -1,5 +1,5 @@
 /**
- * How much video the uplink takes: down at once when its queue shows that it is narrow, up again by cautious trials.
+ * How much video the uplink takes: down at once when the push has dropped because it is narrow, up again by cautious trials.
  * Pure: fed with samples of the push, no clock. What the picture then looks like is the ladder's.
  */
 
@@ -10,7 +10,7 @@ export interface UplinkSample {
   /** Waiting, not yet given to the connection. */
   backlogBytes: number;
   backlogMs: number;
-  /** What the peer's TCP acknowledged over the last second or so; undefined where that cannot be known. */
+  /** What the peer's TCP acknowledged over the last second or so; undefined before a connection's second measurement. */
   deliveredBps: number | undefined;
   /** After an outage what was missed is sent as fast as it goes: the queue is full on purpose. */
   isCatchingUp: boolean;
@@ -132,6 +132,7 @@ export function createUplinkLimit(options: UplinkLimitOptions): UplinkLimit {
     if (!uplink.isPublishing) {
       // The next connection may take another way.
       base = createBaseDelay();
+      drop = undefined;
       return;
     }
     const { deliveredBps } = uplink;
@@ -195,7 +196,6 @@ export function createUplinkLimit(options: UplinkLimitOptions): UplinkLimit {
     return trial !== undefined && atMs - trial.atMs < TRIAL_MS;
   }
   function stepDown(atMs: number, uplinkBps: number | undefined, { videoBitrateBps }: InUse): UplinkStep | undefined {
-    // Only before a connection's second measurement, when there is nothing to judge by yet.
     if (uplinkBps === undefined) return undefined;
     if (trial && isTrial(atMs)) {
       waitMs = Math.min(MAX_WAIT_MS, trial.waitMs * 2);
