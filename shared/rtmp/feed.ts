@@ -126,7 +126,8 @@ export function createFeed({ backlog, mode, maxQueuedBytes }: FeedOptions): Feed
     if (verdict === 'narrow' && !isDropping) drop();
     measureUplink(measured);
     if (verdict === 'drained') {
-      narrowBps ??= recentBps;
+      // After a pause what an earlier drop measured says nothing of now.
+      narrowBps = isDropping ? (narrowBps ?? recentBps) : recentBps;
       onDrained(measured);
     }
   }
