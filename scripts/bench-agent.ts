@@ -4,7 +4,7 @@
  */
 import type { AgentKind } from './bench/agent-process.ts';
 import { goal, median, percentile, summaries } from './bench/measuring.ts';
-import { childrenOf, processUse } from './bench/process-use.ts';
+import { childrenOf, type ProcessUse, processUse } from './bench/process-use.ts';
 import { type Bench, type BenchReport, runBench } from './bench/program.ts';
 import { stopProduct, testAudio, testVideo } from './bench/start-run.ts';
 import { startWorld, type World } from './bench/world.ts';
@@ -31,8 +31,9 @@ async function measureAgent(bench: Bench, world: World, kind: AgentKind): Promis
   await clock.sleep(WARM_UP_MS, { signal });
   world.agent.mustRun();
   const { pid } = world.agent;
-  const [ffmpegPid = 0] = await childrenOf(pid);
-  const both = () => Promise.all([processUse(pid), processUse(ffmpegPid)]);
+  // One of the picture, one of the sound.
+  const encoders = await childrenOf(pid);
+  const both = async () => [await processUse(pid), together(await Promise.all(encoders.map(processUse)))] as const;
   const samples = [await both()];
   const beganMs = clock.monotonicMs();
   while (clock.monotonicMs() - beganMs < bench.seconds * 1000) {
@@ -54,6 +55,11 @@ async function measureAgent(bench: Bench, world: World, kind: AgentKind): Promis
     ffmpegCpuPercent: share(1),
     ffmpegRssMb: highest(1),
   };
+}
+
+function together(uses: readonly ProcessUse[]): Pick<ProcessUse, 'cpuMs' | 'rssMb'> {
+  const sum = (name: 'cpuMs' | 'rssMb') => uses.reduce((total, use) => total + use[name], 0);
+  return { cpuMs: sum('cpuMs'), rssMb: sum('rssMb') };
 }
 
 async function measure(bench: Bench): Promise<BenchReport> {
