@@ -114,7 +114,7 @@ export function findLibcameraProgram(programs?: string): string | undefined {
  * Whether this process may open a V4L2 device. Says nothing of who else uses it.
  * @throws GlasscastError CAMERA_NOT_FOUND, CAPTURE_FORBIDDEN
  */
-export async function checkV4l2Access(device: string): Promise<void> {
+async function checkV4l2Access(device: string): Promise<void> {
   try {
     await access(device, constants.R_OK | constants.W_OK);
   } catch (cause) {

@@ -14,7 +14,7 @@ export interface QualityLimits {
 }
 
 /** Below these a picture is of no use. What was asked below them stays as it was asked. */
-export const qualityFloor = { widthPx: 320, frameRate: 10, videoBitrateBps: 150_000 } as const;
+const qualityFloor = { widthPx: 320, frameRate: 10, videoBitrateBps: 150_000 } as const;
 
 /** H.264 of a head-worn camera falls apart below this: 1280x720 at 30 frames/s needs 398 kbit/s. */
 const MIN_BITS_PER_PIXEL = 0.0144;

@@ -8,7 +8,7 @@ import { type Check, diagnose, diagnosisText, isWell } from './doctor.ts';
 import { statusLines } from './status-report.ts';
 import { askStatus } from './status-socket.ts';
 
-export const commandNames = ['run', 'status', 'doctor', 'devices'] as const;
+const commandNames = ['run', 'status', 'doctor', 'devices'] as const;
 export type CommandName = (typeof commandNames)[number];
 
 export interface Command {
