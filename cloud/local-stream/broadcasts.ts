@@ -39,6 +39,8 @@ export interface BroadcastsOptions {
   beginVideo: (input: LiveInput, size: { width: number; height: number }) => Video;
   beginRecording: (videoUid: string) => Recording;
   endVideo: (videoUid: string, written: Promise<void>) => Promise<void>;
+  /** No publisher can go on with this broadcast any more. */
+  onEnded: (inputUid: string) => void;
   /** For inputs that name none. */
   defaultHoldMs: number;
   /** Added to every hold window. The real one was measured at about 3 s. */
@@ -107,6 +109,7 @@ export function createBroadcasts(options: BroadcastsOptions): Broadcasts {
     broadcast.hold?.cancel();
     broadcasts.delete(broadcast.inputUid);
     takeOffAir(broadcast);
+    options.onEnded(broadcast.inputUid);
   }
 
   function toOnAir(broadcast: Broadcast | undefined): OnAir | undefined {

@@ -9,6 +9,7 @@ import type { TrackKind } from './fmp4.ts';
 import { masterPlaylist, mediaPlaylist } from './hls-manifest.ts';
 import type { LiveInput } from './live-input.ts';
 import { LISTED_SEGMENTS } from './live-window.ts';
+import type { PlaybackAccess } from './playback-access.ts';
 import { durationMs, initName, newestPeriod, type Presentation, segmentName, startMs } from './presentation.ts';
 import type { Recordings } from './recordings.ts';
 import type { Thumbnails } from './thumbnails.ts';
@@ -18,6 +19,7 @@ import type { Viewers } from './viewers.ts';
 export interface DeliveryOptions {
   input: (uid: string) => LiveInput | undefined;
   video: (uid: string) => Video | undefined;
+  access: PlaybackAccess;
   broadcasts: Pick<Broadcasts, 'onAir' | 'onAirVideo'>;
   recordings: Pick<Recordings, 'read' | 'media'>;
   thumbnails: Thumbnails;

@@ -30,6 +30,7 @@ function createWorld({ dataDir = temporaryFolder(), timeoutSeconds = 10 as numbe
   let input: LiveInput | undefined = newLiveInput(body, clock.now());
   const { uid } = input;
   const ends: Promise<void>[] = [];
+  const over: string[] = [];
   const broadcasts = createBroadcasts({
     clock,
     log,
@@ -41,6 +42,7 @@ function createWorld({ dataDir = temporaryFolder(), timeoutSeconds = 10 as numbe
       ends.push(end);
       return end;
     },
+    onEnded: (inputUid) => void over.push(inputUid),
     defaultHoldMs: 60_000,
     holdMarginMs: 3000,
   });
@@ -59,7 +61,7 @@ function createWorld({ dataDir = temporaryFolder(), timeoutSeconds = 10 as numbe
     await finished();
   });
   return {
-    ...{ clock, library, recordings, broadcasts, folder, dataDir, uid, finished },
+    ...{ clock, library, recordings, broadcasts, folder, dataDir, uid, finished, over },
     change(changes: Partial<LiveInput> | undefined) {
       input = input && changes && { ...input, ...changes };
       broadcasts.reconsider(uid);
@@ -94,15 +96,18 @@ describe('one broadcast', () => {
     broadcasts.close();
   });
   it('is held for its time and three seconds, frozen, and then over', async () => {
-    const { publish, send, leave, broadcasts, library, listed, uid, clock, finished, recordings } = createWorld();
+    const world = createWorld();
+    const { publish, send, leave, broadcasts, library, listed, uid, clock, finished, recordings, over } = world;
     publish('p1');
     send('p1', 0, 3100);
     leave('p1');
     expect(broadcasts.onAir(uid)?.isLive).toBe(false);
     await clock.advance(12_999);
     expect(listed()).toEqual([0, 1, 2]);
+    expect(over).toEqual([]);
     await clock.advance(1);
     expect(broadcasts.onAir(uid)).toBeUndefined();
+    expect(over).toEqual([uid]);
     await finished();
     const [video] = library.list();
     // The picture that was open when the publisher left is in the recording.

@@ -5,6 +5,7 @@ import { createDelivery } from '../../cloud/local-stream/delivery.ts';
 import { liveInputBody, newLiveInput } from '../../cloud/local-stream/live-input.ts';
 import { createLiveWindow } from '../../cloud/local-stream/live-window.ts';
 import { createPackager } from '../../cloud/local-stream/packager.ts';
+import { createPlaybackAccess } from '../../cloud/local-stream/playback-access.ts';
 import type { Presentation } from '../../cloud/local-stream/presentation.ts';
 import { createThumbnails, type Thumbnails } from '../../cloud/local-stream/thumbnails.ts';
 import { newVideo, type Video } from '../../cloud/local-stream/video.ts';
@@ -44,6 +45,7 @@ function createWorld({ segments = 12 } = {}) {
     createDelivery({
       input: (uid) => (uid === input.uid ? input : undefined),
       video: (uid) => videos.get(uid),
+      access: createPlaybackAccess({ input: () => input, video: (uid) => videos.get(uid) }),
       broadcasts: {
         onAir: (uid) => (isOnAir && uid === input.uid ? onAir : undefined),
         onAirVideo: (uid) => (isOnAir && uid === live.uid ? onAir : undefined),

@@ -1,0 +1,242 @@
+/**
+ * Composition root of the local Stream: builds the parts and joins them. Holds no rule of its own, starts nothing.
+ */
+import { join } from 'node:path';
+import Fastify, { type FastifyInstance, type FastifyPluginCallback } from 'fastify';
+import type { SpawnChild } from '../../shared/child-process.ts';
+import type { Clock } from '../../shared/clock.ts';
+import { findFfmpeg } from '../../shared/ffmpeg-binary.ts';
+import type { Log } from '../../shared/log.ts';
+import { isPublicAddress } from '../../shared/network-address.ts';
+import type { Redactor, Secret } from '../../shared/secrets.ts';
+import { createAdmin } from './admin.ts';
+import { apiPrefix, createApi, type StorageUsage } from './api.ts';
+import { type Broadcasts, createBroadcasts } from './broadcasts.ts';
+import { type Catalogue, openCatalogue } from './catalogue.ts';
+import { createDelivery } from './delivery.ts';
+import { createFaults, type Faults } from './faults.ts';
+import { createIngest, type Ingest, type IngestHost } from './ingest.ts';
+import { createLiveFeed, type LiveFeed } from './live-feed.ts';
+import type { PublicAddresses } from './live-input.ts';
+import { createLiveInputRegistry, type LiveInputRegistry } from './live-input-registry.ts';
+import { createOutputs, type Outputs } from './outputs.ts';
+import { createPlaybackAccess } from './playback-access.ts';
+import { createRecordings } from './recordings.ts';
+import { createThumbnails, type Thumbnails } from './thumbnails.ts';
+import { videoJson } from './video.ts';
+import { createVideoLibrary, type VideoLibrary } from './video-library.ts';
+import { createViewers } from './viewers.ts';
+import { createWebhooks, type LiveWebhook, type Webhooks } from './webhooks.ts';
+
+export interface LocalStreamOptions {
+  clock: Clock;
+  log: Log;
+  redactor: Redactor;
+  spawn: SpawnChild;
+  /** Holds the database (mode 0600) and one folder per video; made when missing. */
+  dataDir: string;
+  /** Bearer token of the API. Default: the one kept in `dataDir`, made at random the first time. */
+  apiToken?: Secret;
+  /** 32 hex digits. Default: `a1` sixteen times. */
+  accountId?: string;
+  /** Address to listen on. Default 127.0.0.1. */
+  listenHost?: string;
+  /** Host written into every URL handed out. Default 127.0.0.1. */
+  publicHost?: string;
+  /** Default 0: a free one. */
+  httpPort?: number;
+  /** Default 0: a free one. */
+  rtmpPort?: number;
+  /** Hold window of inputs whose `recording.timeoutSeconds` is null. Default 60. */
+  defaultHoldSeconds?: number;
+  /** Added to every hold window, as the real one does. Default 3000. */
+  holdMarginMs?: number;
+  /** From the end of a broadcast to `ready`. Default 500. */
+  readyDelayMs?: number;
+  /** What `storage-usage` tells as the limit; with nothing left no publisher is let in. Default 1000. */
+  storageLimitMinutes?: number;
+  /** Outputs may push to addresses that are not on the public internet. Default false. */
+  outputPrivateTargets?: boolean;
+  /** For thumbnails. Default: the one on PATH, else the bundled one; with none the address answers 404. */
+  ffmpegPath?: string;
+  /** Where live events are told to. Default: nowhere. */
+  liveWebhook?: LiveWebhook | undefined;
+  /** Opens the admin port, on loopback, where faults are switched on. Default: there is none. */
+  adminPort?: number | undefined;
+}
+
+export interface Parts {
+  catalogue: Catalogue;
+  registry: LiveInputRegistry;
+  library: VideoLibrary;
+  broadcasts: Broadcasts;
+  feed: LiveFeed;
+  outputs: Outputs;
+  ingest: Ingest;
+  thumbnails: Thumbnails;
+  webhooks: Webhooks;
+  http: FastifyInstance;
+  admin: FastifyInstance | undefined;
+}
+
+export interface Identity {
+  apiToken: Secret;
+  accountId: string;
+  addresses: () => PublicAddresses;
+}
+
+const MAX_BODY_BYTES = 256 * 1024;
+/** For a request to arrive whole. */
+const REQUEST_TIMEOUT_MS = 30_000;
+export function buildParts(options: LocalStreamOptions, identity: Identity): Parts {
+  const { clock, log, redactor, spawn, dataDir } = options;
+  const catalogue = openCatalogue({ dataDir });
+  const recordings = createRecordings({ folder: join(dataDir, 'videos'), log });
+  const faults = options.adminPort === undefined ? undefined : createFaults({ clock });
+  const webhooks = createWebhooks({
+    ...{ catalogue, accountId: identity.accountId, liveTarget: options.liveWebhook, clock, log, redactor },
+    ...(faults ? { sendings: faults.sendings } : {}),
+  });
+  const library = createVideoLibrary({
+    ...{ catalogue, recordings, clock, log, readyDelayMs: options.readyDelayMs ?? 500 },
+    onFinished: (video) => webhooks.recording(videoJson(video, identity.addresses().httpOrigin)),
+  });
+  const storageUsage = storageOf(library, options.storageLimitMinutes ?? 1000, faults);
+  const registry = createLiveInputRegistry({
+    catalogue,
+    clock,
+    redactor,
+    log,
+    onChanged(uid) {
+      broadcasts.reconsider(uid);
+      outputs.reconsider(uid);
+      if (!registry.get(uid)?.enabled) ingest.cut(uid);
+    },
+    onKeysRotated: (uid) => ingest.cut(uid, 'The keys of the live input were changed'),
+  });
+  const broadcasts = createBroadcasts({
+    clock,
+    log,
+    input: registry.get,
+    beginVideo: library.begin,
+    beginRecording: recordings.begin,
+    endVideo: library.end,
+    onEnded: (inputUid) => feed.end(inputUid),
+    defaultHoldMs: (options.defaultHoldSeconds ?? 60) * 1000,
+    holdMarginMs: options.holdMarginMs ?? 3000,
+  });
+  const feed = createLiveFeed({ clock });
+  const outputs = createOutputs({
+    ...{ clock, log, input: registry.get },
+    allowsAddress: options.outputPrivateTargets ? () => true : isPublicAddress,
+  });
+  const listenAt = { host: options.listenHost ?? '127.0.0.1', port: options.rtmpPort ?? 0 };
+  const host = ingestHost({ registry, broadcasts, feed, outputs, webhooks, storageUsage });
+  const ingest = createIngest({ host, clock, log, listen: listenAt });
+  const thumbnails = createThumbnails({
+    ffmpeg: async () =>
+      (await findFfmpeg({ spawn, clock, explicitFile: options.ffmpegPath, needsEncoders: ['mjpeg'] })).file,
+    spawn,
+    clock,
+    log,
+  });
+  const http = newServer();
+  const { apiToken, accountId, addresses } = identity;
+  const api = createApi({ registry, library, outputs, apiToken, accountId, log, addresses, storageUsage, webhooks });
+  http.register(inside(api, faults?.aroundApi), { prefix: apiPrefix });
+  const viewers = createViewers({ clock });
+  const { get: input } = registry;
+  const access = createPlaybackAccess({ input, video: library.get });
+  const delivered = {
+    input,
+    video: library.get,
+    access,
+    broadcasts,
+    recordings,
+    thumbnails,
+    viewers,
+    nowMs: clock.now,
+  };
+  http.register(inside(createDelivery(delivered), faults?.aroundDelivery));
+  http.get('/healthz', () => ({ status: 'ok', publications: ingest.publications().length }));
+  const admin = faults && createAdmin({ faults, webhooks, apiToken });
+  return { catalogue, registry, library, broadcasts, feed, outputs, ingest, thumbnails, webhooks, http, admin };
+}
+
+function newServer(): FastifyInstance {
+  return Fastify({
+    forceCloseConnections: true,
+    bodyLimit: MAX_BODY_BYTES,
+    requestTimeout: REQUEST_TIMEOUT_MS,
+    routerOptions: { maxParamLength: 400 },
+  });
+}
+
+/** Routes in a scope of their own, for whoever puts hooks around them. */
+function inside(routes: FastifyPluginCallback, around?: (scope: FastifyInstance) => void): FastifyPluginCallback {
+  return (scope, _, done) => {
+    around?.(scope);
+    scope.register(routes);
+    done();
+  };
+}
+
+function storageOf(
+  library: Pick<VideoLibrary, 'usage'>,
+  totalStorageMinutesLimit: number,
+  faults: Pick<Faults, 'isStorageExhausted'> | undefined,
+): () => StorageUsage {
+  return () => {
+    const { minutes, videoCount } = library.usage();
+    const totalStorageMinutes = faults?.isStorageExhausted() ? totalStorageMinutesLimit : minutes;
+    return { totalStorageMinutes, totalStorageMinutesLimit, videoCount };
+  };
+}
+
+/** Where the ingest meets the API's objects. What else listens to publications (low latency) joins here. */
+function ingestHost(options: {
+  registry: LiveInputRegistry;
+  broadcasts: Broadcasts;
+  feed: LiveFeed;
+  outputs: Outputs;
+  webhooks: Pick<Webhooks, 'live'>;
+  storageUsage: () => StorageUsage;
+}): IngestHost {
+  const { registry, broadcasts, feed, outputs, webhooks, storageUsage } = options;
+  return {
+    authorisePublish(streamKey) {
+      const input = registry.byPublishKey(streamKey);
+      if (!input) return { refused: 'Unknown stream key' };
+      if (!input.enabled) return { refused: 'The live input is disabled' };
+      const { totalStorageMinutes, totalStorageMinutesLimit } = storageUsage();
+      if (totalStorageMinutes < totalStorageMinutesLimit) return { inputUid: input.uid };
+      // As there: the input was made all the same, and the publisher sees what looks like a network fault.
+      const message = 'The storage quota is exhausted';
+      webhooks.live({ type: 'errored', inputUid: input.uid, code: 'ERR_STORAGE_QUOTA_EXHAUSTED', message });
+      return { refused: message };
+    },
+    authorisePlay(playbackKey) {
+      const input = registry.byPlaybackKey(playbackKey);
+      return input ? { inputUid: input.uid } : { refused: 'Unknown playback key' };
+    },
+    published(publication) {
+      registry.connectionChanged(publication.inputUid, 'connected');
+      webhooks.live({ type: 'connected', inputUid: publication.inputUid });
+      broadcasts.published(publication);
+      feed.published(publication);
+      outputs.published(publication);
+    },
+    tag(inputUid, publicationId, tag) {
+      broadcasts.tag(inputUid, publicationId, tag);
+      feed.tag(inputUid, publicationId, tag);
+      outputs.tag(inputUid, publicationId, tag);
+    },
+    unpublished(publication) {
+      registry.connectionChanged(publication.inputUid, 'disconnected');
+      webhooks.live({ type: 'disconnected', inputUid: publication.inputUid });
+      broadcasts.unpublished(publication);
+      feed.unpublished(publication);
+      outputs.unpublished(publication);
+    },
+  };
+}
