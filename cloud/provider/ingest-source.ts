@@ -7,20 +7,23 @@ import type { PlaybackUrls } from '../../shared/protocol/app-messages.ts';
 import { type Redactor, Secret } from '../../shared/secrets.ts';
 import type { StreamRecord } from '../store/records.ts';
 import type { Cleanup } from './cleanup.ts';
-import type { LiveInputs } from './live-inputs.ts';
+import type { LiveInputs, ProviderProfile } from './live-inputs.ts';
+import { type OperatorPlayback, operatorPlayback } from './operator-playback.ts';
 
 /** Where the glasses push to and viewers look. */
 export interface IngestPoint {
   publishUrl: Secret;
   /** Absent: an address of the app's own choice, where nobody of us can look. */
   urls?: PlaybackUrls | undefined;
+  /** Every way to watch it, for operators. */
+  playback?: OperatorPlayback | undefined;
   liveInputUid?: string | undefined;
   keyFrameIntervalMs?: number | undefined;
 }
 
 export interface IngestSource {
   /** Makes it. The same stream again, after a crash hid the outcome, gets the same one. */
-  provision(streamId: string): Promise<IngestPoint>;
+  provision(streamId: string, userId: string): Promise<IngestPoint>;
   /** One that is there already: of an earlier process, or given by an app. */
   adopt(streamId: string, saved: NonNullable<StreamRecord['ingest']>): IngestPoint;
   /** Nothing of it is wanted any more, whether or not its provision has come to an end. */
@@ -33,14 +36,15 @@ export interface IngestSourceOptions {
   /** Throws when the provider would take no new broadcast; may ask it first. */
   admit: () => Promise<void> | void;
   redactor: Redactor;
-  keyFrameIntervalMs: number;
+  profile: Pick<ProviderProfile, 'keyFrameIntervalMs' | 'playsFlv' | 'playsLowLatencyHls'>;
   holdSeconds: number;
-  /** Undefined keeps recordings. */
+  keepsRecordings: boolean;
+  /** Undefined: the provider deletes none by itself. */
   deleteRecordingAfterDays: number | undefined;
 }
 
 export function createIngestSource(options: IngestSourceOptions): IngestSource {
-  const { inputs, cleanup, redactor, keyFrameIntervalMs, holdSeconds, deleteRecordingAfterDays } = options;
+  const { inputs, cleanup, redactor, profile, holdSeconds, deleteRecordingAfterDays } = options;
   /** Key → kept masked until the stream is over. */
   const masked = new Map<string, string>();
   /** Removed by a discard that comes before the provision has ended. */
@@ -57,9 +61,11 @@ export function createIngestSource(options: IngestSourceOptions): IngestSource {
     adopt(streamId, { publishUrl, ...point }) {
       const secret = new Secret(publishUrl);
       mask(streamId, secret);
-      return { ...point, publishUrl: secret };
+      const { urls, liveInputUid } = point;
+      if (!urls || !liveInputUid) return { ...point, publishUrl: secret };
+      return { ...point, publishUrl: secret, playback: operatorPlayback(profile, urls, liveInputUid) };
     },
-    async provision(streamId): Promise<IngestPoint> {
+    async provision(streamId, userId): Promise<IngestPoint> {
       provisioning.add(streamId);
       try {
         await options.admit();
@@ -73,6 +79,8 @@ export function createIngestSource(options: IngestSourceOptions): IngestSource {
       try {
         const input = await inputs.create({
           streamId,
+          // No business of the provider's unless recordings stay.
+          userId: options.keepsRecordings ? userId : undefined,
           idempotencyKey: `glasscast-${streamId}`,
           holdSeconds,
           deleteRecordingAfterDays,
@@ -80,7 +88,8 @@ export function createIngestSource(options: IngestSourceOptions): IngestSource {
         const { publishUrl, uid: liveInputUid, urls } = input;
         if (provisioning.has(streamId)) mask(streamId, publishUrl);
         await cleanup.created(streamId, liveInputUid);
-        return { publishUrl, urls, liveInputUid, keyFrameIntervalMs };
+        const playback = operatorPlayback(profile, urls, liveInputUid);
+        return { publishUrl, urls, playback, liveInputUid, keyFrameIntervalMs: profile.keyFrameIntervalMs };
       } catch (thrown) {
         const error = isGlasscastError(thrown) ? thrown : new GlasscastError('PROVIDER_FAILED', { cause: thrown });
         if (isRefusal(error)) await cleanup.refused(streamId);

@@ -6,6 +6,7 @@ import { z } from 'zod';
 import { GlasscastError, isGlasscastError } from '../../shared/errors.ts';
 import type { PlaybackUrls } from '../../shared/protocol/app-messages.ts';
 import { Secret } from '../../shared/secrets.ts';
+import { recordingNames } from './recording-names.ts';
 import type { StreamApi } from './stream-api.ts';
 
 /** How a provider has to be treated. */
@@ -24,6 +25,10 @@ export interface ProviderProfile {
   hasPreviewPage: boolean;
   /** What is published by RTMP can be watched by WHEP. Cloudflare names an address for it all the same. */
   playsWebRtc: boolean;
+  /** FLV over HTTP and WebSockets at `/<uid>/live.flv`. */
+  playsFlv: boolean;
+  /** HLS in parts at `?protocol=llhls`. */
+  playsLowLatencyHls: boolean;
   /** A recording may come to light after its input is gone: looked for again so long after that. */
   lateRecordingLooksMs: readonly number[];
 }
@@ -37,7 +42,9 @@ export const providerProfiles = {
     outputPollMs: 1_000,
     maxRequestsPerSecond: undefined,
     hasPreviewPage: false,
-    playsWebRtc: false,
+    playsWebRtc: true,
+    playsFlv: true,
+    playsLowLatencyHls: true,
     lateRecordingLooksMs: [],
   },
   cloudflare: {
@@ -49,6 +56,8 @@ export const providerProfiles = {
     maxRequestsPerSecond: 3,
     hasPreviewPage: true,
     playsWebRtc: false,
+    playsFlv: false,
+    playsLowLatencyHls: false,
     lateRecordingLooksMs: [60_000, 300_000, 900_000],
   },
 } as const satisfies Record<string, ProviderProfile>;
@@ -98,6 +107,8 @@ export interface StorageUsage {
 
 export interface CreateLiveInput {
   streamId: string;
+  /** Named on its recordings, which outlast what we know of the stream. Undefined: recordings go with it. */
+  userId?: string | undefined;
   idempotencyKey: string;
   /** How long the provider keeps a broadcast open for a publisher that is lost. */
   holdSeconds: number;
@@ -266,9 +277,11 @@ export function createLiveInputs(options: {
   };
 }
 
-function creationBody({ streamId, holdSeconds, deleteRecordingAfterDays }: CreateLiveInput, relayId: string) {
+function creationBody({ streamId, userId, holdSeconds, deleteRecordingAfterDays }: CreateLiveInput, relayId: string) {
   return {
-    meta: { name: `glasscast ${streamId}`, app: META_APP, relay: relayId, stream: streamId },
+    // The mark on recordings, which do not carry the rest of the meta.
+    defaultCreator: relayId,
+    meta: { name: recordingNames.write(streamId, userId), app: META_APP, relay: relayId, stream: streamId },
     // `off`, the default, is neither recorded nor playable.
     recording: { mode: 'automatic', timeoutSeconds: holdSeconds },
     // Top level: nested in `recording` it is accepted and dropped.

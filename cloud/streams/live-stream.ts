@@ -7,7 +7,7 @@ import type { Clock } from '../../shared/clock.ts';
 import { asGlasscastError, GlasscastError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import type { DeviceStreamStatus, StreamStats } from '../../shared/protocol/glasses-messages.ts';
-import { type StreamEvent, type StreamState, streamTable, transition } from '../../shared/stream.ts';
+import { isStreamOver, type StreamEvent, type StreamState, streamTable, transition } from '../../shared/stream.ts';
 import type { IngestPoint, IngestSource } from '../provider/ingest-source.ts';
 import type { PlaybackEvents, PlaybackWatch } from '../provider/playback.ts';
 import type { Restreaming, RestreamOutputs } from '../provider/restream-outputs.ts';
@@ -113,7 +113,7 @@ export class LiveStream {
     }
     // What is not saved before it is made could not be found again after a crash.
     const made = this.#save().then(() => {
-      return this.isOpen() ? source.provision(this.streamId) : undefined;
+      return this.isOpen() ? source.provision(this.streamId, record.userId) : undefined;
     });
     made.then(
       this.#inbox.current((point) => point && this.#onIngest(point)),
@@ -123,7 +123,7 @@ export class LiveStream {
 
   /** Takes new viewers; false from the stop on. */
   isOpen(): boolean {
-    return !this.#isSuspended && !this.#isOver();
+    return !this.#isSuspended && !isStreamOver(this.#state);
   }
 
   /** What is asked is this viewer's own; its settings count only when it is the first. */
@@ -228,10 +228,6 @@ export class LiveStream {
   }
 
   // ── inside: called from the inbox only ──
-
-  #isOver(): boolean {
-    return ['stopping', 'stopped', 'failed'].includes(this.#state);
-  }
 
   #onIngest(ingest: IngestPoint): void {
     const { clock, glasses, look, record } = this.#options;
@@ -378,7 +374,7 @@ export class LiveStream {
 
   #changed(): void {
     this.#options.onChange();
-    if (!this.#isOver()) void this.#save().catch(() => {});
+    if (!isStreamOver(this.#state)) void this.#save().catch(() => {});
   }
 
   #save(): Promise<void> {
