@@ -1,6 +1,6 @@
 /**
- * What must outlive the process: live inputs with their keys, videos, idempotency keys, the webhook of recordings. One SQLite file with mode 0600,
- * written before a call answers. Holds no rule; media files are the recordings' business.
+ * What must outlive the process: live inputs with their keys, videos, idempotency keys, signing keys, where webhooks go. One SQLite file
+ * with mode 0600, written before a call answers. Holds no rule; media files are the recordings' business.
  */
 import { chmodSync, closeSync, mkdirSync, openSync } from 'node:fs';
 import { join } from 'node:path';
@@ -22,7 +22,20 @@ export interface Catalogue {
   recordingWebhook(): RecordingWebhook | undefined;
   /** Undefined forgets it. */
   saveRecordingWebhook(webhook: RecordingWebhook | undefined): void;
+  signingKeys(): SigningKey[];
+  saveSigningKey(key: SigningKey): void;
+  removeSigningKey(id: string): void;
   close(): void;
+}
+
+/** Of playback tokens. */
+export interface SigningKey {
+  id: string;
+  createdMs: number;
+  /** SPKI PEM. */
+  publicKey: string;
+  /** PKCS#8 PEM, of the account's own key only. */
+  privateKey?: string;
 }
 
 /** Where finished recordings are told of. */
@@ -38,6 +51,7 @@ const SCHEMA = `
   CREATE TABLE IF NOT EXISTS videos (uid TEXT PRIMARY KEY, created_ms INTEGER NOT NULL, document TEXT NOT NULL);
   CREATE TABLE IF NOT EXISTS idempotency_keys (key TEXT PRIMARY KEY, input_uid TEXT NOT NULL, created_ms INTEGER NOT NULL);
   CREATE TABLE IF NOT EXISTS webhook (id INTEGER PRIMARY KEY CHECK (id = 1), document TEXT NOT NULL);
+  CREATE TABLE IF NOT EXISTS signing_keys (id TEXT PRIMARY KEY, document TEXT NOT NULL);
 `;
 
 type StoredOutput = Omit<Output, 'streamKey'> & { streamKey: string };
@@ -79,6 +93,11 @@ export function openCatalogue({ dataDir }: { dataDir: string }): Catalogue {
     save: sql('INSERT OR REPLACE INTO webhook (id, document) VALUES (1, ?)'),
     remove: sql('DELETE FROM webhook'),
   };
+  const signingKeys = {
+    all: sql('SELECT document FROM signing_keys'),
+    save: sql('INSERT OR REPLACE INTO signing_keys (id, document) VALUES (?, ?)'),
+    remove: sql('DELETE FROM signing_keys WHERE id = ?'),
+  };
   const saveInput = database.transaction((input: LiveInput, key: string | undefined) => {
     inputs.save.run(input.uid, input.createdMs, JSON.stringify(toStored(input)));
     if (key) keys.save.run(key, input.uid, input.createdMs);
@@ -103,6 +122,9 @@ export function openCatalogue({ dataDir }: { dataDir: string }): Catalogue {
       if (wanted) webhook.save.run(JSON.stringify(wanted));
       else webhook.remove.run();
     },
+    signingKeys: () => signingKeys.all.all().map((row) => documentOf<SigningKey>(row)),
+    saveSigningKey: (key) => void signingKeys.save.run(key.id, JSON.stringify(key)),
+    removeSigningKey: (id) => void signingKeys.remove.run(id),
     close() {
       if (isOpen) database.close();
       isOpen = false;
