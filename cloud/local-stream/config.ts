@@ -41,6 +41,13 @@ const schema = z.strictObject({
     .min(1)
     .default(1000)
     .describe('Recordings kept; with nothing left no publisher is let in'),
+  apiRequestLimit: z.coerce
+    .number()
+    .int()
+    .min(0)
+    .max(1_000_000)
+    .default(0)
+    .describe('Calls of the API in five minutes, past which none is answered for the next five; 0: no limit'),
   outputPrivateTargets: yesNo
     .default(false)
     .describe('Let outputs push to addresses that are not on the public internet'),
