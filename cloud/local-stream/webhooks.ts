@@ -19,7 +19,16 @@ export interface LiveWebhook {
 /** `errored`: the publisher was not let in, or what it sends cannot be played. */
 export type LiveEvent =
   | { type: 'connected' | 'disconnected'; inputUid: string }
-  | { type: 'errored'; inputUid: string; code: string; message: string };
+  | {
+      type: 'errored';
+      inputUid: string;
+      /** e.g. `ERR_GOP_OUT_OF_RANGE` */
+      code: string;
+      message: string;
+      /** Of what was sent, as far as it is known. */
+      videoCodec?: string;
+      audioCodec?: string;
+    };
 
 export interface Webhooks {
   live(event: LiveEvent): void;
@@ -160,7 +169,11 @@ function liveJson(
   const errored =
     event.type === 'errored'
       ? {
-          live_input_errored: { error: { code: event.code, message: event.message }, video_codec: '', audio_codec: '' },
+          live_input_errored: {
+            error: { code: event.code, message: event.message },
+            video_codec: event.videoCodec ?? '',
+            audio_codec: event.audioCodec ?? '',
+          },
         }
       : {};
   return {

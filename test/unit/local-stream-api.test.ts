@@ -83,8 +83,8 @@ function createWorld({ dataDir = temporaryFolder(), clock = createTestClock(), r
     { prefix: apiPrefix },
   );
   async function raw(options: InjectOptions) {
-    const response = await app.inject(options);
-    return { http: response.statusCode, body: response.json(), headers: response.headers };
+    const { statusCode: http, headers, payload } = await app.inject(options);
+    return { http, body: payload === '' ? undefined : JSON.parse(payload), headers };
   }
   async function call(
     method: InjectOptions['method'] & string,
@@ -116,7 +116,20 @@ describe('the door', () => {
     const headers = { authorization: `Bearer ${token}` };
     const stranger = await raw({ url: `${apiPrefix}/accounts/${'b2'.repeat(16)}/stream/live_inputs`, headers });
     expect(stranger).toMatchObject({ http: 404, body: failure(7003) });
-    expect(await call('PATCH', '/live_inputs')).toMatchObject({ http: 404, body: failure(7003) });
+    for (const [method, path] of [
+      ['PATCH', '/live_inputs'],
+      ['PUT', '/keys'],
+      ['PUT', '/some-video'],
+      ['POST', '/storage-usage/all'],
+      ['GET', '/some-video/token'],
+    ] as const) {
+      expect(await call(method, path), `${method} ${path}`).toMatchObject({ http: 404, body: failure(7003) });
+    }
+  });
+  it('answers HEAD as it does GET, without a body', async () => {
+    const { call } = createWorld();
+    expect(await call('HEAD', '/live_inputs')).toMatchObject({ http: 200, body: undefined });
+    expect(await call('HEAD', '/nobody')).toMatchObject({ http: 404, body: undefined });
   });
   it('tells a good token by either address, and a wrong one in the words of that address', async () => {
     const { raw } = createWorld();
