@@ -22,10 +22,9 @@ export type LiveEvent =
   | {
       type: 'errored';
       inputUid: string;
-      /** e.g. `ERR_GOP_OUT_OF_RANGE` */
       code: string;
       message: string;
-      /** Of what was sent, as far as it is known. */
+      /** `h264`, `aac` and the like, where something has come of it. */
       videoCodec?: string;
       audioCodec?: string;
     };
@@ -166,16 +165,7 @@ function liveJson(
   const nowMs = clock.now();
   const type = `live_input.${event.type}`;
   const updatedAt = new Date(nowMs).toISOString().replace('Z', '000000Z');
-  const errored =
-    event.type === 'errored'
-      ? {
-          live_input_errored: {
-            error: { code: event.code, message: event.message },
-            video_codec: event.videoCodec ?? '',
-            audio_codec: event.audioCodec ?? '',
-          },
-        }
-      : {};
+  const errored = event.type === 'errored' ? { live_input_errored: erroredJson(event) } : {};
   return {
     name: policy?.name ?? 'Local Stream',
     text: `Notification type: Stream Live Input\nInput ID: ${event.inputUid}\nEvent type: ${type}\nUpdated at: ${updatedAt}`,
@@ -190,4 +180,8 @@ function liveJson(
     ...{ account_id: accountId, policy_id: policy?.id ?? '', policy_name: policy?.name ?? '', alert_type: ALERT_TYPE },
     ...{ alert_correlation_id: '', alert_event: '' },
   };
+}
+
+function erroredJson({ code, message, videoCodec = '', audioCodec = '' }: LiveEvent & { type: 'errored' }): object {
+  return { error: { code, message }, video_codec: videoCodec, audio_codec: audioCodec };
 }

@@ -28,7 +28,8 @@ async function createWorld(options: Partial<LocalStreamOptions> = {}) {
   const checked: typeof fetch = async (address, init) => {
     const response = await fetch(address, init);
     const method = init?.method?.toUpperCase() ?? 'GET';
-    const body: unknown = await response.clone().json();
+    const text = await response.clone().text();
+    const body: unknown = text === '' ? undefined : JSON.parse(text);
     violations.push(...contractViolations(method, String(address), response.status, body));
     if (response.ok) called.add(contractCall(method, String(address)) ?? '');
     sent.push({ method, key: new Headers(init?.headers).get('idempotency-key'), http: response.status });
@@ -270,6 +271,8 @@ describe.skipIf(!inject('hasCloudflareClient'))('the official client', () => {
     expect(await failing(liveInputs.create(used))).toEqual([Cloudflare.ConflictError, 409, 10005]);
     await fault('rate-limited', { retryAfterSeconds: 1, times: 1 });
     expect(await failing(liveInputs.list(account))).toEqual([Cloudflare.RateLimitError, 429, 10000]);
+    await fault('no-subscription', { times: 1 });
+    expect(await failing(liveInputs.list(account))).toEqual([Cloudflare.PermissionDeniedError, 403, 10002]);
     await fault('failing', { times: 1 });
     expect(await failing(liveInputs.list(account))).toEqual([Cloudflare.InternalServerError, 500, 10001]);
   });
@@ -307,6 +310,35 @@ describe.skipIf(!inject('hasCloudflareClient'))('the official client', () => {
     for (const _ of [2, 3, 4]) await client.stream.liveInputs.list(account);
     await expect(once.stream.list(account)).rejects.toThrow(Cloudflare.RateLimitError);
     await expect(once.stream.liveInputs.list(account)).rejects.toMatchObject({ status: 429 });
+  });
+
+  it('meets the oddities of the real API when faults ask for them', async () => {
+    const { client, once, account, Cloudflare, fault, push } = await createWorld();
+    const { liveInputs } = client.stream;
+    const input = await liveInputs.create({ ...account, recording: { mode: 'automatic', timeoutSeconds: 1 } });
+    await fault('wrapped-list', { times: 1 });
+    expect(await liveInputs.list(account)).toMatchObject({ liveInputs: [{ uid: input.uid }], total: 1 });
+    await fault('slow-replies', { delayMs: 500, times: 1 });
+    const impatient = once.stream.liveInputs.list(account, { timeout: 100 });
+    await expect(impatient).rejects.toThrow(Cloudflare.APIConnectionTimeoutError);
+    await fault('output-error');
+    const destination = { url: 'rtmp://127.0.0.1:9/app', streamKey: 'their-key' };
+    const output = await liveInputs.outputs.create(input.uid, { ...account, ...destination });
+    expect(output).toMatchObject({ status: { current: { state: 'error' } } });
+
+    const publisher = push(input);
+    await fault('status-word');
+    await until(async () => (await liveInputs.get(input.uid, account)).status !== null);
+    expect((await liveInputs.get(input.uid, account)).status).toBe('connected');
+    await publisher.stop();
+    await fault('storage-exhausted');
+    expect((await push(input).exited).end).toBe('exited');
+    expect(await client.stream.videos.storageUsage({ ...account })).toMatchObject({ totalStorageMinutes: 1000 });
+
+    // The client takes an empty answer for broken JSON, although the input is gone.
+    await fault('empty-deletion', { times: 1 });
+    await expect(liveInputs.delete(input.uid, account)).rejects.toThrow(SyntaxError);
+    await expect(once.stream.liveInputs.get(input.uid, account)).rejects.toThrow(Cloudflare.NotFoundError);
   });
 
   it('reaches no fault where there is no port for them', async () => {

@@ -26,6 +26,7 @@ interface Account {
 }
 interface RequestOptions {
   maxRetries?: number;
+  timeout?: number;
 }
 type Call<Params, Result> = (params: Account & Params, options?: RequestOptions) => Promise<Result>;
 type CallOf<Params, Result> = (id: string, params: Account & Params, options?: RequestOptions) => Promise<Result>;
@@ -117,11 +118,13 @@ export type CloudflareClass = (new (
   settings: ClientSettings,
 ) => CloudflareClient) &
   Record<
+    | 'APIConnectionTimeoutError'
     | 'AuthenticationError'
     | 'BadRequestError'
     | 'ConflictError'
     | 'InternalServerError'
     | 'NotFoundError'
+    | 'PermissionDeniedError'
     | 'RateLimitError',
     ErrorClass
   >;
