@@ -13,7 +13,11 @@ declare module 'vitest' {
   }
 }
 
-const INSTALL = ['ci', '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel', 'error'];
+const INSTALL = [
+  ...['ci', '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel', 'error'],
+  // Without a network it is known soon.
+  ...['--prefer-offline', '--fetch-retries', '1', '--fetch-retry-maxtimeout', '5000', '--fetch-timeout', '60000'],
+];
 
 export default async function setUp(project: TestProject): Promise<void> {
   if (!isClientInstalled()) await install();
