@@ -33,7 +33,8 @@ async function install(): Promise<void> {
   say('Installing the official Cloudflare client, which judges our API (npm ci, 120 MB) …');
   const spawner = createChildSpawner({ clock: createSystemClock(), log: silentLog(), redactor: createRedactor() });
   const { code, lastLines } = await spawner.spawn({ name: 'npm', file: npm, args: INSTALL, cwd: clientFolder }).exited;
-  if (code !== 0) say(`npm failed: ${lastLines.at(-1) ?? code}`);
+  // Its last line tells only where the others are kept.
+  if (code !== 0) say(`npm failed: ${lastLines.find((line) => !line.includes('complete log')) ?? code}`);
 }
 
 function say(line: string): void {

@@ -234,7 +234,7 @@ describe('whatever is asked', () => {
           expect(contractViolations(method, `http://a${url}`, answer.http, answer.body)).toEqual([]);
         },
       ),
-      { numRuns: 400 },
+      { numRuns: 250 },
     );
   });
 });
