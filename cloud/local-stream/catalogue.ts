@@ -1,6 +1,6 @@
 /**
- * What must outlive the process: live inputs with their keys, videos, idempotency keys, the webhook of recordings. One SQLite file with mode 0600,
- * written before a call answers. Holds no rule; media files are the recordings' business.
+ * What must outlive the process: live inputs with their keys, videos, idempotency keys, signing keys, where webhooks go. One SQLite file
+ * with mode 0600, written before a call answers. Holds no rule; media files are the recordings' business.
  */
 import { chmodSync, closeSync, mkdirSync, openSync } from 'node:fs';
 import { join } from 'node:path';
@@ -22,7 +22,51 @@ export interface Catalogue {
   recordingWebhook(): RecordingWebhook | undefined;
   /** Undefined forgets it. */
   saveRecordingWebhook(webhook: RecordingWebhook | undefined): void;
+  signingKeys(): SigningKey[];
+  saveSigningKey(key: SigningKey): void;
+  removeSigningKey(id: string): void;
+  alertDestinations(): AlertDestination[];
+  saveAlertDestination(destination: AlertDestination): void;
+  removeAlertDestination(id: string): void;
+  alertPolicies(): AlertPolicy[];
+  saveAlertPolicy(policy: AlertPolicy): void;
+  removeAlertPolicy(id: string): void;
   close(): void;
+}
+
+/** Of playback tokens. */
+export interface SigningKey {
+  id: string;
+  createdMs: number;
+  /** SPKI PEM. */
+  publicKey: string;
+  /** PKCS#8 PEM, of the account's own key only. */
+  privateKey?: string;
+}
+
+/** Where live events may go. */
+export interface AlertDestination {
+  id: string;
+  name: string;
+  url: string;
+  /** Sent with them; empty: nothing is. */
+  secret: string;
+  createdMs: number;
+}
+
+/** Which live events go there. */
+export interface AlertPolicy {
+  id: string;
+  name: string;
+  description: string;
+  enabled: boolean;
+  destinationIds: string[];
+  /** Empty: all of them. */
+  inputUids: string[];
+  /** e.g. `live_input.connected`. Empty: all of them. */
+  eventTypes: string[];
+  createdMs: number;
+  modifiedMs: number;
 }
 
 /** Where finished recordings are told of. */
@@ -38,6 +82,9 @@ const SCHEMA = `
   CREATE TABLE IF NOT EXISTS videos (uid TEXT PRIMARY KEY, created_ms INTEGER NOT NULL, document TEXT NOT NULL);
   CREATE TABLE IF NOT EXISTS idempotency_keys (key TEXT PRIMARY KEY, input_uid TEXT NOT NULL, created_ms INTEGER NOT NULL);
   CREATE TABLE IF NOT EXISTS webhook (id INTEGER PRIMARY KEY CHECK (id = 1), document TEXT NOT NULL);
+  CREATE TABLE IF NOT EXISTS signing_keys (id TEXT PRIMARY KEY, document TEXT NOT NULL);
+  CREATE TABLE IF NOT EXISTS alert_destinations (id TEXT PRIMARY KEY, document TEXT NOT NULL);
+  CREATE TABLE IF NOT EXISTS alert_policies (id TEXT PRIMARY KEY, document TEXT NOT NULL);
 `;
 
 type StoredOutput = Omit<Output, 'streamKey'> & { streamKey: string };
@@ -79,6 +126,11 @@ export function openCatalogue({ dataDir }: { dataDir: string }): Catalogue {
     save: sql('INSERT OR REPLACE INTO webhook (id, document) VALUES (1, ?)'),
     remove: sql('DELETE FROM webhook'),
   };
+  const [signingKeys, destinations, policies] = [
+    documents<SigningKey>(database, 'signing_keys'),
+    documents<AlertDestination>(database, 'alert_destinations'),
+    documents<AlertPolicy>(database, 'alert_policies'),
+  ];
   const saveInput = database.transaction((input: LiveInput, key: string | undefined) => {
     inputs.save.run(input.uid, input.createdMs, JSON.stringify(toStored(input)));
     if (key) keys.save.run(key, input.uid, input.createdMs);
@@ -103,10 +155,33 @@ export function openCatalogue({ dataDir }: { dataDir: string }): Catalogue {
       if (wanted) webhook.save.run(JSON.stringify(wanted));
       else webhook.remove.run();
     },
+    signingKeys: signingKeys.all,
+    saveSigningKey: signingKeys.save,
+    removeSigningKey: signingKeys.remove,
+    alertDestinations: destinations.all,
+    saveAlertDestination: destinations.save,
+    removeAlertDestination: destinations.remove,
+    alertPolicies: policies.all,
+    saveAlertPolicy: policies.save,
+    removeAlertPolicy: policies.remove,
     close() {
       if (isOpen) database.close();
       isOpen = false;
     },
+  };
+}
+
+/** A table of small things that are only ever read all at once. */
+function documents<T extends { id: string }>(database: Database.Database, table: string) {
+  const all = database.prepare<unknown[]>(`SELECT document FROM ${table} ORDER BY rowid`);
+  const save = database.prepare<unknown[]>(
+    `INSERT INTO ${table} (id, document) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET document = excluded.document`,
+  );
+  const remove = database.prepare<unknown[]>(`DELETE FROM ${table} WHERE id = ?`);
+  return {
+    all: (): T[] => all.all().map((row) => documentOf<T>(row)),
+    save: (document: T): void => void save.run(document.id, JSON.stringify(document)),
+    remove: (id: string): void => void remove.run(id),
   };
 }
 

@@ -28,6 +28,13 @@ const schema = z.strictObject({
     .optional()
     .describe('Bearer token of the API, by environment only; default: made at random and kept in the data folder'),
   holdSeconds: seconds.default(60).describe('How long a broadcast waits for its publisher when the input says nothing'),
+  holdMarginMs: z.coerce
+    .number()
+    .int()
+    .min(0)
+    .max(60_000)
+    .default(3_000)
+    .describe('Added to every such wait, as the real one does'),
   readyDelayMs: z.coerce
     .number()
     .int()
@@ -41,6 +48,13 @@ const schema = z.strictObject({
     .min(1)
     .default(1000)
     .describe('Recordings kept; with nothing left no publisher is let in'),
+  apiRequestLimit: z.coerce
+    .number()
+    .int()
+    .min(0)
+    .max(1_000_000)
+    .default(0)
+    .describe('Calls of the API in five minutes, past which none is answered for the next five; 0: no limit'),
   outputPrivateTargets: yesNo
     .default(false)
     .describe('Let outputs push to addresses that are not on the public internet'),

@@ -17,6 +17,8 @@ describe('the configuration', () => {
   it('has a default for everything', () => {
     expect(localStreamSettings.read([], {})).toEqual({
       dataDir: '.glasscast/local-stream',
+      apiRequestLimit: 0,
+      holdMarginMs: 3000,
       listenHost: '127.0.0.1',
       publicHost: '127.0.0.1',
       httpPort: 8788,
