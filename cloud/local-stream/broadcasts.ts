@@ -20,6 +20,8 @@ export interface Broadcasts {
   reconsider(inputUid: string): void;
   onAir(inputUid: string): OnAir | undefined;
   onAirVideo(videoUid: string): OnAir | undefined;
+  /** Somebody publishes, and the broadcast was taken off air because its recording was switched off. */
+  isTakenOff(inputUid: string): boolean;
   /** Ends all broadcasts; their videos are being finished when it returns. */
   close(): void;
 }
@@ -56,6 +58,7 @@ interface Broadcast {
   packager: Packager | undefined;
   onAir: { video: Video; window: LiveWindow; recording: Recording } | undefined;
   hold: Timer | undefined;
+  isTakenOff: boolean;
 }
 
 /** A longer timer would fire at once: Node counts them in 31 bits. */
@@ -82,6 +85,7 @@ export function createBroadcasts(options: BroadcastsOptions): Broadcasts {
         if (!broadcast.onAir) {
           const video = options.beginVideo(options.input(input.uid) ?? input, period.video);
           const recording = options.beginRecording(video.uid);
+          broadcast.isTakenOff = false;
           broadcast.onAir = { video, recording, window: createLiveWindow({ startedMs: period.wallMs }) };
         }
         broadcast.onAir.window.period(period, inits);
@@ -129,6 +133,7 @@ export function createBroadcasts(options: BroadcastsOptions): Broadcasts {
         packager: undefined,
         onAir: undefined,
         hold: undefined,
+        isTakenOff: false,
       };
       broadcast.hold = undefined;
       broadcast.publicationId = publicationId;
@@ -159,8 +164,12 @@ export function createBroadcasts(options: BroadcastsOptions): Broadcasts {
       if (!broadcast) return;
       const input = options.input(inputUid);
       if (!input?.enabled) end(broadcast);
-      else if (input.recording.mode === 'off') takeOffAir(broadcast);
+      else if (input.recording.mode === 'off') {
+        broadcast.isTakenOff ||= broadcast.onAir !== undefined;
+        takeOffAir(broadcast);
+      }
     },
+    isTakenOff: (inputUid) => broadcasts.get(inputUid)?.isTakenOff ?? false,
     onAir: (inputUid) => toOnAir(broadcasts.get(inputUid)),
     onAirVideo: (videoUid) => toOnAir([...broadcasts.values()].find(({ onAir }) => onAir?.video.uid === videoUid)),
     close() {

@@ -21,6 +21,7 @@ import type { PublicAddresses } from './live-input.ts';
 import { createLiveInputRegistry, type LiveInputRegistry } from './live-input-registry.ts';
 import { createOutputs, type Outputs } from './outputs.ts';
 import { createPlaybackAccess } from './playback-access.ts';
+import { createPlaybackTokens, MAX_TOKEN_CHARS } from './playback-tokens.ts';
 import { createRecordings } from './recordings.ts';
 import { createThumbnails, type Thumbnails } from './thumbnails.ts';
 import { videoJson } from './video.ts';
@@ -91,6 +92,7 @@ const REQUEST_TIMEOUT_MS = 30_000;
 export function buildParts(options: LocalStreamOptions, identity: Identity): Parts {
   const { clock, log, redactor, spawn, dataDir } = options;
   const catalogue = openCatalogue({ dataDir });
+  const tokens = createPlaybackTokens({ catalogue, clock });
   const recordings = createRecordings({ folder: join(dataDir, 'videos'), log });
   const faults = options.adminPort === undefined ? undefined : createFaults({ clock });
   const webhooks = createWebhooks({
@@ -146,7 +148,7 @@ export function buildParts(options: LocalStreamOptions, identity: Identity): Par
   http.register(inside(api, faults?.aroundApi), { prefix: apiPrefix });
   const viewers = createViewers({ clock });
   const { get: input } = registry;
-  const access = createPlaybackAccess({ input, video: library.get });
+  const access = createPlaybackAccess({ input, video: library.get, tokens });
   const delivered = {
     input,
     video: library.get,
@@ -168,7 +170,8 @@ function newServer(): FastifyInstance {
     forceCloseConnections: true,
     bodyLimit: MAX_BODY_BYTES,
     requestTimeout: REQUEST_TIMEOUT_MS,
-    routerOptions: { maxParamLength: 400 },
+    // A token may stand for an id.
+    routerOptions: { maxParamLength: MAX_TOKEN_CHARS },
   });
 }
 
