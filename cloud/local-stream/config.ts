@@ -41,6 +41,18 @@ const schema = z.strictObject({
     .min(1)
     .default(1000)
     .describe('Recordings kept; with nothing left no publisher is let in'),
+  storageLimitBytes: z.coerce
+    .number()
+    .int()
+    .min(0)
+    .optional()
+    .describe('Recordings kept, in bytes; then recordings end and live streams go on; default: no limit'),
+  minFreeBytes: z.coerce
+    .number()
+    .int()
+    .min(0)
+    .default(64 * 1024 * 1024)
+    .describe('What recordings leave free on the disk'),
   outputPrivateTargets: yesNo
     .default(false)
     .describe('Let outputs push to addresses that are not on the public internet'),

@@ -113,6 +113,7 @@ function createRecording(
   let queue: Promise<void> = mkdir(folder, { recursive: true, mode: 0o700 }).then(() => undefined, stop);
   let queuedBytes = 0;
   let isStopped = false;
+  let isFull = false;
 
   function stop(error: unknown): void {
     if (!isStopped) log.warn({ cause: errorText(error) }, 'recording-stopped');
@@ -145,8 +146,11 @@ function createRecording(
       enqueue(files, { period });
     },
     segment(segment, data) {
-      if (startMs(segment) >= MAX_RECORDED_MS) stop(new Error('the recording has its greatest length'));
-      else enqueue([{ name: segmentName(segment), data }], { segment });
+      // What waits for the disk is still wanted.
+      if (startMs(segment) >= MAX_RECORDED_MS) {
+        if (!isFull) log.info({ maxMs: MAX_RECORDED_MS }, 'recording-full');
+        isFull = true;
+      } else enqueue([{ name: segmentName(segment), data }], { segment });
     },
     finish: () => queue,
     abandon() {

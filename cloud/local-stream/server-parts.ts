@@ -23,6 +23,7 @@ import { createOutputs, type Outputs } from './outputs.ts';
 import { createPlaybackAccess } from './playback-access.ts';
 import { createPlaybackTokens, MAX_TOKEN_CHARS } from './playback-tokens.ts';
 import { createRecordings } from './recordings.ts';
+import { createStorageRoom } from './storage-room.ts';
 import { createThumbnails, type Thumbnails } from './thumbnails.ts';
 import { videoJson } from './video.ts';
 import { createVideoLibrary, type VideoLibrary } from './video-library.ts';
@@ -56,6 +57,10 @@ export interface LocalStreamOptions {
   readyDelayMs?: number;
   /** What `storage-usage` tells as the limit; with nothing left no publisher is let in. Default 1000. */
   storageLimitMinutes?: number;
+  /** Of all recordings on the disk; then recordings end and live streams go on. Default: no limit. */
+  storageLimitBytes?: number | undefined;
+  /** What recordings leave free on the disk. Default 64 MiB. */
+  minFreeBytes?: number;
   /** Outputs may push to addresses that are not on the public internet. Default false. */
   outputPrivateTargets?: boolean;
   /** For thumbnails. Default: the one on PATH, else the bundled one; with none the address answers 404. */
@@ -93,7 +98,12 @@ export function buildParts(options: LocalStreamOptions, identity: Identity): Par
   const { clock, log, redactor, spawn, dataDir } = options;
   const catalogue = openCatalogue({ dataDir });
   const tokens = createPlaybackTokens({ catalogue, clock });
-  const recordings = createRecordings({ folder: join(dataDir, 'videos'), log });
+  const room = createStorageRoom({
+    ...{ folder: dataDir, limitBytes: options.storageLimitBytes },
+    minFreeBytes: options.minFreeBytes ?? 64 * 1024 * 1024,
+    usedBytes: () => library.usage().bytes + recordings.writtenBytes(),
+  });
+  const recordings = createRecordings({ folder: join(dataDir, 'videos'), log, refusal: room.refusal });
   const faults = options.adminPort === undefined ? undefined : createFaults({ clock });
   const webhooks = createWebhooks({
     ...{ catalogue, accountId: identity.accountId, liveTarget: options.liveWebhook, clock, log, redactor },

@@ -25,6 +25,7 @@ describe('the configuration', () => {
       holdSeconds: 60,
       readyDelayMs: 500,
       storageLimitMinutes: 1000,
+      minFreeBytes: 67_108_864,
       outputPrivateTargets: false,
       logLevel: 'info',
     });
