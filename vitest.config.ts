@@ -24,6 +24,7 @@ export default defineConfig({
           name: 'e2e',
           include: ['test/e2e/**/*.test.ts', 'test/interop/**/*.test.ts'],
           exclude: alone,
+          globalSetup: ['test/support/client-setup.ts'],
           ...realParts,
           maxWorkers: 2,
           sequence: { groupOrder: 1 },

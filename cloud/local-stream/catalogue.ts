@@ -25,6 +25,12 @@ export interface Catalogue {
   signingKeys(): SigningKey[];
   saveSigningKey(key: SigningKey): void;
   removeSigningKey(id: string): void;
+  alertDestinations(): AlertDestination[];
+  saveAlertDestination(destination: AlertDestination): void;
+  removeAlertDestination(id: string): void;
+  alertPolicies(): AlertPolicy[];
+  saveAlertPolicy(policy: AlertPolicy): void;
+  removeAlertPolicy(id: string): void;
   close(): void;
 }
 
@@ -36,6 +42,31 @@ export interface SigningKey {
   publicKey: string;
   /** PKCS#8 PEM, of the account's own key only. */
   privateKey?: string;
+}
+
+/** Where live events may go. */
+export interface AlertDestination {
+  id: string;
+  name: string;
+  url: string;
+  /** Sent with them; empty: nothing is. */
+  secret: string;
+  createdMs: number;
+}
+
+/** Which live events go there. */
+export interface AlertPolicy {
+  id: string;
+  name: string;
+  description: string;
+  enabled: boolean;
+  destinationIds: string[];
+  /** Empty: all of them. */
+  inputUids: string[];
+  /** e.g. `live_input.connected`. Empty: all of them. */
+  eventTypes: string[];
+  createdMs: number;
+  modifiedMs: number;
 }
 
 /** Where finished recordings are told of. */
@@ -52,6 +83,8 @@ const SCHEMA = `
   CREATE TABLE IF NOT EXISTS idempotency_keys (key TEXT PRIMARY KEY, input_uid TEXT NOT NULL, created_ms INTEGER NOT NULL);
   CREATE TABLE IF NOT EXISTS webhook (id INTEGER PRIMARY KEY CHECK (id = 1), document TEXT NOT NULL);
   CREATE TABLE IF NOT EXISTS signing_keys (id TEXT PRIMARY KEY, document TEXT NOT NULL);
+  CREATE TABLE IF NOT EXISTS alert_destinations (id TEXT PRIMARY KEY, document TEXT NOT NULL);
+  CREATE TABLE IF NOT EXISTS alert_policies (id TEXT PRIMARY KEY, document TEXT NOT NULL);
 `;
 
 type StoredOutput = Omit<Output, 'streamKey'> & { streamKey: string };
@@ -93,11 +126,11 @@ export function openCatalogue({ dataDir }: { dataDir: string }): Catalogue {
     save: sql('INSERT OR REPLACE INTO webhook (id, document) VALUES (1, ?)'),
     remove: sql('DELETE FROM webhook'),
   };
-  const signingKeys = {
-    all: sql('SELECT document FROM signing_keys'),
-    save: sql('INSERT OR REPLACE INTO signing_keys (id, document) VALUES (?, ?)'),
-    remove: sql('DELETE FROM signing_keys WHERE id = ?'),
-  };
+  const [signingKeys, destinations, policies] = [
+    documents<SigningKey>(database, 'signing_keys'),
+    documents<AlertDestination>(database, 'alert_destinations'),
+    documents<AlertPolicy>(database, 'alert_policies'),
+  ];
   const saveInput = database.transaction((input: LiveInput, key: string | undefined) => {
     inputs.save.run(input.uid, input.createdMs, JSON.stringify(toStored(input)));
     if (key) keys.save.run(key, input.uid, input.createdMs);
@@ -122,13 +155,33 @@ export function openCatalogue({ dataDir }: { dataDir: string }): Catalogue {
       if (wanted) webhook.save.run(JSON.stringify(wanted));
       else webhook.remove.run();
     },
-    signingKeys: () => signingKeys.all.all().map((row) => documentOf<SigningKey>(row)),
-    saveSigningKey: (key) => void signingKeys.save.run(key.id, JSON.stringify(key)),
-    removeSigningKey: (id) => void signingKeys.remove.run(id),
+    signingKeys: signingKeys.all,
+    saveSigningKey: signingKeys.save,
+    removeSigningKey: signingKeys.remove,
+    alertDestinations: destinations.all,
+    saveAlertDestination: destinations.save,
+    removeAlertDestination: destinations.remove,
+    alertPolicies: policies.all,
+    saveAlertPolicy: policies.save,
+    removeAlertPolicy: policies.remove,
     close() {
       if (isOpen) database.close();
       isOpen = false;
     },
+  };
+}
+
+/** A table of small things that are only ever read all at once. */
+function documents<T extends { id: string }>(database: Database.Database, table: string) {
+  const all = database.prepare<unknown[]>(`SELECT document FROM ${table} ORDER BY rowid`);
+  const save = database.prepare<unknown[]>(
+    `INSERT INTO ${table} (id, document) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET document = excluded.document`,
+  );
+  const remove = database.prepare<unknown[]>(`DELETE FROM ${table} WHERE id = ?`);
+  return {
+    all: (): T[] => all.all().map((row) => documentOf<T>(row)),
+    save: (document: T): void => void save.run(document.id, JSON.stringify(document)),
+    remove: (id: string): void => void remove.run(id),
   };
 }
 

@@ -53,6 +53,13 @@ const schema = z.strictObject({
     .min(0)
     .default(64 * 1024 * 1024)
     .describe('What recordings leave free on the disk'),
+  apiRequestLimit: z.coerce
+    .number()
+    .int()
+    .min(0)
+    .max(1_000_000)
+    .default(0)
+    .describe('Calls of the API in five minutes, past which none is answered for the next five; 0: no limit'),
   outputPrivateTargets: yesNo
     .default(false)
     .describe('Let outputs push to addresses that are not on the public internet'),

@@ -5,8 +5,11 @@ import type { z } from 'zod';
 export const failures = {
   badBody: { http: 400, code: 10005, message: 'Bad request body' },
   badRecordingDays: { http: 400, code: 10060, message: 'deleteRecordingAfterDays must be between 30 and 1096 days' },
+  badOutput: { http: 400, code: 10004, message: 'Bad field of an output' },
   tooManyOutputs: { http: 400, code: 10004, message: 'A live input can have at most 50 outputs' },
+  tooManyOfThem: { http: 400, code: 10005, message: 'This account has as many of them as it may' },
   unauthorized: { http: 401, code: 10000, message: 'Authentication error' },
+  invalidToken: { http: 401, code: 1000, message: 'Invalid API Token' },
   noRoute: {
     http: 404,
     code: 7003,

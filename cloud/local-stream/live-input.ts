@@ -30,12 +30,14 @@ function isDeeperThan(value: unknown, levels: number): boolean {
   return levels === 0 || Object.values(value).some((inner) => isDeeperThan(inner, levels - 1));
 }
 
+/** Whatever a client keeps with its objects. */
+export const metaBody = z
+  .record(z.string(), z.unknown())
+  .refine((meta) => !isDeeperThan(meta, MAX_META_DEPTH), 'nested too deeply');
+
 /** Body of create and update. Unknown fields, nested or not, are dropped without a word, as there. */
 export const liveInputBody = z.object({
-  meta: z
-    .record(z.string(), z.unknown())
-    .refine((meta) => !isDeeperThan(meta, MAX_META_DEPTH), 'nested too deeply')
-    .optional(),
+  meta: metaBody.optional(),
   defaultCreator: z.string().optional(),
   enabled: z.boolean().optional(),
   preferLowLatency: z.boolean().optional(),

@@ -10,12 +10,13 @@ import type { Log } from '../../shared/log.ts';
 import { isPublicAddress } from '../../shared/network-address.ts';
 import type { Redactor, Secret } from '../../shared/secrets.ts';
 import { createAdmin } from './admin.ts';
-import { apiPrefix, createApi, type StorageUsage } from './api.ts';
+import { apiPrefix, createApi } from './api.ts';
 import { type Broadcasts, createBroadcasts } from './broadcasts.ts';
 import { type Catalogue, openCatalogue } from './catalogue.ts';
 import { createDelivery } from './delivery.ts';
 import { createFaults, type Faults } from './faults.ts';
 import { createIngest, type Ingest, type IngestHost } from './ingest.ts';
+import { createLiveAlerts } from './live-alerts.ts';
 import { createLiveFeed, type LiveFeed } from './live-feed.ts';
 import type { PublicAddresses } from './live-input.ts';
 import { createLiveInputRegistry, type LiveInputRegistry } from './live-input-registry.ts';
@@ -23,10 +24,12 @@ import { createOutputs, type Outputs } from './outputs.ts';
 import { createPlaybackAccess } from './playback-access.ts';
 import { createPlaybackTokens, MAX_TOKEN_CHARS } from './playback-tokens.ts';
 import { createRecordings } from './recordings.ts';
+import { createRequestLimit } from './request-limit.ts';
 import { createStorageRoom } from './storage-room.ts';
 import { createThumbnails, type Thumbnails } from './thumbnails.ts';
 import { videoJson } from './video.ts';
 import { createVideoLibrary, type VideoLibrary } from './video-library.ts';
+import type { StorageUsage } from './video-routes.ts';
 import { createViewers } from './viewers.ts';
 import { createWebhooks, type LiveWebhook, type Webhooks } from './webhooks.ts';
 
@@ -61,6 +64,8 @@ export interface LocalStreamOptions {
   storageLimitBytes?: number | undefined;
   /** What recordings leave free on the disk. Default 64 MiB. */
   minFreeBytes?: number;
+  /** Calls of the API in five minutes; past that none for the next five, as Cloudflare's 1,200. Default 0: no limit. */
+  apiRequestLimit?: number;
   /** Outputs may push to addresses that are not on the public internet. Default false. */
   outputPrivateTargets?: boolean;
   /** For thumbnails. Default: the one on PATH, else the bundled one; with none the address answers 404. */
@@ -105,8 +110,9 @@ export function buildParts(options: LocalStreamOptions, identity: Identity): Par
   });
   const recordings = createRecordings({ folder: join(dataDir, 'videos'), log, refusal: room.refusal });
   const faults = options.adminPort === undefined ? undefined : createFaults({ clock });
+  const alerts = createLiveAlerts({ catalogue, clock, redactor });
   const webhooks = createWebhooks({
-    ...{ catalogue, accountId: identity.accountId, liveTarget: options.liveWebhook, clock, log, redactor },
+    ...{ alerts, catalogue, accountId: identity.accountId, liveTarget: options.liveWebhook, clock, log, redactor },
     ...(faults ? { sendings: faults.sendings } : {}),
   });
   const library = createVideoLibrary({
@@ -154,7 +160,11 @@ export function buildParts(options: LocalStreamOptions, identity: Identity): Par
   });
   const http = newServer();
   const { apiToken, accountId, addresses } = identity;
-  const api = createApi({ registry, library, outputs, apiToken, accountId, log, addresses, storageUsage, webhooks });
+  const { apiRequestLimit: requestsPerWindow = 0 } = options;
+  const api = createApi({
+    ...{ registry, library, outputs, apiToken, accountId, log, addresses, storageUsage, webhooks, alerts, tokens },
+    requestLimit: requestsPerWindow > 0 ? createRequestLimit({ clock, requestsPerWindow }) : undefined,
+  });
   http.register(inside(api, faults?.aroundApi), { prefix: apiPrefix });
   const viewers = createViewers({ clock });
   const { get: input } = registry;
@@ -198,9 +208,9 @@ function storageOf(
   library: Pick<VideoLibrary, 'usage'>,
   totalStorageMinutesLimit: number,
   faults: Pick<Faults, 'isStorageExhausted'> | undefined,
-): () => StorageUsage {
-  return () => {
-    const { minutes, videoCount } = library.usage();
+): (creator?: string) => StorageUsage {
+  return (creator) => {
+    const { minutes, videoCount } = library.usage(creator);
     const totalStorageMinutes = faults?.isStorageExhausted() ? totalStorageMinutesLimit : minutes;
     return { totalStorageMinutes, totalStorageMinutesLimit, videoCount };
   };

@@ -2,6 +2,7 @@
  * All videos of the account: begins one per broadcast, finishes it into a recording, deletes it. Owns the states
  * live-inprogress → inprogress → ready | error; the media itself lies with the recordings.
  */
+import type { z } from 'zod';
 import type { Clock, Timer } from '../../shared/clock.ts';
 import { errorText } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
@@ -9,7 +10,7 @@ import type { Catalogue } from './catalogue.ts';
 import type { LiveInput } from './live-input.ts';
 import { type Presentation, totalMs } from './presentation.ts';
 import type { Recordings } from './recordings.ts';
-import { deletionMs, newVideo, type Video } from './video.ts';
+import { deletionMs, editedVideo, newVideo, type Video, type videoBody } from './video.ts';
 
 export interface VideoLibrary {
   /** Videos that a crash left unfinished become recordings of what was written; starts the sweep of expired ones. */
@@ -21,8 +22,10 @@ export interface VideoLibrary {
   begin(input: LiveInput, size: { width: number; height: number }): Video;
   /** The broadcast is over and everything is on disk once `written` settles; `ready` follows after the delay. */
   end(videoUid: string, written: Promise<void>): Promise<void>;
-  /** What the recordings weigh; a broadcast that goes on weighs nothing yet. */
-  usage(): { minutes: number; bytes: number; videoCount: number };
+  /** What the recordings weigh, all or one creator's; a broadcast that goes on weighs nothing yet. */
+  usage(creator?: string): { minutes: number; bytes: number; videoCount: number };
+  /** Written before it is answered. Undefined: no such video. */
+  edit(videoUid: string, body: z.output<typeof videoBody>): Video | { wrong: string } | undefined;
   /** Undefined: no such video. False: still live, cannot be deleted. */
   remove(videoUid: string): Promise<boolean | undefined>;
   /** Waits for recordings that are being finished; idempotent. */
@@ -160,11 +163,21 @@ export function createVideoLibrary(options: VideoLibraryOptions): VideoLibrary {
       finishing.add(work);
       await work.finally(() => finishing.delete(work));
     },
-    usage() {
-      const recorded = [...videos.values()].filter(({ state }) => state !== 'live-inprogress');
+    usage(creator) {
+      const recorded = [...videos.values()].filter(
+        (video) => video.state !== 'live-inprogress' && (creator === undefined || video.creator === creator),
+      );
       const ms = recorded.reduce((sum, { durationMs }) => sum + durationMs, 0);
       const bytes = recorded.reduce((sum, video) => sum + video.bytes, 0);
       return { minutes: Math.ceil(ms / 60_000), bytes, videoCount: recorded.length };
+    },
+    edit(videoUid, body) {
+      const video = videos.get(videoUid);
+      const edited = video && editedVideo(video, body, clock.now());
+      if (!edited || 'wrong' in edited) return edited;
+      catalogue.saveVideo(edited);
+      videos.set(videoUid, edited);
+      return edited;
     },
     remove: removed,
     async close() {

@@ -1,5 +1,6 @@
 /** One broadcast's video as the API knows it, live and as a recording, and the JSON it is shown as. Pure. */
-import { isoTime, type LiveInput, newUid, playbackJson } from './live-input.ts';
+import { z } from 'zod';
+import { isoTime, type LiveInput, metaBody, newUid, playbackJson } from './live-input.ts';
 
 /** `inprogress`: the broadcast is over, the recording is being finished. */
 export type VideoState = 'live-inprogress' | 'inprogress' | 'ready' | 'error';
@@ -23,7 +24,31 @@ export interface Video {
   requireSignedURLs: boolean;
   allowedOrigins: string[] | null;
   deleteAfterDays: number | null;
+  /** Set by an edit, instead of what the input asked for; null: never. */
+  deletionAtMs?: number | null;
+  /** Share of the length at which the thumbnail is taken; absent: at the beginning. */
+  thumbnailPct?: number;
+  publicDetails?: Record<string, unknown>;
 }
+
+const publicDetails = z.object({
+  title: z.string().nullable().optional(),
+  share_link: z.string().nullable().optional(),
+  channel_link: z.string().nullable().optional(),
+  logo: z.string().nullable().optional(),
+});
+/** Body of an edit. What concerns uploads alone is taken and dropped. */
+export const videoBody = z.object({
+  uid: z.string().optional(),
+  meta: metaBody.optional(),
+  creator: z.string().max(64).nullable().optional(),
+  requireSignedURLs: z.boolean().optional(),
+  allowedOrigins: z.array(z.string()).nullable().optional(),
+  /** Null: never. */
+  scheduledDeletion: z.iso.datetime({ offset: true }).nullable().optional(),
+  thumbnailTimestampPct: z.number().min(0).max(1).optional(),
+  publicDetails: publicDetails.optional(),
+});
 
 const DAY_MS = 86_400_000;
 
@@ -51,8 +76,25 @@ export function newVideo(input: LiveInput, nowMs: number): Video {
   };
 }
 
-/** When the recording deletes itself, counted from ready; null: never. */
-export function deletionMs({ readyMs, deleteAfterDays }: Video): number | null {
+/** As there: not earlier than so long after the upload. */
+const MIN_KEPT_MS = 30 * DAY_MS;
+
+/** The video with what a body asks for, or what is wrong with that. */
+export function editedVideo(video: Video, body: z.output<typeof videoBody>, nowMs: number): Video | { wrong: string } {
+  const { uid, scheduledDeletion: deletion, thumbnailTimestampPct: thumbnailPct, ...rest } = body;
+  if (uid !== undefined && uid !== video.uid) return { wrong: 'uid: is not the one in the address' };
+  const deletionAtMs = typeof deletion === 'string' ? Date.parse(deletion) : deletion;
+  if (typeof deletionAtMs === 'number' && deletionAtMs < video.createdMs + MIN_KEPT_MS) {
+    return { wrong: 'scheduledDeletion: must be at least 30 days after the upload' };
+  }
+  const wanted = { ...rest, deletionAtMs, thumbnailPct };
+  const given = Object.fromEntries(Object.entries(wanted).filter(([, value]) => value !== undefined));
+  return { ...video, ...given, modifiedMs: nowMs };
+}
+
+/** When the recording deletes itself, counted from ready unless a day was set; null: never. */
+export function deletionMs({ readyMs, deleteAfterDays, deletionAtMs }: Video): number | null {
+  if (deletionAtMs !== undefined) return deletionAtMs;
   return readyMs === null || deleteAfterDays === null ? null : readyMs + deleteAfterDays * DAY_MS;
 }
 
@@ -73,7 +115,7 @@ export function videoJson(video: Video, httpOrigin: string): object {
     playback: playbackJson(video.uid, httpOrigin),
     preview: `${httpOrigin}/${video.uid}/watch`,
     thumbnail: `${httpOrigin}/${video.uid}/thumbnails/thumbnail.jpg`,
-    thumbnailTimestampPct: 0,
+    thumbnailTimestampPct: video.thumbnailPct ?? 0,
     duration: video.state === 'live-inprogress' ? -1 : video.durationMs / 1000,
     size: video.bytes,
     input: { width: video.width || -1, height: video.height || -1 },
@@ -82,7 +124,11 @@ export function videoJson(video: Video, httpOrigin: string): object {
     uploaded: isoTime(video.createdMs),
     meta: video.meta,
     requireSignedURLs: video.requireSignedURLs,
-    allowedOrigins: video.allowedOrigins,
+    // Empty lets everybody in, as null does for an input.
+    allowedOrigins: video.allowedOrigins ?? [],
     scheduledDeletion: dueMs === null ? null : isoTime(dueMs),
+    publicDetails: video.publicDetails ?? null,
+    // Of uploads, which there are none of here.
+    ...{ uploadExpiry: null, maxDurationSeconds: null, watermark: null, clippedFrom: null },
   };
 }

@@ -6,8 +6,9 @@ import { createHmac, randomBytes } from 'node:crypto';
 import type { Clock } from '../../shared/clock.ts';
 import { errorText } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
-import type { Redactor, Secret } from '../../shared/secrets.ts';
-import type { Catalogue, RecordingWebhook } from './catalogue.ts';
+import { type Redactor, Secret } from '../../shared/secrets.ts';
+import type { AlertDestination, Catalogue, RecordingWebhook } from './catalogue.ts';
+import { ALERT_TYPE, type LiveAlerts, type LiveAlertTarget } from './live-alerts.ts';
 
 export interface LiveWebhook {
   url: string;
@@ -29,6 +30,8 @@ export interface Webhooks {
   recordingTarget(): RecordingWebhook | undefined;
   removeRecordingTarget(): void;
   setLiveTarget(target: LiveWebhook | undefined): void;
+  /** Tells a destination that it was set up. */
+  greet(destination: AlertDestination): void;
   /** What is on its way is given up. */
   close(): Promise<void>;
 }
@@ -36,7 +39,9 @@ export interface Webhooks {
 export interface WebhooksOptions {
   catalogue: Pick<Catalogue, 'recordingWebhook' | 'saveRecordingWebhook'>;
   accountId: string;
+  /** Told of every live event, besides whom `alerts` names. */
   liveTarget?: LiveWebhook | undefined;
+  alerts?: Pick<LiveAlerts, 'targetsOf' | 'sent'>;
   clock: Clock;
   log: Log;
   redactor: Redactor;
@@ -44,10 +49,22 @@ export interface WebhooksOptions {
   sendings?: () => readonly number[];
 }
 
+interface Message {
+  url: string;
+  headers: Record<string, string>;
+  body: string;
+  /** @param isTaken answered with success. */
+  onSent?: (isTaken: boolean) => void;
+}
+
 const TIMEOUT_MS = 5_000;
 
+function authOf(secret: Secret | undefined): Record<string, string> {
+  return secret ? { 'cf-webhook-auth': secret.reveal() } : {};
+}
+
 export function createWebhooks(options: WebhooksOptions): Webhooks {
-  const { catalogue, clock, log, redactor, sendings = () => [0] } = options;
+  const { alerts, catalogue, clock, log, redactor, sendings = () => [0] } = options;
   const closing = new AbortController();
   const underWay = new Set<Promise<void>>();
   let { liveTarget } = options;
@@ -61,7 +78,7 @@ export function createWebhooks(options: WebhooksOptions): Webhooks {
     if (former) redactor.forget(former.secret);
   }
 
-  async function post(url: string, headers: Record<string, string>, body: string, afterMs: number): Promise<void> {
+  async function post({ url, headers, body, onSent }: Message, afterMs: number): Promise<void> {
     const timeout = new AbortController();
     try {
       if (afterMs > 0) await clock.sleep(afterMs, { name: 'webhook-late', signal: closing.signal });
@@ -75,22 +92,28 @@ export function createWebhooks(options: WebhooksOptions): Webhooks {
       // Unread, it would hold its connection.
       await answer?.cancel();
       log.debug({ status }, 'webhook-sent');
+      onSent?.(status >= 200 && status < 300);
     } catch (error) {
+      onSent?.(false);
       if (!closing.signal.aborted) log.warn({ reason: errorText(error) }, 'webhook-failed');
     }
   }
-  function send(url: string, headers: Record<string, string>, body: string): void {
+  function send(message: Message): void {
     for (const afterMs of sendings()) {
-      const work = post(url, headers, body, afterMs).finally(() => underWay.delete(work));
+      const work = post(message, afterMs).finally(() => underWay.delete(work));
       underWay.add(work);
     }
   }
 
   return {
     live(event) {
-      if (!liveTarget || closing.signal.aborted) return;
-      const { url, secret } = liveTarget;
-      send(url, { 'cf-webhook-auth': secret.reveal() }, JSON.stringify(liveJson(event, options)));
+      if (closing.signal.aborted) return;
+      const json = (policy: LiveAlertTarget['policy'] | undefined) => JSON.stringify(liveJson(event, options, policy));
+      if (liveTarget) send({ url: liveTarget.url, headers: authOf(liveTarget.secret), body: json(undefined) });
+      for (const { url, secret, policy, destinationId } of alerts?.targetsOf(event) ?? []) {
+        const onSent = (isTaken: boolean) => alerts?.sent(destinationId, isTaken);
+        send({ url, headers: authOf(secret), body: json(policy), onSent });
+      }
     },
     recording(videoJson) {
       const target = catalogue.recordingWebhook();
@@ -98,7 +121,8 @@ export function createWebhooks(options: WebhooksOptions): Webhooks {
       const body = JSON.stringify(videoJson);
       const time = Math.floor(clock.now() / 1000);
       const sig1 = createHmac('sha256', target.secret).update(`${time}.${body}`).digest('hex');
-      send(target.notificationUrl, { 'webhook-signature': `time=${time},sig1=${sig1}` }, body);
+      const headers = { 'webhook-signature': `time=${time},sig1=${sig1}` };
+      send({ url: target.notificationUrl, headers, body });
     },
     setRecordingTarget(notificationUrl) {
       const target = { notificationUrl, modifiedMs: clock.now(), secret: randomBytes(20).toString('hex') };
@@ -112,6 +136,11 @@ export function createWebhooks(options: WebhooksOptions): Webhooks {
       if (target) redactor.add(target.secret);
       liveTarget = target;
     },
+    greet({ id, url, secret }) {
+      const text = 'Hello World! This is a test message: the local Stream sends live events here.';
+      const headers = authOf(secret ? new Secret(secret) : undefined);
+      send({ url, headers, body: JSON.stringify({ text }), onSent: (isTaken) => alerts?.sent(id, isTaken) });
+    },
     async close() {
       closing.abort();
       await Promise.all(underWay);
@@ -120,7 +149,11 @@ export function createWebhooks(options: WebhooksOptions): Webhooks {
 }
 
 /** The envelope of notifications as it is since 2026. */
-function liveJson(event: LiveEvent, { accountId, clock }: Pick<WebhooksOptions, 'accountId' | 'clock'>): object {
+function liveJson(
+  event: LiveEvent,
+  { accountId, clock }: Pick<WebhooksOptions, 'accountId' | 'clock'>,
+  policy: LiveAlertTarget['policy'] | undefined,
+): object {
   const nowMs = clock.now();
   const type = `live_input.${event.type}`;
   const updatedAt = new Date(nowMs).toISOString().replace('Z', '000000Z');
@@ -131,7 +164,7 @@ function liveJson(event: LiveEvent, { accountId, clock }: Pick<WebhooksOptions, 
         }
       : {};
   return {
-    name: 'Local Stream',
+    name: policy?.name ?? 'Local Stream',
     text: `Notification type: Stream Live Input\nInput ID: ${event.inputUid}\nEvent type: ${type}\nUpdated at: ${updatedAt}`,
     data: {
       notification_name: 'Stream Live Input',
@@ -141,7 +174,7 @@ function liveJson(event: LiveEvent, { accountId, clock }: Pick<WebhooksOptions, 
       ...errored,
     },
     ts: Math.floor(nowMs / 1000),
-    ...{ account_id: accountId, policy_id: '', policy_name: '', alert_type: 'stream_live_notifications' },
+    ...{ account_id: accountId, policy_id: policy?.id ?? '', policy_name: policy?.name ?? '', alert_type: ALERT_TYPE },
     ...{ alert_correlation_id: '', alert_event: '' },
   };
 }

@@ -6,8 +6,11 @@ import Database from 'libsql';
 import { afterEach, describe, expect, it } from 'vitest';
 import { apiPrefix, createApi } from '../../cloud/local-stream/api.ts';
 import { type Catalogue, openCatalogue } from '../../cloud/local-stream/catalogue.ts';
+import { createLiveAlerts } from '../../cloud/local-stream/live-alerts.ts';
 import { createLiveInputRegistry } from '../../cloud/local-stream/live-input-registry.ts';
-import { newVideo, type Video } from '../../cloud/local-stream/video.ts';
+import { createPlaybackTokens } from '../../cloud/local-stream/playback-tokens.ts';
+import { createRequestLimit } from '../../cloud/local-stream/request-limit.ts';
+import { editedVideo, newVideo, type Video } from '../../cloud/local-stream/video.ts';
 import { createWebhooks } from '../../cloud/local-stream/webhooks.ts';
 import { silentLog } from '../../shared/log.ts';
 import { createRedactor, Secret } from '../../shared/secrets.ts';
@@ -27,7 +30,7 @@ interface InputJson {
   [field: string]: unknown;
 }
 
-function createWorld({ dataDir = temporaryFolder(), clock = createTestClock() } = {}) {
+function createWorld({ dataDir = temporaryFolder(), clock = createTestClock(), requestsPerWindow = 0 } = {}) {
   const catalogue = openCatalogue({ dataDir });
   opened.push(catalogue);
   const changed: string[] = [];
@@ -42,10 +45,18 @@ function createWorld({ dataDir = temporaryFolder(), clock = createTestClock() } 
     onKeysRotated: (uid) => void changed.push(`${uid} keys`),
   });
   registry.start();
+  const webhooks = createWebhooks({ catalogue, accountId: account, clock, log: silentLog(), redactor });
+  const greeted: string[] = [];
   const app = Fastify();
   const library = {
     list: () => [...videos.values()].sort((a, b) => b.createdMs - a.createdMs),
     get: (uid: string) => videos.get(uid),
+    edit(uid: string, body: Parameters<typeof editedVideo>[1]) {
+      const video = videos.get(uid);
+      const edited = video && editedVideo(video, body, clock.now());
+      if (edited && 'uid' in edited) videos.set(uid, edited);
+      return edited;
+    },
     async remove(uid: string) {
       const video = videos.get(uid);
       if (!video) return undefined;
@@ -59,14 +70,21 @@ function createWorld({ dataDir = temporaryFolder(), clock = createTestClock() } 
       apiToken: new Secret(token),
       accountId: account,
       log: silentLog(),
-      storageUsage: () => ({ totalStorageMinutes: 3, totalStorageMinutesLimit: 1000, videoCount: 1 }),
-      webhooks: createWebhooks({ catalogue, accountId: account, clock, log: silentLog(), redactor }),
+      storageUsage: (creator) => ({
+        totalStorageMinutes: creator ? 1 : 3,
+        totalStorageMinutesLimit: 1000,
+        videoCount: 1,
+      }),
+      webhooks: { ...webhooks, greet: ({ url }) => void greeted.push(url) },
+      tokens: createPlaybackTokens({ catalogue, clock }),
+      alerts: createLiveAlerts({ catalogue, clock, redactor }),
+      requestLimit: requestsPerWindow > 0 ? createRequestLimit({ clock, requestsPerWindow }) : undefined,
     }),
     { prefix: apiPrefix },
   );
   async function raw(options: InjectOptions) {
     const response = await app.inject(options);
-    return { http: response.statusCode, body: response.json() };
+    return { http: response.statusCode, body: response.json(), headers: response.headers };
   }
   async function call(
     method: InjectOptions['method'] & string,
@@ -80,7 +98,7 @@ function createWorld({ dataDir = temporaryFolder(), clock = createTestClock() } 
   }
   const create = async (body: object = {}, headers: Record<string, string> = {}) =>
     (await call('POST', '/live_inputs', body, headers)).body.result as InputJson;
-  return { dataDir, clock, raw, call, create, changed, videos, registry, redactor };
+  return { dataDir, clock, raw, call, create, changed, videos, registry, redactor, greeted };
 }
 
 const failure = (code: number) => ({ success: false, errors: [{ code }], messages: [], result: null });
@@ -100,6 +118,41 @@ describe('the door', () => {
     expect(stranger).toMatchObject({ http: 404, body: failure(7003) });
     expect(await call('PATCH', '/live_inputs')).toMatchObject({ http: 404, body: failure(7003) });
   });
+  it('tells a good token by either address, and a wrong one in the words of that address', async () => {
+    const { raw } = createWorld();
+    for (const path of ['/user/tokens/verify', `/accounts/${account}/tokens/verify`]) {
+      const url = apiPrefix + path;
+      const good = await raw({ url, headers: { authorization: `Bearer ${token}` } });
+      expect(good).toMatchObject({ http: 200, body: { success: true, result: { status: 'active' } } });
+      expect(await raw({ url })).toMatchObject({ http: 401, body: failure(1000) });
+    }
+  });
+  it('closes for five minutes to who calls too often, and says until when', async () => {
+    const { call, clock } = createWorld({ requestsPerWindow: 3 });
+    for (const left of [2, 1, 0]) {
+      const { http, headers } = await call('GET', '/live_inputs');
+      expect([http, headers.ratelimit]).toEqual([200, `"default";r=${left};t=300`]);
+    }
+    await clock.advance(100_000);
+    const blocked = await call('GET', '/live_inputs');
+    expect(blocked).toMatchObject({ http: 429, body: failure(10000), headers: { 'retry-after': '300' } });
+    await clock.advance(299_000);
+    expect(await call('DELETE', '/webhook')).toMatchObject({ http: 429, headers: { 'retry-after': '1' } });
+    await clock.advance(1_000);
+    expect(await call('GET', '/live_inputs')).toMatchObject({
+      http: 200,
+      headers: { 'ratelimit-policy': '"default";q=3;w=300' },
+    });
+    expect((await createWorld().call('GET', '/live_inputs')).headers).not.toHaveProperty('ratelimit');
+  });
+  it.each(['/direct_upload', '/copy', '/clip', '/watermarks', '', '/some-video/downloads', '/some-video/captions/en'])(
+    'says of uploads (%s) that they are not offered',
+    async (path) => {
+      const { call } = createWorld();
+      const { http, body } = await call('POST', path, {});
+      expect([http, body.errors]).toEqual([404, [{ code: 7003, message: expect.stringContaining('not offered') }]]);
+    },
+  );
   it('refuses what is not JSON', async () => {
     const { raw } = createWorld();
     const headers = { authorization: `Bearer ${token}`, 'content-type': 'application/json' };
@@ -218,6 +271,8 @@ describe('live inputs', () => {
     const { create, call } = createWorld();
     const { uid } = await create({ meta: { name: 'one' } });
     const { body } = await call('GET', '/live_inputs');
+    const counted = (await call('GET', '/live_inputs?include_counts=true')).body.result;
+    expect(counted).toEqual({ liveInputs: body.result, range: 1, total: 1 });
     expect(body.result).toHaveLength(1);
     expect(Object.keys(body.result[0]).sort()).toEqual([
       'created',
@@ -328,6 +383,10 @@ describe('outputs', () => {
     for (let i = 0; i < 50; i += 1) await call('POST', `/live_inputs/${uid}/outputs`, destination);
     expect(await call('POST', `/live_inputs/${uid}/outputs`, destination)).toMatchObject({ http: 400 });
     expect((await call('GET', `/live_inputs/${uid}/outputs`)).body.result).toHaveLength(50);
+    const srt = { ...destination, url: 'srt://example.org:778' };
+    const other = await create();
+    const refused = await call('POST', `/live_inputs/${other.uid}/outputs`, srt);
+    expect(refused).toMatchObject({ http: 400, body: failure(10004) });
     expect(await call('POST', `/live_inputs/${uid}/outputs`, { url: 'rtmp://x/y' })).toMatchObject({
       http: 400,
       body: failure(10005),
@@ -376,9 +435,159 @@ describe('videos', () => {
       totalStorageMinutesLimit: 1000,
       videoCount: 1,
     });
+    const usage = (await call('GET', '/storage-usage?creator=me')).body.result;
+    expect(usage).toMatchObject({ creator: 'me', totalStorageMinutes: 1 });
     expect(await call('DELETE', `/${live.uid}`)).toMatchObject({ http: 409, body: failure(10046) });
     expect(await call('DELETE', `/${ready.uid}`)).toMatchObject({ http: 200 });
     expect(await call('DELETE', `/${ready.uid}`)).toMatchObject({ http: 404, body: failure(10003) });
+  });
+});
+
+describe('videos by what they are', () => {
+  function listed() {
+    const world = createWorld();
+    const { videos, clock, call } = world;
+    const add = (uid: string, fields: Partial<Video>) => {
+      const base = newVideo({ ...input, uid: 'in' }, clock.now());
+      videos.set(uid, { ...base, uid, createdMs: clock.now() - videos.size, ...fields });
+    };
+    const input = world.registry.create({ meta: {} }) as Exclude<ReturnType<typeof world.registry.create>, 'key-spent'>;
+    add('a', { meta: { name: 'Morning walk' }, state: 'ready', creator: 'me' });
+    add('b', { meta: { name: 'Evening walk' } });
+    add('c', { meta: {}, state: 'error' });
+    const uids = async (query: string) =>
+      ((await call('GET', `?${query}`)).body.result as { uid: string }[]).map((video) => video.uid).join('');
+    return { ...world, uids };
+  }
+  it.each([
+    ['id=a', 'a'],
+    ['id=a,c', 'ac'],
+    ['name=b', 'b'],
+    ['name=Morning walk,c', 'ac'],
+    ['video_name=Morning walk', 'a'],
+    ['video_name=Morning', ''],
+    ['search=WALK', 'ab'],
+    ['type=live', 'b'],
+    ['type=vod', 'ac'],
+    ['status=live-inprogress', 'b'],
+    ['creator=me', 'a'],
+    ['live_input_id=other', ''],
+    ['asc=true&limit=2', 'cb'],
+  ])('%s finds %j', async (query, wanted) => {
+    expect(await listed().uids(query)).toBe(wanted);
+  });
+  it.each(['type=music', 'status=lost', 'include_counts=1', 'before=soon'])('refuses %s', async (query) => {
+    expect(await listed().call('GET', `?${query}`)).toMatchObject({ http: 400, body: failure(10005) });
+  });
+  it('are edited: what is given changes, the rest stays', async () => {
+    const { call, clock } = listed();
+    const scheduledDeletion = new Date(clock.now() + 31 * 86_400_000).toISOString();
+    const publicDetails = { title: 'Walk', share_link: null };
+    const body = { meta: { name: 'new' }, requireSignedURLs: true, allowedOrigins: ['example.org'] };
+    const more = { scheduledDeletion, thumbnailTimestampPct: 0.5, publicDetails, maxDurationSeconds: 60 };
+    const { result } = (await call('POST', '/a', { ...body, ...more })).body;
+    expect(result).toMatchObject({
+      ...{ ...body, uid: 'a', creator: 'me', thumbnailTimestampPct: 0.5, publicDetails, maxDurationSeconds: null },
+      scheduledDeletion: scheduledDeletion.replace('Z', '000Z'),
+    });
+    expect((await call('GET', '/a')).body.result).toEqual(result);
+    const again = (await call('POST', '/a', { scheduledDeletion: null, creator: null, uid: 'a' })).body.result;
+    expect(again).toMatchObject({ scheduledDeletion: null, creator: null, meta: { name: 'new' } });
+    expect(await call('POST', '/nobody', {})).toMatchObject({ http: 404, body: failure(10003) });
+    for (const wrong of [
+      { uid: 'b' },
+      { scheduledDeletion: new Date(clock.now() + 29 * 86_400_000).toISOString() },
+      { scheduledDeletion: 'tomorrow' },
+      { thumbnailTimestampPct: 1.5 },
+      { creator: 'x'.repeat(65) },
+      { meta: 'text' },
+    ]) {
+      expect(await call('POST', '/a', wrong), JSON.stringify(wrong)).toMatchObject({ http: 400, body: failure(10005) });
+    }
+  });
+});
+
+describe('tokens and their keys', () => {
+  it('are made for what there is; a key is shown once', async () => {
+    const { call, create } = createWorld();
+    const { uid } = await create();
+    const { body } = await call('POST', '/keys');
+    expect(body.result).toEqual({
+      id: expect.stringMatching(/^[0-9a-f]{32}$/),
+      ...{ pem: expect.any(String), jwk: expect.any(String), created: expect.stringMatching(/^20/) },
+    });
+    const { id, pem, created } = body.result as { id: string; pem: string; created: string };
+    expect((await call('GET', '/keys')).body.result).toEqual([{ id, created }]);
+    for (const request of [undefined, {}, { id, pem, downloadable: true }]) {
+      const made = await call('POST', `/${uid}/token`, request);
+      expect(made.body.result).toEqual({ token: expect.stringMatching(/^[\w-]+\.[\w-]+\.[\w-]+$/) });
+    }
+    expect(await call('POST', '/nobody/token')).toMatchObject({ http: 404, body: failure(10003) });
+    for (const wrong of [{ exp: 1 }, { id }, { accessRules: [{ type: 'asn', action: 'allow' }] }, { nbf: 'now' }]) {
+      expect(await call('POST', `/${uid}/token`, wrong)).toMatchObject({ http: 400, body: failure(10005) });
+    }
+    expect((await call('DELETE', `/keys/${id}`)).body).toMatchObject({ success: true, result: 'ok' });
+    expect(await call('DELETE', `/keys/${id}`)).toMatchObject({ http: 404, body: failure(10003) });
+  });
+});
+
+describe('notifications', () => {
+  const url = `${apiPrefix}/accounts/${account}/alerting/v3`;
+  const headers = { authorization: `Bearer ${token}`, 'content-type': 'application/json' };
+  const hook = { name: 'relay', url: 'http://127.0.0.1:1/hook', secret: 'secret-of-the-hook' };
+
+  it('have destinations, greeted once, whose secret is never shown', async () => {
+    const { raw, greeted, redactor, dataDir, clock } = createWorld();
+    const destinations = `${url}/destinations/webhooks`;
+    const made = await raw({ method: 'POST', url: destinations, headers, payload: hook });
+    const { id } = made.body.result as { id: string };
+    const shown = { id, name: 'relay', url: hook.url, type: 'generic', last_success: null, last_failure: null };
+    expect((await raw({ url: destinations, headers })).body.result).toEqual([
+      { ...shown, created_at: expect.stringMatching(/^20/) },
+    ]);
+    expect([greeted, redactor.redact(hook.secret)]).toEqual([[hook.url], '***']);
+    const moved = { name: 'moved', url: 'http://127.0.0.1:2/hook' };
+    await raw({ method: 'PUT', url: `${destinations}/${id}`, headers, payload: moved });
+    const next = createWorld({ dataDir, clock });
+    expect((await next.raw({ url: `${destinations}/${id}`, headers })).body.result).toMatchObject(moved);
+    expect(next.redactor.redact(hook.secret)).toBe('***');
+    for (const wrong of [{}, { ...hook, url: 'ftp://x' }, { ...hook, name: '' }]) {
+      expect(await raw({ method: 'POST', url: destinations, headers, payload: wrong })).toMatchObject({ http: 400 });
+    }
+    expect(await raw({ method: 'DELETE', url: `${destinations}/${id}`, headers })).toMatchObject({ http: 200 });
+    for (const method of ['GET', 'DELETE'] as const) {
+      expect(await raw({ method, url: `${destinations}/${id}`, headers })).toMatchObject({ http: 404 });
+    }
+  });
+
+  it('have policies, over destinations that exist, of live events and nothing else', async () => {
+    const { raw } = createWorld();
+    const made = await raw({ method: 'POST', url: `${url}/destinations/webhooks`, headers, payload: hook });
+    const mechanisms = { webhooks: [{ id: (made.body.result as { id: string }).id }] };
+    const policy = { name: 'live', alert_type: 'stream_live_notifications', enabled: true, mechanisms };
+    const filters = { input_id: ['a,b'], event_type: ['live_input.connected'] };
+    const added = await raw({ method: 'POST', url: `${url}/policies`, headers, payload: { ...policy, filters } });
+    const { id } = added.body.result as { id: string };
+    expect((await raw({ url: `${url}/policies/${id}`, headers })).body.result).toMatchObject({
+      ...{ ...policy, id, description: '' },
+      filters: { input_id: ['a', 'b'], event_type: ['live_input.connected'] },
+    });
+    await raw({ method: 'PUT', url: `${url}/policies/${id}`, headers, payload: { enabled: false, filters: {} } });
+    expect((await raw({ url: `${url}/policies`, headers })).body.result).toMatchObject([
+      { enabled: false, filters: {} },
+    ]);
+    for (const wrong of [
+      { ...policy, alert_type: 'billing_usage_alert' },
+      { ...policy, mechanisms: { webhooks: [{ id: 'unknown' }] } },
+      { ...policy, mechanisms: { email: [{ id: 'a@b.c' }] } },
+      { ...policy, filters: { zones: ['z'] } },
+      { ...policy, enabled: undefined },
+    ]) {
+      const answer = await raw({ method: 'POST', url: `${url}/policies`, headers, payload: wrong });
+      expect(answer, JSON.stringify(wrong)).toMatchObject({ http: 400, body: failure(10005) });
+    }
+    expect(await raw({ method: 'DELETE', url: `${url}/policies/${id}`, headers })).toMatchObject({ http: 200 });
+    expect(await raw({ method: 'DELETE', url: `${url}/policies/${id}`, headers })).toMatchObject({ http: 404 });
   });
 });
 

@@ -17,6 +17,7 @@ describe('the configuration', () => {
   it('has a default for everything', () => {
     expect(localStreamSettings.read([], {})).toEqual({
       dataDir: '.glasscast/local-stream',
+      apiRequestLimit: 0,
       listenHost: '127.0.0.1',
       publicHost: '127.0.0.1',
       httpPort: 8788,
