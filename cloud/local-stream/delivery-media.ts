@@ -1,8 +1,9 @@
 /** The addresses of the delivery host that answer with media: segments, clips to save, thumbnails. Reads only. */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import type { Clock } from '../../shared/clock.ts';
 import { clipPieces, clipped, clipRange, clipTimeMs } from './clips.ts';
 import { admittedTo, notFound, notPlayable, plain, subjectOf } from './delivery-answers.ts';
-import { sendPieces } from './pieces.ts';
+import { cutStalled, sendPieces } from './pieces.ts';
 import type { Playable, Playables } from './playable.ts';
 import type { PlaybackAccess } from './playback-access.ts';
 import { durationMs, initName, segmentName, startMs } from './presentation.ts';
@@ -11,6 +12,7 @@ import { type Thumbnails, thumbnailSize } from './thumbnails.ts';
 export interface MediaRouteOptions {
   access: PlaybackAccess;
   thumbnails: Thumbnails;
+  clock: Pick<Clock, 'every'>;
 }
 
 type Query = Record<string, unknown>;
@@ -23,7 +25,7 @@ type ClipRoute = { Params: { id: string; video?: string }; Querystring: Query };
 const MAX_CLIP_DOWNLOADS = 32;
 
 export function mediaRoutes(app: FastifyInstance, options: MediaRouteOptions, playables: Playables): void {
-  const { access } = options;
+  const { access, clock } = options;
   let downloads = 0;
 
   async function segment(request: FastifyRequest<FileRoute>, reply: FastifyReply): Promise<FastifyReply> {
@@ -33,12 +35,11 @@ export function mediaRoutes(app: FastifyInstance, options: MediaRouteOptions, pl
     if (!subject) return reply;
     const media = subject.kind === 'video' ? await playables.media(subject.uid, name) : undefined;
     if (!media) return notFound(reply);
-    const pieces = [{ bytes: media.length, read: async () => media }];
     const type = name.startsWith('audio') ? 'audio/mp4' : 'video/mp4';
     // What not everybody may have, nobody on the way may keep for everybody.
     const scope = admitted.isToken || admitted.allowOrigin !== '*' ? 'private' : 'public';
     const cacheControl = `${scope}, max-age=31536000, immutable`;
-    return sendPieces(request, reply, { pieces, type, cacheControl, etag: `${subject.uid}-${name}` });
+    return sendPieces(request, reply, { pieces: media, type, cacheControl, etag: `${subject.uid}-${name}` });
   }
 
   async function clipMp4(request: FastifyRequest<ClipRoute>, reply: FastifyReply): Promise<FastifyReply> {
@@ -58,6 +59,7 @@ export function mediaRoutes(app: FastifyInstance, options: MediaRouteOptions, pl
     reply.raw.once('close', () => {
       downloads -= 1;
     });
+    cutStalled(reply, clock);
     const numbers = [clip.segments.video[0], clip.segments.video.at(-1)].map((one) => one?.number);
     const etag = [found.videoUid, ...numbers, pieces.length].join('-');
     const name = fileName(query.filename);

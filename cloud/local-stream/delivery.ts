@@ -4,6 +4,7 @@
  * Reads only; changes nothing. Who is let in is decided by the playback access.
  */
 import type { FastifyInstance, FastifyPluginCallback, FastifyReply, FastifyRequest } from 'fastify';
+import type { Clock } from '../../shared/clock.ts';
 import type { Broadcasts } from './broadcasts.ts';
 import { clipped, clipRange, clipTimeMs, previewRange } from './clips.ts';
 import { mpd } from './dash-manifest.ts';
@@ -29,8 +30,7 @@ export interface DeliveryOptions {
   recordings: Pick<Recordings, 'read' | 'media' | 'soFar'>;
   thumbnails: Thumbnails;
   viewers: Viewers;
-  /** Wall clock, ms since the epoch. */
-  nowMs: () => number;
+  clock: Pick<Clock, 'now' | 'every'>;
 }
 
 type Query = Record<string, unknown>;
@@ -45,7 +45,7 @@ const EXPOSED = 'content-length, content-range, accept-ranges, etag, location, p
 
 export function createDelivery(options: DeliveryOptions): FastifyPluginCallback {
   const { access } = options;
-  const playables = createPlayables(options);
+  const playables = createPlayables({ ...options, nowMs: options.clock.now });
 
   return (app, _, done) => {
     corsHeaders(app);
@@ -103,7 +103,7 @@ function manifestRoutes(app: FastifyInstance, options: DeliveryOptions, playable
     if (params.name === 'clip.m3u8') return clipMaster(reply, found, query, place);
     if (params.name === 'video.mpd') {
       const base = `../../${place}/segments/`;
-      return reply.type(MANIFEST_TYPE.dash).send(mpd(found.presentation, base, options.nowMs()));
+      return reply.type(MANIFEST_TYPE.dash).send(mpd(found.presentation, base, options.clock.now()));
     }
     const [, kind, track] = MEDIA_PLAYLIST.exec(params.name) ?? [];
     if (!track) return notFound(reply);

@@ -4,6 +4,7 @@
  */
 import { Readable } from 'node:stream';
 import type { FastifyReply, FastifyRequest } from 'fastify';
+import type { Clock } from '../../shared/clock.ts';
 
 export interface Piece {
   bytes: number;
@@ -12,7 +13,8 @@ export interface Piece {
 }
 
 export interface PiecesAnswer {
-  pieces: readonly Piece[];
+  /** Or all of it, when that is in memory anyway. */
+  pieces: readonly Piece[] | Buffer;
   type: string;
   /** Without quotes; the same bytes, the same word. */
   etag: string;
@@ -24,7 +26,7 @@ export function sendPieces(
   reply: FastifyReply,
   { pieces, type, etag, cacheControl }: PiecesAnswer,
 ): FastifyReply {
-  const size = pieces.reduce((sum, { bytes }) => sum + bytes, 0);
+  const size = Buffer.isBuffer(pieces) ? pieces.length : pieces.reduce((sum, { bytes }) => sum + bytes, 0);
   const quoted = `"${etag}"`;
   void reply.headers({ etag: quoted, 'cache-control': cacheControl, 'accept-ranges': 'bytes' });
   if (request.headers['if-none-match'] === quoted) return reply.code(304).send();
@@ -37,8 +39,22 @@ export function sendPieces(
   const { start, end } = wanted ?? { start: 0, end: size };
   if (wanted) void reply.code(206).header('content-range', `bytes ${start}-${end - 1}/${size}`);
   void reply.type(type).header('content-length', end - start);
+  if (Buffer.isBuffer(pieces)) return reply.send(pieces.subarray(start, end));
   // Whoever asks for the head alone costs no read.
   return reply.send(request.method === 'HEAD' ? Readable.from([]) : Readable.from(between(pieces, start, end)));
+}
+
+const STALL_LOOK_MS = 30_000;
+
+/** Cuts an answer whose other end has taken nothing for half a minute or more: it keeps a place from others. */
+export function cutStalled(reply: FastifyReply, clock: Pick<Clock, 'every'>): void {
+  let takenBytes = -1;
+  const look = clock.every('answer-stalled', STALL_LOOK_MS, () => {
+    const bytes = reply.raw.socket?.bytesWritten ?? 0;
+    if (bytes === takenBytes) reply.raw.destroy();
+    takenBytes = bytes;
+  });
+  reply.raw.once('close', () => look.cancel());
 }
 
 /** One range of bytes; `end` is behind the last one. Undefined: all of it, also where we do not understand the wish (RFC 9110 §14.2). */
@@ -56,6 +72,9 @@ export function byteRange(
   return start >= size ? 'unsatisfiable' : { start, end };
 }
 
+/** Small, so that whether the other end takes anything can be seen. */
+const SLICE_BYTES = 64 * 1024;
+
 async function* between(pieces: readonly Piece[], start: number, end: number): AsyncGenerator<Buffer> {
   let at = 0;
   for (const { bytes, read } of pieces) {
@@ -66,6 +85,6 @@ async function* between(pieces: readonly Piece[], start: number, end: number): A
     const data = await read();
     // The length is said already: only an answer that breaks off tells that something is missing.
     if (data?.length !== bytes) throw new Error('a piece is gone');
-    yield data.subarray(from, until);
+    for (let cut = from; cut < until; cut += SLICE_BYTES) yield data.subarray(cut, Math.min(until, cut + SLICE_BYTES));
   }
 }

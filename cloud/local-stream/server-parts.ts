@@ -177,7 +177,7 @@ export function buildParts(options: LocalStreamOptions, identity: Identity): Par
     recordings,
     thumbnails,
     viewers,
-    nowMs: clock.now,
+    clock,
   };
   http.register(inside(createDelivery(delivered), faults?.aroundDelivery));
   http.get('/healthz', () => ({ status: 'ok', publications: ingest.publications().length }));

@@ -3,7 +3,9 @@ import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { createSystemClock } from '../../shared/clock.ts';
-import { pictureTimes, probe } from '../support/ffprobe.ts';
+import { createLog } from '../../shared/log.ts';
+import { createRedactor } from '../../shared/secrets.ts';
+import { ffmpegs, pictureTimes, probe } from '../support/ffprobe.ts';
 import {
   advances,
   createLocalStreamWorld,
@@ -31,7 +33,10 @@ const withId = (url: string, id: string) => url.replace(/(?<=:\d+\/)[^/]+/, id);
 
 describe('a signed stream', () => {
   it('plays for whoever has a token, live as HLS and DASH and recorded, and for nobody else', async () => {
-    const world = await createLocalStreamWorld();
+    const lines: string[] = [];
+    const destination = { write: (line: string) => void lines.push(line) };
+    const log = createLog({ program: 'local-stream', level: 'debug', redactor: createRedactor(), destination });
+    const world = await createLocalStreamWorld({ log });
     const recording = { mode: 'automatic', timeoutSeconds: 1, requireSignedURLs: true };
     const { result: input } = await world.call<InputJson>('POST', '/live_inputs', { recording });
     const token = await tokenFor(world, input.uid);
@@ -65,12 +70,16 @@ describe('a signed stream', () => {
     const recorded = withId(video.playback.hls, await tokenFor(world, video.uid));
     expect((await probe(world.spawn, recorded)).complaints).toBe('');
     expect((await fetch(recorded.replace('manifest/video.m3u8', 'clip.mp4'), { method: 'HEAD' })).status).toBe(200);
+    // An address with a token in it is a secret: no part of one is in a line of the log.
+    expect(lines.length).toBeGreaterThan(5);
+    expect(lines.join('')).not.toContain(signature.slice(0, 20));
+    expect(lines.join('')).not.toContain(body);
   });
 });
 
-describe('a broadcast', () => {
+describe.each(ffmpegs())('a broadcast, with the $name', ({ file }) => {
   it('plays from its beginning with dvrEnabled, gives clips while it goes on, and its end leaves no gap', async () => {
-    const world = await createLocalStreamWorld({ readyDelayMs: 1000 });
+    const world = await createLocalStreamWorld({ readyDelayMs: 1000, ffmpegPath: file });
     const input = await world.createInput(1);
     const push = world.push(input);
     await advances(input.playback.hls);
@@ -88,6 +97,19 @@ describe('a broadcast', () => {
     expect((times.at(-1) ?? 0) - (times[0] ?? 0)).toBeLessThan(5.1);
     const gaps = times.slice(1).map((time, index) => time - (times[index] ?? 0));
     expect(Math.max(...gaps)).toBeLessThan(0.05);
+
+    const folder = temporaryFolder();
+    for (const [query, width, height] of [
+      ['height=90', 160, 90],
+      ['height=100&width=100', 100, 100],
+      ['height=100&width=100&fit=fill', 100, 100],
+      ['height=100&width=100&fit=scale', 100, 100],
+      ['height=100&width=160&fit=clip', 160, 90],
+    ] as const) {
+      const jpeg = join(folder, `${query}.jpg`);
+      writeFileSync(jpeg, Buffer.from(await (await fetch(`${video.thumbnail}?${query}`)).arrayBuffer()));
+      expect((await probe(world.spawn, jpeg)).streams, query).toMatchObject([{ width, height }]);
+    }
 
     const seen: { status: number; isEnded: boolean; newest: number; count: number }[] = [];
     let isWatching = true;
@@ -116,17 +138,20 @@ describe('a broadcast', () => {
     expect(ended.length).toBeGreaterThan(5);
     expect(new Set(ended.map(({ newest, count }) => `${newest} ${count}`)).size).toBe(1);
     expect(ended[0]?.count).toBe((ended[0]?.newest ?? 0) + 1);
-    const file = join(temporaryFolder(), 'whole.mp4');
+    const saved = join(folder, 'whole.mp4');
     const answer = await fetch(clipUrl(ready, 'filename=whole'));
     expect(answer.headers.get('content-disposition')).toBe('attachment; filename="whole.mp4"');
-    writeFileSync(file, Buffer.from(await answer.arrayBuffer()));
-    const { streams, durationS, complaints } = await probe(world.spawn, file, { countFrames: true });
+    writeFileSync(saved, Buffer.from(await answer.arrayBuffer()));
+    const { streams, durationS, complaints } = await probe(world.spawn, saved, { countFrames: true });
     expect(complaints).toBe('');
     expect(streams.map(({ codec_name }) => codec_name).sort()).toEqual(['aac', 'h264']);
     expect(durationS).toBeCloseTo(ready.duration, 0);
     const frames = streams.find(({ codec_type }) => codec_type === 'video')?.nb_read_frames;
     expect(Math.abs(Number(frames) - ready.duration * 30)).toBeLessThanOrEqual(3);
   });
+});
+
+describe('a recording', () => {
   it('that is deleted while somebody saves it is gone, and the saving breaks off', async () => {
     const world = await createLocalStreamWorld();
     const input = await world.createInput(1);

@@ -91,7 +91,7 @@ function createWorld({ segments = 12, recording = {} as object } = {}) {
       },
       thumbnails: noting(createThumbnails({ ffmpeg: () => Promise.reject(new Error('none here')), spawn, clock, log })),
       viewers: createViewers({ clock }),
-      nowMs: clock.now,
+      clock,
     }),
   );
   type Method = 'GET' | 'POST' | 'OPTIONS' | 'HEAD';
@@ -187,6 +187,19 @@ describe('idle and recorded', () => {
     const { get, input } = createWorld();
     expect((await get(`/${input.uid}/thumbnails/thumbnail.jpg?height=99999&time=abc`)).status).toBe(404);
     expect((await get(`/${input.uid}/manifest/video.m3u8`)).status).toBe(200);
+  });
+});
+
+describe('a segment', () => {
+  it('comes whole, in a range, as its head, or not again', async () => {
+    const { get, ready } = createWorld();
+    const url = `/${ready.uid}/segments/video-0.m4s`;
+    const { headers } = await get(url);
+    const length = headers['content-length'];
+    expect(await get(url, 'HEAD')).toMatchObject({ status: 200, body: '', headers: { 'content-length': length } });
+    expect(await get(url, 'GET', { range: 'bytes=4-7' })).toMatchObject({ status: 206, body: 'styp' });
+    expect((await get(url, 'GET', { 'if-none-match': String(headers.etag) })).status).toBe(304);
+    expect((await get(url, 'GET', { range: 'bytes=999999-' })).status).toBe(416);
   });
 });
 

@@ -1,9 +1,13 @@
 /** Answers made of pieces: whole, ranges, conditions, and what is gone meanwhile. */
 
+import { once } from 'node:events';
+import { connect } from 'node:net';
 import fc from 'fast-check';
 import Fastify from 'fastify';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { byteRange, type Piece, sendPieces } from '../../cloud/local-stream/pieces.ts';
+import { byteRange, cutStalled, type Piece, sendPieces } from '../../cloud/local-stream/pieces.ts';
+
+import { createTestClock, settle } from '../support/test-clock.ts';
 
 const text = 'abcdefghijklmnopqrstuvwxyz';
 
@@ -102,5 +106,43 @@ describe('an answer in pieces', () => {
     }
     expect(byteRange('bytes=-0', 10)).toBe('unsatisfiable');
     expect(byteRange('bytes=-5', 0)).toBe('unsatisfiable');
+  });
+  it('is cut when the other end takes nothing, and not while it takes something', async () => {
+    const clock = createTestClock();
+    const app = Fastify();
+    const closed: string[] = [];
+    const large = Buffer.alloc(16 * 1024 * 1024);
+    app.get('/:name', (request, reply) => {
+      const { name } = request.params as { name: string };
+      reply.raw.once('close', () => void closed.push(name));
+      cutStalled(reply, clock);
+      const pieces = Array.from({ length: 4 }, () => ({ bytes: large.length, read: async () => large }));
+      return sendPieces(request, reply, { pieces, type: 'video/mp4', etag: 'it', cacheControl: 'no-cache' });
+    });
+    onTestFinished(() => app.close());
+    const { port } = new URL(await app.listen({ port: 0, host: '127.0.0.1' }));
+    const ask = (name: string) => {
+      const socket = connect(Number(port), '127.0.0.1');
+      socket.on('error', () => {}).write(`GET /${name} HTTP/1.1\r\nhost: x\r\n\r\n`);
+      onTestFinished(() => void socket.destroy());
+      return socket;
+    };
+    const reader = ask('reader');
+    const staller = ask('staller');
+    for (const socket of [reader, staller]) {
+      await once(socket, 'readable');
+      socket.read(1);
+    }
+    while (clock.pending().length < 2) await settle();
+    for (let look = 0; look < 3; look += 1) {
+      await clock.advance(30_000);
+      // It takes more between two looks than sockets hold.
+      for (let taken = 0; taken < 12_000_000; ) {
+        taken += (reader.read() as Buffer | null)?.length ?? 0;
+        await settle();
+      }
+    }
+    expect(closed).toEqual(['staller']);
+    expect(clock.pending()).toEqual(['answer-stalled']);
   });
 });
