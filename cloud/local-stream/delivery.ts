@@ -3,12 +3,13 @@
  * (204 while idle), a video's uid plays live and then the recording. Reads only; changes nothing.
  */
 import type { FastifyPluginCallback, FastifyReply, FastifyRequest } from 'fastify';
-import type { Broadcasts } from './broadcasts.ts';
+import type { Broadcasts, OnAir } from './broadcasts.ts';
 import { mpd } from './dash-manifest.ts';
 import type { TrackKind } from './fmp4.ts';
 import { masterPlaylist, mediaPlaylist } from './hls-manifest.ts';
 import type { LiveInput } from './live-input.ts';
-import { LISTED_SEGMENTS } from './live-window.ts';
+import { LISTED_SEGMENTS, type LiveWindow } from './live-window.ts';
+import type { LowLatencyDelivery, Query } from './ll-delivery.ts';
 import type { PlaybackAccess } from './playback-access.ts';
 import { durationMs, initName, newestPeriod, type Presentation, segmentName, startMs } from './presentation.ts';
 import type { Recordings } from './recordings.ts';
@@ -24,19 +25,24 @@ export interface DeliveryOptions {
   recordings: Pick<Recordings, 'read' | 'media'>;
   thumbnails: Thumbnails;
   viewers: Viewers;
+  lowLatency: LowLatencyDelivery;
   /** Wall clock, ms since the epoch. */
   nowMs: () => number;
 }
 
 type IdRoute = { Params: { id: string } };
-type FileRoute = { Params: { id: string; name: string } };
+type FileRoute = { Params: { id: string; name: string }; Querystring: Query };
 
 /** `idle`: the input exists and nothing is on air. `failed`: the recording is unusable. */
-type Playable = { videoUid: string; isLive: boolean; presentation: Presentation } | 'idle' | 'failed' | 'unknown';
+type Playable =
+  | { videoUid: string; isLive: boolean; presentation: Presentation; onAir?: OnAir }
+  | 'idle'
+  | 'failed'
+  | 'unknown';
 
 const MANIFEST_TYPE = { hls: 'application/vnd.apple.mpegurl', dash: 'application/dash+xml' };
 const NOT_STARTED = 'Live broadcast not started yet';
-const MEDIA_PLAYLIST = /^(live|vod)-(video|audio)\.m3u8$/;
+const MEDIA_PLAYLIST = /^(live|ll|vod)-(video|audio)\.m3u8$/;
 
 export function createDelivery(options: DeliveryOptions): FastifyPluginCallback {
   const { broadcasts, recordings, viewers } = options;
@@ -44,7 +50,9 @@ export function createDelivery(options: DeliveryOptions): FastifyPluginCallback 
   async function playable(id: string): Promise<Playable> {
     const onAir = broadcasts.onAir(id) ?? broadcasts.onAirVideo(id);
     const shown = onAir?.window.presentation();
-    if (onAir && shown && newestPeriod(shown)) return { videoUid: onAir.videoUid, isLive: true, presentation: shown };
+    if (onAir && shown && newestPeriod(shown)) {
+      return { videoUid: onAir.videoUid, isLive: true, presentation: shown, onAir };
+    }
     if (onAir || options.input(id)) return 'idle';
     const video = options.video(id);
     if (!video) return 'unknown';
@@ -54,16 +62,19 @@ export function createDelivery(options: DeliveryOptions): FastifyPluginCallback 
 
   async function manifest(request: FastifyRequest<FileRoute>, reply: FastifyReply): Promise<FastifyReply> {
     const { id, name } = request.params;
+    const { query } = request;
     void reply.header('cache-control', 'no-store');
     const found = await playable(id);
     if (found === 'idle') return reply.code(204).send();
     if (found === 'failed') return reply.code(424).type('text/plain').send('The video cannot be played');
     if (found === 'unknown') return notFound(reply);
-    const { videoUid, isLive, presentation } = found;
+    const { videoUid, isLive, presentation, onAir } = found;
     if (isLive) viewers.seen(videoUid, `${request.ip} ${request.headers['user-agent'] ?? ''}`);
     if (name === 'video.m3u8') {
       // Named by video, so that a player never mixes the numbers of two broadcasts.
-      const uri = (track: TrackKind) => `../../${videoUid}/manifest/${isLive ? 'live' : 'vod'}-${track}.m3u8`;
+      const isLowLatency = query.protocol === 'llhls' && onAir?.window.lowLatency();
+      const kind = isLowLatency ? 'll' : isLive ? 'live' : 'vod';
+      const uri = (track: TrackKind) => `../../${videoUid}/manifest/${kind}-${track}.m3u8`;
       return reply.type(MANIFEST_TYPE.hls).send(masterPlaylist(presentation, uri));
     }
     if (name === 'video.mpd') {
@@ -71,8 +82,16 @@ export function createDelivery(options: DeliveryOptions): FastifyPluginCallback 
     }
     const [, kind, track] = MEDIA_PLAYLIST.exec(name) ?? [];
     if (!track) return notFound(reply);
+    if (kind === 'll' && onAir?.window.lowLatency()) {
+      const asked = { window: onAir.window, track: track as TrackKind, query, isHeld: !onAir.isLive };
+      const answer = await options.lowLatency.playlist({ ...asked, signal: goneSignal(reply) });
+      // Not on air any more: what it left is asked instead.
+      if (answer === 'ended') return manifest(request, reply);
+      if ('text' in answer) return reply.type(MANIFEST_TYPE.hls).send(answer.text);
+      return reply.code(answer.http).type('text/plain').send(answer.sentence);
+    }
     // A player of the live playlist sees its end, with the numbers it knows; it is not thrown back to the beginning.
-    const shown = kind === 'live' && !isLive ? lastOf(presentation) : presentation;
+    const shown = kind !== 'vod' && !isLive ? lastOf(presentation) : presentation;
     return reply.type(MANIFEST_TYPE.hls).send(mediaPlaylist(shown, track as TrackKind, '../segments/'));
   }
 
@@ -90,7 +109,10 @@ export function createDelivery(options: DeliveryOptions): FastifyPluginCallback 
     app.options('/*', (_request, reply) => reply.code(204).send());
     app.get<FileRoute>('/:id/manifest/:name', manifest);
     app.get<FileRoute>('/:id/segments/:name', async ({ params: { id, name } }, reply) => {
-      const media = broadcasts.onAirVideo(id)?.window.media(name) ?? (await storedMedia(id, name));
+      const window = broadcasts.onAirVideo(id)?.window;
+      const isLate = window && (await hasNotCome(window, name, reply));
+      if (isLate) return reply.code(503).header('cache-control', 'no-store').type('text/plain').send('Nothing new yet');
+      const media = window?.media(name) ?? (await storedMedia(id, name));
       if (!media) return notFound(reply);
       const type = name.startsWith('audio') ? 'audio/mp4' : 'video/mp4';
       return reply.header('cache-control', 'public, max-age=31536000, immutable').type(type).send(media);
@@ -121,6 +143,11 @@ export function createDelivery(options: DeliveryOptions): FastifyPluginCallback 
     done();
   };
 
+  async function hasNotCome(window: LiveWindow, name: string, reply: FastifyReply): Promise<boolean> {
+    if (window.media(name)) return false;
+    return (await options.lowLatency.hintedPart({ window, name, signal: goneSignal(reply) })) === 'late';
+  }
+
   async function storedMedia(id: string, name: string): Promise<Buffer | undefined> {
     // Asked first, so that a name from outside never becomes a folder on its own.
     return options.video(id) ? recordings.media(id, name) : undefined;
@@ -144,6 +171,13 @@ export function createDelivery(options: DeliveryOptions): FastifyPluginCallback 
       return init && segment && Buffer.concat([init, segment]);
     });
   }
+}
+
+/** Aborts when the connection is closed before the answer is out, and, of no consequence, after it. */
+function goneSignal(reply: FastifyReply): AbortSignal {
+  const gone = new AbortController();
+  reply.raw.once('close', () => gone.abort());
+  return gone.signal;
 }
 
 function lastOf(presentation: Presentation): Presentation {
