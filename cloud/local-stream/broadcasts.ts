@@ -47,6 +47,8 @@ export interface BroadcastsOptions {
   defaultHoldMs: number;
   /** Added to every hold window. The real one was measured at about 3 s. */
   holdMarginMs: number;
+  /** Length of parts, for inputs that prefer low latency. */
+  partTargetMs: number;
 }
 
 interface Broadcast {
@@ -73,6 +75,7 @@ export function createBroadcasts(options: BroadcastsOptions): Broadcasts {
       sink: sinkOf(broadcast, input),
       nowMs: clock.now,
       log: log.child({ inputUid: input.uid }),
+      partTargetMs: input.preferLowLatency ? options.partTargetMs : undefined,
     });
     for (const header of Object.values(broadcast.headers)) packager.tag(header);
     return packager;
@@ -91,6 +94,9 @@ export function createBroadcasts(options: BroadcastsOptions): Broadcasts {
         broadcast.onAir.window.period(period, inits);
         broadcast.onAir.recording.period(period, inits);
       },
+      part(part, data) {
+        broadcast.onAir?.window.part(part, data);
+      },
       segment(segment, data) {
         broadcast.onAir?.window.segment(segment, data);
         broadcast.onAir?.recording.segment(segment, data);
@@ -104,6 +110,7 @@ export function createBroadcasts(options: BroadcastsOptions): Broadcasts {
     const { onAir } = broadcast;
     broadcast.onAir = undefined;
     if (!onAir) return;
+    onAir.window.close();
     const videoUid = onAir.video.uid;
     log.info({ inputUid: broadcast.inputUid, videoUid }, 'broadcast-ended');
     void options.endVideo(videoUid, onAir.recording.finish());

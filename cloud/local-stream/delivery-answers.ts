@@ -49,3 +49,10 @@ export function plain(reply: FastifyReply, http: number, sentence: string): Fast
 export function notFound(reply: FastifyReply): FastifyReply {
   return plain(reply, 404, 'NotFound');
 }
+
+/** Aborts when the connection is closed before the answer is out, and, of no consequence, after it. */
+export function goneSignal(reply: FastifyReply): AbortSignal {
+  const gone = new AbortController();
+  reply.raw.once('close', () => gone.abort());
+  return gone.signal;
+}

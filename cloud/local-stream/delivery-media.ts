@@ -1,8 +1,10 @@
 /** The addresses of the delivery host that answer with media: segments, clips to save, thumbnails. Reads only. */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { Clock } from '../../shared/clock.ts';
+import type { Broadcasts } from './broadcasts.ts';
 import { clipPieces, clipped, clipRange, clipTimeMs } from './clips.ts';
-import { admittedTo, notFound, notPlayable, plain, subjectOf } from './delivery-answers.ts';
+import { admittedTo, goneSignal, notFound, notPlayable, plain, subjectOf } from './delivery-answers.ts';
+import type { LowLatencyDelivery } from './ll-delivery.ts';
 import { cutStalled, sendPieces } from './pieces.ts';
 import type { Playable, Playables } from './playable.ts';
 import type { PlaybackAccess } from './playback-access.ts';
@@ -12,6 +14,8 @@ import { type Thumbnails, thumbnailSize } from './thumbnails.ts';
 export interface MediaRouteOptions {
   access: PlaybackAccess;
   thumbnails: Thumbnails;
+  broadcasts: Pick<Broadcasts, 'onAirVideo'>;
+  lowLatency: LowLatencyDelivery;
   clock: Pick<Clock, 'every'>;
 }
 
@@ -33,6 +37,7 @@ export function mediaRoutes(app: FastifyInstance, options: MediaRouteOptions, pl
     const admitted = admittedTo(access, request, reply);
     const subject = admitted && subjectOf(admitted, video, playables, reply);
     if (!subject) return reply;
+    if (await hasNotCome(options, subject.uid, name, reply)) return plain(reply, 503, 'Nothing new yet');
     const media = subject.kind === 'video' ? await playables.media(subject.uid, name) : undefined;
     if (!media) return notFound(reply);
     const type = name.startsWith('audio') ? 'audio/mp4' : 'video/mp4';
@@ -78,6 +83,18 @@ export function mediaRoutes(app: FastifyInstance, options: MediaRouteOptions, pl
     const jpeg = typeof found === 'string' ? undefined : await thumbnail(options, playables, found, request.query);
     return jpeg ? reply.header('cache-control', 'no-cache').type('image/jpeg').send(jpeg) : notFound(reply);
   });
+}
+
+/** A part that the newest playlist announces is asked for before it is there. */
+async function hasNotCome(
+  { broadcasts, lowLatency }: Pick<MediaRouteOptions, 'broadcasts' | 'lowLatency'>,
+  videoUid: string,
+  name: string,
+  reply: FastifyReply,
+): Promise<boolean> {
+  const window = broadcasts.onAirVideo(videoUid)?.window;
+  if (!window || window.media(name)) return false;
+  return (await lowLatency.hintedPart({ window, name, signal: goneSignal(reply) })) === 'late';
 }
 
 async function thumbnail(

@@ -1,5 +1,5 @@
 /** What an id plays at this moment: the broadcast of an input, a video that is live, a recording. Reads only. */
-import type { Broadcasts } from './broadcasts.ts';
+import type { Broadcasts, OnAir } from './broadcasts.ts';
 import type { TrackKind } from './fmp4.ts';
 import type { Segment } from './packager.ts';
 import type { Admitted } from './playback-access.ts';
@@ -11,6 +11,8 @@ export interface Playable {
   videoUid: string;
   isLive: boolean;
   presentation: Presentation;
+  /** While it is live. */
+  onAir?: OnAir;
 }
 
 /**
@@ -45,7 +47,8 @@ export function createPlayables({ video, broadcasts, recordings, nowMs }: Playab
     async of({ uid, kind }) {
       const onAir = kind === 'input' ? broadcasts.onAir(uid) : broadcasts.onAirVideo(uid);
       const shown = onAir?.window.presentation();
-      if (onAir && shown && newestPeriod(shown)) return { videoUid: onAir.videoUid, isLive: true, presentation: shown };
+      if (onAir && shown && newestPeriod(shown))
+        return { videoUid: onAir.videoUid, isLive: true, presentation: shown, onAir };
       if (kind === 'input' && broadcasts.isTakenOff(uid)) return 'off';
       if (onAir || kind === 'input') return 'idle';
       const found = video(uid);

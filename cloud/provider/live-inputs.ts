@@ -24,6 +24,11 @@ export interface ProviderProfile {
   hasPreviewPage: boolean;
   /** What is published by RTMP can be watched by WHEP. Cloudflare names an address for it all the same. */
   playsWebRtc: boolean;
+  /**
+   * Inputs are made with `preferLowLatency`: LL-HLS beside HLS. Cloudflare wants recording for it, and pictures without B-frames,
+   * and calls it a beta: not asked for there.
+   */
+  prefersLowLatency: boolean;
   /** A recording may come to light after its input is gone: looked for again so long after that. */
   lateRecordingLooksMs: readonly number[];
 }
@@ -38,6 +43,7 @@ export const providerProfiles = {
     maxRequestsPerSecond: undefined,
     hasPreviewPage: false,
     playsWebRtc: false,
+    prefersLowLatency: true,
     lateRecordingLooksMs: [],
   },
   cloudflare: {
@@ -49,6 +55,7 @@ export const providerProfiles = {
     maxRequestsPerSecond: 3,
     hasPreviewPage: true,
     playsWebRtc: false,
+    prefersLowLatency: false,
     lateRecordingLooksMs: [60_000, 300_000, 900_000],
   },
 } as const satisfies Record<string, ProviderProfile>;
@@ -202,7 +209,7 @@ export function createLiveInputs(options: {
 
   return {
     async create(asked) {
-      const body = creationBody(asked, relayId);
+      const body = creationBody(asked, relayId, profile.prefersLowLatency);
       const call = { method: 'POST', path: '/live_inputs', body, idempotencyKey: asked.idempotencyKey } as const;
       const made = read(liveInputShape, await api.call({ ...call, isUrgent: true }));
       try {
@@ -266,11 +273,16 @@ export function createLiveInputs(options: {
   };
 }
 
-function creationBody({ streamId, holdSeconds, deleteRecordingAfterDays }: CreateLiveInput, relayId: string) {
+function creationBody(
+  { streamId, holdSeconds, deleteRecordingAfterDays }: CreateLiveInput,
+  relayId: string,
+  prefersLowLatency: boolean,
+) {
   return {
     meta: { name: `glasscast ${streamId}`, app: META_APP, relay: relayId, stream: streamId },
     // `off`, the default, is neither recorded nor playable.
     recording: { mode: 'automatic', timeoutSeconds: holdSeconds },
+    ...(prefersLowLatency ? { preferLowLatency: true } : {}),
     // Top level: nested in `recording` it is accepted and dropped.
     ...(deleteRecordingAfterDays === undefined ? {} : { deleteRecordingAfterDays }),
   };
@@ -281,7 +293,7 @@ function timeOf(text: string | null | undefined): number | undefined {
   return Number.isNaN(ms) ? undefined : ms;
 }
 
-/** The API answers 200 to settings that it drops: every one we sent has to come back. */
+/** The API answers 200 to settings that it drops: all but a preference have to come back. */
 function ignoredSetting(
   asked: ReturnType<typeof creationBody>,
   made: z.output<typeof liveInputShape>,

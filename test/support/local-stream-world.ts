@@ -44,7 +44,7 @@ export interface ApiAnswer<T> {
 export interface ApiClient {
   call<T>(method: string, path: string, body?: unknown, more?: Record<string, string>): Promise<ApiAnswer<T>>;
   /** A recorded live input with a hold window of this many seconds. */
-  createInput(timeoutSeconds?: number): Promise<InputJson>;
+  createInput(timeoutSeconds?: number, settings?: { preferLowLatency?: boolean }): Promise<InputJson>;
 }
 
 export function apiClient({ apiBaseUrl, accountId }: LocalStreamAddress, token: string): ApiClient {
@@ -62,9 +62,10 @@ export function apiClient({ apiBaseUrl, accountId }: LocalStreamAddress, token: 
   }
   return {
     call,
-    async createInput(timeoutSeconds = 1) {
+    async createInput(timeoutSeconds = 1, settings = {}) {
       const recording = { mode: 'automatic', timeoutSeconds };
-      return (await call<InputJson>('POST', '/live_inputs', { meta: { name: 'test' }, recording })).result;
+      const body = { meta: { name: 'test' }, recording, ...settings };
+      return (await call<InputJson>('POST', '/live_inputs', body)).result;
     },
   };
 }

@@ -45,6 +45,7 @@ function createWorld({ dataDir = temporaryFolder(), timeoutSeconds = 10 as numbe
     onEnded: (inputUid) => void over.push(inputUid),
     defaultHoldMs: 60_000,
     holdMarginMs: 3000,
+    partTargetMs: 210,
   });
   /** All files are written and every ready delay has passed. */
   async function finished(): Promise<void> {

@@ -4,6 +4,8 @@ import { describe, expect, it } from 'vitest';
 import { createDelivery } from '../../cloud/local-stream/delivery.ts';
 import { liveInputBody, newLiveInput } from '../../cloud/local-stream/live-input.ts';
 import { createLiveWindow } from '../../cloud/local-stream/live-window.ts';
+import { createLowLatencyDelivery } from '../../cloud/local-stream/ll-delivery.ts';
+import { createNewsWaits } from '../../cloud/local-stream/news-waits.ts';
 import { createPackager, type PackagerSink } from '../../cloud/local-stream/packager.ts';
 import { createPlaybackAccess } from '../../cloud/local-stream/playback-access.ts';
 import { initName, type Presentation, segmentName } from '../../cloud/local-stream/presentation.ts';
@@ -91,6 +93,7 @@ function createWorld({ segments = 12, recording = {} as object } = {}) {
       },
       thumbnails: noting(createThumbnails({ ffmpeg: () => Promise.reject(new Error('none here')), spawn, clock, log })),
       viewers: createViewers({ clock }),
+      lowLatency: createLowLatencyDelivery({ waits: createNewsWaits({ clock }), partTargetMs: 210 }),
       clock,
     }),
   );
