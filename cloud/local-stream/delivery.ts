@@ -35,7 +35,6 @@ type FileRoute = { Params: { id: string; name: string } };
 type Playable = { videoUid: string; isLive: boolean; presentation: Presentation } | 'idle' | 'failed' | 'unknown';
 
 const MANIFEST_TYPE = { hls: 'application/vnd.apple.mpegurl', dash: 'application/dash+xml' };
-const NOT_STARTED = 'Live broadcast not started yet';
 const MEDIA_PLAYLIST = /^(live|vod)-(video|audio)\.m3u8$/;
 
 export function createDelivery(options: DeliveryOptions): FastifyPluginCallback {
@@ -116,8 +115,6 @@ export function createDelivery(options: DeliveryOptions): FastifyPluginCallback 
         return jpeg ? reply.header('cache-control', 'no-cache').type('image/jpeg').send(jpeg) : notFound(reply);
       },
     );
-    // What the real one answers for every input that is fed by RTMP.
-    app.post<IdRoute>('/:id/webRTC/play', (_request, reply) => reply.code(409).type('text/plain').send(NOT_STARTED));
     done();
   };
 
