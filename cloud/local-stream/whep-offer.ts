@@ -18,7 +18,16 @@ export interface WhepOffer {
   /** Undefined: the viewer takes no sound, or none that we have. */
   audio: OfferedTrack | undefined;
   /** Sections that are answered with nothing. */
-  unused: { mid: string; kind: 'audio' | 'video' }[];
+  unused: UnusedTrack[];
+}
+
+export interface UnusedTrack {
+  mid: string;
+  kind: 'audio' | 'video';
+  /** One of the offered formats, since an answer must name one (RFC 3264 §6). */
+  payloadType: number;
+  /** As in its `rtpmap`, e.g. `opus/48000/2`. */
+  codec: string;
 }
 
 export type ReadOffer = { offer: WhepOffer } | { refused: { http: 400 | 406; sentence: string } };
@@ -62,8 +71,11 @@ export function readOffer(sdp: string, needs: OfferNeeds): ReadOffer {
       video: { mid: video.mid, ...format, ...playoutDelayOf(video) },
       audio: opus && { mid: audio.mid, ...opus },
       unused: sections.flatMap((section) => {
-        const { kind, mid } = section;
-        return (kind === 'audio' || kind === 'video') && !used.includes(section) ? [{ mid, kind }] : [];
+        const { kind, mid, payloadTypes, lines: own } = section;
+        if ((kind !== 'audio' && kind !== 'video') || used.includes(section)) return [];
+        const payloadType = payloadTypes[0] ?? 0;
+        // Old numbers need no name (RFC 3551 §6).
+        return [{ mid, kind, payloadType, codec: lineOf(own, `a=rtpmap:${payloadType} `) ?? 'PCMU/8000' }];
       }),
     },
   };

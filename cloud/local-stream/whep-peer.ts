@@ -7,7 +7,7 @@ import { isIP } from 'node:net';
 import type { Audio, MediaHandler, PeerConnection, RtpPacketizationConfig, Track, Video } from 'node-datachannel';
 import { errorText } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
-import { type OfferedTrack, PLAYOUT_DELAY_URI, type WhepOffer } from './whep-offer.ts';
+import { type OfferedTrack, PLAYOUT_DELAY_URI, type UnusedTrack, type WhepOffer } from './whep-offer.ts';
 
 export interface WhepPeerEvents {
   /** Media can be sent from now on. */
@@ -129,9 +129,7 @@ function createPeer(options: {
     });
     video = addVideo(library, connection, offer.video);
     audio = offer.audio && addAudio(library, connection, offer.audio);
-    for (const { mid, kind } of offer.unused) {
-      connection.addTrack(new library[kind === 'audio' ? 'Audio' : 'Video'](mid, 'Inactive'));
-    }
+    for (const track of offer.unused) connection.addTrack(unusedMedia(library, track));
     video.track.onOpen(() => {
       if (!isOver) events.open();
     });
@@ -188,6 +186,18 @@ function addAudio(library: Library, connection: PeerConnection, offered: Offered
   const track = connection.addTrack(media);
   track.setMediaHandler(chain(new library.RtpPacketizer(rtp), library, rtp));
   return { track, rtp };
+}
+
+function unusedMedia(library: Library, { mid, kind, payloadType, codec }: UnusedTrack): Audio | Video {
+  const [name = ''] = codec.split('/');
+  const audio = kind === 'audio' ? new library.Audio(mid, 'Inactive') : undefined;
+  const video = new library.Video(mid, 'Inactive');
+  audio?.addAudioCodec(payloadType, name);
+  video.addVideoCodec(payloadType, name);
+  const media = audio ?? video;
+  // The library guesses clock and channels.
+  media.parseSdpLine(`a=rtpmap:${payloadType} ${codec}`);
+  return media;
 }
 
 function chain(packetizer: MediaHandler, library: Library, rtp: RtpPacketizationConfig): MediaHandler {
