@@ -6,7 +6,7 @@
 import type { FastifyInstance, FastifyPluginCallback } from 'fastify';
 import type { Clock } from '../../shared/clock.ts';
 import type { Broadcasts } from './broadcasts.ts';
-import { admittedTo, letIn, notFound } from './delivery-answers.ts';
+import { letIn, notFound } from './delivery-answers.ts';
 import { manifestRoutes } from './delivery-manifests.ts';
 import { mediaRoutes } from './delivery-media.ts';
 import type { LiveInput } from './live-input.ts';
@@ -32,11 +32,9 @@ export interface DeliveryOptions {
 
 type IdRoute = { Params: { id: string } };
 
-const NOT_STARTED = 'Live broadcast not started yet';
 const EXPOSED = 'content-length, content-range, accept-ranges, etag, location, preview-start-seconds, stream-media-id';
 
 export function createDelivery(options: DeliveryOptions): FastifyPluginCallback {
-  const { access } = options;
   const playables = createPlayables({ ...options, nowMs: options.clock.now });
 
   return (app, _, done) => {
@@ -48,11 +46,6 @@ export function createDelivery(options: DeliveryOptions): FastifyPluginCallback 
     manifestRoutes(app, options, playables);
     mediaRoutes(app, options, playables);
     factRoutes(app, options);
-    // What the real one answers for every input that is fed by RTMP.
-    app.post<IdRoute>('/:id/webRTC/play', (request, reply) => {
-      const admitted = admittedTo(access, request, reply);
-      return admitted ? reply.code(409).type('text/plain').send(NOT_STARTED) : reply;
-    });
     done();
   };
 }

@@ -34,6 +34,10 @@ import { createVideoLibrary, type VideoLibrary } from './video-library.ts';
 import type { StorageUsage } from './video-routes.ts';
 import { createViewers } from './viewers.ts';
 import { createWebhooks, type LiveWebhook, type Webhooks } from './webhooks.ts';
+import { createWhep } from './whep.ts';
+import { createWhepPeers } from './whep-peer.ts';
+import { createWhepSessions, type WhepSessions } from './whep-sessions.ts';
+import { createWhepSound } from './whep-sound.ts';
 
 export interface LocalStreamOptions {
   clock: Clock;
@@ -70,8 +74,12 @@ export interface LocalStreamOptions {
   apiRequestLimit?: number;
   /** Outputs may push to addresses that are not on the public internet. Default false. */
   outputPrivateTargets?: boolean;
-  /** For thumbnails. Default: the one on PATH, else the bundled one; with none the address answers 404. */
+  /** For thumbnails and for WebRTC's sound. Default: the one on PATH, else the bundled one; with none there is neither. */
   ffmpegPath?: string;
+  /** UDP port of all viewers by WebRTC. Default 0: a free one for each. */
+  webRtcPort?: number;
+  /** Viewers by WebRTC at once. Default 100. */
+  maxWebRtcViewers?: number;
   /** Where live events are told to. Default: nowhere. */
   liveWebhook?: LiveWebhook | undefined;
   /** Opens the admin port, on loopback, where faults are switched on. Default: there is none. */
@@ -88,6 +96,7 @@ export interface Parts {
   ingest: Ingest;
   thumbnails: Thumbnails;
   webhooks: Webhooks;
+  whep: WhepSessions;
   http: FastifyInstance;
   admin: FastifyInstance | undefined;
 }
@@ -186,9 +195,21 @@ export function buildParts(options: LocalStreamOptions, identity: Identity): Par
     lowLatency: createLowLatencyDelivery({ waits: createNewsWaits({ clock }), partTargetMs: PART_TARGET_MS }),
   };
   http.register(inside(createDelivery(delivered), faults?.aroundDelivery));
+  const whep = whepSessions(options, feed);
+  const island = faults && { isIsland: faults.isWebRtcIsland };
+  http.register(inside(createWhep({ access, sessions: whep, ...island }), faults?.aroundDelivery));
   http.get('/healthz', () => ({ status: 'ok', publications: ingest.publications().length }));
   const admin = faults && createAdmin({ faults, webhooks, apiToken });
-  return { catalogue, registry, library, broadcasts, feed, outputs, ingest, thumbnails, webhooks, http, admin };
+  return { catalogue, registry, library, broadcasts, feed, outputs, ingest, thumbnails, webhooks, whep, http, admin };
+}
+
+function whepSessions(options: LocalStreamOptions, feed: LiveFeed): WhepSessions {
+  const { clock, log, spawn, listenHost = '127.0.0.1', webRtcPort: port = 0, maxWebRtcViewers = 100 } = options;
+  const ffmpeg = async () =>
+    (await findFfmpeg({ spawn, clock, explicitFile: options.ffmpegPath, needsEncoders: ['libopus'] })).file;
+  const sound = createWhepSound({ ffmpeg, feed, spawn, clock, log });
+  const peers = createWhepPeers({ listenHost, port, log });
+  return createWhepSessions({ peers, sound, feed, clock, log, maxSessions: maxWebRtcViewers });
 }
 
 function newServer(): FastifyInstance {

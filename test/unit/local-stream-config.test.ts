@@ -27,6 +27,7 @@ describe('the configuration', () => {
       readyDelayMs: 500,
       storageLimitMinutes: 1000,
       minFreeBytes: 67_108_864,
+      webRtcPort: 0,
       outputPrivateTargets: false,
       logLevel: 'info',
     });
