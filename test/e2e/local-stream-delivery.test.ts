@@ -136,8 +136,11 @@ describe.each(ffmpegs())('a broadcast, with the $name', ({ file }) => {
     const ended = seen.filter(({ isEnded }) => isEnded);
     // In progress for a second, playable all the while, and complete from the first look on.
     expect(ended.length).toBeGreaterThan(5);
-    expect(new Set(ended.map(({ newest, count }) => `${newest} ${count}`)).size).toBe(1);
-    expect(ended[0]?.count).toBe((ended[0]?.newest ?? 0) + 1);
+    expect(new Set(ended.map(({ newest }) => newest)).size).toBe(1);
+    // The master of just before the end leads to the live playlist, which ends with the newest eight.
+    const complete = (ended[0]?.newest ?? 0) + 1;
+    expect(ended.map(({ count }) => count).filter((count) => count !== complete && count !== 8)).toEqual([]);
+    expect(ended.at(-1)?.count).toBe(complete);
     const saved = join(folder, 'whole.mp4');
     const answer = await fetch(clipUrl(ready, 'filename=whole'));
     expect(answer.headers.get('content-disposition')).toBe('attachment; filename="whole.mp4"');
