@@ -1,6 +1,10 @@
 /**
- * Audio between its arrival and its segment: waits unplaced until the video's next key frame decides which period it belongs to,
- * then takes its place on a clock that counts samples, since FLV's whole milliseconds would make every frame's length wobble.
+ * Audio between its arrival and its segment: waits unplaced until it is known which period it belongs to, then takes its place
+ * on a clock that counts samples, since FLV's whole milliseconds would make every frame's length wobble.
+ *
+ * What decides is the video. Its next key frame decides about all that waits. Before that, for parts, sound may be placed early
+ * which the pictures of the open segment have passed already, in the order of its arrival, up to the first frame that does not
+ * fit: from there on it may be a new timeline, whose video is still to come. The key frame would place those frames just so.
  */
 import type { AudioConfig } from '../../shared/codec-config.ts';
 import type { Sample } from './fmp4.ts';
@@ -20,9 +24,15 @@ export interface AudioTrack {
   /** A new period: publisher time `originMs` is `startMs` on the video's timeline. */
   begin(period: { originMs: number; startMs: number; config: AudioConfig | undefined }): void;
   /** Chooses what belongs before `endMs` (publisher's timeline). `isLast`: the period ends there. */
-  place(config: AudioConfig, endMs: number, isLast: boolean): readonly Sample[];
-  /** Hands the placed samples over as one segment; does nothing when there are none. */
-  emitPlaced(): void;
+  place(config: AudioConfig, endMs: number, isLast: boolean): void;
+  /** Chooses what certainly belongs before the picture at `pictureMs` (publisher's timeline), which came already. */
+  placeEarly(config: AudioConfig, pictureMs: number): void;
+  /** Something was placed since the last segment was handed over. */
+  hasPlaced(): boolean;
+  /** Hands over what is placed, but for the last sample: a hole after it would make it longer. */
+  handOverEarly(): void;
+  /** Hands over the rest of a segment. */
+  handOverRest(): void;
   /** Where the sound ends on the video's timeline. */
   endMs(): number;
 }
@@ -34,11 +44,13 @@ const MAX_SKEW_MS = 5000;
 const MAX_WAITING = 6000;
 
 export function createAudioTrack(options: {
-  emit(samples: Sample[], startTicks: number, timescale: number): void;
+  /** Never without samples. */
+  handOver(samples: readonly Sample[], startTicks: number, timescale: number): void;
 }): AudioTrack {
   let waiting: WaitingAudio[] = [];
-  let placed: Sample[] = [];
+  const placed: Sample[] = [];
   let placedStartTicks = 0;
+  let hasPlaced = false;
   let timescale = 0;
   let nextTicks = 0;
   let isFirst = true;
@@ -61,6 +73,7 @@ export function createAudioTrack(options: {
     // Before the period's first picture, or said already: two frames cannot share one place.
     if (rawMs < originMs || deviationTicks < -jitterTicks) return;
     isFirst = false;
+    timescale = config.sampleRate;
     if (deviationTicks > jitterTicks) {
       const before = placed.at(-1);
       if (before) before.durationTicks += deviationTicks;
@@ -69,7 +82,17 @@ export function createAudioTrack(options: {
     if (placed.length === 0) placedStartTicks = nextTicks;
     placed.push({ data, durationTicks: config.samplesPerFrame, offsetTicks: 0, isKey: true });
     nextTicks += config.samplesPerFrame;
+    hasPlaced = true;
   }
+  function handOver(count: number): void {
+    const samples = placed.splice(0, count);
+    if (samples.length === 0) return;
+    const startTicks = placedStartTicks;
+    placedStartTicks += samples.reduce((sum, { durationTicks }) => sum + durationTicks, 0);
+    options.handOver(samples, startTicks, timescale);
+  }
+  const isNear = (audio: WaitingAudio, config: AudioConfig) =>
+    audio.config === config && audio.rawMs >= cutMs - MAX_SKEW_MS;
 
   return {
     add(audio) {
@@ -89,10 +112,8 @@ export function createAudioTrack(options: {
       });
     },
     place(config, endMs, isLast) {
-      timescale = config.sampleRate;
       const limitMs = isLast ? endMs + JITTER_MS : endMs;
-      const isOurs = ({ rawMs, config: its }: WaitingAudio) =>
-        its === config && rawMs >= cutMs - MAX_SKEW_MS && rawMs < limitMs;
+      const isOurs = (audio: WaitingAudio) => isNear(audio, config) && audio.rawMs < limitMs;
       // At a period's end only the run up to the first stranger is ours: a new timeline may use the same times again.
       const strangerAt = isLast ? waiting.findIndex((audio) => !isOurs(audio)) : -1;
       const candidates = strangerAt < 0 ? waiting : waiting.slice(0, strangerAt);
@@ -103,13 +124,16 @@ export function createAudioTrack(options: {
       }
       waiting = rest;
       cutMs = endMs;
-      return placed;
     },
-    emitPlaced() {
-      if (placed.length === 0) return;
-      const samples = placed;
-      placed = [];
-      options.emit(samples, placedStartTicks, timescale);
+    placeEarly(config, pictureMs) {
+      const undecided = waiting.findIndex((audio) => !isNear(audio, config) || audio.rawMs >= pictureMs);
+      for (const audio of waiting.splice(0, undecided < 0 ? waiting.length : undecided)) take(audio);
+    },
+    hasPlaced: () => hasPlaced,
+    handOverEarly: () => handOver(placed.length - 1),
+    handOverRest() {
+      handOver(placed.length);
+      hasPlaced = false;
     },
     endMs: soundEndMs,
   };

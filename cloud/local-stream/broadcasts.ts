@@ -20,6 +20,8 @@ export interface Broadcasts {
   reconsider(inputUid: string): void;
   onAir(inputUid: string): OnAir | undefined;
   onAirVideo(videoUid: string): OnAir | undefined;
+  /** Somebody publishes, and the broadcast was taken off air because its recording was switched off. */
+  isTakenOff(inputUid: string): boolean;
   /** Ends all broadcasts; their videos are being finished when it returns. */
   close(): void;
 }
@@ -45,6 +47,8 @@ export interface BroadcastsOptions {
   defaultHoldMs: number;
   /** Added to every hold window. The real one was measured at about 3 s. */
   holdMarginMs: number;
+  /** Length of parts, for inputs that prefer low latency. */
+  partTargetMs: number;
 }
 
 interface Broadcast {
@@ -56,6 +60,7 @@ interface Broadcast {
   packager: Packager | undefined;
   onAir: { video: Video; window: LiveWindow; recording: Recording } | undefined;
   hold: Timer | undefined;
+  isTakenOff: boolean;
 }
 
 /** A longer timer would fire at once: Node counts them in 31 bits. */
@@ -70,6 +75,7 @@ export function createBroadcasts(options: BroadcastsOptions): Broadcasts {
       sink: sinkOf(broadcast, input),
       nowMs: clock.now,
       log: log.child({ inputUid: input.uid }),
+      partTargetMs: input.preferLowLatency ? options.partTargetMs : undefined,
     });
     for (const header of Object.values(broadcast.headers)) packager.tag(header);
     return packager;
@@ -82,10 +88,14 @@ export function createBroadcasts(options: BroadcastsOptions): Broadcasts {
         if (!broadcast.onAir) {
           const video = options.beginVideo(options.input(input.uid) ?? input, period.video);
           const recording = options.beginRecording(video.uid);
+          broadcast.isTakenOff = false;
           broadcast.onAir = { video, recording, window: createLiveWindow({ startedMs: period.wallMs }) };
         }
         broadcast.onAir.window.period(period, inits);
         broadcast.onAir.recording.period(period, inits);
+      },
+      part(part, data) {
+        broadcast.onAir?.window.part(part, data);
       },
       segment(segment, data) {
         broadcast.onAir?.window.segment(segment, data);
@@ -100,6 +110,7 @@ export function createBroadcasts(options: BroadcastsOptions): Broadcasts {
     const { onAir } = broadcast;
     broadcast.onAir = undefined;
     if (!onAir) return;
+    onAir.window.close();
     const videoUid = onAir.video.uid;
     log.info({ inputUid: broadcast.inputUid, videoUid }, 'broadcast-ended');
     void options.endVideo(videoUid, onAir.recording.finish());
@@ -129,6 +140,7 @@ export function createBroadcasts(options: BroadcastsOptions): Broadcasts {
         packager: undefined,
         onAir: undefined,
         hold: undefined,
+        isTakenOff: false,
       };
       broadcast.hold = undefined;
       broadcast.publicationId = publicationId;
@@ -159,8 +171,12 @@ export function createBroadcasts(options: BroadcastsOptions): Broadcasts {
       if (!broadcast) return;
       const input = options.input(inputUid);
       if (!input?.enabled) end(broadcast);
-      else if (input.recording.mode === 'off') takeOffAir(broadcast);
+      else if (input.recording.mode === 'off') {
+        broadcast.isTakenOff ||= broadcast.onAir !== undefined;
+        takeOffAir(broadcast);
+      }
     },
+    isTakenOff: (inputUid) => broadcasts.get(inputUid)?.isTakenOff ?? false,
     onAir: (inputUid) => toOnAir(broadcasts.get(inputUid)),
     onAirVideo: (videoUid) => toOnAir([...broadcasts.values()].find(({ onAir }) => onAir?.video.uid === videoUid)),
     close() {

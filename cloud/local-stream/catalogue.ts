@@ -131,14 +131,27 @@ export function openCatalogue({ dataDir }: { dataDir: string }): Catalogue {
     documents<AlertDestination>(database, 'alert_destinations'),
     documents<AlertPolicy>(database, 'alert_policies'),
   ];
-  const saveInput = database.transaction((input: LiveInput, key: string | undefined) => {
-    inputs.save.run(input.uid, input.createdMs, JSON.stringify(toStored(input)));
-    if (key) keys.save.run(key, input.uid, input.createdMs);
-  });
+  /** Not the library's own: where SQLite has rolled back by itself, as on a full disk, that one hides why. */
+  function together(write: () => void): void {
+    database.exec('BEGIN IMMEDIATE');
+    try {
+      write();
+      database.exec('COMMIT');
+    } catch (error) {
+      if (database.inTransaction) database.exec('ROLLBACK');
+      throw error;
+    }
+  }
+  function saveInput(input: LiveInput, key: string | undefined): void {
+    together(() => {
+      inputs.save.run(input.uid, input.createdMs, JSON.stringify(toStored(input)));
+      if (key) keys.save.run(key, input.uid, input.createdMs);
+    });
+  }
   let isOpen = true;
   return {
     liveInputs: () => inputs.all.all().map((row) => fromStored(documentOf<StoredInput>(row))),
-    saveLiveInput: (input, key) => void saveInput(input, key),
+    saveLiveInput: saveInput,
     removeLiveInput: (uid) => void inputs.remove.run(uid),
     videos: () => videos.all.all().map((row) => documentOf<Video>(row)),
     saveVideo: (video) => void videos.save.run(video.uid, video.createdMs, JSON.stringify(video)),

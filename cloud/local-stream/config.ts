@@ -16,6 +16,7 @@ const schema = z.strictObject({
   publicHost: z.string().min(1).default('127.0.0.1').describe('Host written into the URLs that are handed out'),
   httpPort: port.default(8788).describe('API and delivery; 0 takes a free one'),
   rtmpPort: port.default(1935).describe('Where publishers push to; 0 takes a free one'),
+  webRtcPort: port.default(0).describe('UDP port of all viewers by WebRTC; 0 takes a free one for each'),
   accountId: z
     .string()
     .regex(/^[0-9a-f]{32}$/, 'must be 32 hex digits')
@@ -48,6 +49,18 @@ const schema = z.strictObject({
     .min(1)
     .default(1000)
     .describe('Recordings kept; with nothing left no publisher is let in'),
+  storageLimitBytes: z.coerce
+    .number()
+    .int()
+    .min(0)
+    .optional()
+    .describe('Recordings kept, in bytes; then recordings end and live streams go on; default: no limit'),
+  minFreeBytes: z.coerce
+    .number()
+    .int()
+    .min(0)
+    .default(64 * 1024 * 1024)
+    .describe('What recordings leave free on the disk'),
   apiRequestLimit: z.coerce
     .number()
     .int()
@@ -69,7 +82,11 @@ const schema = z.strictObject({
     .optional()
     .describe('Sent with them in cf-webhook-auth; without it none is sent'),
   adminPort: port.optional().describe('Where tests switch faults on, on loopback, with the API token; default: none'),
-  ffmpegPath: z.string().min(1).optional().describe('For thumbnails; default: FFMPEG_PATH, PATH, the bundled one'),
+  ffmpegPath: z
+    .string()
+    .min(1)
+    .optional()
+    .describe('For thumbnails and WebRTC sound; default: FFMPEG_PATH, PATH, the bundled one'),
   logLevel: z.enum(logLevels).default('info').describe('debug, info, warn, error or silent'),
 });
 

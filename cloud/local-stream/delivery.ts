@@ -1,16 +1,18 @@
 /**
- * The delivery host: manifests, segments, lifecycle, thumbnail, viewers; public, with CORS. An input's uid plays its broadcast
- * (204 while idle), a video's uid plays live and then the recording. Reads only; changes nothing.
+ * The delivery host: manifests, segments, clips, lifecycle, thumbnail, viewers; with CORS. An input's uid plays its broadcast (204
+ * while idle), a video's uid plays live and then the recording; a token in place of either stays in every address that follows.
+ * Reads only; changes nothing. Who is let in is decided by the playback access.
  */
-import type { FastifyPluginCallback, FastifyReply, FastifyRequest } from 'fastify';
+import type { FastifyInstance, FastifyPluginCallback } from 'fastify';
+import type { Clock } from '../../shared/clock.ts';
 import type { Broadcasts } from './broadcasts.ts';
-import { mpd } from './dash-manifest.ts';
-import type { TrackKind } from './fmp4.ts';
-import { masterPlaylist, mediaPlaylist } from './hls-manifest.ts';
+import { letIn, notFound } from './delivery-answers.ts';
+import { manifestRoutes } from './delivery-manifests.ts';
+import { mediaRoutes } from './delivery-media.ts';
 import type { LiveInput } from './live-input.ts';
-import { LISTED_SEGMENTS } from './live-window.ts';
+import type { LowLatencyDelivery } from './ll-delivery.ts';
+import { createPlayables } from './playable.ts';
 import type { PlaybackAccess } from './playback-access.ts';
-import { durationMs, initName, newestPeriod, type Presentation, segmentName, startMs } from './presentation.ts';
 import type { Recordings } from './recordings.ts';
 import type { Thumbnails } from './thumbnails.ts';
 import type { Video } from './video.ts';
@@ -20,137 +22,63 @@ export interface DeliveryOptions {
   input: (uid: string) => LiveInput | undefined;
   video: (uid: string) => Video | undefined;
   access: PlaybackAccess;
-  broadcasts: Pick<Broadcasts, 'onAir' | 'onAirVideo'>;
-  recordings: Pick<Recordings, 'read' | 'media'>;
+  broadcasts: Pick<Broadcasts, 'onAir' | 'onAirVideo' | 'isTakenOff'>;
+  recordings: Pick<Recordings, 'read' | 'media' | 'soFar'>;
   thumbnails: Thumbnails;
   viewers: Viewers;
-  /** Wall clock, ms since the epoch. */
-  nowMs: () => number;
+  lowLatency: LowLatencyDelivery;
+  clock: Pick<Clock, 'now' | 'every'>;
 }
 
 type IdRoute = { Params: { id: string } };
-type FileRoute = { Params: { id: string; name: string } };
 
-/** `idle`: the input exists and nothing is on air. `failed`: the recording is unusable. */
-type Playable = { videoUid: string; isLive: boolean; presentation: Presentation } | 'idle' | 'failed' | 'unknown';
-
-const MANIFEST_TYPE = { hls: 'application/vnd.apple.mpegurl', dash: 'application/dash+xml' };
-const NOT_STARTED = 'Live broadcast not started yet';
-const MEDIA_PLAYLIST = /^(live|vod)-(video|audio)\.m3u8$/;
+const EXPOSED = 'content-length, content-range, accept-ranges, etag, location, preview-start-seconds, stream-media-id';
 
 export function createDelivery(options: DeliveryOptions): FastifyPluginCallback {
-  const { broadcasts, recordings, viewers } = options;
-
-  async function playable(id: string): Promise<Playable> {
-    const onAir = broadcasts.onAir(id) ?? broadcasts.onAirVideo(id);
-    const shown = onAir?.window.presentation();
-    if (onAir && shown && newestPeriod(shown)) return { videoUid: onAir.videoUid, isLive: true, presentation: shown };
-    if (onAir || options.input(id)) return 'idle';
-    const video = options.video(id);
-    if (!video) return 'unknown';
-    const presentation = video.state === 'error' ? undefined : await recordings.read(id);
-    return presentation ? { videoUid: id, isLive: false, presentation } : 'failed';
-  }
-
-  async function manifest(request: FastifyRequest<FileRoute>, reply: FastifyReply): Promise<FastifyReply> {
-    const { id, name } = request.params;
-    void reply.header('cache-control', 'no-store');
-    const found = await playable(id);
-    if (found === 'idle') return reply.code(204).send();
-    if (found === 'failed') return reply.code(424).type('text/plain').send('The video cannot be played');
-    if (found === 'unknown') return notFound(reply);
-    const { videoUid, isLive, presentation } = found;
-    if (isLive) viewers.seen(videoUid, `${request.ip} ${request.headers['user-agent'] ?? ''}`);
-    if (name === 'video.m3u8') {
-      // Named by video, so that a player never mixes the numbers of two broadcasts.
-      const uri = (track: TrackKind) => `../../${videoUid}/manifest/${isLive ? 'live' : 'vod'}-${track}.m3u8`;
-      return reply.type(MANIFEST_TYPE.hls).send(masterPlaylist(presentation, uri));
-    }
-    if (name === 'video.mpd') {
-      return reply.type(MANIFEST_TYPE.dash).send(mpd(presentation, `../../${videoUid}/segments/`, options.nowMs()));
-    }
-    const [, kind, track] = MEDIA_PLAYLIST.exec(name) ?? [];
-    if (!track) return notFound(reply);
-    // A player of the live playlist sees its end, with the numbers it knows; it is not thrown back to the beginning.
-    const shown = kind === 'live' && !isLive ? lastOf(presentation) : presentation;
-    return reply.type(MANIFEST_TYPE.hls).send(mediaPlaylist(shown, track as TrackKind, '../segments/'));
-  }
+  const playables = createPlayables({ ...options, nowMs: options.clock.now });
 
   return (app, _, done) => {
-    app.addHook('onRequest', async (request, reply) => {
-      void reply.header('access-control-allow-origin', '*');
-      if (request.method !== 'OPTIONS') return undefined;
-      void reply.header('access-control-allow-methods', 'GET, HEAD, POST, OPTIONS');
-      void reply.header('access-control-allow-headers', request.headers['access-control-request-headers'] ?? '*');
-      return reply.code(204).send();
-    });
+    corsHeaders(app);
     app.setNotFoundHandler((_request, reply) => notFound(reply));
     // An SDP offer is not for us, but it must not be refused for its type.
     app.addContentTypeParser('*', (_request, _body, parsed) => parsed(null));
     app.options('/*', (_request, reply) => reply.code(204).send());
-    app.get<FileRoute>('/:id/manifest/:name', manifest);
-    app.get<FileRoute>('/:id/segments/:name', async ({ params: { id, name } }, reply) => {
-      const media = broadcasts.onAirVideo(id)?.window.media(name) ?? (await storedMedia(id, name));
-      if (!media) return notFound(reply);
-      const type = name.startsWith('audio') ? 'audio/mp4' : 'video/mp4';
-      return reply.header('cache-control', 'public, max-age=31536000, immutable').type(type).send(media);
-    });
-    app.get<IdRoute>('/:id/lifecycle', ({ params: { id } }, reply) => {
-      void reply.header('cache-control', 'no-store');
-      const isInput = options.input(id) !== undefined;
-      const onAir = isInput ? broadcasts.onAir(id) : broadcasts.onAirVideo(id);
-      if (!isInput && !options.video(id)) return notFound(reply);
-      return reply.send({ isInput, videoUID: isInput ? (onAir?.videoUid ?? null) : id, live: onAir?.isLive ?? false });
-    });
-    app.get<IdRoute>('/:id/views', ({ params: { id } }, reply) => {
-      const input = options.input(id);
-      if (!input || input.recording.hideLiveViewerCount) return notFound(reply);
-      const onAir = broadcasts.onAir(id);
-      return reply.header('cache-control', 'no-store').send({ liveViewers: onAir ? viewers.count(onAir.videoUid) : 0 });
-    });
-    app.get<IdRoute & { Querystring: { time?: string; height?: string } }>(
-      '/:id/thumbnails/thumbnail.jpg',
-      async ({ params: { id }, query }, reply) => {
-        const found = await playable(id);
-        const jpeg = typeof found === 'string' ? undefined : await thumbnail(found, query);
-        return jpeg ? reply.header('cache-control', 'no-cache').type('image/jpeg').send(jpeg) : notFound(reply);
-      },
-    );
-    // What the real one answers for every input that is fed by RTMP.
-    app.post<IdRoute>('/:id/webRTC/play', (_request, reply) => reply.code(409).type('text/plain').send(NOT_STARTED));
+    manifestRoutes(app, options, playables);
+    mediaRoutes(app, options, playables);
+    factRoutes(app, options);
     done();
   };
-
-  async function storedMedia(id: string, name: string): Promise<Buffer | undefined> {
-    // Asked first, so that a name from outside never becomes a folder on its own.
-    return options.video(id) ? recordings.media(id, name) : undefined;
-  }
-
-  async function thumbnail(
-    { videoUid, isLive, presentation }: Exclude<Playable, string>,
-    { time, height }: { time?: string; height?: string },
-  ): Promise<Buffer | undefined> {
-    const { video } = presentation.segments;
-    const wantedMs = Number.parseFloat(time ?? '0') * 1000;
-    const at = isLive ? video.at(-1) : (video.find((one) => startMs(one) + durationMs(one) > wantedMs) ?? video.at(-1));
-    if (!at) return undefined;
-    const heightPx = Math.min(2160, Math.max(16, Math.round(Number(height ?? 360) / 2) * 2 || 360));
-    const media = (name: string) =>
-      broadcasts.onAirVideo(videoUid)?.window.media(name) ?? recordings.media(videoUid, name);
-    const moment = segmentName(at);
-    const subject = isLive ? videoUid : `${videoUid} ${moment}`;
-    return options.thumbnails.jpeg({ subject, heightPx, moment }, async () => {
-      const [init, segment] = await Promise.all([media(initName('video', at.period)), media(moment)]);
-      return init && segment && Buffer.concat([init, segment]);
-    });
-  }
 }
 
-function lastOf(presentation: Presentation): Presentation {
-  const { video, audio } = presentation.segments;
-  return { ...presentation, segments: { video: video.slice(-LISTED_SEGMENTS), audio: audio.slice(-LISTED_SEGMENTS) } };
+function corsHeaders(app: FastifyInstance): void {
+  app.addHook('onRequest', async (request, reply) => {
+    // A refusal can be read from anywhere; whoever is let in is named instead where origins are limited.
+    void reply.header('access-control-allow-origin', '*').header('access-control-expose-headers', EXPOSED);
+    if (request.method !== 'OPTIONS') return undefined;
+    void reply.header('access-control-allow-methods', 'GET, HEAD, POST, PATCH, DELETE, OPTIONS');
+    void reply.header('access-control-allow-headers', request.headers['access-control-request-headers'] ?? '*');
+    void reply.header('access-control-max-age', '86400');
+    return reply.code(204).send();
+  });
 }
 
-function notFound(reply: FastifyReply): FastifyReply {
-  return reply.code(404).header('cache-control', 'no-store').type('text/plain').send('NotFound');
+/** What a player asks before it plays; Cloudflare's own asks it without a signature. */
+function factRoutes(app: FastifyInstance, { access, broadcasts, input, viewers }: DeliveryOptions): void {
+  app.get<IdRoute>('/:id/lifecycle', ({ params: { id } }, reply) => {
+    void reply.header('cache-control', 'no-store');
+    const found = letIn(access.find(id), reply);
+    if (!found) return reply;
+    const isInput = found.kind === 'input';
+    const onAir = isInput ? broadcasts.onAir(found.uid) : broadcasts.onAirVideo(found.uid);
+    const videoUID = isInput ? (onAir?.videoUid ?? null) : found.uid;
+    return reply.send({ isInput, videoUID, live: onAir?.isLive ?? false });
+  });
+  app.get<IdRoute>('/:id/views', ({ params: { id } }, reply) => {
+    const found = letIn(access.find(id), reply);
+    if (!found) return reply;
+    const { uid } = found;
+    if (input(uid)?.recording.hideLiveViewerCount !== false) return notFound(reply);
+    const onAir = broadcasts.onAir(uid);
+    return reply.header('cache-control', 'no-store').send({ liveViewers: onAir ? viewers.count(onAir.videoUid) : 0 });
+  });
 }

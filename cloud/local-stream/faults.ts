@@ -38,6 +38,8 @@ const faultSettings = {
   'storage-exhausted': z.object({}),
   /** Outputs say that they cannot reach their target. */
   'output-error': z.object({}),
+  /** WebRTC plays nothing that came by RTMP: 409, as there. */
+  'webrtc-island': z.object({}),
   /** The delivery host answers 403 with 1010: to everybody, or to whoever is no browser. */
   'delivery-forbidden': z.object({ onlyStrangers: z.boolean().default(false) }),
 } as const;
@@ -52,6 +54,7 @@ export interface Faults {
   /** When to send a webhook, in ms from now. */
   sendings(): readonly number[];
   isStorageExhausted(): boolean;
+  isWebRtcIsland(): boolean;
   /** Hits so far of each fault that is on. */
   list(): Record<string, { hits: number }>;
   /** @param settings with `times`: off again after so many hits. Returns what is wrong with them. */
@@ -127,6 +130,7 @@ export function createFaults({ clock }: { clock: Clock }): Faults {
       return [hit('webhooks-late')?.delayMs ?? 0];
     },
     isStorageExhausted: () => hit('storage-exhausted') !== undefined,
+    isWebRtcIsland: () => hit('webrtc-island') !== undefined,
     list: () => Object.fromEntries([...active].map(([name, { hits }]) => [name, { hits }])),
     switchOn(name, given) {
       const times = z.object({ times: z.number().int().min(1).optional() }).safeParse(given ?? {});

@@ -1,6 +1,6 @@
 /**
  * Fragmented MP4 (ISO/IEC 14496-12; CMAF's subset, ISO/IEC 23000-19): an init segment per codec configuration and one
- * moof+mdat per media segment, one track each. Writes boxes only; where to cut is the packager's business.
+ * moof+mdat per chunk of a media segment, one track each. Writes boxes only; where to cut is the packager's business.
  */
 import type { AudioConfig, VideoConfig } from '../../shared/codec-config.ts';
 
@@ -62,8 +62,17 @@ export function audioInit(config: AudioConfig): Buffer {
   return initSegment({ kind: 'audio', timescale: config.sampleRate, entry: mp4a, media, width: 0, height: 0 });
 }
 
-/** styp + moof + mdat. `startTicks` is the decode time of the first sample on the track's timeline. */
-export function mediaSegment(sequence: number, startTicks: number, samples: readonly Sample[]): Buffer {
+/**
+ * moof + mdat (a CMAF chunk), and styp before the first of a segment.
+ * `startTicks` is the decode time of the first sample on the track's timeline.
+ */
+export function chunk(options: {
+  sequence: number;
+  startTicks: number;
+  samples: readonly Sample[];
+  isFirst: boolean;
+}): Buffer {
+  const { sequence, startTicks, samples, isFirst } = options;
   const entries = Buffer.alloc(samples.length * 16);
   samples.forEach((sample, index) => {
     entries.writeUInt32BE(sample.durationTicks, index * 16);
@@ -84,8 +93,8 @@ export function mediaSegment(sequence: number, startTicks: number, samples: read
       ),
     );
   const moofBytes = moof(0).length;
-  const styp = box('styp', text('msdh'), u32(0), text('msdh'), text('msix'));
-  return Buffer.concat([styp, moof(moofBytes + 8), box('mdat', ...samples.map(({ data }) => data))]);
+  const styp = isFirst ? [box('styp', text('msdh'), u32(0), text('msdh'), text('msix'))] : [];
+  return Buffer.concat([...styp, moof(moofBytes + 8), box('mdat', ...samples.map(({ data }) => data))]);
 }
 
 interface InitFields {

@@ -1,5 +1,6 @@
 /** Writes HLS playlists (RFC 8216, version 7, fMP4) from a presentation. Pure text; knows no file and no socket. */
 import type { TrackKind } from './fmp4.ts';
+import type { Segment } from './packager.ts';
 import {
   bandwidthBps,
   durationMs,
@@ -7,6 +8,7 @@ import {
   newestPeriod,
   type Presentation,
   segmentName,
+  targetMs,
   wallMs,
 } from './presentation.ts';
 
@@ -38,34 +40,57 @@ export function masterPlaylist(presentation: Presentation, mediaUri: (track: Tra
 
 /** @param segmentBase prefix of init and media segment names, ending in a slash. */
 export function mediaPlaylist(presentation: Presentation, track: TrackKind, segmentBase: string): string {
-  const { periods, isEnded, longestMs } = presentation;
+  const { isEnded } = presentation;
   const segments = presentation.segments[track];
-  const first = segments[0];
-  const lines = [
-    '#EXTM3U',
-    '#EXT-X-VERSION:7',
-    // An EXTINF rounded to whole seconds may not exceed it.
-    `#EXT-X-TARGETDURATION:${Math.max(1, Math.round(longestMs / 1000))}`,
-    `#EXT-X-MEDIA-SEQUENCE:${first?.number ?? 0}`,
-    `#EXT-X-DISCONTINUITY-SEQUENCE:${first?.period ?? 0}`,
-    '#EXT-X-INDEPENDENT-SEGMENTS',
-  ];
+  const lines = [...headLines(presentation, { track, version: 7 }), '#EXT-X-INDEPENDENT-SEGMENTS'];
   if (isEnded) lines.push('#EXT-X-PLAYLIST-TYPE:VOD');
-  let period: number | undefined;
-  for (const segment of segments) {
-    if (segment.period !== period) {
-      // One tag per period passed, also for one this track has nothing of: both tracks must count alike.
-      const passed = period === undefined ? 0 : segment.period - period;
-      for (let i = 0; i < passed; i += 1) lines.push('#EXT-X-DISCONTINUITY');
-      lines.push(`#EXT-X-MAP:URI="${segmentBase}${initName(track, segment.period)}"`);
-      period = segment.period;
-    }
+  segments.forEach((segment, index) => {
     lines.push(
-      `#EXT-X-PROGRAM-DATE-TIME:${new Date(wallMs(segment, periods)).toISOString()}`,
-      `#EXTINF:${(durationMs(segment) / 1000).toFixed(5)},`,
-      `${segmentBase}${segmentName(segment)}`,
+      ...openingLines(presentation, segment, segments[index - 1], { track, segmentBase }),
+      ...segmentLines(segment, segmentBase),
     );
-  }
+  });
   if (isEnded) lines.push('#EXT-X-ENDLIST');
   return `${lines.join('\n')}\n`;
+}
+
+/** @param open the first of what is listed when there is no whole segment. */
+export function headLines(
+  presentation: Presentation,
+  {
+    track,
+    version,
+    open,
+  }: { track: TrackKind; version: number; open?: Pick<Segment, 'number' | 'period'> | undefined },
+): string[] {
+  const first = presentation.segments[track][0] ?? open;
+  return [
+    '#EXTM3U',
+    `#EXT-X-VERSION:${version}`,
+    `#EXT-X-TARGETDURATION:${targetMs(presentation) / 1000}`,
+    `#EXT-X-MEDIA-SEQUENCE:${first?.number ?? 0}`,
+    `#EXT-X-DISCONTINUITY-SEQUENCE:${first?.period ?? 0}`,
+  ];
+}
+
+/** What stands before a segment, whole or open: a new period since the one before it, and the wall clock. */
+export function openingLines(
+  { periods }: Presentation,
+  segment: Pick<Segment, 'period' | 'startTicks' | 'durationTicks' | 'timescale'>,
+  before: Pick<Segment, 'period'> | undefined,
+  { track, segmentBase }: { track: TrackKind; segmentBase: string },
+): string[] {
+  const lines: string[] = [];
+  if (segment.period !== before?.period) {
+    // One tag per period passed, also for one this track has nothing of: both tracks must count alike.
+    const passed = before === undefined ? 0 : segment.period - before.period;
+    for (let i = 0; i < passed; i += 1) lines.push('#EXT-X-DISCONTINUITY');
+    lines.push(`#EXT-X-MAP:URI="${segmentBase}${initName(track, segment.period)}"`);
+  }
+  lines.push(`#EXT-X-PROGRAM-DATE-TIME:${new Date(wallMs(segment, periods)).toISOString()}`);
+  return lines;
+}
+
+export function segmentLines(segment: Segment, segmentBase: string): string[] {
+  return [`#EXTINF:${(durationMs(segment) / 1000).toFixed(5)},`, `${segmentBase}${segmentName(segment)}`];
 }

@@ -4,7 +4,9 @@
  *
  * A *period* is a stretch with one set of codec configurations on one publisher timeline. The video's own timeline is continuous:
  * a pause is spliced out, its wall-clock length stays readable from `wallMs`. Every decision falls at a key frame; until then
- * audio waits unplaced, because audio may jump to a new timeline before the video does.
+ * audio waits unplaced, because audio may jump to a new timeline before the video does. With parts the open segment is given out
+ * as it grows, and no decision moves: a picture goes out when the next one has shown how long it stood, sound when the pictures
+ * have passed it, and the first of a period when it is settled whether the period has sound.
  */
 
 import {
@@ -17,7 +19,10 @@ import {
 import type { Log } from '../../shared/log.ts';
 import { type FlvTag, isKeyFrame, isSequenceHeader } from '../../shared/rtmp/flv.ts';
 import { createAudioTrack, type WaitingAudio } from './audio-track.ts';
-import { audioInit, mediaSegment, type Sample, type TrackKind, VIDEO_TIMESCALE, videoInit } from './fmp4.ts';
+import { audioInit, type Sample, VIDEO_TIMESCALE, videoInit } from './fmp4.ts';
+import { createPartCutter, type Part, type Segment } from './part-cutter.ts';
+
+export type { Part, Segment } from './part-cutter.ts';
 
 export interface TrackDescription {
   codec: string;
@@ -40,21 +45,11 @@ export interface Period {
   audio?: TrackDescription;
 }
 
-export interface Segment {
-  track: TrackKind;
-  /** 0, 1, 2, … per track. */
-  number: number;
-  period: number;
-  /** Decode time of the first sample on the video's own timeline. */
-  startTicks: number;
-  durationTicks: number;
-  timescale: number;
-  bytes: number;
-}
-
-/** What receives the segments. `period` comes before its first segment. */
+/** What receives the segments. `period` comes before its first segment, and before the first part of that. */
 export interface PackagerSink {
   period(period: Period, inits: { video: Buffer; audio?: Buffer }): void;
+  /** The parts of a segment come before it and are its bytes. */
+  part?(part: Part, data: Buffer): void;
   segment(segment: Segment, data: Buffer): void;
 }
 
@@ -65,6 +60,8 @@ export interface PackagerOptions {
   log: Log;
   /** Segments end at the first key frame after about this long. Default 1000. */
   segmentTargetMs?: number;
+  /** Gives the open segment out in parts of about this length. Default: no parts. */
+  partTargetMs?: number | undefined;
 }
 
 export interface Packager {
@@ -108,17 +105,30 @@ interface OpenPeriod {
   index?: number;
 }
 
-export function createPackager({ sink, nowMs, log, segmentTargetMs = 1000 }: PackagerOptions): Packager {
+export function createPackager(options: PackagerOptions): Packager {
+  const { sink, nowMs, log, segmentTargetMs = 1000, partTargetMs } = options;
+  const said = {
+    partTargetMs,
+    part: (part: Part, data: Buffer) => say(() => sink.part?.(part, data)),
+    segment: (segment: Segment, data: Buffer) => say(() => sink.segment(segment, data)),
+  };
+  const cutters = {
+    video: createPartCutter({ track: 'video', ...said }),
+    audio: createPartCutter({ track: 'audio', ...said }),
+  };
   const audioTrack = createAudioTrack({
-    emit: (samples, startTicks, timescale) => emit('audio', samples, startTicks, timescale),
+    handOver: (samples, startTicks, timescale) =>
+      cutters.audio.take(samples, { startTicks, timescale, period: current?.index ?? 0 }),
   });
-  const nextNumber = { video: 0, audio: 0 };
   let videoConfig: VideoConfig | undefined;
   let audioConfig: AudioConfig | undefined;
-  let expectsAudio = false;
+  /** Undefined until metadata came. */
+  let expectsAudio: boolean | undefined;
   let periods = 0;
   let current: OpenPeriod | undefined;
   let pictures: Picture[] = [];
+  /** How many of them were handed over as parts. */
+  let handedOver = 0;
   let openBytes = 0;
   /** How long there has been no sound. */
   let soundlessMs = 0;
@@ -126,25 +136,19 @@ export function createPackager({ sink, nowMs, log, segmentTargetMs = 1000 }: Pac
   let endOfVideoMs = 0;
   let awaitsKeyFrame = true;
   /**
-   * What was open when the timeline broke off. Said only together with the first segment of what follows: to whoever
+   * What was open when the timeline broke off. Said only together with the first of what follows: to whoever
    * watches the newest segment advance, the rest of a dead stream would look like life.
    */
   const brokenOff: (() => void)[] = [];
   let isBreakingOff = false;
 
-  function emit(track: TrackKind, samples: Sample[], startTicks: number, timescale: number): void {
-    const number = nextNumber[track];
-    nextNumber[track] += 1;
-    const data = mediaSegment(number + 1, startTicks, samples);
-    const durationTicks = samples.reduce((sum, sample) => sum + sample.durationTicks, 0);
-    const period = current?.index ?? 0;
-    const segment = { track, number, period, startTicks, durationTicks, timescale, bytes: data.length };
-    say(() => sink.segment(segment, data));
-  }
-
   function say(it: () => void): void {
-    if (isBreakingOff) brokenOff.push(it);
-    else it();
+    if (isBreakingOff) {
+      brokenOff.push(it);
+      return;
+    }
+    sayBrokenOff();
+    it();
   }
 
   function sayBrokenOff(): void {
@@ -170,6 +174,40 @@ export function createPackager({ sink, nowMs, log, segmentTargetMs = 1000 }: Pac
     say(() => sink.period(described, { video: videoInit(video), ...(audio ? { audio: audioInit(audio) } : {}) }));
   }
 
+  /** Sound may be announced after the first picture; until the period is, it still belongs to it. */
+  function adoptSound(period: OpenPeriod): void {
+    if (period.index === undefined && audioConfig && !audioTrack.hasPlaced()) period.audio = audioConfig;
+  }
+
+  /** Hands over the open pictures up to this one, which ends at `endDtsMs`. */
+  function handOverPictures(period: OpenPeriod, count: number, endDtsMs: number): void {
+    const open = pictures.slice(handedOver, count);
+    const [first] = open;
+    if (!first) return;
+    handedOver = count;
+    const startTicks = Math.round((first.dtsMs - period.firstDtsMs + period.startMs) * TICKS_PER_MS);
+    const samples = toSamples(open, endDtsMs, period.originMs - period.firstDtsMs);
+    cutters.video.take(samples, { startTicks, timescale: VIDEO_TIMESCALE, period: period.index ?? 0 });
+  }
+
+  function giveOutParts(): void {
+    const period = current;
+    const first = pictures[0];
+    const newest = pictures.at(-1);
+    if (partTargetMs === undefined || !period || !first || !newest) return;
+    adoptSound(period);
+    if (period.audio) audioTrack.placeEarly(period.audio, newest.dtsMs);
+    const openMs = newest.dtsMs - first.dtsMs;
+    if (period.index === undefined) {
+      const isSettled =
+        audioTrack.hasPlaced() || (expectsAudio === false && !audioConfig) || openMs >= AUDIO_PATIENCE_MS;
+      if (openMs < partTargetMs || !isSettled) return;
+      announce(period, audioTrack.hasPlaced());
+    }
+    handOverPictures(period, pictures.length - 1, newest.dtsMs);
+    audioTrack.handOverEarly();
+  }
+
   /** Closes the open segment. `next` is the key frame that follows on the same timeline; without it the period ends. */
   function cut(next: Picture | undefined): void {
     const period = current;
@@ -178,22 +216,18 @@ export function createPackager({ sink, nowMs, log, segmentTargetMs = 1000 }: Pac
     if (!period || !first || !last) return;
     const endDtsMs = next?.dtsMs ?? last.dtsMs + frameMs(pictures);
     const audioEndMs = next ? next.dtsMs + next.ctsMs : endDtsMs + period.originMs - period.firstDtsMs;
-    const samples = toSamples(pictures, endDtsMs, period.originMs - period.firstDtsMs);
-    if (!isBreakingOff) sayBrokenOff();
-    // Sound may be announced after the first picture; until the first segment is out it still belongs to this period.
-    if (period.index === undefined && audioConfig) period.audio = audioConfig;
-    const placed = period.audio ? audioTrack.place(period.audio, audioEndMs, next === undefined) : [];
-    if (period.index === undefined) announce(period, placed.length > 0);
-    emit(
-      'video',
-      samples,
-      Math.round((first.dtsMs - period.firstDtsMs + period.startMs) * TICKS_PER_MS),
-      VIDEO_TIMESCALE,
-    );
-    audioTrack.emitPlaced();
-    soundlessMs = placed.length > 0 ? 0 : soundlessMs + endDtsMs - first.dtsMs;
+    adoptSound(period);
+    if (period.audio) audioTrack.place(period.audio, audioEndMs, next === undefined);
+    const hasSound = audioTrack.hasPlaced();
+    if (period.index === undefined) announce(period, hasSound);
+    handOverPictures(period, pictures.length, endDtsMs);
+    cutters.video.finish();
+    audioTrack.handOverRest();
+    cutters.audio.finish();
+    soundlessMs = hasSound ? 0 : soundlessMs + endDtsMs - first.dtsMs;
     endOfVideoMs = endDtsMs - period.firstDtsMs + period.startMs;
     pictures = [];
+    handedOver = 0;
     openBytes = 0;
   }
 
@@ -241,9 +275,10 @@ export function createPackager({ sink, nowMs, log, segmentTargetMs = 1000 }: Pac
   }
 
   function isLongEnough(elapsedMs: number): boolean {
-    const awaitsAudio = expectsAudio && nextNumber.video === 0 && !audioTrack.hasWaiting();
+    const segments = cutters.video.nextNumber();
+    const awaitsAudio = expectsAudio && segments === 0 && !audioTrack.hasWaiting() && !audioTrack.hasPlaced();
     if (awaitsAudio && elapsedMs < AUDIO_PATIENCE_MS) return false;
-    return elapsedMs >= (nextNumber.video < SHORT_SEGMENTS ? FIRST_SEGMENTS_MS : segmentTargetMs * 0.95);
+    return elapsedMs >= (segments < SHORT_SEGMENTS ? FIRST_SEGMENTS_MS : segmentTargetMs * 0.95);
   }
 
   function picture(tag: FlvTag): void {
@@ -268,6 +303,7 @@ export function createPackager({ sink, nowMs, log, segmentTargetMs = 1000 }: Pac
     if (awaitsKeyFrame) return;
     pictures.push(taken);
     openBytes += taken.data.length;
+    giveOutParts();
   }
 
   function configure(tag: FlvTag): void {

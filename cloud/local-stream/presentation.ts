@@ -3,7 +3,7 @@
  * and both manifest formats are written from it.
  */
 import type { TrackKind } from './fmp4.ts';
-import type { Period, Segment } from './packager.ts';
+import type { Part, Period, Segment } from './packager.ts';
 
 export interface Presentation {
   /** Wall clock of the video's first picture, ms since the epoch. */
@@ -20,19 +20,30 @@ export interface Presentation {
 export function segmentName({ track, number }: Pick<Segment, 'track' | 'number'>): string {
   return `${track}-${number}.m4s`;
 }
+/** A part is named by its segment and its index there. */
+export function partName(track: TrackKind, { segment, index }: Pick<Part, 'segment' | 'index'>): string {
+  return `${track}-${segment}.${index}.m4s`;
+}
 export function initName(track: TrackKind, period: number): string {
   return `${track}-init-${period}.mp4`;
 }
-/** True for names that the two functions above can make; anything else never reaches the disk. */
+/** True for names of segments and init segments, which a recording has; anything else never reaches the disk. */
 export function isMediaName(name: string): boolean {
   return /^(video|audio)-(\d{1,9}\.m4s|init-\d{1,9}\.mp4)$/.test(name);
 }
 
-export function startMs({ startTicks, timescale }: Segment): number {
+type Timed = Pick<Segment, 'period' | 'startTicks' | 'durationTicks' | 'timescale'>;
+
+export function startMs({ startTicks, timescale }: Timed): number {
   return (startTicks * 1000) / timescale;
 }
-export function durationMs({ durationTicks, timescale }: Segment): number {
+export function durationMs({ durationTicks, timescale }: Timed): number {
   return (durationTicks * 1000) / timescale;
+}
+
+/** Whole seconds, in ms: no segment that was rounded to seconds may exceed it (RFC 8216 §4.3.3.1). Never shrinks. */
+export function targetMs({ longestMs }: Pick<Presentation, 'longestMs'>): number {
+  return Math.max(1, Math.round(longestMs / 1000)) * 1000;
 }
 
 /** From the first listed picture to the end of the last one. */
@@ -48,8 +59,8 @@ export function newestPeriod({ periods, segments }: Presentation): Period | unde
   return periods.find((period) => period.index === index);
 }
 
-/** Wall clock of a segment's first frame. */
-export function wallMs(segment: Segment, periods: readonly Period[]): number {
+/** Wall clock of a segment's, or a part's, first frame. */
+export function wallMs(segment: Timed, periods: readonly Period[]): number {
   const period = periods.find(({ index }) => index === segment.period);
   return period ? period.wallMs + startMs(segment) - period.startMs : 0;
 }

@@ -20,17 +20,24 @@ import { createLiveAlerts } from './live-alerts.ts';
 import { createLiveFeed, type LiveFeed } from './live-feed.ts';
 import type { PublicAddresses } from './live-input.ts';
 import { createLiveInputRegistry, type LiveInputRegistry } from './live-input-registry.ts';
+import { createLowLatencyDelivery } from './ll-delivery.ts';
+import { createNewsWaits } from './news-waits.ts';
 import { createOutputs, type Outputs } from './outputs.ts';
 import { createPlaybackAccess } from './playback-access.ts';
 import { createPlaybackTokens, MAX_TOKEN_CHARS } from './playback-tokens.ts';
 import { createRecordings } from './recordings.ts';
 import { createRequestLimit } from './request-limit.ts';
+import { createStorageRoom } from './storage-room.ts';
 import { createThumbnails, type Thumbnails } from './thumbnails.ts';
 import { videoJson } from './video.ts';
 import { createVideoLibrary, type VideoLibrary } from './video-library.ts';
 import type { StorageUsage } from './video-routes.ts';
 import { createViewers } from './viewers.ts';
 import { createWebhooks, type LiveWebhook, type Webhooks } from './webhooks.ts';
+import { createWhep } from './whep.ts';
+import { createWhepPeers } from './whep-peer.ts';
+import { createWhepSessions, type WhepSessions } from './whep-sessions.ts';
+import { createWhepSound } from './whep-sound.ts';
 
 export interface LocalStreamOptions {
   clock: Clock;
@@ -59,12 +66,20 @@ export interface LocalStreamOptions {
   readyDelayMs?: number;
   /** What `storage-usage` tells as the limit; with nothing left no publisher is let in. Default 1000. */
   storageLimitMinutes?: number;
+  /** Of all recordings on the disk; then recordings end and live streams go on. Default: no limit. */
+  storageLimitBytes?: number | undefined;
+  /** What recordings leave free on the disk. Default 64 MiB. */
+  minFreeBytes?: number;
   /** Calls of the API in five minutes; past that none for the next five, as Cloudflare's 1,200. Default 0: no limit. */
   apiRequestLimit?: number;
   /** Outputs may push to addresses that are not on the public internet. Default false. */
   outputPrivateTargets?: boolean;
-  /** For thumbnails. Default: the one on PATH, else the bundled one; with none the address answers 404. */
+  /** For thumbnails and for WebRTC's sound. Default: the one on PATH, else the bundled one; with none there is neither. */
   ffmpegPath?: string;
+  /** UDP port of all viewers by WebRTC. Default 0: a free one for each. */
+  webRtcPort?: number;
+  /** Viewers by WebRTC at once. Default 100. */
+  maxWebRtcViewers?: number;
   /** Where live events are told to. Default: nowhere. */
   liveWebhook?: LiveWebhook | undefined;
   /** Opens the admin port, on loopback, where faults are switched on. Default: there is none. */
@@ -81,6 +96,7 @@ export interface Parts {
   ingest: Ingest;
   thumbnails: Thumbnails;
   webhooks: Webhooks;
+  whep: WhepSessions;
   http: FastifyInstance;
   admin: FastifyInstance | undefined;
 }
@@ -91,6 +107,8 @@ export interface Identity {
   addresses: () => PublicAddresses;
 }
 
+/** Just above six pictures at 30 a second, five at 25 or 24, nine frames of sound: all fill their parts. */
+const PART_TARGET_MS = 210;
 const MAX_BODY_BYTES = 256 * 1024;
 /** For a request to arrive whole. */
 const REQUEST_TIMEOUT_MS = 30_000;
@@ -98,7 +116,12 @@ export function buildParts(options: LocalStreamOptions, identity: Identity): Par
   const { clock, log, redactor, spawn, dataDir } = options;
   const catalogue = openCatalogue({ dataDir });
   const tokens = createPlaybackTokens({ catalogue, clock });
-  const recordings = createRecordings({ folder: join(dataDir, 'videos'), log });
+  const room = createStorageRoom({
+    ...{ folder: dataDir, limitBytes: options.storageLimitBytes },
+    minFreeBytes: options.minFreeBytes ?? 64 * 1024 * 1024,
+    usedBytes: () => library.usage().bytes + recordings.writtenBytes(),
+  });
+  const recordings = createRecordings({ folder: join(dataDir, 'videos'), log, refusal: room.refusal });
   const faults = options.adminPort === undefined ? undefined : createFaults({ clock });
   const alerts = createLiveAlerts({ catalogue, clock, redactor });
   const webhooks = createWebhooks({
@@ -132,6 +155,7 @@ export function buildParts(options: LocalStreamOptions, identity: Identity): Par
     onEnded: (inputUid) => feed.end(inputUid),
     defaultHoldMs: (options.defaultHoldSeconds ?? 60) * 1000,
     holdMarginMs: options.holdMarginMs ?? 3000,
+    partTargetMs: PART_TARGET_MS,
   });
   const feed = createLiveFeed({ clock });
   const outputs = createOutputs({
@@ -158,7 +182,7 @@ export function buildParts(options: LocalStreamOptions, identity: Identity): Par
   http.register(inside(api, faults?.aroundApi), { prefix: apiPrefix });
   const viewers = createViewers({ clock });
   const { get: input } = registry;
-  const access = createPlaybackAccess({ input, video: library.get });
+  const access = createPlaybackAccess({ input, video: library.get, tokens });
   const delivered = {
     input,
     video: library.get,
@@ -167,12 +191,25 @@ export function buildParts(options: LocalStreamOptions, identity: Identity): Par
     recordings,
     thumbnails,
     viewers,
-    nowMs: clock.now,
+    clock,
+    lowLatency: createLowLatencyDelivery({ waits: createNewsWaits({ clock }), partTargetMs: PART_TARGET_MS }),
   };
   http.register(inside(createDelivery(delivered), faults?.aroundDelivery));
+  const whep = whepSessions(options, feed);
+  const island = faults && { isIsland: faults.isWebRtcIsland };
+  http.register(inside(createWhep({ access, sessions: whep, ...island }), faults?.aroundDelivery));
   http.get('/healthz', () => ({ status: 'ok', publications: ingest.publications().length }));
   const admin = faults && createAdmin({ faults, webhooks, apiToken });
-  return { catalogue, registry, library, broadcasts, feed, outputs, ingest, thumbnails, webhooks, http, admin };
+  return { catalogue, registry, library, broadcasts, feed, outputs, ingest, thumbnails, webhooks, whep, http, admin };
+}
+
+function whepSessions(options: LocalStreamOptions, feed: LiveFeed): WhepSessions {
+  const { clock, log, spawn, listenHost = '127.0.0.1', webRtcPort: port = 0, maxWebRtcViewers = 100 } = options;
+  const ffmpeg = async () =>
+    (await findFfmpeg({ spawn, clock, explicitFile: options.ffmpegPath, needsEncoders: ['libopus'] })).file;
+  const sound = createWhepSound({ ffmpeg, feed, spawn, clock, log });
+  const peers = createWhepPeers({ listenHost, port, log });
+  return createWhepSessions({ peers, sound, feed, clock, log, maxSessions: maxWebRtcViewers });
 }
 
 function newServer(): FastifyInstance {

@@ -66,11 +66,11 @@ export function createLocalStream(options: LocalStreamOptions): LocalStream {
   }
   /** Media first, so that recordings end with what arrived; the catalogue last, since finishing writes to it. */
   async function end(open: Parts): Promise<void> {
-    const { admin, ingest, http, broadcasts, feed, outputs, library, thumbnails, catalogue, webhooks } = open;
+    const { admin, ingest, http, broadcasts, feed, outputs, library, thumbnails, catalogue, webhooks, whep } = open;
     await Promise.all([ingest.close(), http.close(), admin?.close()]);
     broadcasts.close();
     feed.close();
-    await Promise.all([outputs.close(), library.close(), thumbnails.close()]);
+    await Promise.all([whep.close(), outputs.close(), library.close(), thumbnails.close()]);
     await webhooks.close();
     catalogue.close();
     log.info('local-stream-closed');

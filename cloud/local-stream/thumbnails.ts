@@ -14,10 +14,38 @@ export interface Thumbnails {
    * @param source init segment and media segment that starts with the wanted picture; asked only when needed.
    */
   jpeg(
-    want: { subject: string; heightPx: number; moment: string },
+    want: { subject: string; size: ThumbnailSize; moment: string },
     source: () => Promise<Buffer | undefined>,
   ): Promise<Buffer | undefined>;
   close(): Promise<void>;
+}
+
+/** Even numbers. Without a width the picture keeps its shape. */
+export interface ThumbnailSize {
+  heightPx: number;
+  widthPx?: number;
+  fit: keyof typeof fits;
+}
+
+/** Ways to put a picture into a frame of another shape, named as at Cloudflare. */
+const fits = {
+  crop: (w: number, h: number) => `scale=${w}:${h}:force_original_aspect_ratio=increase,crop=${w}:${h}`,
+  clip: (w: number, h: number) => `scale=${w}:${h}:force_original_aspect_ratio=decrease`,
+  scale: (w: number, h: number) => `scale=${w}:${h}`,
+  fill: (w: number, h: number) =>
+    `scale=${w}:${h}:force_original_aspect_ratio=decrease,pad=${w}:${h}:(ow-iw)/2:(oh-ih)/2`,
+};
+const DEFAULT_HEIGHT_PX = 360;
+
+/** Of an address' query; what cannot be understood is as if it were not there. */
+export function thumbnailSize(query: { height?: unknown; width?: unknown; fit?: unknown }): ThumbnailSize {
+  const pixels = (given: unknown) => {
+    const asked = Number(given ?? Number.NaN);
+    return Number.isNaN(asked) ? undefined : Math.min(2160, Math.max(16, Math.round(asked / 2) * 2));
+  };
+  const widthPx = pixels(query.width);
+  const fit = (Object.keys(fits) as (keyof typeof fits)[]).find((name) => name === query.fit) ?? 'crop';
+  return { heightPx: pixels(query.height) ?? DEFAULT_HEIGHT_PX, ...(widthPx === undefined ? {} : { widthPx }), fit };
 }
 
 export interface ThumbnailsOptions {
@@ -57,13 +85,27 @@ export function createThumbnails({ ffmpeg, spawn, clock, log }: ThumbnailsOption
     return found;
   }
 
-  async function decode(file: string, media: Buffer, heightPx: number): Promise<Buffer | undefined> {
+  async function decode(
+    file: string,
+    media: Buffer,
+    { heightPx, widthPx, fit }: ThumbnailSize,
+  ): Promise<Buffer | undefined> {
     const child = spawn({
       name: 'thumbnail',
       file,
       args: [
         ...['-hide_banner', '-loglevel', 'error', '-f', 'mp4', '-i', 'pipe:0', '-frames:v', '1'],
-        ...['-vf', `scale=-2:${heightPx}`, '-c:v', 'mjpeg', '-q:v', '4', '-f', 'mjpeg', 'pipe:1'],
+        ...[
+          '-vf',
+          widthPx ? fits[fit](widthPx, heightPx) : `scale=-2:${heightPx}`,
+          '-c:v',
+          'mjpeg',
+          '-q:v',
+          '4',
+          '-f',
+          'mjpeg',
+          'pipe:1',
+        ],
       ],
       stdin: 'pipe',
       stdout: 'raw',
@@ -96,10 +138,10 @@ export function createThumbnails({ ffmpeg, spawn, clock, log }: ThumbnailsOption
   }
 
   return {
-    async jpeg({ subject, heightPx, moment }, source) {
+    async jpeg({ subject, size, moment }, source) {
       const file = await ffmpegFile();
       if (!file) return undefined;
-      const key = `${subject} ${heightPx}`;
+      const key = [subject, size.heightPx, ...(size.widthPx ? [size.widthPx, size.fit] : [])].join(' ');
       const isFresh = (cached: Cached | undefined) =>
         cached !== undefined && (cached.moment === moment || clock.monotonicMs() - cached.madeMs < REFRESH_MS);
       const known = cache.get(key);
@@ -108,7 +150,7 @@ export function createThumbnails({ ffmpeg, spawn, clock, log }: ThumbnailsOption
       if (shared || waiting.size >= MAX_WAITING) return shared ?? known?.jpeg;
       const work = busy.then(async () => {
         const media = isClosed ? undefined : await source();
-        const jpeg = media && (await decode(file, media, heightPx));
+        const jpeg = media && (await decode(file, media, size));
         if (jpeg) remember(key, { jpeg, moment, madeMs: clock.monotonicMs() });
         return jpeg ?? known?.jpeg;
       });

@@ -23,7 +23,7 @@ export interface VideoLibrary {
   /** The broadcast is over and everything is on disk once `written` settles; `ready` follows after the delay. */
   end(videoUid: string, written: Promise<void>): Promise<void>;
   /** What the recordings weigh, all or one creator's; a broadcast that goes on weighs nothing yet. */
-  usage(creator?: string): { minutes: number; videoCount: number };
+  usage(creator?: string): { minutes: number; bytes: number; videoCount: number };
   /** Written before it is answered. Undefined: no such video. */
   edit(videoUid: string, body: z.output<typeof videoBody>): Video | { wrong: string } | undefined;
   /** Undefined: no such video. False: still live, cannot be deleted. */
@@ -54,15 +54,19 @@ export function createVideoLibrary(options: VideoLibraryOptions): VideoLibrary {
   const { catalogue, recordings, clock, log, readyDelayMs } = options;
   const videos = new Map<string, Video>();
   const finishing = new Set<Promise<void>>();
+  /** Known in memory alone. */
+  const unsaved = new Set<string>();
   const delays = new AbortController();
   let sweep: Timer | undefined;
 
-  /** Called from the path of live media: a full disk costs the memory of a restart, not the stream. */
+  /** Called from the path of live media: a full disk costs the memory of a restart until there is room, not the stream. */
   function keep(video: Video): void {
     videos.set(video.uid, video);
     try {
       catalogue.saveVideo(video);
+      unsaved.delete(video.uid);
     } catch (error) {
+      unsaved.add(video.uid);
       log.warn({ videoUid: video.uid, cause: errorText(error) }, 'video-not-saved');
     }
   }
@@ -87,6 +91,15 @@ export function createVideoLibrary(options: VideoLibraryOptions): VideoLibrary {
     return { state: 'ready', readyMs: clock.now(), durationMs: Math.round(totalMs(presentation)), bytes };
   }
 
+  function saveAgain(): void {
+    for (const uid of [...unsaved]) {
+      const video = videos.get(uid);
+      if (video) keep(video);
+      // One that fails is enough of them.
+      if (unsaved.has(uid)) return;
+    }
+  }
+
   async function remove(videoUid: string): Promise<boolean | undefined> {
     const video = videos.get(videoUid);
     if (!video) return undefined;
@@ -94,7 +107,9 @@ export function createVideoLibrary(options: VideoLibraryOptions): VideoLibrary {
     // Files first: on a full disk the catalogue cannot even forget, and what fails half-way can be asked for again.
     await recordings.remove(videoUid);
     catalogue.removeVideo(videoUid);
+    unsaved.delete(videoUid);
     if (videos.delete(videoUid)) log.info({ videoUid }, 'video-removed');
+    saveAgain();
     return true;
   }
   /** A removal that close waits for. */
@@ -110,6 +125,7 @@ export function createVideoLibrary(options: VideoLibraryOptions): VideoLibrary {
   }
 
   async function removeExpired(): Promise<void> {
+    saveAgain();
     for (const video of [...videos.values()]) {
       const dueMs = deletionMs(video);
       if (dueMs === null || dueMs > clock.now()) continue;
@@ -152,7 +168,8 @@ export function createVideoLibrary(options: VideoLibraryOptions): VideoLibrary {
         (video) => video.state !== 'live-inprogress' && (creator === undefined || video.creator === creator),
       );
       const ms = recorded.reduce((sum, { durationMs }) => sum + durationMs, 0);
-      return { minutes: Math.ceil(ms / 60_000), videoCount: recorded.length };
+      const bytes = recorded.reduce((sum, video) => sum + video.bytes, 0);
+      return { minutes: Math.ceil(ms / 60_000), bytes, videoCount: recorded.length };
     },
     edit(videoUid, body) {
       const video = videos.get(videoUid);

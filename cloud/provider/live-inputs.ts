@@ -27,7 +27,10 @@ export interface ProviderProfile {
   playsWebRtc: boolean;
   /** FLV over HTTP and WebSockets at `/<uid>/live.flv`. */
   playsFlv: boolean;
-  /** HLS in parts at `?protocol=llhls`. */
+  /**
+   * Inputs are made with `preferLowLatency`, and play HLS in parts at `?protocol=llhls`. Cloudflare wants recording for it, and
+   * pictures without B-frames, and calls it a beta: not asked for there.
+   */
   playsLowLatencyHls: boolean;
   /** A recording may come to light after its input is gone: looked for again so long after that. */
   lateRecordingLooksMs: readonly number[];
@@ -213,7 +216,7 @@ export function createLiveInputs(options: {
 
   return {
     async create(asked) {
-      const body = creationBody(asked, relayId);
+      const body = creationBody(asked, relayId, profile.playsLowLatencyHls);
       const call = { method: 'POST', path: '/live_inputs', body, idempotencyKey: asked.idempotencyKey } as const;
       const made = read(liveInputShape, await api.call({ ...call, isUrgent: true }));
       try {
@@ -277,13 +280,18 @@ export function createLiveInputs(options: {
   };
 }
 
-function creationBody({ streamId, userId, holdSeconds, deleteRecordingAfterDays }: CreateLiveInput, relayId: string) {
+function creationBody(
+  { streamId, userId, holdSeconds, deleteRecordingAfterDays }: CreateLiveInput,
+  relayId: string,
+  prefersLowLatency: boolean,
+) {
   return {
     // The mark on recordings, which do not carry the rest of the meta.
     defaultCreator: relayId,
     meta: { name: recordingNames.write(streamId, userId), app: META_APP, relay: relayId, stream: streamId },
     // `off`, the default, is neither recorded nor playable.
     recording: { mode: 'automatic', timeoutSeconds: holdSeconds },
+    ...(prefersLowLatency ? { preferLowLatency: true } : {}),
     // Top level: nested in `recording` it is accepted and dropped.
     ...(deleteRecordingAfterDays === undefined ? {} : { deleteRecordingAfterDays }),
   };
@@ -294,7 +302,7 @@ function timeOf(text: string | null | undefined): number | undefined {
   return Number.isNaN(ms) ? undefined : ms;
 }
 
-/** The API answers 200 to settings that it drops: every one we sent has to come back. */
+/** The API answers 200 to settings that it drops: all but a preference have to come back. */
 function ignoredSetting(
   asked: ReturnType<typeof creationBody>,
   made: z.output<typeof liveInputShape>,

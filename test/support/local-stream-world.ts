@@ -42,24 +42,30 @@ export interface ApiAnswer<T> {
 }
 
 export interface ApiClient {
-  call<T>(method: string, path: string, body?: unknown): Promise<ApiAnswer<T>>;
+  call<T>(method: string, path: string, body?: unknown, more?: Record<string, string>): Promise<ApiAnswer<T>>;
   /** A recorded live input with a hold window of this many seconds. */
-  createInput(timeoutSeconds?: number): Promise<InputJson>;
+  createInput(timeoutSeconds?: number, settings?: { preferLowLatency?: boolean }): Promise<InputJson>;
 }
 
 export function apiClient({ apiBaseUrl, accountId }: LocalStreamAddress, token: string): ApiClient {
   const base = `${apiBaseUrl}/accounts/${accountId}/stream`;
-  async function call<T>(method: string, path: string, body?: unknown): Promise<ApiAnswer<T>> {
-    const headers = { authorization: `Bearer ${token}`, 'content-type': 'application/json' };
+  async function call<T>(
+    method: string,
+    path: string,
+    body?: unknown,
+    more: Record<string, string> = {},
+  ): Promise<ApiAnswer<T>> {
+    const headers = { authorization: `Bearer ${token}`, 'content-type': 'application/json', ...more };
     const init = body === undefined ? { method, headers } : { method, headers, body: JSON.stringify(body) };
     const response = await fetch(base + path, init);
     return { http: response.status, ...((await response.json()) as Omit<ApiAnswer<T>, 'http'>) };
   }
   return {
     call,
-    async createInput(timeoutSeconds = 1) {
+    async createInput(timeoutSeconds = 1, settings = {}) {
       const recording = { mode: 'automatic', timeoutSeconds };
-      return (await call<InputJson>('POST', '/live_inputs', { meta: { name: 'test' }, recording })).result;
+      const body = { meta: { name: 'test' }, recording, ...settings };
+      return (await call<InputJson>('POST', '/live_inputs', body)).result;
     },
   };
 }

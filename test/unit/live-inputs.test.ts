@@ -91,6 +91,15 @@ it('ends at its close what is under way, waiting included', async () => {
 });
 
 describe('creation', () => {
+  it.each([
+    ['local', true],
+    ['cloudflare', undefined],
+  ] as const)('prefers low latency at %s: %s', async (kind, asks) => {
+    const { calls, inputs } = world([ok(created())], {}, kind);
+    await inputs.create(asked);
+    const { preferLowLatency } = (calls[0]?.body ?? {}) as { preferLowLatency?: boolean };
+    expect(preferLowLatency).toBe(asks);
+  });
   it('asks for a playable input with a mark and an idempotency key, and gives the addresses to watch (defects 23, 24, 25)', async () => {
     const { calls, inputs } = world([ok(created())]);
     const input = await inputs.create(asked);

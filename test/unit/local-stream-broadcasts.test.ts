@@ -45,6 +45,7 @@ function createWorld({ dataDir = temporaryFolder(), timeoutSeconds = 10 as numbe
     onEnded: (inputUid) => void over.push(inputUid),
     defaultHoldMs: 60_000,
     holdMarginMs: 3000,
+    partTargetMs: 210,
   });
   /** All files are written and every ready delay has passed. */
   async function finished(): Promise<void> {
@@ -219,14 +220,16 @@ describe('settings', () => {
     }
   });
   it('not recorded, it does not play; recorded again, it goes on as another video without new headers', async () => {
-    const { publish, send, change, recording, listed, library, broadcasts } = createWorld();
+    const { publish, send, change, recording, listed, library, broadcasts, uid } = createWorld();
     publish('p1');
     send('p1', 0, 2100);
     change(recording('off'));
     send('p1', 2120, 4000, { headers: false });
     expect(listed()).toBeUndefined();
+    expect(broadcasts.isTakenOff(uid)).toBe(true);
     change(recording('automatic'));
     send('p1', 4000, 6100, { headers: false });
+    expect(broadcasts.isTakenOff(uid)).toBe(false);
     expect(listed()).toEqual([0, 1]);
     expect(library.list()).toHaveLength(2);
     broadcasts.close();
@@ -287,6 +290,63 @@ describe('recordings', () => {
     await clock.advance(3_600_000);
     await failing.close();
     expect(existsSync(join(folder, uid))).toBe(true);
+  });
+  it('one whose time has come goes by the clock; a clock that was set back only makes it later', async () => {
+    const { publish, send, library, change, finished, clock, folder, recordings } = createWorld();
+    publish('p1');
+    send('p1', 0, 2100);
+    const uid = library.list()[0]?.uid ?? '';
+    change({ enabled: false });
+    await finished();
+    const video = library.get(uid);
+    let shiftMs = -400 * 86_400_000;
+    const removed: string[] = [];
+    const later = createVideoLibrary({
+      catalogue: {
+        videos: () => (video ? [video] : []),
+        saveVideo() {},
+        removeVideo: (gone) => void removed.push(gone),
+      },
+      ...{ recordings, log: silentLog(), readyDelayMs: 0, clock: { ...clock, now: () => clock.now() + shiftMs } },
+    });
+    await later.start();
+    await clock.advance(31 * 86_400_000);
+    expect([later.list().length, existsSync(join(folder, uid))]).toEqual([1, true]);
+    shiftMs = 0;
+    await clock.advance(3_600_000);
+    while (removed.length === 0) await clock.advance(1);
+    expect([later.list().length, existsSync(join(folder, uid))]).toEqual([0, false]);
+    await later.close();
+  });
+  it('what a full disk did not let the catalogue keep is kept when there is room again', async () => {
+    const { clock, folder } = createWorld();
+    const saved: string[] = [];
+    let isFull = true;
+    const library = createVideoLibrary({
+      catalogue: {
+        videos: () => [],
+        saveVideo(video) {
+          if (isFull) throw new Error('SQLITE_FULL');
+          saved.push(`${video.uid} ${video.state}`);
+        },
+        removeVideo() {},
+      },
+      recordings: createRecordings({ folder, log: silentLog() }),
+      ...{ clock, log: silentLog(), readyDelayMs: 0 },
+    });
+    await library.start();
+    const input = newLiveInput(liveInputBody.parse({}), clock.now());
+    const [one, two] = [0, 1].map(() => library.begin(input, { width: 2, height: 2 }).uid);
+    const ending = [one, two].map((uid) => library.end(String(uid), Promise.resolve()));
+    while (library.list().some(({ state }) => state !== 'error')) await clock.advance(1);
+    await Promise.all(ending);
+    expect(saved).toEqual([]);
+    isFull = false;
+    await library.remove(String(one));
+    expect(saved).toEqual([`${two} error`]);
+    await clock.advance(3_600_000);
+    expect(saved).toHaveLength(1);
+    await library.close();
   });
   it('a timeline that holds nonsense ends there', () => {
     const period = '{"period":{"index":0,"wallMs":1}}';

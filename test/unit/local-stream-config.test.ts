@@ -27,6 +27,8 @@ describe('the configuration', () => {
       holdSeconds: 60,
       readyDelayMs: 500,
       storageLimitMinutes: 1000,
+      minFreeBytes: 67_108_864,
+      webRtcPort: 0,
       outputPrivateTargets: false,
       logLevel: 'info',
     });

@@ -1,6 +1,6 @@
 /** Thumbnails under a crowd: a scripted decoder in place of ffmpeg. */
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { createThumbnails } from '../../cloud/local-stream/thumbnails.ts';
+import { createThumbnails, thumbnailSize } from '../../cloud/local-stream/thumbnails.ts';
 import { createChildSpawner, type SpawnChild } from '../../shared/child-process.ts';
 import { createSystemClock } from '../../shared/clock.ts';
 import { silentLog } from '../../shared/log.ts';
@@ -21,7 +21,9 @@ function createWorld() {
     await children.close();
   });
   const ask = (heightPx: number, moment = 'm') =>
-    thumbnails.jpeg({ subject: 'v', heightPx, moment }, async () => Buffer.from(`${moment} ${heightPx}`));
+    thumbnails.jpeg({ subject: 'v', size: { heightPx, fit: 'crop' }, moment }, async () =>
+      Buffer.from(`${moment} ${heightPx}`),
+    );
   return { ask, spawned: () => spawned };
 }
 
@@ -37,5 +39,16 @@ describe('thumbnails', () => {
     const all = await Promise.all(Array.from({ length: 40 }, (_, index) => ask(100 + index)));
     expect(spawned()).toBeLessThanOrEqual(8);
     expect(all.filter((jpeg) => jpeg === undefined)).toHaveLength(40 - spawned());
+  });
+  it('are of a size that a picture can have, whatever is asked for', () => {
+    expect(thumbnailSize({})).toEqual({ heightPx: 360, fit: 'crop' });
+    expect(thumbnailSize({ height: '201', width: '99999', fit: 'clip' })).toEqual({
+      ...{ heightPx: 202, widthPx: 2160, fit: 'clip' },
+    });
+    for (const odd of ['-7', '', 'abc', '1e99', 'Infinity', ['1', '2'], '0x10', '640:1,drawtext=x']) {
+      const { heightPx, widthPx = 16, fit } = thumbnailSize({ height: odd, width: odd, fit: odd });
+      for (const px of [heightPx, widthPx]) expect(px % 2 === 0 && px >= 16 && px <= 2160, String(odd)).toBe(true);
+      expect(fit).toBe('crop');
+    }
   });
 });
