@@ -85,8 +85,6 @@ export function createDelivery(options: DeliveryOptions): FastifyPluginCallback 
     if (kind === 'll' && onAir?.window.lowLatency()) {
       const asked = { window: onAir.window, track: track as TrackKind, query, isHeld: !onAir.isLive };
       const answer = await options.lowLatency.playlist({ ...asked, signal: goneSignal(reply) });
-      // Not on air any more: what it left is asked instead.
-      if (answer === 'ended') return manifest(request, reply);
       if ('text' in answer) return reply.type(MANIFEST_TYPE.hls).send(answer.text);
       return reply.code(answer.http).type('text/plain').send(answer.sentence);
     }

@@ -1,5 +1,6 @@
 /** A live input that prefers low latency, with a real publisher: parts and plain playlist hold the same, and end alike. */
 import { describe, expect, it } from 'vitest';
+import { createSystemClock } from '../../shared/clock.ts';
 import { ffmpegs, probe } from '../support/ffprobe.ts';
 import {
   advances,
@@ -85,4 +86,8 @@ it('a publisher that starts again goes on in the same playlist, in a new period'
   const { complaints } = await probe(world.spawn, masterUrl);
   expect(complaints).toBe('');
   await second.stop();
+  // One that still waits when the server closes: it is cut, and leaves no timer (the world looks).
+  const next = Number(/PRELOAD-HINT:.*-(\d+)\.\d+\.m4s/.exec(await (await fetch(videoUrl)).text())?.[1]);
+  fetch(`${videoUrl}?_HLS_msn=${next + 1}`).catch(() => {});
+  await createSystemClock().sleep(100);
 });
