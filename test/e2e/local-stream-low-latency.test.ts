@@ -42,6 +42,8 @@ describe.each(ffmpegs())('pushed by the $name', ({ file }) => {
       expect(streams.map(({ codec_name }) => codec_name).sort()).toEqual(['aac', 'h264']);
     }
     expect(await listedSegments(input.playback.hls)).toMatchObject({ playlist: expect.not.stringContaining('PART') });
+    const picture = await bytesOf(input.playback.hls.replace('/manifest/video.m3u8', '/thumbnails/thumbnail.jpg'));
+    expect(picture.subarray(0, 3)).toEqual(Buffer.from([0xff, 0xd8, 0xff]));
 
     await push.stop();
     const ending = fetch(`${videoUrl}?_HLS_msn=9999`).then(({ status }) => status);
