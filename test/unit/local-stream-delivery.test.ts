@@ -157,10 +157,6 @@ describe('strangers', () => {
     expect((await get('/unknown/lifecycle')).status).toBe(404);
     expect((await get(`/${failed.uid}/manifest/video.m3u8`)).status).toBe(424);
     expect((await get(`/${input.uid}/manifest/other.m3u8`)).status).toBe(404);
-    expect(await get(`/${input.uid}/webRTC/play`, 'POST')).toMatchObject({
-      status: 409,
-      body: 'Live broadcast not started yet',
-    });
     for (const path of [
       'segments/..%2f..%2fcatalogue.db',
       'segments/timeline.jsonl',
@@ -180,12 +176,6 @@ describe('strangers', () => {
         headers: { 'access-control-allow-origin': '*', 'cache-control': 'no-store' },
       });
     }
-  });
-  it('a WHEP player that sends its offer learns that there is nothing to play', async () => {
-    const { app, input } = createWorld();
-    const offer = { method: 'POST', url: `/${input.uid}/webRTC/play`, payload: 'v=0\r\n' } as const;
-    const { statusCode } = await app.inject({ ...offer, headers: { 'content-type': 'application/sdp' } });
-    expect(statusCode).toBe(409);
   });
   it('a browser may ask from anywhere', async () => {
     const { get, input } = createWorld();
