@@ -50,6 +50,15 @@ export function createApi(options: ApiOptions): FastifyPluginCallback {
   };
 }
 
+/**
+ * For the server that the API lies on: an address that no router takes (a broken %, an id beyond all length) gets the API's own
+ * answer below `apiPrefix`, and a plain one elsewhere.
+ */
+export function answerUnroutable(_error: unknown, request: { url: string }, reply: FastifyReply): void {
+  if (request.url.startsWith(`${apiPrefix}/`)) void fail(reply, failures.noRoute);
+  else void reply.code(404).type('text/plain').send('NotFound');
+}
+
 /** Before any byte of a body is looked at. */
 function createDoor({ apiToken, accountId, requestLimit }: ApiOptions) {
   const expected = digest(`Bearer ${apiToken.reveal()}`);

@@ -29,6 +29,13 @@ const schema = z.strictObject({
     .optional()
     .describe('Bearer token of the API, by environment only; default: made at random and kept in the data folder'),
   holdSeconds: seconds.default(60).describe('How long a broadcast waits for its publisher when the input says nothing'),
+  holdMarginMs: z.coerce
+    .number()
+    .int()
+    .min(0)
+    .max(60_000)
+    .default(3_000)
+    .describe('Added to every such wait, as the real one does'),
   readyDelayMs: z.coerce
     .number()
     .int()

@@ -10,6 +10,7 @@ export const failures = {
   tooManyOfThem: { http: 400, code: 10005, message: 'This account has as many of them as it may' },
   unauthorized: { http: 401, code: 10000, message: 'Authentication error' },
   invalidToken: { http: 401, code: 1000, message: 'Invalid API Token' },
+  noSubscription: { http: 403, code: 10002, message: 'This account has no subscription to Stream' },
   noRoute: {
     http: 404,
     code: 7003,

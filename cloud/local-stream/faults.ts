@@ -2,6 +2,7 @@
  * What goes wrong at the real provider, to be switched on by tests: hooks around the API and the delivery host, and
  * two questions that the ingest and the webhooks ask. Nothing of it is there unless the admin port is.
  */
+import { Readable } from 'node:stream';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import type { Clock } from '../../shared/clock.ts';
@@ -19,6 +20,8 @@ const faultSettings = {
   'lost-creation': z.object({}),
   /** Every call is answered 500 and has no effect. */
   failing: z.object({}),
+  /** Every call is answered 403 and has no effect: an account without Stream. */
+  'no-subscription': z.object({}),
   'slow-replies': z.object({ delayMs }),
   /** A deletion is answered 200 with JSON's content type and nothing else. */
   'empty-deletion': z.object({}),
@@ -64,6 +67,7 @@ export function isFaultName(name: string): name is FaultName {
 }
 
 export function createFaults({ clock }: { clock: Clock }): Faults {
+  const closing = new AbortController();
   const active = new Map<FaultName, { settings: unknown; hits: number; times: number }>();
 
   /** The settings of a fault that is on; counts as a hit. */
@@ -76,19 +80,22 @@ export function createFaults({ clock }: { clock: Clock }): Faults {
 
   async function beforeCall(_request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply | undefined> {
     const slow = hit('slow-replies');
-    if (slow) await clock.sleep(slow.delayMs, { name: 'fault-slow' });
+    // Cut short only by the server's end, when nobody hears the answer any more.
+    if (slow) await clock.sleep(slow.delayMs, { name: 'fault-slow', signal: closing.signal }).catch(() => undefined);
     const limited = hit('rate-limited');
     if (limited) {
       const { retryAfterSeconds: seconds, asDate } = limited;
       void reply.header('retry-after', asDate ? new Date(clock.now() + seconds * 1000).toUTCString() : seconds);
       return fail(reply, failures.rateLimited);
     }
+    if (hit('no-subscription')) return fail(reply, failures.noSubscription);
     return hit('failing') ? fail(reply, failures.internal) : undefined;
   }
 
   return {
     aroundApi(scope) {
       scope.addHook('onRequest', beforeCall);
+      scope.addHook('preClose', async () => closing.abort());
       scope.addHook('preSerialization', async (request, _reply, payload) => {
         const { result } = payload as { result?: unknown };
         return { ...(payload as object), result: distorted(hit, routeOf(request), result) };
@@ -101,7 +108,10 @@ export function createFaults({ clock }: { clock: Clock }): Faults {
           return JSON.stringify({ success: false, errors: [{ code, message }], messages: [], result: null });
         }
         const isDeletion = request.method === 'DELETE' && reply.statusCode === 200;
-        return isDeletion && hit('empty-deletion') ? '' : payload;
+        if (!isDeletion || !hit('empty-deletion')) return payload;
+        // Without a length: that is what clients were seen to stumble over.
+        void reply.header('transfer-encoding', 'chunked');
+        return Readable.from([]);
       });
     },
     aroundDelivery(scope) {

@@ -140,9 +140,7 @@ export function createLiveAlerts({ catalogue, clock, redactor }: LiveAlertsOptio
       if (policies.size >= MAX_POLICIES) return 'too-many';
       const nowMs = clock.now();
       const blank = { destinationIds: [], inputUids: [], eventTypes: [], name: '', description: '', enabled: false };
-      return keepPolicy({
-        ...changedPolicy({ ...blank, id: newUid(), createdMs: nowMs, modifiedMs: nowMs }, body, nowMs),
-      });
+      return keepPolicy(changedPolicy({ ...blank, id: newUid(), createdMs: nowMs, modifiedMs: nowMs }, body, nowMs));
     },
     changePolicy(id, body) {
       const former = policies.get(id);

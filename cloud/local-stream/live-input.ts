@@ -38,7 +38,8 @@ export const metaBody = z
 /** Body of create and update. Unknown fields, nested or not, are dropped without a word, as there. */
 export const liveInputBody = z.object({
   meta: metaBody.optional(),
-  defaultCreator: z.string().optional(),
+  /** No longer than what a video takes over as its `creator`. */
+  defaultCreator: z.string().max(64).optional(),
   enabled: z.boolean().optional(),
   preferLowLatency: z.boolean().optional(),
   deleteRecordingAfterDays: z.number().int().nullable().optional(),

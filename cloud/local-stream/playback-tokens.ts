@@ -105,10 +105,25 @@ export function createPlaybackTokens({ catalogue, clock }: PlaybackTokensOptions
   for (const key of catalogue.signingKeys()) remember(key);
   /** One for two callers that come together. */
   let ownKey: Promise<KeyOfSigner> | undefined;
+  let waiting = 0;
+  let lastMade: Promise<unknown> = Promise.resolve();
   const nowSeconds = () => Math.floor(clock.now() / 1000);
 
-  /** On a thread of its own: a prime is found in a tenth of a second or five, and live media does not wait for it. */
-  async function made(isOwn: boolean): Promise<KeyOfSigner & { createdMs: number }> {
+  /**
+   * One after the other, on a thread of its own: primes take a tenth of a second or five, and neither live media nor its
+   * files, which share these threads, wait for them.
+   */
+  function made(isOwn: boolean): Promise<KeyOfSigner & { createdMs: number }> {
+    waiting += 1;
+    const work = lastMade
+      .then(() => make(isOwn))
+      .finally(() => {
+        waiting -= 1;
+      });
+    lastMade = work.catch(() => undefined);
+    return work;
+  }
+  async function make(isOwn: boolean): Promise<KeyOfSigner & { createdMs: number }> {
     const { privateKey, publicKey } = await generate('rsa', { modulusLength: 2048 });
     const publicPem = publicKey.export({ type: 'spki', format: 'pem' }).toString();
     const key: SigningKey = { id: newUid(), createdMs: clock.now(), publicKey: publicPem };
@@ -162,7 +177,7 @@ export function createPlaybackTokens({ catalogue, clock }: PlaybackTokensOptions
       return { uid: sub, downloadable, accessRules: rules, expiresMs: exp * 1000 };
     },
     async createKey() {
-      if (known.size >= MAX_KEYS) return 'too-many';
+      if (known.size + waiting >= MAX_KEYS) return 'too-many';
       const { id, privateKey, createdMs } = await made(false);
       const pem = privateKey.export({ type: 'pkcs1', format: 'pem' }).toString();
       const jwk = JSON.stringify({ use: 'sig', kid: id, alg: 'RS256', ...privateKey.export({ format: 'jwk' }) });

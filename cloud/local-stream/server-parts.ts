@@ -10,7 +10,7 @@ import type { Log } from '../../shared/log.ts';
 import { isPublicAddress } from '../../shared/network-address.ts';
 import type { Redactor, Secret } from '../../shared/secrets.ts';
 import { createAdmin } from './admin.ts';
-import { apiPrefix, createApi } from './api.ts';
+import { answerUnroutable, apiPrefix, createApi } from './api.ts';
 import { type Broadcasts, createBroadcasts } from './broadcasts.ts';
 import { type Catalogue, openCatalogue } from './catalogue.ts';
 import { createDelivery } from './delivery.ts';
@@ -217,6 +217,7 @@ function newServer(): FastifyInstance {
     forceCloseConnections: true,
     bodyLimit: MAX_BODY_BYTES,
     requestTimeout: REQUEST_TIMEOUT_MS,
+    frameworkErrors: answerUnroutable,
     // A token may stand for an id.
     routerOptions: { maxParamLength: MAX_TOKEN_CHARS },
   });

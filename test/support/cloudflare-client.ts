@@ -20,11 +20,13 @@ export function isClientInstalled(): boolean {
   }
 }
 
+type Fields = Record<string, unknown>;
 interface Account {
   account_id: string;
 }
 interface RequestOptions {
   maxRetries?: number;
+  timeout?: number;
 }
 type Call<Params, Result> = (params: Account & Params, options?: RequestOptions) => Promise<Result>;
 type CallOf<Params, Result> = (id: string, params: Account & Params, options?: RequestOptions) => Promise<Result>;
@@ -59,46 +61,46 @@ interface PolicyJson extends Made {
 interface Crud<Shown, Body> {
   create: Call<Body, Made>;
   update: CallOf<Partial<Body>, Made>;
-  list: Call<object, Page<Shown>>;
-  get: CallOf<object, Shown>;
-  delete: CallOf<object, unknown>;
+  list: Call<Fields, Page<Shown>>;
+  get: CallOf<Fields, Shown>;
+  delete: CallOf<Fields, unknown>;
 }
 
 export interface CloudflareClient {
   stream: {
-    list: Call<object, Page<VideoJson>>;
-    get: CallOf<object, VideoJson>;
-    edit: CallOf<object, VideoJson & Record<string, unknown>>;
-    delete: CallOf<object, unknown>;
+    list: Call<Fields, Page<VideoJson>>;
+    get: CallOf<Fields, VideoJson>;
+    edit: CallOf<Fields, VideoJson & Record<string, unknown>>;
+    delete: CallOf<Fields, unknown>;
     liveInputs: {
-      create: Call<object, InputJson & Record<string, unknown>>;
-      update: CallOf<object, InputJson & Record<string, unknown>>;
+      create: Call<Fields, InputJson & Record<string, unknown>>;
+      update: CallOf<Fields, InputJson & Record<string, unknown>>;
       list: Call<{ include_counts?: boolean }, unknown>;
-      get: CallOf<object, InputJson & Record<string, unknown>>;
-      delete: CallOf<object, unknown>;
+      get: CallOf<Fields, InputJson & Record<string, unknown>>;
+      delete: CallOf<Fields, unknown>;
       outputs: {
-        create: CallOf<object, OutputJson>;
+        create: CallOf<Fields, OutputJson>;
         update: CallOf<{ live_input_identifier: string; enabled: boolean }, OutputJson>;
-        list: CallOf<object, Page<OutputJson>>;
+        list: CallOf<Fields, Page<OutputJson>>;
         delete: CallOf<{ live_input_identifier: string }, unknown>;
       };
     };
-    keys: { create: Call<object, KeyJson>; get: Call<object, Page<Made>>; delete: CallOf<object, unknown> };
-    token: { create: CallOf<object, { token: string }> };
+    keys: { create: Call<Fields, KeyJson>; get: Call<Fields, Page<Made>>; delete: CallOf<Fields, unknown> };
+    token: { create: CallOf<Fields, { token: string }> };
     webhooks: {
       update: Call<{ notificationUrl: string }, { notificationUrl: string; secret: string }>;
-      get: Call<object, { notificationUrl: string; secret: string }>;
-      delete: Call<object, unknown>;
+      get: Call<Fields, { notificationUrl: string; secret: string }>;
+      delete: Call<Fields, unknown>;
     };
     videos: { storageUsage: Call<{ creator?: string }, { videoCount: number; totalStorageMinutes: number }> };
     directUpload: { create: Call<{ maxDurationSeconds: number }, unknown> };
   };
   alerting: {
     destinations: { webhooks: Crud<DestinationJson, { name: string; url: string; secret?: string }> };
-    policies: Crud<PolicyJson, Record<string, unknown>>;
+    policies: Crud<PolicyJson, Fields>;
   };
   user: { tokens: { verify(): Promise<{ status: string }> } };
-  accounts: { tokens: { verify: Call<object, { status: string }> } };
+  accounts: { tokens: { verify: Call<Fields, { status: string }> } };
   /** These answer the whole envelope. */
   get(path: string): Promise<{ success: boolean; result: unknown }>;
   post(path: string): Promise<{ success: boolean; result: unknown }>;
@@ -116,11 +118,13 @@ export type CloudflareClass = (new (
   settings: ClientSettings,
 ) => CloudflareClient) &
   Record<
+    | 'APIConnectionTimeoutError'
     | 'AuthenticationError'
     | 'BadRequestError'
     | 'ConflictError'
     | 'InternalServerError'
     | 'NotFoundError'
+    | 'PermissionDeniedError'
     | 'RateLimitError',
     ErrorClass
   >;

@@ -1,10 +1,11 @@
 /** The API as a client meets it: paths, envelope, codes and traps, without ports. */
 
 import { join } from 'node:path';
+import fc from 'fast-check';
 import Fastify, { type InjectOptions } from 'fastify';
 import Database from 'libsql';
 import { afterEach, describe, expect, it } from 'vitest';
-import { apiPrefix, createApi } from '../../cloud/local-stream/api.ts';
+import { answerUnroutable, apiPrefix, createApi } from '../../cloud/local-stream/api.ts';
 import { type Catalogue, openCatalogue } from '../../cloud/local-stream/catalogue.ts';
 import { createLiveAlerts } from '../../cloud/local-stream/live-alerts.ts';
 import { createLiveInputRegistry } from '../../cloud/local-stream/live-input-registry.ts';
@@ -15,6 +16,7 @@ import { createWebhooks } from '../../cloud/local-stream/webhooks.ts';
 import { silentLog } from '../../shared/log.ts';
 import { createRedactor, Secret } from '../../shared/secrets.ts';
 import { temporaryFolder } from '../support/local-stream-world.ts';
+import { contractCalls, contractViolations } from '../support/stream-contract.ts';
 import { createTestClock } from '../support/test-clock.ts';
 
 const token = 'token-of-the-test';
@@ -47,7 +49,7 @@ function createWorld({ dataDir = temporaryFolder(), clock = createTestClock(), r
   registry.start();
   const webhooks = createWebhooks({ catalogue, accountId: account, clock, log: silentLog(), redactor });
   const greeted: string[] = [];
-  const app = Fastify();
+  const app = Fastify({ frameworkErrors: answerUnroutable });
   const library = {
     list: () => [...videos.values()].sort((a, b) => b.createdMs - a.createdMs),
     get: (uid: string) => videos.get(uid),
@@ -83,8 +85,8 @@ function createWorld({ dataDir = temporaryFolder(), clock = createTestClock(), r
     { prefix: apiPrefix },
   );
   async function raw(options: InjectOptions) {
-    const response = await app.inject(options);
-    return { http: response.statusCode, body: response.json(), headers: response.headers };
+    const { statusCode: http, headers, payload } = await app.inject(options);
+    return { http, body: payload === '' ? undefined : JSON.parse(payload), headers };
   }
   async function call(
     method: InjectOptions['method'] & string,
@@ -116,7 +118,20 @@ describe('the door', () => {
     const headers = { authorization: `Bearer ${token}` };
     const stranger = await raw({ url: `${apiPrefix}/accounts/${'b2'.repeat(16)}/stream/live_inputs`, headers });
     expect(stranger).toMatchObject({ http: 404, body: failure(7003) });
-    expect(await call('PATCH', '/live_inputs')).toMatchObject({ http: 404, body: failure(7003) });
+    for (const [method, path] of [
+      ['PATCH', '/live_inputs'],
+      ['PUT', '/keys'],
+      ['PUT', '/some-video'],
+      ['POST', '/storage-usage/all'],
+      ['GET', '/some-video/token'],
+    ] as const) {
+      expect(await call(method, path), `${method} ${path}`).toMatchObject({ http: 404, body: failure(7003) });
+    }
+  });
+  it('answers HEAD as it does GET, without a body', async () => {
+    const { call } = createWorld();
+    expect(await call('HEAD', '/live_inputs')).toMatchObject({ http: 200, body: undefined });
+    expect(await call('HEAD', '/nobody')).toMatchObject({ http: 404, body: undefined });
   });
   it('tells a good token by either address, and a wrong one in the words of that address', async () => {
     const { raw } = createWorld();
@@ -165,6 +180,62 @@ describe('the door', () => {
       http: 400,
       body: failure(10005),
     });
+  });
+});
+
+describe('whatever is asked', () => {
+  const words = [
+    'live_inputs',
+    'meta',
+    'recording',
+    'mode',
+    'enabled',
+    'url',
+    'streamKey',
+    'uid',
+    'exp',
+    'accessRules',
+  ];
+  const more = ['name', 'secret', 'mechanisms', 'webhooks', 'id', 'filters', 'notificationUrl', 'scheduledDeletion'];
+  const value = fc.oneof(
+    fc.jsonValue(),
+    fc.constantFrom('', 'automatic', 'http://a/', 'rtmp://a/b', 1e300, -1, '2020-01-01T00:00:00Z', true),
+  );
+  const body = fc.oneof(fc.jsonValue(), fc.dictionary(fc.constantFrom(...words, ...more, '__proto__'), value));
+
+  it('the answer is one of the contract, and never an internal error', async () => {
+    const { raw, create, call, videos, registry, clock } = createWorld();
+    const { uid } = await create();
+    const input = registry.get(uid);
+    const key = (await call('POST', '/keys')).body.result as { id: string };
+    if (!input) throw new Error('it is gone');
+    const video = newVideo(input, clock.now());
+    videos.set(video.uid, video);
+    const ids = fc.constantFrom(uid, video.uid, key.id, 'f'.repeat(32), '%00', '%zz', 'a'.repeat(300), '..%2f..');
+    // Making keys is slow, and taken apart in a test of its own.
+    const calls = contractCalls.filter((one) => one !== 'POST /stream/keys');
+    const query = fc.oneof(fc.constant(''), fc.webQueryParameters());
+    await fc.assert(
+      fc.asyncProperty(
+        fc.constantFrom(...calls),
+        ids,
+        ids,
+        query,
+        body,
+        async (one, first, second, search, payload) => {
+          const [method = '', path = ''] = one.split(' ');
+          const place = path.startsWith('/user/') ? '' : `/accounts/${account}`;
+          const address = path.replace(':id', first).replace(':id', second);
+          const url = `${apiPrefix}${place}${address}?${search}`;
+          const headers = { authorization: `Bearer ${token}`, 'content-type': 'application/json' };
+          const sent = method === 'GET' ? {} : { payload: JSON.stringify(payload) };
+          const answer = await raw({ method: method as 'GET', url, headers, ...sent });
+          expect(answer.http, url).toBeLessThan(500);
+          expect(contractViolations(method, `http://a${url}`, answer.http, answer.body)).toEqual([]);
+        },
+      ),
+      { numRuns: 250 },
+    );
   });
 });
 

@@ -18,6 +18,7 @@ describe('the configuration', () => {
     expect(localStreamSettings.read([], {})).toEqual({
       dataDir: '.glasscast/local-stream',
       apiRequestLimit: 0,
+      holdMarginMs: 3000,
       listenHost: '127.0.0.1',
       publicHost: '127.0.0.1',
       httpPort: 8788,

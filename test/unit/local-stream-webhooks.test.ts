@@ -110,6 +110,43 @@ describe('webhooks', () => {
     expect(hook.received.length).toBe(1);
   });
 
+  it('of live inputs go where the policies say, by the name of the policy, and what came of it is remembered', async () => {
+    const [hook, other] = [await receiver(), await receiver()];
+    const outcomes: unknown[] = [];
+    const target = { destinationId: 'd', url: hook.url, secret: LIVE, policy: { id: 'p', name: 'mine' } };
+    const open = { ...target, destinationId: 'open', url: other.url, secret: undefined };
+    const targetsOf = ({ inputUid }: { inputUid: string }) => (inputUid === 'in' ? [target, open] : []);
+    const sent = (id: string, isTaken: boolean) => void outcomes.push([id, isTaken]);
+    const { webhooks } = sender({ alerts: { targetsOf, sent } });
+    webhooks.live({ type: 'connected', inputUid: 'somebody else' });
+    webhooks.live({
+      ...{ type: 'errored', inputUid: 'in', code: 'ERR_UNSUPPORTED_VIDEO_CODEC', message: 'HEVC', videoCodec: 'hevc' },
+    });
+    const [[mine], [open1]] = [await hook.count(1), await other.count(1)];
+    if (!mine || !open1) throw new Error('nothing was sent');
+    expect([header(mine, 'cf-webhook-auth'), open1.headers]).toEqual([
+      LIVE.reveal(),
+      expect.not.objectContaining({ 'cf-webhook-auth': expect.anything() }),
+    ]);
+    expect(JSON.parse(mine.body)).toMatchObject({
+      ...{ name: 'mine', policy_id: 'p', policy_name: 'mine', alert_type: 'stream_live_notifications' },
+      data: {
+        event_type: 'live_input.errored',
+        live_input_errored: { error: { code: 'ERR_UNSUPPORTED_VIDEO_CODEC', message: 'HEVC' }, video_codec: 'hevc' },
+      },
+    });
+    webhooks.greet({ id: 'new', name: 'n', url: hook.url, secret: LIVE.reveal(), createdMs: 0 });
+    const [, greeting] = await hook.count(2);
+    expect(JSON.parse(greeting?.body ?? '')).toEqual({ text: expect.stringMatching(/test message/) });
+    expect(header(greeting ?? mine, 'cf-webhook-auth')).toBe(LIVE.reveal());
+    const gone = { id: 'gone', name: 'n', url: 'http://127.0.0.1:1/', secret: '', createdMs: 0 };
+    webhooks.greet(gone);
+    await webhooks.close();
+    expect(outcomes).toEqual(expect.arrayContaining([['gone', false]]));
+    webhooks.greet(gone);
+    expect(hook.received).toHaveLength(2);
+  });
+
   it('are not taken elsewhere by a redirection, secret and all', async () => {
     const elsewhere = await receiver();
     const hook = await receiver({ redirectsTo: elsewhere.url });

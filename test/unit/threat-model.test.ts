@@ -55,18 +55,25 @@ describe('the threat model', () => {
 
   it('every dependency is pinned, hashed, and runs no script at its installation', () => {
     type Versions = Record<string, string>;
-    const manifest = json<{ dependencies: Versions; devDependencies: Versions; allowScripts: Record<string, boolean> }>(
-      'package.json',
-    );
-    const versions = Object.values({ ...manifest.dependencies, ...manifest.devDependencies });
-    expect(versions.filter((version) => !/^(npm:[\w@/-]+@)?\d+\.\d+\.\d+(-[\w.]+)?$/.test(version))).toEqual([]);
-    const { packages } = json<{ packages: Record<string, { integrity?: string; link?: boolean; inBundle?: boolean }> }>(
-      'package-lock.json',
-    );
-    const loose = Object.entries(packages).filter(
-      ([path, { integrity, link, inBundle }]) => path !== '' && !link && !inBundle && !integrity?.startsWith('sha512-'),
-    );
-    expect(loose.map(([path]) => path)).toEqual([]);
-    expect(Object.values(manifest.allowScripts).filter(Boolean)).toEqual([]);
+    interface Manifest {
+      dependencies: Versions;
+      devDependencies?: Versions;
+      allowScripts?: Record<string, boolean>;
+    }
+    interface Lock {
+      packages: Record<string, { integrity?: string; link?: boolean; inBundle?: boolean }>;
+    }
+    for (const folder of ['', 'test/cloudflare-client/']) {
+      const { dependencies, devDependencies, allowScripts = {} } = json<Manifest>(`${folder}package.json`);
+      const versions = Object.values({ ...dependencies, ...devDependencies });
+      expect(versions.filter((version) => !/^(npm:[\w@/-]+@)?\d+\.\d+\.\d+(-[\w.]+)?$/.test(version))).toEqual([]);
+      const { packages } = json<Lock>(`${folder}package-lock.json`);
+      const loose = Object.entries(packages).filter(
+        ([path, { integrity, link, inBundle }]) =>
+          path !== '' && !link && !inBundle && !integrity?.startsWith('sha512-'),
+      );
+      expect(loose.map(([path]) => path)).toEqual([]);
+      expect(Object.values(allowScripts).filter(Boolean)).toEqual([]);
+    }
   });
 });
