@@ -10,10 +10,11 @@ const SDP = { 'content-type': 'application/sdp' };
 function createWorld(options: Partial<WhepOptions> = {}) {
   const offers: string[][] = [];
   const ended: string[][] = [];
-  const access: PlaybackAccess = {
+  const access: Pick<PlaybackAccess, 'admit'> = {
     admit({ id }) {
-      if (id === 'token' || id === 'input') return { uid: 'input', kind: 'input' };
-      if (id === 'video') return { uid: 'video', kind: 'video' };
+      const open = { isToken: id === 'token', allowOrigin: '*' };
+      if (id === 'token' || id === 'input') return { uid: 'input', kind: 'input', ...open };
+      if (id === 'video') return { uid: 'video', kind: 'video', ...open };
       return { refused: { http: id === 'closed' ? 403 : 404, sentence: id === 'closed' ? 'Forbidden' : 'NotFound' } };
     },
   };
