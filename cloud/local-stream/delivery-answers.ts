@@ -19,7 +19,10 @@ export function letIn(verdict: PlaybackVerdict, reply: FastifyReply): Admitted |
     return undefined;
   }
   const { allowOrigin } = verdict;
-  if (allowOrigin !== '*') void reply.header('access-control-allow-origin', allowOrigin).header('vary', 'origin');
+  if (allowOrigin === '*') return verdict;
+  void reply.header('vary', 'origin');
+  if (allowOrigin === undefined) void reply.removeHeader('access-control-allow-origin');
+  else void reply.header('access-control-allow-origin', allowOrigin);
   return verdict;
 }
 

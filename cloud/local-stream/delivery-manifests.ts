@@ -61,8 +61,6 @@ export function manifestRoutes(app: FastifyInstance, options: ManifestRouteOptio
       const { window, isLive } = found.onAir;
       const asked = { window, track: track as TrackKind, query, isHeld: !isLive, signal: goneSignal(reply) };
       const answer = await options.lowLatency.playlist(asked);
-      // Not on air any more: what it left is asked instead.
-      if (answer === 'ended') return manifest(request, reply);
       if ('text' in answer) return reply.type(MANIFEST_TYPE.hls).send(answer.text);
       return plain(reply, answer.http, answer.sentence);
     }

@@ -3,6 +3,7 @@
  * §6.2.5.2). Decides what is answered and when; knows no route.
  */
 import type { TrackKind } from './fmp4.ts';
+import { mediaPlaylist } from './hls-manifest.ts';
 import { placeIn, type WantedPlace } from './live-parts.ts';
 import type { LiveWindow, LowLatencyPresentation } from './live-window.ts';
 import { lowLatencyPlaylist } from './ll-hls-manifest.ts';
@@ -13,8 +14,8 @@ import { newestPeriod, partName, targetMs } from './presentation.ts';
 export type Query = Readonly<Record<string, unknown>>;
 
 export interface LowLatencyDelivery {
-  /** The playlist's text, or why there is none. `ended`: the broadcast is over meanwhile, ask its recording. */
-  playlist(asked: PlaylistAsked): Promise<{ text: string } | { http: 400 | 503; sentence: string } | 'ended'>;
+  /** The playlist's text, or why there is none. */
+  playlist(asked: PlaylistAsked): Promise<{ text: string } | { http: 400 | 503; sentence: string }>;
   /** Waits for the part that the playlist announces; any other name is not waited for. */
   hintedPart(asked: { window: LiveWindow; name: string; signal: AbortSignal }): Promise<'come' | 'late' | 'other'>;
 }
@@ -33,6 +34,8 @@ export interface PlaylistAsked {
 const PATIENCE_TARGETS = 3;
 const refused = (sentence: string) => ({ http: 400, sentence }) as const;
 const LATE = { http: 503, sentence: 'Nothing new yet' } as const;
+const FULL = { http: 503, sentence: 'Too many requests wait already' } as const;
+const SEGMENT_BASE = '../segments/';
 
 export function createLowLatencyDelivery(options: { waits: NewsWaits; partTargetMs: number }): LowLatencyDelivery {
   const { waits, partTargetMs } = options;
@@ -47,7 +50,7 @@ export function createLowLatencyDelivery(options: { waits: NewsWaits; partTarget
     const other = track === 'video' ? 'audio' : 'video';
     const hasOther = other === 'video' || newestPeriod(shown)?.audio !== undefined;
     const text = lowLatencyPlaylist(shown, {
-      ...{ track, partTargetMs, segmentBase: '../segments/' },
+      ...{ track, partTargetMs, segmentBase: SEGMENT_BASE },
       otherUri: hasOther ? `ll-${other}.m3u8` : undefined,
     });
     texts.set(track, text);
@@ -71,7 +74,11 @@ export function createLowLatencyDelivery(options: { waits: NewsWaits; partTarget
         const timeoutMs = PATIENCE_TARGETS * targetMs(first);
         const isThere = () => placeNow(asked, wanted) === 'there';
         const outcome = await waits.until({ window, isThere, timeoutMs, signal });
-        if (outcome === 'ended') return 'ended';
+        // From here, not from the recording: there the last segment may still wait for the disk.
+        if (outcome === 'ended') {
+          return { text: mediaPlaylist({ ...window.presentation(), isEnded: true }, track, SEGMENT_BASE) };
+        }
+        if (outcome === 'full') return FULL;
         if (outcome !== 'there' && !(outcome === 'late' && isHeld)) return LATE;
       }
       const shown = window.lowLatency();

@@ -24,8 +24,8 @@ export interface Admitted {
   kind: 'input' | 'video';
   /** A token stood in the address: it has to stand in every address that follows from this one. */
   isToken: boolean;
-  /** For `Access-Control-Allow-Origin`: `*`, or the one origin that asked. */
-  allowOrigin: string;
+  /** For `Access-Control-Allow-Origin`: `*`, or the one origin that asked. Undefined: origins are limited and none asked. */
+  allowOrigin: string | undefined;
 }
 
 export type PlaybackVerdict =
@@ -77,7 +77,7 @@ export function createPlaybackAccess({ input, video, tokens }: PlaybackAccessOpt
         return refusal(403, 'The token does not let this viewer in');
       const origins = rules.allowedOrigins ?? [];
       if (!mayShow(origins, request)) return refusal(403, 'This page is not among the allowed origins');
-      const allowOrigin = origins.length > 0 ? (request.origin ?? 'null') : '*';
+      const allowOrigin = origins.length > 0 ? request.origin : '*';
       return { uid, kind, isToken: token !== undefined, allowOrigin };
     },
     find(id) {

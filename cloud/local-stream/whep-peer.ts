@@ -52,6 +52,7 @@ const KEPT_PACKETS = 1024;
 
 export function createWhepPeers({ listenHost, port, log }: WhepPeersOptions): WhepPeers {
   let loading: Promise<Library> | undefined;
+  const kept = new Set<object>();
   const bindAddress = isIP(listenHost) && !/^(0\.0\.0\.0|::)$/.test(listenHost) ? { bindAddress: listenHost } : {};
   const ports = port > 0 ? { enableIceUdpMux: true, portRangeBegin: port, portRangeEnd: port } : {};
 
@@ -63,7 +64,7 @@ export function createWhepPeers({ listenHost, port, log }: WhepPeersOptions): Wh
       const connection = new library.PeerConnection('whep', {
         ...{ iceServers: [], disableAutoNegotiation: true, ...bindAddress, ...ports },
       });
-      return createPeer({ library, connection, offer, events, log });
+      return createPeer({ library, connection, offer, events, log, kept });
     },
     async close() {
       const library = await loading?.catch(() => undefined);
@@ -72,27 +73,37 @@ export function createWhepPeers({ listenHost, port, log }: WhepPeersOptions): Wh
       } catch (error) {
         log.warn({ cause: errorText(error) }, 'webrtc-cleanup-failed');
       }
+      kept.clear();
     },
   };
 }
 
-function createPeer(options: {
+interface PeerOptions {
   library: Library;
   connection: PeerConnection;
   offer: WhepOffer;
   events: WhepPeerEvents;
   log: Log;
-}): WhepPeer {
-  const { library, connection, offer, events, log } = options;
+  /**
+   * What must not be collected as garbage, since the library keeps pointers to it and would end the process: connections until
+   * they are closed, tracks (empty shells by then) until all ends. As of node-datachannel 0.33.4; its `Track.onClosed`, meant
+   * for this, leaves something behind that keeps the process alive.
+   */
+  kept: Set<object>;
+}
+
+function createPeer({ library, connection, offer, events, log, kept }: PeerOptions): WhepPeer {
   let isOver = false;
   let video: Outgoing | undefined;
   let audio: Outgoing | undefined;
+  let tracks: Track[] = [];
   let refuse: (error: Error) => void = () => {};
 
   function close(): void {
+    if (isOver) return;
     isOver = true;
     refuse(new Error('closed'));
-    for (const track of [video?.track, audio?.track]) attempt(() => track?.close());
+    // Closes its tracks as well. Those must not be closed here: the wrapper would free what its threads still call.
     attempt(() => connection.close());
   }
   function end(reason: string): void {
@@ -100,11 +111,17 @@ function createPeer(options: {
     close();
     events.closed(reason);
   }
+  /** Its threads call nothing any more: what was kept for lost packets can go. */
+  function release(): void {
+    kept.delete(connection);
+    for (const track of tracks) track.close();
+  }
+  /** The library calls back from native code, where an exception would end the process. */
   function attempt(work: () => void): void {
     try {
       work();
     } catch (error) {
-      log.debug({ cause: errorText(error) }, 'webrtc-error');
+      log.warn({ cause: errorText(error) }, 'webrtc-error');
     }
   }
   function send({ track, rtp }: Outgoing, media: Buffer, rtpTime: number): void {
@@ -120,21 +137,25 @@ function createPeer(options: {
 
   const answer = new Promise<string>((resolve, reject) => {
     refuse = reject;
+    kept.add(connection);
     connection.onStateChange((state) => {
-      if (state === 'disconnected' || state === 'failed' || state === 'closed') end(state);
+      if (state === 'closed') attempt(release);
+      if (state === 'disconnected' || state === 'failed' || state === 'closed') attempt(() => end(state));
     });
     connection.onGatheringStateChange((state) => {
-      const sdp = state === 'complete' ? connection.localDescription()?.sdp : undefined;
-      if (sdp) resolve(sdp);
+      if (state !== 'complete' || isOver) return;
+      attempt(() => resolve(connection.localDescription()?.sdp ?? ''));
     });
     video = addVideo(library, connection, offer.video);
     audio = offer.audio && addAudio(library, connection, offer.audio);
-    for (const track of offer.unused) connection.addTrack(unusedMedia(library, track));
+    const unused = offer.unused.map((track) => connection.addTrack(unusedMedia(library, track)));
+    tracks = [video.track, ...(audio ? [audio.track] : []), ...unused];
+    for (const track of tracks) kept.add(track);
     video.track.onOpen(() => {
-      if (!isOver) events.open();
+      if (!isOver) attempt(events.open);
     });
     video.track.onMessage((message) => {
-      if (!isOver && wantsKeyFrame(message)) events.keyFrameWanted();
+      if (!isOver && wantsKeyFrame(message)) attempt(events.keyFrameWanted);
     });
     connection.setRemoteDescription(offer.sdp, 'offer');
     connection.setLocalDescription('answer');

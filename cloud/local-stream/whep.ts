@@ -7,7 +7,7 @@ import { type PlaybackAccess, playbackRequest } from './playback-access.ts';
 import { NOT_STARTED, type WhepSessions } from './whep-sessions.ts';
 
 export interface WhepOptions {
-  access: PlaybackAccess;
+  access: Pick<PlaybackAccess, 'admit'>;
   sessions: Pick<WhepSessions, 'begin' | 'end'>;
   /** Cloudflare's behaviour: what comes by RTMP does not go out by WebRTC. */
   isIsland?: () => boolean;

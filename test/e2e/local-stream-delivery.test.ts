@@ -77,6 +77,45 @@ describe('a signed stream', () => {
   });
 });
 
+describe('a signed stream of low latency', () => {
+  it('has its parts behind the token too, and its recording is one file', async () => {
+    const world = await createLocalStreamWorld();
+    const recording = { mode: 'automatic', timeoutSeconds: 1, requireSignedURLs: true };
+    const { result: input } = await world.call<InputJson>('POST', '/live_inputs', {
+      recording,
+      preferLowLatency: true,
+    });
+    const hls = withId(input.playback.hls, await tokenFor(world, input.uid));
+    const push = world.push(input);
+    await advances(hls);
+    const listed = await until(async () => {
+      const now = await listedSegments(`${hls}?protocol=llhls`);
+      return typeof now !== 'number' && now.playlist.includes('#EXT-X-PART:') && now.names.length > 3 && now;
+    });
+    const video = await liveVideo(world, input);
+    const [part = ''] = [...listed.playlist.matchAll(/#EXT-X-PART:.*URI="([^"]+)"/g)]
+      .map(([, uri]) => uri ?? '')
+      .slice(-1);
+    const partUrl = new URL(part, hls.replace('manifest/', `${video.uid}/manifest/`));
+    expect((await fetch(partUrl)).status).toBe(200);
+    expect((await fetch(withId(partUrl.href, input.uid))).status).toBe(401);
+    await push.stop();
+    const ready = await until(async () => {
+      const { result } = await world.call<VideoJson>('GET', `/${video.uid}`);
+      return result.status.state === 'ready' && result;
+    });
+    const token = await tokenFor(world, video.uid);
+    const { streams, complaints, durationS } = await probe(world.spawn, withId(clipUrl(ready, 'time=0'), token), {
+      countFrames: true,
+    });
+    expect(complaints).toBe('');
+    expect(streams.map(({ codec_name }) => codec_name).sort()).toEqual(['aac', 'h264']);
+    expect(durationS).toBeCloseTo(ready.duration, 0);
+    const frames = streams.find(({ codec_type }) => codec_type === 'video')?.nb_read_frames;
+    expect(Math.abs(Number(frames) - ready.duration * 30)).toBeLessThanOrEqual(3);
+  });
+});
+
 describe.each(ffmpegs())('a broadcast, with the $name', ({ file }) => {
   it('plays from its beginning with dvrEnabled, gives clips while it goes on, and its end leaves no gap', async () => {
     const world = await createLocalStreamWorld({ readyDelayMs: 1000, ffmpegPath: file });

@@ -1,5 +1,6 @@
 /** A live input that prefers low latency, with a real publisher: parts and plain playlist hold the same, and end alike. */
 import { describe, expect, it } from 'vitest';
+import { createSystemClock } from '../../shared/clock.ts';
 import { ffmpegs, probe } from '../support/ffprobe.ts';
 import {
   advances,
@@ -41,6 +42,8 @@ describe.each(ffmpegs())('pushed by the $name', ({ file }) => {
       expect(streams.map(({ codec_name }) => codec_name).sort()).toEqual(['aac', 'h264']);
     }
     expect(await listedSegments(input.playback.hls)).toMatchObject({ playlist: expect.not.stringContaining('PART') });
+    const picture = await bytesOf(input.playback.hls.replace('/manifest/video.m3u8', '/thumbnails/thumbnail.jpg'));
+    expect(picture.subarray(0, 3)).toEqual(Buffer.from([0xff, 0xd8, 0xff]));
 
     await push.stop();
     const ending = fetch(`${videoUrl}?_HLS_msn=9999`).then(({ status }) => status);
@@ -85,4 +88,8 @@ it('a publisher that starts again goes on in the same playlist, in a new period'
   const { complaints } = await probe(world.spawn, masterUrl);
   expect(complaints).toBe('');
   await second.stop();
+  // One that still waits when the server closes: it is cut, and leaves no timer (the world looks).
+  const next = Number(/PRELOAD-HINT:.*-(\d+)\.\d+\.m4s/.exec(await (await fetch(videoUrl)).text())?.[1]);
+  fetch(`${videoUrl}?_HLS_msn=${next + 1}`).catch(() => {});
+  await createSystemClock().sleep(100);
 });

@@ -18,7 +18,11 @@ afterEach(() => {
   for (const catalogue of opened.splice(0)) catalogue.close();
 });
 
-function createWorld({ dataDir = temporaryFolder(), timeoutSeconds = 10 as number | null } = {}) {
+function createWorld({
+  dataDir = temporaryFolder(),
+  timeoutSeconds = 10 as number | null,
+  preferLowLatency = false,
+} = {}) {
   const clock = createTestClock();
   const log = silentLog();
   const catalogue = openCatalogue({ dataDir });
@@ -26,7 +30,8 @@ function createWorld({ dataDir = temporaryFolder(), timeoutSeconds = 10 as numbe
   const folder = join(dataDir, 'videos');
   const recordings = createRecordings({ folder, log });
   const library = createVideoLibrary({ catalogue, recordings, clock, log, readyDelayMs: 500 });
-  const body = liveInputBody.parse({ recording: { mode: 'automatic', timeoutSeconds }, deleteRecordingAfterDays: 30 });
+  const recording = { mode: 'automatic', timeoutSeconds };
+  const body = liveInputBody.parse({ recording, deleteRecordingAfterDays: 30, preferLowLatency });
   let input: LiveInput | undefined = newLiveInput(body, clock.now());
   const { uid } = input;
   const ends: Promise<void>[] = [];
@@ -115,6 +120,27 @@ describe('one broadcast', () => {
     expect(video).toMatchObject({ state: 'ready', durationMs: 3120 });
     expect((await recordings.read(video?.uid ?? ''))?.segments.video).toHaveLength(4);
     expect(clock.pending()).toEqual([]);
+  });
+  it('has parts where the input prefers low latency; the recording has the same bytes, whole', async () => {
+    const plain = createWorld();
+    plain.publish('p1');
+    plain.send('p1', 0, 2100);
+    expect(plain.broadcasts.onAir(plain.uid)?.window.lowLatency()).toBeUndefined();
+    plain.broadcasts.close();
+    const { publish, send, broadcasts, uid, finished, recordings, library } = createWorld({ preferLowLatency: true });
+    publish('p1');
+    send('p1', 0, 2100);
+    const window = broadcasts.onAir(uid)?.window;
+    expect(window?.lowLatency()?.parts.video.parts.length).toBeGreaterThan(8);
+    const [live, part] = [window?.media('video-1.m4s'), window?.media('video-1.2.m4s')];
+    expect(live?.includes(part ?? 'nothing')).toBe(true);
+    broadcasts.close();
+    // Who waits for more is told.
+    expect(window?.isClosed()).toBe(true);
+    await finished();
+    const videoUid = library.list()[0]?.uid ?? '';
+    expect((await recordings.media(videoUid, 'video-1.m4s'))?.equals(live ?? Buffer.alloc(0))).toBe(true);
+    expect(await recordings.media(videoUid, 'video-1.2.m4s')).toBeUndefined();
   });
   it('is held for the default time when the input names none', async () => {
     const { publish, send, leave, broadcasts, uid, clock } = createWorld({ timeoutSeconds: null });

@@ -80,7 +80,7 @@ describe('videos', () => {
     const { library, recorded } = await createWorld();
     await recorded({ defaultCreator: 'me' });
     await recorded();
-    expect([library.usage(), library.usage('me'), library.usage('nobody')]).toEqual([
+    expect([library.usage(), library.usage('me'), library.usage('nobody')]).toMatchObject([
       { minutes: 3, videoCount: 2 },
       { minutes: 2, videoCount: 1 },
       { minutes: 0, videoCount: 0 },
