@@ -143,7 +143,7 @@ const KEPT_STATUSES = 20;
 export interface PublicAddresses {
   /** `http://HOST:PORT` */
   httpOrigin: string;
-  /** `rtmp://HOST:PORT/live/` */
+  /** `rtmps://HOST:PORT/live/`, or `rtmp://…` where there is no RTMPS; the one address, as there. */
   rtmpUrl: string;
 }
 

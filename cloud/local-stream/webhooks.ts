@@ -18,7 +18,15 @@ export interface LiveWebhook {
 /** `errored`: the publisher was not let in, or what it sends cannot be played. */
 export type LiveEvent =
   | { type: 'connected' | 'disconnected'; inputUid: string }
-  | { type: 'errored'; inputUid: string; code: string; message: string };
+  | {
+      type: 'errored';
+      inputUid: string;
+      code: string;
+      message: string;
+      /** `h264`, `aac` and the like, where something has come of it. */
+      videoCodec?: string;
+      audioCodec?: string;
+    };
 
 export interface Webhooks {
   live(event: LiveEvent): void;
@@ -124,12 +132,7 @@ function liveJson(event: LiveEvent, { accountId, clock }: Pick<WebhooksOptions, 
   const nowMs = clock.now();
   const type = `live_input.${event.type}`;
   const updatedAt = new Date(nowMs).toISOString().replace('Z', '000000Z');
-  const errored =
-    event.type === 'errored'
-      ? {
-          live_input_errored: { error: { code: event.code, message: event.message }, video_codec: '', audio_codec: '' },
-        }
-      : {};
+  const errored = event.type === 'errored' ? { live_input_errored: erroredJson(event) } : {};
   return {
     name: 'Local Stream',
     text: `Notification type: Stream Live Input\nInput ID: ${event.inputUid}\nEvent type: ${type}\nUpdated at: ${updatedAt}`,
@@ -144,4 +147,8 @@ function liveJson(event: LiveEvent, { accountId, clock }: Pick<WebhooksOptions, 
     ...{ account_id: accountId, policy_id: '', policy_name: '', alert_type: 'stream_live_notifications' },
     ...{ alert_correlation_id: '', alert_event: '' },
   };
+}
+
+function erroredJson({ code, message, videoCodec = '', audioCodec = '' }: LiveEvent & { type: 'errored' }): object {
+  return { error: { code, message }, video_codec: videoCodec, audio_codec: audioCodec };
 }

@@ -1,6 +1,7 @@
 /** A listening ingest with a host that writes down what it is told; keys are `key-X` to publish input X, `watch-X` to play it. */
 import { expect, onTestFinished } from 'vitest';
 import { createIngest, type Ingest, type IngestHost, type IngestOptions } from '../../cloud/local-stream/ingest.ts';
+import type { MediaRefusal } from '../../cloud/local-stream/ingest-media.ts';
 import type { Clock } from '../../shared/clock.ts';
 import { silentLog } from '../../shared/log.ts';
 import type { FlvTag } from '../../shared/rtmp/flv.ts';
@@ -9,9 +10,12 @@ import { connectRtmp, media, type RtmpTestPeer } from './rtmp-peer.ts';
 export interface IngestWorld {
   ingest: Ingest;
   port: number;
+  /** With `options.tls`. */
+  tlsPort: number | undefined;
   /** `published X`, `unpublished X reason`, in order. */
   events: string[];
   tags: { inputUid: string; publicationId: string; tag: FlvTag }[];
+  refusals: MediaRefusal[];
   /** Everything logged. */
   lines: string[];
   peer(): Promise<RtmpTestPeer>;
@@ -29,6 +33,7 @@ export async function createIngestWorld(clock: Clock, options: Partial<IngestOpt
   const events: string[] = [];
   const tags: IngestWorld['tags'] = [];
   const lines: string[] = [];
+  const refusals: MediaRefusal[] = [];
   const waiting = new Set<() => void>();
   const changed = () => {
     for (const check of [...waiting]) check();
@@ -46,6 +51,10 @@ export async function createIngestWorld(clock: Clock, options: Partial<IngestOpt
       tags.push({ inputUid, publicationId, tag });
       changed();
     },
+    refused({ inputUid }, refusal) {
+      events.push(`refused ${inputUid} ${refusal.code}`);
+      refusals.push(refusal);
+    },
     unpublished({ inputUid }, reason) {
       events.push(`unpublished ${inputUid} ${reason}`);
       changed();
@@ -54,7 +63,7 @@ export async function createIngestWorld(clock: Clock, options: Partial<IngestOpt
   const note = (fields: unknown, event: string) => void lines.push(`${event} ${JSON.stringify(fields)}`);
   const log = { ...silentLog(), debug: note, info: note, warn: note, error: note } as unknown as IngestOptions['log'];
   const ingest = createIngest({ host, clock, log, listen: { host: '127.0.0.1', port: 0 }, ...options });
-  const { port } = await ingest.start();
+  const { port, tlsPort } = await ingest.start();
   onTestFinished(() => ingest.close());
 
   /** Resolves with what `look` finds, now or after a later change. */
@@ -77,10 +86,7 @@ export async function createIngestWorld(clock: Clock, options: Partial<IngestOpt
   };
   return {
     ingest,
-    port,
-    events,
-    tags,
-    lines,
+    ...{ port, tlsPort, events, tags, refusals, lines },
     peer,
     async publisher(key) {
       const made = await peer();

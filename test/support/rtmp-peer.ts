@@ -6,6 +6,7 @@ import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { decodeAmf0, encodeAmf0 } from '../../shared/rtmp/amf0.ts';
 import type { FlvTag } from '../../shared/rtmp/flv.ts';
+import { tags } from './media-tags.ts';
 
 export interface RtmpMessage {
   type: number;
@@ -188,7 +189,7 @@ function createReader(onMessage: (message: RtmpMessage) => void) {
 
 /** Synthetic media with valid H.264 and AAC framing; `fill` makes bodies tell apart. */
 export const media = {
-  videoHeader: (): FlvTag => ({ kind: 'video', timestampMs: 0, body: Buffer.from([0x17, 0, 0, 0, 0, 1, 66, 0, 30]) }),
+  videoHeader: (): FlvTag => tags.videoConfig(),
   audioHeader: (): FlvTag => ({ kind: 'audio', timestampMs: 0, body: Buffer.from([0xaf, 0, 0x12, 0x10]) }),
   metadata: (): FlvTag => ({
     kind: 'script',
