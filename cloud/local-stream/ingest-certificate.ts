@@ -60,7 +60,7 @@ export function watchCertificate(options: CertificateFiles & { clock: Clock; log
 }
 
 /** @throws as `watchCertificate` */
-export function readCertificate({ certFile, keyFile }: CertificateFiles, nowMs: number): Certificate {
+function readCertificate({ certFile, keyFile }: CertificateFiles, nowMs: number): Certificate {
   const cert = textOf(certFile, 'certificate');
   const key = textOf(keyFile, 'key');
   const parsed = parsedOr(() => new X509Certificate(cert), `the certificate ${certFile} is no PEM certificate`);

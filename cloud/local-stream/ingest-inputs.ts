@@ -18,7 +18,7 @@ export interface Input {
   publication: InputPublication | undefined;
 }
 
-export interface InputPublication {
+interface InputPublication {
   readonly id: string;
   readonly connection: IngestConnection;
   readonly media: MediaCheck;

@@ -4,6 +4,7 @@
  */
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
+import { connect as connectTls } from 'node:tls';
 import { decodeAmf0, encodeAmf0 } from '../../shared/rtmp/amf0.ts';
 import type { FlvTag } from '../../shared/rtmp/flv.ts';
 import { tags } from './media-tags.ts';
@@ -64,11 +65,13 @@ export function chunked(
   return Buffer.concat(parts);
 }
 
-export async function connectRtmp(port: number): Promise<RtmpTestPeer> {
-  const socket = connect({ port, host: '127.0.0.1', noDelay: true });
+/** @param ca trusted for TLS, which is spoken only with it. */
+export async function connectRtmp(port: number, { ca }: { ca?: string } = {}): Promise<RtmpTestPeer> {
+  const target = { port, host: '127.0.0.1', noDelay: true };
+  const socket = ca === undefined ? connect(target) : connectTls({ ...target, ca });
   const closed = new Promise<void>((resolve) => socket.once('close', () => resolve()));
   socket.on('error', () => undefined);
-  await once(socket, 'connect');
+  await once(socket, ca === undefined ? 'connect' : 'secureConnect');
   const received: RtmpMessage[] = [];
   const waiting = new Set<() => void>();
   let isClosed = false;
