@@ -65,10 +65,13 @@ export function chunked(
   return Buffer.concat(parts);
 }
 
-/** @param ca trusted for TLS, which is spoken only with it. */
-export async function connectRtmp(port: number, { ca }: { ca?: string } = {}): Promise<RtmpTestPeer> {
+/** @param ca trusted for TLS, which is spoken only with it; `over` a connected socket instead of one of its own. */
+export async function connectRtmp(
+  port: number,
+  { ca, over }: { ca?: string; over?: Socket } = {},
+): Promise<RtmpTestPeer> {
   const target = { port, host: '127.0.0.1', noDelay: true };
-  const socket = ca === undefined ? connect(target) : connectTls({ ...target, ca });
+  const socket = ca === undefined ? connect(target) : connectTls({ ...target, ca, ...(over ? { socket: over } : {}) });
   const closed = new Promise<void>((resolve) => socket.once('close', () => resolve()));
   socket.on('error', () => undefined);
   await once(socket, ca === undefined ? 'connect' : 'secureConnect');
