@@ -16,6 +16,8 @@ export interface Continuity {
   passes(tag: FlvTag): boolean;
 }
 
+/** An AVC tag that holds no picture, though its first byte says key frame. */
+const END_OF_SEQUENCE = 2;
 /** Further apart, a picture of another connection is none that follows the last. As long as a pause may be in one period. */
 const MAX_STEP_MS = 2000;
 
@@ -46,6 +48,7 @@ export function createContinuity(): Continuity {
         configuration = tag.body;
         return true;
       }
+      if (tag.body[1] === END_OF_SEQUENCE) return true;
       if (isFirst && !follows(tag)) awaitsKey = true;
       isFirst = false;
       if (isKeyFrame(tag)) awaitsKey = false;

@@ -41,7 +41,7 @@ describe('RTMPS', () => {
     const base = `rtmps://127.0.0.1:${world.tlsPort}/live`;
     const push = run(file, pushArgs(`${base}/key-a`));
     await world.tag(isKeyFrame);
-    const watch = run(file, watchArgs(`${base}/watch-a`, ['-frames:v', '30']));
+    const watch = run(file, watchArgs(`${base}/watch-a`, { after: ['-frames:v', '30'] }));
     expect((await watch.child.exited).code).toBe(0);
     expect(pictures(watch)).toHaveLength(30);
     expect(watch.stderr).toEqual([]);

@@ -44,22 +44,13 @@ export function pushArgs(
   ];
 }
 
-/** Decodes every picture; what cannot be decoded is a line on standard error. One line of progress for each picture on standard output. */
-export function watchArgs(address: string, more: readonly string[] = []): string[] {
-  return [
-    ...quiet,
-    '-err_detect',
-    'explode',
-    '-i',
-    address,
-    ...more,
-    '-an',
-    '-f',
-    'framemd5',
-    '-flush_packets',
-    '1',
-    '-',
-  ];
+/** Decodes every picture; what cannot be decoded is a line on standard error. A line for each picture on standard output. */
+export function watchArgs(
+  address: string,
+  { before = [], after = [] }: { before?: readonly string[]; after?: readonly string[] } = {},
+): string[] {
+  const output = ['-an', '-f', 'framemd5', '-flush_packets', '1', '-'];
+  return [...quiet, '-err_detect', 'explode', ...before, '-i', address, ...after, ...output];
 }
 
 export const pictures = ({ stdout }: Run): string[] => stdout.filter((line) => !line.startsWith('#'));

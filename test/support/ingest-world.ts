@@ -31,6 +31,8 @@ export interface IngestWorld {
   events: string[];
   tags: { inputUid: string; publicationId: string; tag: FlvTag }[];
   refusals: MediaRefusal[];
+  /** Told of each tag as the host is. */
+  onTag: ((inputUid: string, publicationId: string, tag: FlvTag) => void) | undefined;
   /** Everything logged. */
   lines: string[];
   /** @param how `rtmps`: on the TLS port, its certificate checked. Default: `rtmp`. */
@@ -65,6 +67,7 @@ export async function createIngestWorld(clock: Clock, options: Partial<IngestOpt
     },
     tag(inputUid, publicationId, tag) {
       tags.push({ inputUid, publicationId, tag });
+      world.onTag?.(inputUid, publicationId, tag);
       changed();
     },
     refused({ inputUid }, refusal) {
@@ -100,8 +103,9 @@ export async function createIngestWorld(clock: Clock, options: Partial<IngestOpt
     onTestFinished(() => made.close());
     return made;
   };
-  return {
+  const world: IngestWorld = {
     ingest,
+    onTag: undefined,
     ...{ port, tlsPort, events, tags, refusals, lines },
     peer,
     async publisher(key, how) {
@@ -121,4 +125,5 @@ export async function createIngestWorld(clock: Clock, options: Partial<IngestOpt
       until(() => (events.filter((event) => event === text).length >= times ? true : undefined)).then(() => undefined),
     tag: (fits) => until(() => tags.find(({ tag }) => fits(tag))?.tag),
   };
+  return world;
 }
