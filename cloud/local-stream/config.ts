@@ -27,7 +27,7 @@ const schema = z.strictObject({
     .describe('PEM file of its certificate with the chain; read again when it changes'),
   tlsKeyFile: z.string().min(1).optional().describe("PEM file of the certificate's key"),
   maxPublishers: count.default(100).describe('Publishers at once'),
-  maxRtmpConnections: count.default(1000).describe('RTMP connections at once, players included'),
+  maxRtmpConnections: count.default(2000).describe('RTMP connections at once, players included'),
   maxRtmpConnectionsPerAddress: count.default(500).describe('Of one address; IPv6 counts by /64'),
   maxPublisherBitrateBps: z.coerce
     .number()

@@ -28,7 +28,7 @@ export const defaultIngestLimits: Readonly<IngestLimits> = {
   handshakeTimeoutMs: 5000,
   idleTimeoutMs: 8000,
   farewellTimeoutMs: 1000,
-  maxConnections: 1000,
+  maxConnections: 2000,
   maxConnectionsPerAddress: 500,
   maxPublishers: 100,
   maxMessageBytes: 4 * 1024 * 1024,

@@ -5,7 +5,7 @@
 import { countedAddress } from '../../shared/network-address.ts';
 
 export interface PlaceLimits {
-  /** In all, both listeners together. Default 1000. */
+  /** In all, both listeners together. Default 2000. */
   maxConnections: number;
   /** Of one address; IPv6 counts by /64. Default 500: a whole event behind one NAT fits, and the rest stays for others. */
   maxConnectionsPerAddress: number;

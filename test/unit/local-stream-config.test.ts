@@ -22,7 +22,7 @@ describe('the configuration', () => {
       httpPort: 8788,
       rtmpPort: 1935,
       maxPublishers: 100,
-      maxRtmpConnections: 1000,
+      maxRtmpConnections: 2000,
       maxRtmpConnectionsPerAddress: 500,
       maxPublisherBitrateBps: 50_000_000,
       accountId: 'a1'.repeat(16),
