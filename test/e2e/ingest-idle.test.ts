@@ -48,7 +48,7 @@ it.runIf(process.platform === 'linux')(
       );
       const closed = Promise.all(sockets.map((socket) => socket.closed || once(socket, 'close')));
       await clock.sleep(1000);
-      expect((await stream.use()).descriptors).toBeGreaterThan(before.descriptors + COUNT - 10);
+      expect((await stream.use()).descriptors).toBeGreaterThan(before.descriptors + 0.9 * COUNT);
 
       // Served meanwhile: a health check, and one more player that gets a picture.
       expect((await fetch(`http://127.0.0.1:${httpPort}/healthz`)).status).toBe(200);
