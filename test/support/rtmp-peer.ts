@@ -40,7 +40,7 @@ export interface RtmpTestPeer {
 const TYPES = { audio: 8, video: 9, script: 18 } as const;
 const COMMAND = 20;
 
-/** One message in chunks of RTMP's first chunk size, 128 bytes. */
+/** One message in chunks; by default of RTMP's first chunk size. */
 export function chunked(
   type: number,
   body: Buffer,
@@ -48,7 +48,8 @@ export function chunked(
     timestampMs = 0,
     chunkStream = 3,
     stream = 0,
-  }: { timestampMs?: number; chunkStream?: number; stream?: number } = {},
+    chunkBytes = 128,
+  }: { timestampMs?: number; chunkStream?: number; stream?: number; chunkBytes?: number } = {},
 ): Buffer {
   const header = Buffer.alloc(12);
   header[0] = chunkStream;
@@ -58,9 +59,9 @@ export function chunked(
   header.writeUInt32LE(stream, 8);
   const extended = Buffer.alloc(timestampMs >= 0xffffff ? 4 : 0);
   if (extended.length > 0) extended.writeUInt32BE(timestampMs);
-  const parts: Buffer[] = [header, extended, body.subarray(0, 128)];
-  for (let at = 128; at < body.length; at += 128) {
-    parts.push(Buffer.from([0xc0 | chunkStream]), extended, body.subarray(at, at + 128));
+  const parts: Buffer[] = [header, extended, body.subarray(0, chunkBytes)];
+  for (let at = chunkBytes; at < body.length; at += chunkBytes) {
+    parts.push(Buffer.from([0xc0 | chunkStream]), extended, body.subarray(at, at + chunkBytes));
   }
   return Buffer.concat(parts);
 }
