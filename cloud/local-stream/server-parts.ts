@@ -241,8 +241,9 @@ function ingestHost(options: {
     refused({ inputUid }, { code, sentence: message, videoCodec, audioCodec }) {
       if (code) webhooks.live({ type: 'errored', inputUid, code, message, videoCodec, audioCodec });
     },
-    unpublished(publication) {
-      registry.connectionChanged(publication.inputUid, 'disconnected');
+    unpublished(publication, reason) {
+      const isRefused = reason === 'refused';
+      registry.connectionChanged(publication.inputUid, isRefused ? 'failed_to_connect' : 'client_disconnect');
       webhooks.live({ type: 'disconnected', inputUid: publication.inputUid });
       broadcasts.unpublished(publication);
       feed.unpublished(publication);

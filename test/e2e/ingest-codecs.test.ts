@@ -131,5 +131,5 @@ it('the account is told by webhook, with the codecs by name', async () => {
     },
   });
   const { result } = await world.call<typeof input>('GET', `/live_inputs/${input.uid}`);
-  expect(result.status?.current.state).toBe('disconnected');
+  expect(result.status?.current).toMatchObject({ state: 'disconnected', reason: 'failed_to_connect' });
 });

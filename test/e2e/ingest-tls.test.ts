@@ -11,6 +11,7 @@ import { parsePublishUrl } from '../../shared/rtmp/publish-url.ts';
 import { ffmpegs } from '../support/ffprobe.ts';
 import { pictures, pushArgs, run, watchArgs } from '../support/ingest-publishers.ts';
 import { createIngestWorld, testTls } from '../support/ingest-world.ts';
+import { startLocalStreamProcess } from '../support/local-stream-process.ts';
 import { connectRtmp, media } from '../support/rtmp-peer.ts';
 import { renewedCertificate, testCertificate } from '../support/test-certificate.ts';
 import { createTestClock } from '../support/test-clock.ts';
@@ -133,7 +134,29 @@ describe('on the TLS port', () => {
   });
 });
 
+it('who leaves the TLS port makes room there', async () => {
+  const limits = { maxConnections: 2 };
+  const { peer } = await createIngestWorld(createSystemClock(), { tls: testTls(), limits });
+  for (let round = 0; round < 6; round += 1) {
+    const [one, other] = [await peer('rtmps'), await peer('rtmp')];
+    await Promise.all([one.open(), other.open()]);
+    await Promise.all([one.close(), other.close()]);
+    // The end has to arrive there, too.
+    await createSystemClock().sleep(50);
+  }
+});
+
 describe('a certificate', () => {
+  it.each([
+    [['--rtmps-port', '0'], 'belong together'],
+    [
+      ['--rtmps-port', '0', '--tls-cert-file', '/nowhere/a', '--tls-key-file', '/nowhere/b'],
+      '/nowhere/a cannot be read',
+    ],
+  ])('that is missing is said at the start, in words: %#', async (flags, words) => {
+    await expect(startLocalStreamProcess(flags)).rejects.toThrow(words);
+  });
+
   it('that is renewed is shown to whoever comes next', async () => {
     const clock = nowClock();
     const tls = testTls();
