@@ -24,6 +24,7 @@ const method = {
     'CPU and memory with so many viewers, less those with none, by their number; negative memory is given back',
   servers:
     'a new process in each round; local: nothing packaged, as nginx; localPackaging: HLS, DASH and recording as well',
+  loader: 'the local Stream runs by tsx, as npm run local-stream does; nginx is one process, master and worker in one',
   warmUp: 'the first 3 s of each step are not counted',
   order:
     'interleaved, each round: local, nginx, localPackaging; steps in each: idle, publisher, 1, 10, 25 viewers of each kind',

@@ -115,13 +115,13 @@ export function createIngest({ host, clock, log, listen, tls, limits: wanted = {
       else connection.end('error', 'NetStream.Failed', 'The ingest could not check the key; try again');
       return undefined;
     }
-    const input = inputs.of(verdict.inputUid);
-    const former = input.publication?.connection;
+    const former = inputs.find(verdict.inputUid)?.publication?.connection;
     if (!former && inputs.all().filter(({ publication }) => publication).length >= limits.maxPublishers) {
       flood('ingest-publishers-full', { remoteAddress });
       connection.end('error', 'NetStream.Failed', 'The ingest has as many publishers as it can take; try again');
       return undefined;
     }
+    const input = inputs.of(verdict.inputUid);
     if (former) {
       // N3, N6: the newest connection wins, at once and alone; the former may be stalled and never say so.
       unpublish(input, 'taken-over');

@@ -91,6 +91,7 @@ describe('a publisher', () => {
     await world.publisher('key-a');
     await first.closed;
     expect(world.events).not.toContain('published c');
+    expect(world.ingest.publications().map(({ inputUid }) => inputUid)).toEqual(['a', 'b']);
   });
 });
 
