@@ -1,8 +1,8 @@
 /**
  * Which addresses belong to the public internet: the rule that keeps pushes to other people's addresses away from our
- * own network. Pure. Sources: IANA IPv4 and IPv6 Special-Purpose Address Registries, IPv6 global unicast space (2000::/3).
+ * own network; and by what an address is counted where callers have limits. Pure. Sources: IANA IPv4 and IPv6 Special-Purpose Address Registries, IPv6 global unicast space (2000::/3).
  */
-import { BlockList, isIP } from 'node:net';
+import { BlockList, isIP, isIPv6 } from 'node:net';
 
 const special = subnets('ipv4', [
   '0.0.0.0/8', // this network, unspecified
@@ -55,6 +55,25 @@ export function isAmbiguousAddress(host: string): boolean {
   const last = host.replace(/\.$/, '').split('.').at(-1) ?? '';
   return /^(\d+|0x[0-9a-f]*)$/i.test(last) && isIP(host) === 0;
 }
+
+/** What limits are counted by: `203.0.113.7`, `2001:db8:1:2::/64`; what is no address stays as it is, shortened. */
+export function countedAddress(address: string): string {
+  // Some proxies write the port too, which the caller chooses.
+  const [, bracketed, bare] = /^\[([^\]]*)\](?::\d+)?$|^([\d.]+):\d+$/.exec(address) ?? [];
+  const plain = (bracketed ?? bare ?? address).replace(/%.*$/, '');
+  if (!isIPv6(plain)) return plain.slice(0, 64);
+  // The URL parser writes an address in its one shortest form.
+  const shortest = new URL(`http://[${plain}]`).hostname.slice(1, -1);
+  const [, high, low] = /^::ffff:([\da-f]+):([\da-f]+)$/.exec(shortest) ?? [];
+  if (high && low) return [high, low].flatMap((hex) => byteTexts(Number.parseInt(hex, 16))).join('.');
+  const [head = '', tail] = shortest.split('::');
+  const groups = head === '' ? [] : head.split(':');
+  const missing = tail === undefined ? 0 : 8 - groups.length - (tail === '' ? 0 : tail.split(':').length);
+  const all = [...groups, ...Array.from({ length: missing }, () => '0'), ...(tail ? tail.split(':') : [])];
+  return `${all.slice(0, 4).join(':')}::/64`;
+}
+
+const byteTexts = (word: number) => [`${word >> 8}`, `${word & 0xff}`];
 
 function subnets(family: 'ipv4' | 'ipv6', ranges: readonly string[]): BlockList {
   const list = new BlockList();

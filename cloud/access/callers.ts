@@ -44,25 +44,6 @@ export function createCallers(trustedProxies: readonly string[] = []): Callers {
   };
 }
 
-/** What limits are counted by: `203.0.113.7`, `2001:db8:1:2::/64`; what is no address stays as it is, shortened. */
-export function countedAddress(address: string): string {
-  // Some proxies write the port too, which the caller chooses.
-  const [, bracketed, bare] = /^\[([^\]]*)\](?::\d+)?$|^([\d.]+):\d+$/.exec(address) ?? [];
-  const plain = (bracketed ?? bare ?? address).replace(/%.*$/, '');
-  if (!isIPv6(plain)) return plain.slice(0, 64);
-  // The URL parser writes an address in its one shortest form.
-  const shortest = new URL(`http://[${plain}]`).hostname.slice(1, -1);
-  const [, high, low] = /^::ffff:([\da-f]+):([\da-f]+)$/.exec(shortest) ?? [];
-  if (high && low) return [high, low].flatMap((hex) => byteTexts(Number.parseInt(hex, 16))).join('.');
-  const [head = '', tail] = shortest.split('::');
-  const groups = head === '' ? [] : head.split(':');
-  const missing = tail === undefined ? 0 : 8 - groups.length - (tail === '' ? 0 : tail.split(':').length);
-  const all = [...groups, ...Array.from({ length: missing }, () => '0'), ...(tail ? tail.split(':') : [])];
-  return `${all.slice(0, 4).join(':')}::/64`;
-}
-
-const byteTexts = (word: number) => [`${word >> 8}`, `${word & 0xff}`];
-
 function networks(texts: readonly string[]): BlockList {
   const list = new BlockList();
   for (const text of texts) {

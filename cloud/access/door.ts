@@ -6,7 +6,8 @@ import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Clock } from '../../shared/clock.ts';
 import { GlasscastError } from '../../shared/errors.ts';
-import { type Callers, countedAddress } from './callers.ts';
+import { countedAddress } from '../../shared/network-address.ts';
+import type { Callers } from './callers.ts';
 import { createRateLimit, type Rate } from './rate-limits.ts';
 
 export interface DoorLimits {

@@ -4,7 +4,8 @@
  */
 import type { Clock } from '../../shared/clock.ts';
 import { GlasscastError, isGlasscastError } from '../../shared/errors.ts';
-import { type Callers, countedAddress } from './callers.ts';
+import { countedAddress } from '../../shared/network-address.ts';
+import type { Callers } from './callers.ts';
 
 export interface FailedAttempts {
   /**

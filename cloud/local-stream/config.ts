@@ -8,6 +8,7 @@ import { Secret } from '../../shared/secrets.ts';
 import { createSettings, yesNo } from '../../shared/settings.ts';
 
 const port = z.coerce.number().int().min(0).max(65_535);
+const count = z.coerce.number().int().min(1).max(100_000);
 const seconds = z.coerce.number().min(0).max(86_400);
 
 const schema = z.strictObject({
@@ -17,6 +18,25 @@ const schema = z.strictObject({
   httpPort: port.default(8788).describe('API and delivery; 0 takes a free one'),
   rtmpPort: port.default(1935).describe('Where publishers push to; 0 takes a free one'),
   webRtcPort: port.default(0).describe('UDP port of all viewers by WebRTC; 0 takes a free one for each'),
+  rtmpsPort: port
+    .optional()
+    .describe('RTMP over TLS beside it, then named in the URLs; 0 takes a free one; default: none'),
+  tlsCertFile: z
+    .string()
+    .min(1)
+    .optional()
+    .describe('PEM file of its certificate with the chain; read again when it changes'),
+  tlsKeyFile: z.string().min(1).optional().describe("PEM file of the certificate's key"),
+  maxPublishers: count.default(100).describe('Publishers at once'),
+  maxRtmpConnections: count.default(2000).describe('RTMP connections at once, players included'),
+  maxRtmpConnectionsPerAddress: count.default(500).describe('Of one address; IPv6 counts by /64'),
+  maxPublisherBitrateBps: z.coerce
+    .number()
+    .int()
+    .min(100_000)
+    .max(1_000_000_000)
+    .default(50_000_000)
+    .describe('What one publisher may send over ten seconds; one that sends more is ended'),
   accountId: z
     .string()
     .regex(/^[0-9a-f]{32}$/, 'must be 32 hex digits')

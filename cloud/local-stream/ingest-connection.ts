@@ -6,16 +6,18 @@ import type { Socket } from 'node:net';
 import type { Clock, Timer } from '../../shared/clock.ts';
 import type { FlvTag } from '../../shared/rtmp/flv.ts';
 import { createRtmpPeer } from './ingest-guard.ts';
+import type { MediaLimits } from './ingest-media.ts';
+import type { PlaceLimits } from './ingest-places.ts';
 
-export interface IngestLimits {
-  /** From accept to the end of RTMP's handshake. Default 5000. */
+export interface IngestLimits extends PlaceLimits, MediaLimits {
+  /** From accept to the end of RTMP's handshake, TLS included. Default 5000. */
   handshakeTimeoutMs: number;
   /** A publisher that sends nothing for this long is ended; also the time from handshake to publish or play. Default 8000. */
   idleTimeoutMs: number;
   /** A connection that was told to go is destroyed after this long, whether it listened or not. Default 1000. */
   farewellTimeoutMs: number;
-  /** More are closed as they come. Default 1000. */
-  maxConnections: number;
+  /** Publishers at once; each may cost some MB of pictures for viewers who join. Default 100. */
+  maxPublishers: number;
   /** Largest message a publisher may send, and so the largest claim of one chunk stream. Default 4 MB. */
   maxMessageBytes: number;
   /** A connection with more than this unsent is dropped. Default 4 MB: 16 s at 2 Mbit/s. */
@@ -26,9 +28,13 @@ export const defaultIngestLimits: Readonly<IngestLimits> = {
   handshakeTimeoutMs: 5000,
   idleTimeoutMs: 8000,
   farewellTimeoutMs: 1000,
-  maxConnections: 1000,
+  maxConnections: 2000,
+  maxConnectionsPerAddress: 500,
+  maxPublishers: 100,
   maxMessageBytes: 4 * 1024 * 1024,
   maxQueuedBytes: 4 * 1024 * 1024,
+  maxBitrateBps: 50_000_000,
+  maxKeyFrameGapMs: 30_000,
 };
 
 export type ConnectionEnd = 'closed' | 'idle' | 'protocol-error' | 'too-slow';

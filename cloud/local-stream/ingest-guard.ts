@@ -61,6 +61,8 @@ class GuardedRtmp extends Rtmp implements RtmpPeer {
   readonly #events: RtmpPeerEvents;
   readonly #maxMessageBytes: number;
   #connected = false;
+  /** Of encoders whose only field was filled with address and key together. */
+  #keyInApp: string | undefined;
   #role: 'stranger' | 'asking' | 'publisher' | 'player' = 'stranger';
   #muted = false;
   #chunkBytes = 0;
@@ -181,8 +183,8 @@ class GuardedRtmp extends Rtmp implements RtmpPeer {
   override onConnect({ cmdObj, transId }: InvokeMessage): void {
     if (this.#connected) throw new RtmpFault('connected twice');
     const { app, objectEncoding } = isRecord(cmdObj) ? cmdObj : {};
-    const name = typeof app === 'string' ? app.split('?')[0]?.replace(/\/+$/, '') : undefined;
-    if (name !== APP_NAME) {
+    const [name, ...rest] = typeof app === 'string' ? pathOf(app).split('/') : [];
+    if (name !== APP_NAME || rest.length > 1) {
       const sentence = `No such application; use /${APP_NAME}/ and the key`;
       const info = { level: 'error', code: 'NetConnection.Connect.InvalidApp', description: sentence };
       this.sendInvokeMessage(0, { cmd: '_error', transId: numberOr(transId, 1), cmdObj: null, info });
@@ -190,6 +192,7 @@ class GuardedRtmp extends Rtmp implements RtmpPeer {
       return;
     }
     this.#connected = true;
+    this.#keyInApp = rest[0];
     this.streamApp = APP_NAME;
     this.objectEncoding = numberOr(objectEncoding, 0);
     this.sendWindowACK(OFFERED_WINDOW_BYTES);
@@ -215,7 +218,7 @@ class GuardedRtmp extends Rtmp implements RtmpPeer {
     if (this.#role !== 'stranger') throw new RtmpFault(`${command} on a connection that is in use`);
     this.#role = 'asking';
     this.streamId = this.parserPacket.header.stream_id;
-    const name = typeof streamName === 'string' ? streamName.split('?')[0] : undefined;
+    const name = (typeof streamName === 'string' && pathOf(streamName)) || this.#keyInApp;
     return name && name.length <= MAX_NAME_CHARS ? name : undefined;
   }
 
@@ -245,6 +248,15 @@ function kindOf(messageType: number): FlvTag['kind'] | undefined {
   if (messageType === tagTypes.audio) return 'audio';
   if (messageType === tagTypes.video) return 'video';
   return messageType === tagTypes.script ? 'script' : undefined;
+}
+
+/** Without query, and without slashes at its ends: `/live/` and `live` are one, `/KEY` and `KEY?x=y` too. */
+function pathOf(text: string): string {
+  const path = text.split('?', 1)[0] ?? '';
+  let [from, to] = [0, path.length];
+  while (path[from] === '/') from += 1;
+  while (to > from && path[to - 1] === '/') to -= 1;
+  return path.slice(from, to);
 }
 
 function isRecord(value: unknown): value is Record<string, unknown> {

@@ -4,15 +4,25 @@
  */
 import type { Clock, Timer } from '../../shared/clock.ts';
 import type { IngestConnection } from './ingest-connection.ts';
+import { type Continuity, createContinuity } from './ingest-continuity.ts';
 import { createRtmpFanOut, type RtmpFanOut } from './ingest-guard.ts';
+import type { MediaCheck } from './ingest-media.ts';
 import { createTimeline, type Timeline } from './ingest-timeline.ts';
 
 export interface Input {
   readonly uid: string;
   readonly fanOut: RtmpFanOut;
   readonly timeline: Timeline;
+  readonly continuity: Continuity;
   readonly players: Set<IngestConnection>;
-  publication: { readonly id: string; readonly connection: IngestConnection; readonly sinceMs: number } | undefined;
+  publication: InputPublication | undefined;
+}
+
+interface InputPublication {
+  readonly id: string;
+  readonly connection: IngestConnection;
+  readonly media: MediaCheck;
+  readonly sinceMs: number;
 }
 
 export interface Inputs {
@@ -40,6 +50,7 @@ export function createInputs({ clock, maxCacheBytes }: { clock: Clock; maxCacheB
         uid,
         fanOut,
         timeline: createTimeline({ clock }),
+        continuity: createContinuity(),
         players: new Set(),
         publication: undefined,
       };

@@ -1,13 +1,14 @@
 /**
- * Where RTMP arrives: one listener, publishers by stream key, players by playback key, media handed on as FLV tags.
+ * Where RTMP and RTMPS arrive: publishers by stream key, players by playback key, media handed on as FLV tags.
  * Owns connections, takeover and fan-out to RTMP players; never decides who may publish and keeps nothing on disk.
  */
 import { randomUUID } from 'node:crypto';
-import { createServer, type Server, type Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import type { Clock } from '../../shared/clock.ts';
-import { errorText, GlasscastError } from '../../shared/errors.ts';
+import { errorText } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import type { FlvTag } from '../../shared/rtmp/flv.ts';
+import type { CertificateFiles } from './ingest-certificate.ts';
 import {
   type ConnectionEnd,
   createIngestConnection,
@@ -16,9 +17,14 @@ import {
   type IngestLimits,
 } from './ingest-connection.ts';
 import { createInputs, type Input } from './ingest-inputs.ts';
+import { createIngestListeners, type IngestPorts, type ListenAt } from './ingest-listeners.ts';
+import { createMediaCheck, type MediaRefusal } from './ingest-media.ts';
 
-/** Why a publication ended. `taken-over`: a newer connection with the same key won; `cut`: `Ingest.cut`. */
-export type UnpublishReason = 'closed' | 'idle' | 'taken-over' | 'cut' | 'protocol-error' | 'closing';
+/**
+ * Why a publication ended. `taken-over`: a newer connection with the same key won; `cut`: `Ingest.cut`; `refused`: what it sends
+ * cannot be played.
+ */
+export type UnpublishReason = 'closed' | 'idle' | 'taken-over' | 'cut' | 'refused' | 'protocol-error' | 'closing';
 
 /** Declared by the ingest, implemented by the local Stream. All calls are synchronous. */
 export interface IngestHost {
@@ -33,6 +39,8 @@ export interface IngestHost {
    * `onMetaData` comes without RTMP's `@setDataFrame`. The body is the receiver's to keep.
    */
   tag(inputUid: string, publicationId: string, tag: FlvTag): void;
+  /** What the publisher sends cannot be played; `unpublished` comes next. */
+  refused(publication: { inputUid: string; publicationId: string }, refusal: MediaRefusal): void;
   /** One publication per input at a time: after a takeover this comes before the newcomer's `published`. */
   unpublished(publication: { inputUid: string; publicationId: string }, reason: UnpublishReason): void;
 }
@@ -46,8 +54,8 @@ export interface Publication {
 }
 
 export interface Ingest {
-  /** Listens. Errors: PORT_IN_USE. After `close` it may be called again. */
-  start(): Promise<{ port: number }>;
+  /** Listens. Errors: PORT_IN_USE, INVALID_CONFIG. After `close` it may be called again. */
+  start(): Promise<IngestPorts>;
   /** Disconnects the publisher and the players of an input; `sentence` tells them why. */
   cut(inputUid: string, sentence?: string): void;
   publications(): Publication[];
@@ -59,21 +67,22 @@ export interface IngestOptions {
   host: IngestHost;
   clock: Clock;
   log: Log;
-  /** Port 0: a free one. */
-  listen: { host: string; port: number };
-  limits?: Partial<IngestLimits>;
+  listen: ListenAt;
+  /** Default: no RTMPS. */
+  tls?: (ListenAt & CertificateFiles) | undefined;
+  limits?: Partial<IngestLimits> | undefined;
 }
 
 const FLOOD_WINDOW_MS = 1000;
 
 /** Lets RTMP in. The host decides about keys; the newest connection with a valid key wins. */
-export function createIngest({ host, clock, log, listen, limits: wanted = {} }: IngestOptions): Ingest {
+export function createIngest({ host, clock, log, listen, tls, limits: wanted = {} }: IngestOptions): Ingest {
   const limits: IngestLimits = { ...defaultIngestLimits, ...wanted };
   const connections = new Map<IngestConnection, Promise<void>>();
   const inputs = createInputs({ clock, maxCacheBytes: limits.maxQueuedBytes / 2 });
   const flood = createFloodLog(clock, log);
-  let server: Server | undefined;
-  let starting: Promise<{ port: number }> | undefined;
+  const listeners = createIngestListeners({ listen, tls, limits, clock, log, flood, admit });
+  let starting: Promise<IngestPorts> | undefined;
 
   /** The host's mistakes are ours, not the peer's. */
   function ask<T>(call: () => T): T | undefined {
@@ -106,16 +115,23 @@ export function createIngest({ host, clock, log, listen, limits: wanted = {} }: 
       else connection.end('error', 'NetStream.Failed', 'The ingest could not check the key; try again');
       return undefined;
     }
+    const former = inputs.find(verdict.inputUid)?.publication?.connection;
+    if (!former && inputs.all().filter(({ publication }) => publication).length >= limits.maxPublishers) {
+      flood('ingest-publishers-full', { remoteAddress });
+      connection.end('error', 'NetStream.Failed', 'The ingest has as many publishers as it can take; try again');
+      return undefined;
+    }
     const input = inputs.of(verdict.inputUid);
-    const former = input.publication?.connection;
     if (former) {
       // N3, N6: the newest connection wins, at once and alone; the former may be stalled and never say so.
       unpublish(input, 'taken-over');
       former.end('error', 'NetStream.Publish.BadName', 'Another connection publishes with this key now');
     }
     const publicationId = randomUUID();
-    input.publication = { id: publicationId, connection, sinceMs: clock.monotonicMs() };
+    const media = createMediaCheck({ clock, limits });
+    input.publication = { id: publicationId, connection, media, sinceMs: clock.monotonicMs() };
     input.timeline.begin();
+    input.continuity.begin();
     input.fanOut.reset();
     inputs.keepOrRelease(input);
     log.info({ inputUid: input.uid, publicationId, remoteAddress }, 'ingest-published');
@@ -146,12 +162,30 @@ export function createIngest({ host, clock, log, listen, limits: wanted = {} }: 
     };
   }
 
+  function refuse(input: Input, publicationId: string, refusal: MediaRefusal): void {
+    const { code, sentence } = refusal;
+    const connection = input.publication?.connection;
+    log.warn({ inputUid: input.uid, publicationId, code, reason: sentence }, 'ingest-media-refused');
+    ask(() => host.refused({ inputUid: input.uid, publicationId }, refusal));
+    unpublish(input, 'refused');
+    connection?.end('error', 'NetStream.Publish.Rejected', code ? `${code}: ${sentence}` : sentence);
+  }
+
   function takeTag(input: Input, connection: IngestConnection, tag: FlvTag): void {
     if (input.publication?.connection !== connection) return;
+    const { id, media } = input.publication;
+    const refusal = media.judge(tag);
+    if (refusal) {
+      refuse(input, id, refusal);
+      return;
+    }
+    if (media.isSoundAlone()) log.warn({ inputUid: input.uid, publicationId: id }, 'ingest-sound-without-picture');
     const verdict = input.timeline.judge(tag);
     if (verdict === 'drop') return;
-    if (verdict === 'restart') input.fanOut.breakPictures();
-    const { id } = input.publication;
+    if (verdict === 'restart') input.continuity.restart();
+    const passes = input.continuity.passes(tag);
+    if (verdict === 'restart' || !passes) input.fanOut.breakPictures();
+    if (!passes) return;
     input.fanOut.send(tag);
     ask(() => host.tag(input.uid, id, tag));
   }
@@ -195,31 +229,12 @@ export function createIngest({ host, clock, log, listen, limits: wanted = {} }: 
     connections.set(connection, closed);
   }
 
-  function open(): Promise<{ port: number }> {
-    const opened = createServer({ noDelay: true, keepAlive: true, keepAliveInitialDelay: 30_000 }, admit);
-    server = opened;
-    opened.maxConnections = limits.maxConnections;
-    opened.on('drop', (peer) => flood('ingest-full', { remoteAddress: `${peer?.remoteAddress}:${peer?.remotePort}` }));
-    return new Promise((resolve, reject) => {
-      opened.once('error', (error: NodeJS.ErrnoException) => {
-        server = undefined;
-        starting = undefined;
-        reject(listenError(error, listen));
-      });
-      opened.listen(listen.port, listen.host, () => {
-        opened.removeAllListeners('error');
-        opened.on('error', (error) => log.error({ reason: errorText(error) }, 'ingest-listener-failed'));
-        const address = opened.address();
-        const port = typeof address === 'object' && address ? address.port : listen.port;
-        log.info({ host: listen.host, port }, 'ingest-listening');
-        resolve({ port });
-      });
-    });
-  }
-
   return {
     start() {
-      starting ??= open();
+      starting ??= listeners.open().catch((error) => {
+        starting = undefined;
+        throw error;
+      });
       return starting;
     },
     cut(inputUid, sentence = 'The live input was closed') {
@@ -238,14 +253,12 @@ export function createIngest({ host, clock, log, listen, limits: wanted = {} }: 
       }),
     async close() {
       await starting?.catch(() => undefined);
-      const closing = server;
-      server = undefined;
       starting = undefined;
-      const listenerClosed = new Promise<void>((resolve) => (closing ? closing.close(() => resolve()) : resolve()));
+      const listenersClosed = listeners.close();
       for (const input of inputs.all()) unpublish(input, 'closing');
       const ended = [...connections.values()];
       for (const connection of [...connections.keys()]) connection.destroy();
-      await Promise.all([...ended, listenerClosed]);
+      await Promise.all([...ended, listenersClosed]);
       inputs.clear();
     },
   };
@@ -264,15 +277,4 @@ function createFloodLog(clock: Clock, log: Log): (event: string, fields: Record<
     log.warn({ ...fields, ...(last?.suppressed ? { suppressed: last.suppressed } : {}) }, event);
     lines.set(event, { atMs: nowMs, suppressed: 0 });
   };
-}
-
-function listenError(error: NodeJS.ErrnoException, { host, port }: { host: string; port: number }): GlasscastError {
-  const where = `${host}:${port}`;
-  if (error.code === 'EADDRINUSE') {
-    return new GlasscastError('PORT_IN_USE', { reason: `RTMP on ${where}`, cause: error, details: { host, port } });
-  }
-  return new GlasscastError('INVALID_CONFIG', {
-    reason: `RTMP cannot listen on ${where} (${error.code})`,
-    cause: error,
-  });
 }

@@ -19,6 +19,7 @@ import {
   nextStatus,
   type Output,
   rotatedLiveInput,
+  type StatusEntry,
 } from './live-input.ts';
 
 export interface LiveInputRegistry {
@@ -37,7 +38,7 @@ export interface LiveInputRegistry {
   addOutput(uid: string, output: { url: string; streamKey: string; enabled: boolean }): Output | 'too-many' | undefined;
   changeOutput(uid: string, outputUid: string, enabled: boolean): Output | undefined;
   removeOutput(uid: string, outputUid: string): boolean;
-  connectionChanged(uid: string, state: 'connected' | 'disconnected'): void;
+  connectionChanged(uid: string, reason: StatusEntry['reason']): void;
 }
 
 export interface LiveInputRegistryOptions {
@@ -90,7 +91,7 @@ export function createLiveInputRegistry(options: LiveInputRegistryOptions): Live
         inputs.set(input.uid, input);
         // A process that was killed had no time to write the end of its connections.
         if (input.status?.current.state === 'connected') {
-          keep({ ...input, status: nextStatus(input.status, 'disconnected', isoTime(clock.now())) });
+          keep({ ...input, status: nextStatus(input.status, 'client_disconnect', isoTime(clock.now())) });
         }
       }
     },
@@ -156,10 +157,10 @@ export function createLiveInputRegistry(options: LiveInputRegistryOptions): Live
       redactor.forget(output.streamKey);
       return true;
     },
-    connectionChanged(uid, state) {
+    connectionChanged(uid, reason) {
       const input = inputs.get(uid);
       if (!input) return;
-      const changed = { ...input, status: nextStatus(input.status, state, isoTime(clock.now())) };
+      const changed = { ...input, status: nextStatus(input.status, reason, isoTime(clock.now())) };
       inputs.set(uid, changed);
       try {
         catalogue.saveLiveInput(changed);

@@ -74,7 +74,8 @@ export interface OutputState {
 export interface StatusEntry {
   ingestProtocol: 'rtmp';
   state: 'connected' | 'disconnected';
-  reason: 'connected' | 'client_disconnect';
+  /** `failed_to_connect`: what the publisher sent could not be played. */
+  reason: 'connected' | 'client_disconnect' | 'failed_to_connect';
   /** RFC 3339. */
   statusEnteredAt: string;
   statusLastSeen: string;
@@ -136,8 +137,12 @@ export function changedLiveInput(input: LiveInput, body: LiveInputBody, nowMs: n
 }
 
 /** A step of the publisher: the present entry goes to the history, newest first. */
-export function nextStatus(status: LiveInput['status'], state: StatusEntry['state'], at: string): LiveInput['status'] {
-  const reason = state === 'connected' ? 'connected' : 'client_disconnect';
+export function nextStatus(
+  status: LiveInput['status'],
+  reason: StatusEntry['reason'],
+  at: string,
+): LiveInput['status'] {
+  const state = reason === 'connected' ? 'connected' : 'disconnected';
   const current: StatusEntry = { ingestProtocol: 'rtmp', state, reason, statusEnteredAt: at, statusLastSeen: at };
   return { current, history: status ? [status.current, ...status.history].slice(0, KEPT_STATUSES) : [] };
 }
@@ -146,7 +151,7 @@ const KEPT_STATUSES = 20;
 export interface PublicAddresses {
   /** `http://HOST:PORT` */
   httpOrigin: string;
-  /** `rtmp://HOST:PORT/live/` */
+  /** `rtmps://HOST:PORT/live/`, or `rtmp://…` where there is no RTMPS; the one address, as there. */
   rtmpUrl: string;
 }
 

@@ -4,6 +4,7 @@
  */
 import { createChildSpawner } from '../../shared/child-process.ts';
 import { type Clock, createSystemClock } from '../../shared/clock.ts';
+import { GlasscastError } from '../../shared/errors.ts';
 import { createLog } from '../../shared/log.ts';
 import { runProgram, untilSignal } from '../../shared/program.ts';
 import { createRedactor } from '../../shared/secrets.ts';
@@ -19,6 +20,7 @@ export interface LocalStreamReady {
   apiToken: string;
   httpPort: number;
   rtmpPort: number;
+  rtmpsPort?: number;
   adminPort?: number;
 }
 
@@ -32,8 +34,10 @@ async function run(
   log.info(effective, 'local-stream-config');
   const children = createChildSpawner({ clock, log, redactor });
   const { apiToken, ffmpegPath, liveWebhookUrl: url, liveWebhookSecret: secret, ...rest } = config;
+  const { rtmps, ingestLimits } = ingestOptions(config);
   const stream = createLocalStream({
     ...{ clock, log, redactor, spawn: children.spawn, defaultHoldSeconds: holdSeconds, ...rest },
+    ...{ rtmps, ingestLimits },
     ...(apiToken ? { apiToken } : {}),
     ...(ffmpegPath ? { ffmpegPath } : {}),
     ...(url && secret ? { liveWebhook: { url, secret } } : {}),
@@ -54,6 +58,27 @@ async function run(
   await ended;
 }
 
+/** @throws GlasscastError INVALID_CONFIG */
+function ingestOptions(config: Omit<LocalStreamConfig, 'logLevel' | 'holdSeconds'>) {
+  const { rtmpsPort: port, tlsCertFile: certFile, tlsKeyFile: keyFile } = config;
+  const isComplete = port !== undefined && certFile !== undefined && keyFile !== undefined;
+  const isAsked = port !== undefined || certFile !== undefined || keyFile !== undefined;
+  if (isAsked && !isComplete) {
+    throw new GlasscastError('INVALID_CONFIG', {
+      reason: '--rtmps-port, --tls-cert-file and --tls-key-file belong together: give all of them or none',
+    });
+  }
+  return {
+    rtmps: isComplete ? { port, certFile, keyFile } : undefined,
+    ingestLimits: {
+      maxPublishers: config.maxPublishers,
+      maxConnections: config.maxRtmpConnections,
+      maxConnectionsPerAddress: config.maxRtmpConnectionsPerAddress,
+      maxBitrateBps: config.maxPublisherBitrateBps,
+    },
+  };
+}
+
 /** A signal, or the parent's end, closes everything. */
 function untilEnd(clock: Clock, close: () => Promise<void>): Promise<unknown> {
   const { ended, end } = untilSignal(clock, async () => {
@@ -65,9 +90,11 @@ function untilEnd(clock: Clock, close: () => Promise<void>): Promise<unknown> {
   return ended;
 }
 
-function readyLine({ apiBaseUrl, rtmpPort }: LocalStreamReady, dataDir: string, isTokenKept: boolean): string {
+function readyLine(ready: LocalStreamReady, dataDir: string, isTokenKept: boolean): string {
+  const { apiBaseUrl, rtmpPort, rtmpsPort } = ready;
   const where = isTokenKept ? `; API token in ${dataDir}/api-token` : '';
-  return `Local Stream ready: ${apiBaseUrl}, RTMP on port ${rtmpPort}${where}\n`;
+  const rtmps = rtmpsPort === undefined ? '' : `, RTMPS on port ${rtmpsPort}`;
+  return `Local Stream ready: ${apiBaseUrl}, RTMP on port ${rtmpPort}${rtmps}${where}\n`;
 }
 
 await runProgram(localStreamSettings, run);

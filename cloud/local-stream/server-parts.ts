@@ -16,6 +16,8 @@ import { type Catalogue, openCatalogue } from './catalogue.ts';
 import { createDelivery } from './delivery.ts';
 import { createFaults, type Faults } from './faults.ts';
 import { createIngest, type Ingest, type IngestHost } from './ingest.ts';
+import type { CertificateFiles } from './ingest-certificate.ts';
+import type { IngestLimits } from './ingest-connection.ts';
 import { createLiveAlerts } from './live-alerts.ts';
 import { createLiveFeed, type LiveFeed } from './live-feed.ts';
 import type { PublicAddresses } from './live-input.ts';
@@ -58,6 +60,10 @@ export interface LocalStreamOptions {
   httpPort?: number;
   /** Default 0: a free one. */
   rtmpPort?: number;
+  /** RTMPS beside RTMP; then it is what addresses are handed out for. Port 0: a free one. Default: none. */
+  rtmps?: ({ port: number } & CertificateFiles) | undefined;
+  /** What the ingest bears. */
+  ingestLimits?: Partial<IngestLimits>;
   /** Hold window of inputs whose `recording.timeoutSeconds` is null. Default 60. */
   defaultHoldSeconds?: number;
   /** Added to every hold window, as the real one does. Default 3000. */
@@ -164,7 +170,8 @@ export function buildParts(options: LocalStreamOptions, identity: Identity): Par
   });
   const listenAt = { host: options.listenHost ?? '127.0.0.1', port: options.rtmpPort ?? 0 };
   const host = ingestHost({ registry, broadcasts, feed, outputs, webhooks, storageUsage });
-  const ingest = createIngest({ host, clock, log, listen: listenAt });
+  const tls = options.rtmps && { host: listenAt.host, ...options.rtmps };
+  const ingest = createIngest({ host, clock, log, listen: listenAt, tls, limits: options.ingestLimits });
   const thumbnails = createThumbnails({
     ffmpeg: async () =>
       (await findFfmpeg({ spawn, clock, explicitFile: options.ffmpegPath, needsEncoders: ['mjpeg'] })).file,
@@ -282,8 +289,12 @@ function ingestHost(options: {
       feed.tag(inputUid, publicationId, tag);
       outputs.tag(inputUid, publicationId, tag);
     },
-    unpublished(publication) {
-      registry.connectionChanged(publication.inputUid, 'disconnected');
+    refused({ inputUid }, { code, sentence: message, videoCodec, audioCodec }) {
+      if (code) webhooks.live({ type: 'errored', inputUid, code, message, videoCodec, audioCodec });
+    },
+    unpublished(publication, reason) {
+      const isRefused = reason === 'refused';
+      registry.connectionChanged(publication.inputUid, isRefused ? 'failed_to_connect' : 'client_disconnect');
       webhooks.live({ type: 'disconnected', inputUid: publication.inputUid });
       broadcasts.unpublished(publication);
       feed.unpublished(publication);

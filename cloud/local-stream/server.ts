@@ -21,11 +21,13 @@ export interface LocalStreamAddress {
   apiToken: Secret;
   httpPort: number;
   rtmpPort: number;
+  /** Where there is RTMPS. */
+  rtmpsPort?: number;
   adminPort?: number;
 }
 
 export interface LocalStream {
-  /** Listens on both ports. Errors: PORT_IN_USE. One per process: the RTMP library is a singleton. Starts once. */
+  /** Listens on its ports. Errors: PORT_IN_USE, INVALID_CONFIG. One per process: the RTMP library is a singleton. Starts once. */
   start(): Promise<LocalStreamAddress>;
   /** Cuts publishers, finishes recordings, closes ports. Idempotent. */
   close(): Promise<void>;
@@ -46,13 +48,15 @@ export function createLocalStream(options: LocalStreamOptions): LocalStream {
     parts = buildParts(options, { apiToken, accountId, addresses: () => addresses });
     parts.registry.start();
     await parts.library.start();
-    const rtmpPort = (await parts.ingest.start()).port;
+    const { port: rtmpPort, tlsPort: rtmpsPort } = await parts.ingest.start();
     const httpPort = await listen(parts.http, listenHost, options.httpPort ?? 0);
     addresses.httpOrigin = `http://${publicHost}:${httpPort}`;
-    addresses.rtmpUrl = `rtmp://${publicHost}:${rtmpPort}/live/`;
+    const [scheme, mediaPort] = rtmpsPort === undefined ? ['rtmp', rtmpPort] : ['rtmps', rtmpsPort];
+    addresses.rtmpUrl = `${scheme}://${publicHost}:${mediaPort}/live/`;
     const admin = parts.admin ? { adminPort: await listen(parts.admin, '127.0.0.1', options.adminPort ?? 0) } : {};
-    log.info({ httpPort, rtmpPort, ...admin }, 'local-stream-listening');
-    return { apiBaseUrl: `${addresses.httpOrigin}${apiPrefix}`, accountId, apiToken, httpPort, rtmpPort, ...admin };
+    const ports = { httpPort, rtmpPort, ...(rtmpsPort === undefined ? {} : { rtmpsPort }), ...admin };
+    log.info(ports, 'local-stream-listening');
+    return { apiBaseUrl: `${addresses.httpOrigin}${apiPrefix}`, accountId, apiToken, ...ports };
   }
   async function start(): Promise<LocalStreamAddress> {
     if (closing) throw new GlasscastError('SHUTTING_DOWN');

@@ -43,6 +43,7 @@ const readyMessage = z.object({
   apiToken: z.string().min(1),
   httpPort: z.number(),
   rtmpPort: z.number(),
+  rtmpsPort: z.number().optional(),
 });
 type Ready = z.output<typeof readyMessage>;
 
@@ -145,6 +146,7 @@ function childEnv(options: LocalStreamChildOptions, previous: Ready | undefined)
       ? {
           [`${PREFIX}HTTP_PORT`]: String(previous.httpPort),
           [`${PREFIX}RTMP_PORT`]: String(previous.rtmpPort),
+          ...(previous.rtmpsPort === undefined ? {} : { [`${PREFIX}RTMPS_PORT`]: String(previous.rtmpsPort) }),
           [`${PREFIX}API_TOKEN`]: previous.apiToken,
           [`${PREFIX}ACCOUNT_ID`]: previous.accountId,
         }

@@ -59,6 +59,7 @@ describe('start, cut and close', () => {
       authorisePlay: refuse,
       published: nothing,
       tag: nothing,
+      refused: nothing,
       unpublished: nothing,
     };
     const clock = createTestClock();

@@ -145,6 +145,7 @@ describe('keys', () => {
       authorisePlay: broken,
       published: broken,
       tag: broken,
+      refused: broken,
       unpublished: broken,
     };
     const { peer } = await createIngestWorld(createTestClock(), { host });

@@ -8,6 +8,7 @@ import { createChildSpawner, findOnPath } from '../../shared/child-process.ts';
 import { createSystemClock } from '../../shared/clock.ts';
 import { silentLog } from '../../shared/log.ts';
 import { createRedactor } from '../../shared/secrets.ts';
+import { hasGstreamer } from './gstreamer.ts';
 
 declare module 'vitest' {
   interface ProvidedContext {
@@ -36,6 +37,12 @@ const peers: readonly Peer[] = [
     packages: ['nginx-light', 'libnginx-mod-rtmp'],
     for: 'pushes to nginx-rtmp',
     isThere: () => existsSync('/usr/lib/nginx/modules/ngx_rtmp_module.so'),
+  },
+  {
+    // 55 MB. Its rtmpsink is librtmp, which OBS and many others push with.
+    packages: ['tools', 'plugins-good', 'plugins-bad', 'plugins-ugly'].map((name) => `gstreamer1.0-${name}`),
+    for: 'pushes of GStreamer and librtmp',
+    isThere: hasGstreamer,
   },
 ];
 

@@ -4,8 +4,10 @@
  */
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
+import { connect as connectTls } from 'node:tls';
 import { decodeAmf0, encodeAmf0 } from '../../shared/rtmp/amf0.ts';
 import type { FlvTag } from '../../shared/rtmp/flv.ts';
+import { tags } from './media-tags.ts';
 
 export interface RtmpMessage {
   type: number;
@@ -38,7 +40,7 @@ export interface RtmpTestPeer {
 const TYPES = { audio: 8, video: 9, script: 18 } as const;
 const COMMAND = 20;
 
-/** One message in chunks of RTMP's first chunk size, 128 bytes. */
+/** One message in chunks; by default of RTMP's first chunk size. */
 export function chunked(
   type: number,
   body: Buffer,
@@ -46,7 +48,8 @@ export function chunked(
     timestampMs = 0,
     chunkStream = 3,
     stream = 0,
-  }: { timestampMs?: number; chunkStream?: number; stream?: number } = {},
+    chunkBytes = 128,
+  }: { timestampMs?: number; chunkStream?: number; stream?: number; chunkBytes?: number } = {},
 ): Buffer {
   const header = Buffer.alloc(12);
   header[0] = chunkStream;
@@ -56,18 +59,23 @@ export function chunked(
   header.writeUInt32LE(stream, 8);
   const extended = Buffer.alloc(timestampMs >= 0xffffff ? 4 : 0);
   if (extended.length > 0) extended.writeUInt32BE(timestampMs);
-  const parts: Buffer[] = [header, extended, body.subarray(0, 128)];
-  for (let at = 128; at < body.length; at += 128) {
-    parts.push(Buffer.from([0xc0 | chunkStream]), extended, body.subarray(at, at + 128));
+  const parts: Buffer[] = [header, extended, body.subarray(0, chunkBytes)];
+  for (let at = chunkBytes; at < body.length; at += chunkBytes) {
+    parts.push(Buffer.from([0xc0 | chunkStream]), extended, body.subarray(at, at + chunkBytes));
   }
   return Buffer.concat(parts);
 }
 
-export async function connectRtmp(port: number): Promise<RtmpTestPeer> {
-  const socket = connect({ port, host: '127.0.0.1', noDelay: true });
+/** @param ca trusted for TLS, which is spoken only with it; `over` a connected socket instead of one of its own. */
+export async function connectRtmp(
+  port: number,
+  { ca, over }: { ca?: string; over?: Socket } = {},
+): Promise<RtmpTestPeer> {
+  const target = { port, host: '127.0.0.1', noDelay: true };
+  const socket = ca === undefined ? connect(target) : connectTls({ ...target, ca, ...(over ? { socket: over } : {}) });
   const closed = new Promise<void>((resolve) => socket.once('close', () => resolve()));
   socket.on('error', () => undefined);
-  await once(socket, 'connect');
+  await once(socket, ca === undefined ? 'connect' : 'secureConnect');
   const received: RtmpMessage[] = [];
   const waiting = new Set<() => void>();
   let isClosed = false;
@@ -188,7 +196,7 @@ function createReader(onMessage: (message: RtmpMessage) => void) {
 
 /** Synthetic media with valid H.264 and AAC framing; `fill` makes bodies tell apart. */
 export const media = {
-  videoHeader: (): FlvTag => ({ kind: 'video', timestampMs: 0, body: Buffer.from([0x17, 0, 0, 0, 0, 1, 66, 0, 30]) }),
+  videoHeader: (): FlvTag => tags.videoConfig(),
   audioHeader: (): FlvTag => ({ kind: 'audio', timestampMs: 0, body: Buffer.from([0xaf, 0, 0x12, 0x10]) }),
   metadata: (): FlvTag => ({
     kind: 'script',

@@ -1,7 +1,8 @@
 import fc from 'fast-check';
 import fastify from 'fastify';
 import { describe, expect, it } from 'vitest';
-import { countedAddress, createCallers } from '../../cloud/access/callers.ts';
+import { createCallers } from '../../cloud/access/callers.ts';
+import { countedAddress } from '../../shared/network-address.ts';
 
 const request = (remoteAddress: string, forwardedFor?: string | string[]) =>
   ({ headers: { 'x-forwarded-for': forwardedFor }, socket: { remoteAddress } }) as never;

@@ -2,7 +2,14 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { expect, it } from 'vitest';
-import { descendantsOf, descriptorsOf, markOf, parseStat, stillRunning } from '../../scripts/bench/process-use.ts';
+import {
+  descendantsOf,
+  descriptorsOf,
+  markOf,
+  parseStat,
+  scheduledMs,
+  stillRunning,
+} from '../../scripts/bench/process-use.ts';
 
 // Fields by number: 14 utime, 15 stime, 20 threads, 24 rss in pages.
 const fields = (name: string) =>
@@ -32,4 +39,12 @@ it('finds what a process has started, and counts its descriptors', async () => {
   await ended;
   expect((await stillRunning(family)).map(({ pid }) => pid)).not.toContain(child.pid);
   expect(await descriptorsOf(process.pid)).toBeGreaterThan(2);
+});
+
+it.runIf(process.platform === 'linux')('reads time on a processor more finely than in ticks', async () => {
+  const before = await scheduledMs(process.pid);
+  for (let turn = 0, sum = 0; turn < 2_000_000; turn += 1) sum += Math.sqrt(turn + sum);
+  const spentMs = (await scheduledMs(process.pid)) - before;
+  expect(spentMs).toBeGreaterThan(0);
+  expect(spentMs % 10).not.toBe(0);
 });
