@@ -22,6 +22,7 @@ import type { PublicAddresses } from './live-input.ts';
 import { createLiveInputRegistry, type LiveInputRegistry } from './live-input-registry.ts';
 import { createOutputs, type Outputs } from './outputs.ts';
 import { createPlaybackAccess } from './playback-access.ts';
+import { createPlayerPage } from './player-page.ts';
 import { createRecordings } from './recordings.ts';
 import { createThumbnails, type Thumbnails } from './thumbnails.ts';
 import { videoJson } from './video.ts';
@@ -161,6 +162,7 @@ export function buildParts(options: LocalStreamOptions, identity: Identity): Par
   http.register(inside(createDelivery(delivered), faults?.aroundDelivery));
   const flv = createFlvEgress({ access, video: library.get, feed, broadcasts, viewers, clock, log });
   http.register(inside(flv, faults?.aroundDelivery));
+  http.register(inside(createPlayerPage({ access }), faults?.aroundDelivery));
   http.get('/healthz', () => ({ status: 'ok', publications: ingest.publications().length }));
   const admin = faults && createAdmin({ faults, webhooks, apiToken });
   return { catalogue, registry, library, broadcasts, feed, outputs, ingest, thumbnails, webhooks, http, admin };
