@@ -36,7 +36,7 @@ export const providerProfiles = {
     stallMs: 8_000,
     outputPollMs: 1_000,
     maxRequestsPerSecond: undefined,
-    hasPreviewPage: false,
+    hasPreviewPage: true,
     playsWebRtc: false,
     lateRecordingLooksMs: [],
   },
