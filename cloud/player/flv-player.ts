@@ -106,6 +106,7 @@ const playerConfig = {
   // Each is a wait: for a full stash, for the other thread, for a buffer that is read later.
   enableStashBuffer: false,
   enableWorker: false,
+  deferLoadAfterSourceOpen: false,
   lazyLoad: false,
   // Ours follows the edge ten times a second.
   liveSync: false,

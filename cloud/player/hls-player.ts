@@ -70,11 +70,11 @@ export function createHlsPlayer(
   };
 }
 
-/** One segment behind the newest: 1.9 s at the glass with 1 s segments, where the default of three gives 4.9 s. */
+/**
+ * `lowLatencyMode` stays on without parts: hls.js catches up by its rate only then. One segment behind the newest: 1.9 s at
+ * the glass with 1 s segments, where the default of three gives 4.9 s; with parts the playlist says itself how near to go.
+ */
 function liveConfig(isLowLatency: boolean): object {
-  const common = { liveMaxLatencyDurationCount: 4, maxLiveSyncPlaybackRate: 1.1, lowLatencyMode: isLowLatency };
-  // With parts the playlist says itself how near to go.
-  return isLowLatency
-    ? { lowLatencyMode: true, maxLiveSyncPlaybackRate: 1.1 }
-    : { ...common, liveSyncDurationCount: 1 };
+  const common = { lowLatencyMode: true, maxLiveSyncPlaybackRate: 1.1 };
+  return isLowLatency ? common : { ...common, liveSyncDurationCount: 1, liveMaxLatencyDurationCount: 4 };
 }

@@ -109,6 +109,7 @@ async function look(): Promise<void> {
 
 function waitForClick(isInput: boolean): void {
   say('Click to play');
+  video.poster = address('thumbnails/thumbnail.jpg');
   document.body.addEventListener('click', () => playLive(isInput), { once: true });
 }
 

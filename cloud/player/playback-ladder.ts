@@ -77,7 +77,7 @@ const TICK_MS = 250;
 /** To the first picture. Segments take longer than packets. */
 const START_MS: Record<PlaybackWay, number> = { whep: 4000, 'ws-flv': 4000, 'll-hls': 8000, hls: 10_000 };
 const STALL_MS: Record<PlaybackWay, number> = { whep: 3000, 'ws-flv': 4000, 'll-hls': 6000, hls: 8000 };
-/** A way that has played for so long is tried again before a worse one. */
+/** A way that has played for so long is tried again before a worse one, however often; a shorter one once. */
 const PROVEN_MS = 5000;
 /** Between two rounds in which no way worked. */
 const REST_MS = 1500;
@@ -94,6 +94,10 @@ export function createPlaybackLadder(options: LadderOptions): PlaybackLadder {
   let current: Run | undefined;
   let rehearsal: Run | undefined;
   let rehearseAtMs = 0;
+  /** A way that played has failed, and its place is taken by another one. */
+  let hasFallen = false;
+  /** This way is tried for the second time, as it has played before. */
+  let retried: Rung | undefined;
   let rehearsalWaitMs = REHEARSAL_MS.first;
   let restUntilMs = 0;
   /** Why ways did not work, since the last picture. */
@@ -136,7 +140,9 @@ export function createPlaybackLadder(options: LadderOptions): PlaybackLadder {
   function begun(): void {
     reasons = [];
     message = undefined;
-    rehearseAtMs = Math.max(rehearseAtMs, clock.nowMs() + rehearsalWaitMs);
+    // A better way that has played is likely to play again.
+    rehearseAtMs = clock.nowMs() + (hasFallen ? REHEARSAL_MS.afterBreak : rehearsalWaitMs);
+    hasFallen = false;
     tell();
   }
 
@@ -163,9 +169,12 @@ export function createPlaybackLadder(options: LadderOptions): PlaybackLadder {
   }
   function fellDown(run: Run, reason: string): void {
     const isProven = run.isPlaying && clock.nowMs() - run.playingSinceMs >= PROVEN_MS;
+    const isWorthIt = isProven || (run.isPlaying && retried !== run.rung);
+    retried = isWorthIt ? run.rung : undefined;
+    hasFallen ||= run.isPlaying;
     reasons.push(reason);
     const place = rungs.indexOf(run.rung);
-    play(isProven ? place : place + 1);
+    play(isWorthIt ? place : place + 1);
   }
 
   function watchCurrent(run: Run, nowMs: number): void {

@@ -1,7 +1,7 @@
 /** The local Stream's player page in Chromium: WS-FLV, with pictures that are decoded and move, through what publishers do. */
 import { type Browser, chromium, type Page } from 'playwright-core';
 import { describe, expect, inject, it, onTestFinished } from 'vitest';
-import { createLocalStreamWorld, type InputJson, until } from '../support/local-stream-world.ts';
+import { advances, createLocalStreamWorld, type InputJson, until } from '../support/local-stream-world.ts';
 
 const executablePath = inject('chromium');
 
@@ -47,8 +47,9 @@ async function openBrowser(): Promise<Browser> {
   return browser;
 }
 
-async function watch(browser: Browser, url: string) {
+async function watch(browser: Browser, url: string, prepare?: (page: Page) => Promise<void>) {
   const page: Page = await browser.newPage();
+  await prepare?.(page);
   const errors: string[] = [];
   page.on('pageerror', (error) => void errors.push(String(error)));
   page.on('console', (line) => {
@@ -104,7 +105,9 @@ describe.skipIf(!executablePath)('the player page in Chromium', () => {
     await viewer.sees(({ hasSound, badge }) => hasSound && badge.includes('FLV'));
     await viewer.moves();
     await loud.stop();
-    world.push(input, { hasAudio: false });
+    world.push(input, { hasAudio: false, size: '320x240' });
+    const { currentTimeS } = await viewer.sees(({ widthPx, hasSound }) => widthPx === 320 && !hasSound);
+    await viewer.sees((now) => now.currentTimeS > currentTimeS + 2 && now.badge.includes('FLV'));
     await viewer.moves();
   });
 
@@ -124,6 +127,18 @@ describe.skipIf(!executablePath)('the player page in Chromium', () => {
     const later = await watch(browser, pageUrl(video, '?loop=true'));
     await later.moves();
     await later.sees(({ durationS, message }) => durationS > 1 && durationS < 60 && message === '');
+  });
+
+  it('plays HLS where WebSockets do not get through', async () => {
+    const world = await createLocalStreamWorld();
+    const input = await world.createInput();
+    world.push(input);
+    await advances(input.playback.hls);
+    const viewer = await watch(await openBrowser(), pageUrl(input), (page) =>
+      page.routeWebSocket(/live\.flv/, (ws) => ws.close({ code: 1011 })),
+    );
+    await viewer.sees(({ badge }) => /by HLS, [\d.]+ s behind/.test(badge));
+    await viewer.moves();
   });
 
   it('says so when there is nothing at its address any more', async () => {

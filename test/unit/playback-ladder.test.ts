@@ -222,6 +222,34 @@ describe('a picture that stands still', () => {
   });
 });
 
+describe('a way that played and fails', () => {
+  it('is taken again once, at once; then the next, and it is rehearsed soon', () => {
+    const { ladder, runs, passes, plays, open, shown } = createWorld();
+    ladder.show(sources);
+    for (const way of ['whep', 'whep'] as const) {
+      expect(ways(open())).toEqual([way]);
+      plays();
+      passes(1000);
+      shown()?.events.failed('the tracks have changed');
+    }
+    expect(ways(open())).toEqual(['ws-flv']);
+    plays();
+    passes(5250);
+    expect(runs.at(-1)).toMatchObject({ way: 'whep', isRehearsal: true });
+  });
+
+  it('is taken again each time when it had played for long', () => {
+    const { ladder, runs, passes, plays, shown } = createWorld();
+    ladder.show(sources);
+    for (let i = 0; i < 5; i += 1) {
+      plays();
+      passes(6000);
+      shown()?.events.failed('cut');
+    }
+    expect(new Set(ways(runs))).toEqual(new Set(['whep']));
+  });
+});
+
 describe('a better way', () => {
   it('is rehearsed out of sight after a minute, then more rarely, and taken when it works', () => {
     const { ladder, runs, broken, passes, plays, open } = createWorld();
