@@ -43,7 +43,7 @@ export interface FlvViewerOptions {
   stuckTimeoutMs: number;
 }
 
-/** Script data of ours, for players that know it: `wallMs`, and `mediaMs` of the picture or `isWaiting`. */
+/** Script data of ours, for players that know it: `wallMs`, and `mediaMs` of the picture, `isWaiting`, or `isChanged` before an end. */
 export const FLV_CLOCK = 'onGlasscastClock';
 const CLOCK_EVERY_MS = 1000;
 /** Without a picture for so long the viewer is told that it is not its connection. */
@@ -73,11 +73,13 @@ export function createFlvViewer(options: FlvViewerOptions): FlvViewer | undefine
       queue.push(tag, bytes);
     },
     changed() {
-      if (connection.knowsUs) end('tracks-changed');
+      if (!connection.knowsUs) return;
+      tellClock({ wallMs: clock.now(), isChanged: true });
+      end('tracks-changed');
     },
   });
 
-  function tellClock(fields: { wallMs: number; mediaMs: number } | { wallMs: number; isWaiting: true }): void {
+  function tellClock(fields: { wallMs: number; mediaMs?: number; isWaiting?: true; isChanged?: true }): void {
     if (!connection.knowsUs) return;
     const tag: FlvTag = {
       kind: 'script',

@@ -14,6 +14,8 @@ interface StreamClock {
   /** Of the picture that came then; 0 is the first one. */
   mediaMs?: number;
   isWaiting?: boolean;
+  /** It is about to end, for players to come back to other tracks. */
+  isChanged?: boolean;
 }
 
 const EDGE_EVERY_MS = 100;
@@ -34,6 +36,7 @@ export function createFlvPlayer(video: HTMLVideoElement, url: string, events: Wa
   let leastDelayMs = Number.POSITIVE_INFINITY;
   let waitingMs = Number.NEGATIVE_INFINITY;
   let hasPlayed = false;
+  let hasChanged = false;
   let isClosed = false;
 
   function followEdge(): void {
@@ -48,7 +51,8 @@ export function createFlvPlayer(video: HTMLVideoElement, url: string, events: Wa
     }
     if (video.playbackRate !== rate) video.playbackRate = rate;
   }
-  function onClock({ wallMs, mediaMs, isWaiting }: StreamClock): void {
+  function onClock({ wallMs, mediaMs, isWaiting, isChanged }: StreamClock): void {
+    if (isChanged) hasChanged = true;
     if (isWaiting) waitingMs = performance.now();
     leastDelayMs = Math.min(leastDelayMs, Date.now() - wallMs);
     if (mediaMs === undefined) return;
@@ -71,7 +75,9 @@ export function createFlvPlayer(video: HTMLVideoElement, url: string, events: Wa
   };
 
   player.on(mpegts.Events.ERROR, (kind: string, detail: string) => events.failed(`${kind}: ${detail}`));
-  player.on(mpegts.Events.LOADING_COMPLETE, () => events.failed(hasPlayed ? 'The broadcast has ended' : notStarted));
+  player.on(mpegts.Events.LOADING_COMPLETE, () =>
+    events.failed(hasPlayed ? 'The broadcast has ended' : notStarted, hasChanged),
+  );
   player.on(mpegts.Events.SCRIPTDATA_ARRIVED, (data: { onGlasscastClock?: StreamClock }) => {
     if (data.onGlasscastClock) onClock(data.onGlasscastClock);
   });

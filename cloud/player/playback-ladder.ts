@@ -24,8 +24,8 @@ export interface PlayerState {
 export interface WayEvents {
   /** The first picture is there. */
   playing(): void;
-  /** It will not play (any more). */
-  failed(reason: string): void;
+  /** It will not play (any more). @param again the server said so: the same way will play at once. */
+  failed(reason: string, again?: boolean): void;
 }
 
 export interface RunningWay {
@@ -118,11 +118,11 @@ export function createPlaybackLadder(options: LadderOptions): PlaybackLadder {
         run.sinceMs = run.playingSinceMs = clock.nowMs();
         if (run === current) begun();
       },
-      failed(reason) {
+      failed(reason, again = false) {
         if (run.isOver || run.failure !== undefined) return;
         run.failure = reason;
         // Else it is being started, and whoever starts it looks.
-        if (run === current) fellDown(run, reason);
+        if (run === current) fellDown(run, reason, again);
         else if (run === rehearsal) rehearse(rungs.indexOf(rung) + 1);
       },
     });
@@ -167,9 +167,9 @@ export function createPlaybackLadder(options: LadderOptions): PlaybackLadder {
     reasons = [];
     tell();
   }
-  function fellDown(run: Run, reason: string): void {
+  function fellDown(run: Run, reason: string, again = false): void {
     const isProven = run.isPlaying && clock.nowMs() - run.playingSinceMs >= PROVEN_MS;
-    const isWorthIt = isProven || (run.isPlaying && retried !== run.rung);
+    const isWorthIt = isProven || (run.isPlaying && (again || retried !== run.rung));
     retried = isWorthIt ? run.rung : undefined;
     hasFallen ||= run.isPlaying;
     reasons.push(reason);

@@ -238,6 +238,17 @@ describe('a way that played and fails', () => {
     expect(runs.at(-1)).toMatchObject({ way: 'whep', isRehearsal: true });
   });
 
+  it('is taken again each time when the server says so', () => {
+    const { ladder, runs, passes, plays, shown } = createWorld();
+    ladder.show(sources);
+    for (let i = 0; i < 5; i += 1) {
+      plays();
+      passes(1000);
+      shown()?.events.failed('the tracks have changed', true);
+    }
+    expect(new Set(ways(runs))).toEqual(new Set(['whep']));
+  });
+
   it('is taken again each time when it had played for long', () => {
     const { ladder, runs, passes, plays, shown } = createWorld();
     ladder.show(sources);
