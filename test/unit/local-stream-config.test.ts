@@ -21,6 +21,7 @@ describe('the configuration', () => {
       publicHost: '127.0.0.1',
       httpPort: 8788,
       rtmpPort: 1935,
+      webRtcPort: 0,
       accountId: 'a1'.repeat(16),
       holdSeconds: 60,
       readyDelayMs: 500,
