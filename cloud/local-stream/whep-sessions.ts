@@ -109,6 +109,8 @@ export function createWhepSessions(options: WhepSessionsOptions): WhepSessions {
         open() {
           deadline.cancel();
           session.open();
+          // The first listener starts an ffmpeg, which must not keep the first picture waiting.
+          if (offer.audio && !isOver) endings.push(sound.listen(inputUid, session.hear));
         },
         keyFrameWanted: () => session.keyFrameWanted(),
         closed: close,
@@ -120,7 +122,6 @@ export function createWhepSessions(options: WhepSessionsOptions): WhepSessions {
         peer.close();
         return 'late';
       }
-      if (offer.audio) endings.push(sound.listen(inputUid, session.hear));
       return { sdp: await peer.answer };
     } catch (error) {
       log.info({ inputUid, cause: errorText(error), isLate }, 'whep-offer-failed');
