@@ -77,16 +77,18 @@ export function createWhepSessions(options: WhepSessionsOptions): WhepSessions {
     if (sessions.size >= maxSessions) return refused(503, 'Too many viewers by WebRTC; try again, or play HLS or FLV');
     const sessionId = randomBytes(16).toString('hex');
     const answer = await connect(sessionId, { inputUid, address }, read.offer);
-    return answer === undefined ? refused(400, 'Unable to parse SDP') : { sessionId, answer };
+    if (answer === 'late') return refused(503, 'No way to connect was found in time');
+    return answer === 'unusable' ? refused(400, 'Unable to parse SDP') : { sessionId, answer: answer.sdp };
   }
 
-  /** The SDP answer; undefined when there is none. */
+  /** `late`: the library gave no answer before the deadline, e.g. since its port is taken. */
   async function connect(
     sessionId: string,
     { inputUid, address }: { inputUid: string; address: string },
     offer: Parameters<WhepPeers['create']>[0],
-  ): Promise<string | undefined> {
+  ): Promise<{ sdp: string } | 'unusable' | 'late'> {
     let isOver = false;
+    let isLate = false;
     const endings: (() => void)[] = [];
     function close(reason: string): void {
       if (isOver) return;
@@ -97,13 +99,18 @@ export function createWhepSessions(options: WhepSessionsOptions): WhepSessions {
     }
     // Counted before anything is waited for.
     sessions.set(sessionId, { address, close });
-    const deadline = clock.after('whep-connect', CONNECT_TIMEOUT_MS, () => close('never-connected'));
+    const deadline = clock.after('whep-connect', CONNECT_TIMEOUT_MS, () => {
+      isLate = true;
+      close('never-connected');
+    });
     endings.push(() => deadline.cancel());
     try {
       const peer = await peers.create(offer, {
         open() {
           deadline.cancel();
           session.open();
+          // The first listener starts an ffmpeg, which must not keep the first picture waiting.
+          if (offer.audio && !isOver) endings.push(sound.listen(inputUid, session.hear));
         },
         keyFrameWanted: () => session.keyFrameWanted(),
         closed: close,
@@ -113,14 +120,13 @@ export function createWhepSessions(options: WhepSessionsOptions): WhepSessions {
       if (isOver) {
         session.close();
         peer.close();
-        return undefined;
+        return 'late';
       }
-      if (offer.audio) endings.push(sound.listen(inputUid, session.hear));
-      return await peer.answer;
+      return { sdp: await peer.answer };
     } catch (error) {
-      log.info({ inputUid, cause: errorText(error) }, 'whep-offer-failed');
+      log.info({ inputUid, cause: errorText(error), isLate }, 'whep-offer-failed');
       close('failed');
-      return undefined;
+      return isLate ? 'late' : 'unusable';
     }
   }
 

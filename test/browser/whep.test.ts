@@ -190,7 +190,9 @@ describe.skipIf(!executablePath)('WHEP in Chromium', () => {
     await call('DELETE', `/live_inputs/${input.uid}`);
     await until(async () => (await viewer.seen()).failures.length === 1);
     await until(async () => running() === 0);
-    expect((await post(address, 'v=0')).status).toBe(404);
+    const late = await watch();
+    await until(async () => (await late.seen()).failures[0]?.startsWith('404'));
+    expect((await late.seen()).failures).toEqual(['404 NotFound']);
   });
 
   it('plays without sound what has none', async () => {

@@ -26,12 +26,18 @@ export function createFakePeers({
     async create(offer, events): Promise<WhepPeer> {
       const peer: FakePeer = { offer, events, pictures: [], sounds: [], isClosed: false };
       peers.made.push(peer);
+      let refuse: (error: Error) => void = () => {};
+      const closed = new Promise<string>((_resolve, reject) => {
+        refuse = reject;
+      });
+      closed.catch(() => {});
       return {
-        answer: answer(),
+        answer: Promise.race([answer(), closed]),
         sendPicture: (unit, rtpTime) => void peer.pictures.push({ unit, rtpTime }),
         sendSound: (packet, rtpTime) => void peer.sounds.push({ packet, rtpTime }),
         close() {
           peer.isClosed = true;
+          refuse(new Error('closed'));
         },
       };
     },

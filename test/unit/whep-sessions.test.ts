@@ -97,6 +97,13 @@ describe('a viewer', () => {
     expect([sessions.count(), listeners.size, clock.pending()]).toEqual([0, 0, []]);
     expect(peers.made[0]?.isClosed).toBe(true);
   });
+  it('for whom no answer is found in 10 s is told to come again', async () => {
+    const { publish, begin, clock } = createWorld({ peers: createFakePeers({ answer: () => new Promise(() => {}) }) });
+    publish();
+    const asked = begin();
+    await clock.advance(10_000);
+    expect(await asked).toMatchObject({ http: 503 });
+  });
 });
 
 describe('a session ends', () => {
