@@ -1,16 +1,30 @@
-/** The live picture: hls.js where the browser has MSE, the browser's own HLS elsewhere. Knows one URL at a time. */
+/** The live picture by HLS alone: hls.js where the browser has MSE, the browser's own HLS elsewhere. */
 import Hls from 'hls.js';
 
-export interface Picture {
-  /** Plays this address; undefined shows nothing. The same address again changes nothing. */
-  show(hlsUrl: string | undefined): void;
-  /** Seconds behind the newest segment, when the player knows. */
-  delaySeconds(): number | undefined;
+export type Way = 'whep' | 'ws-flv' | 'll-hls' | 'hls';
+export interface LiveSources {
+  webrtcUrl?: string | undefined;
+  flvUrl?: string | undefined;
+  llHlsUrl?: string | undefined;
+  hlsUrl?: string | undefined;
+}
+export interface LivePlayerState {
+  way?: Way;
+  latencyMs?: number;
+  isPlaying: boolean;
+  message?: string;
+}
+export interface LivePlayer {
+  show(sources: LiveSources | undefined): void;
+  prefer(way: Way | undefined): void;
+  state(): LivePlayerState;
+  close(): void;
 }
 
-export function createPicture(video: HTMLVideoElement): Picture {
+export function createLivePlayer(video: HTMLVideoElement, { onChange }: { onChange?: () => void } = {}): LivePlayer {
   let hls: Hls | undefined;
   let shown: string | undefined;
+  video.addEventListener('playing', () => onChange?.());
 
   function drop(): void {
     hls?.destroy();
@@ -39,15 +53,24 @@ export function createPicture(video: HTMLVideoElement): Picture {
   }
 
   return {
-    show(url) {
+    show(sources) {
+      const url = sources?.hlsUrl;
       if (url === shown) return;
       shown = url;
       drop();
       if (url) attach(url);
+      onChange?.();
     },
-    delaySeconds() {
+    prefer() {},
+    state() {
       const latency = hls?.latency;
-      return latency && Number.isFinite(latency) && latency > 0 ? latency : undefined;
+      const isKnown = latency !== undefined && Number.isFinite(latency) && latency > 0;
+      return {
+        isPlaying: shown !== undefined && video.readyState >= 2 && video.videoWidth > 0,
+        ...(shown ? { way: 'hls' as const } : {}),
+        ...(isKnown ? { latencyMs: latency * 1000 } : {}),
+      };
     },
+    close: drop,
   };
 }
