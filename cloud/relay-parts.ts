@@ -3,7 +3,7 @@
  * of glasses and apps. Part of the composition root.
  */
 import type { Clock } from '../shared/clock.ts';
-import { GlasscastError } from '../shared/errors.ts';
+import type { GlasscastError } from '../shared/errors.ts';
 import type { Log } from '../shared/log.ts';
 import { type Redactor, Secret } from '../shared/secrets.ts';
 import { createCallers } from './access/callers.ts';
@@ -12,15 +12,15 @@ import { keyedHash, newSecret, openAdminToken } from './access/credentials.ts';
 import { createDoor, type DoorLimits } from './access/door.ts';
 import { createEnrolments } from './access/enrolments.ts';
 import { createFailedAttempts } from './access/failed-attempts.ts';
-import { type AppCatalog, CONSOLE_APP } from './apps/app-catalog.ts';
+import type { AppCatalog } from './apps/app-catalog.ts';
 import { type AppLifecycle, createAppLifecycle } from './apps/app-lifecycle.ts';
 import { createAppWebhook } from './apps/app-webhook.ts';
 import { capabilitiesOf } from './apps/glasses-models.ts';
 import { createSessionRegistry, type SessionRegistry } from './glasses/session-registry.ts';
+import type { GlassesListener } from './glasses/user-session.ts';
 import { createBrowserGuard } from './http/browser-guard.ts';
 import type { EventFeed, SessionView } from './http/event-feed.ts';
 import type { Routes } from './http/http.ts';
-import type { OperatorRoutesOptions } from './http/operator-routes.ts';
 import type { SocketLimits } from './http/socket.ts';
 import { type Cleanup, createCleanup } from './provider/cleanup.ts';
 import { createDestinationGuard } from './provider/destination-guard.ts';
@@ -29,12 +29,13 @@ import { createLiveInputs, providerProfiles } from './provider/live-inputs.ts';
 import { createPlayback } from './provider/playback.ts';
 import { createProviderHealth, type ProviderHealth } from './provider/provider-health.ts';
 import { createProviderWebhooks, type ProviderWebhooks } from './provider/provider-webhooks.ts';
+import { createRecordings, type Recordings } from './provider/recordings.ts';
 import { createRestreaming } from './provider/restream-outputs.ts';
 import { createStreamApi, type StreamApi } from './provider/stream-api.ts';
 import type { Store } from './store/store.ts';
+import { createStreamHistory, type StreamHistory } from './streams/stream-history.ts';
 import { createStreamRegistry, type StreamRegistry } from './streams/stream-registry.ts';
 import type { StreamTimings } from './streams/stream-timings.ts';
-import type { Viewer } from './streams/viewers.ts';
 
 export interface RelayProvider {
   kind: keyof typeof providerProfiles;
@@ -123,6 +124,8 @@ export function composeStreams(
   api: StreamApi;
   cleanup: Cleanup;
   health: ProviderHealth;
+  history: StreamHistory;
+  recordings: Recordings;
   streams: StreamRegistry;
   webhooks: ProviderWebhooks;
 } {
@@ -130,7 +133,7 @@ export function composeStreams(
   const profile = providerProfiles[provider.kind];
   const withFetch = options.fetch ? { fetch: options.fetch } : {};
   const { maxRequestsPerSecond, provingPollMs, watchingPollMs, stallMs } = profile;
-  const { keyFrameIntervalMs, lateRecordingLooksMs } = profile;
+  const { lateRecordingLooksMs } = profile;
   const api = createStreamApi({ ...provider, clock, log, maxRequestsPerSecond, ...withFetch });
   const inputs = createLiveInputs({ api, profile, relayId });
   const health = createProviderHealth({ inputs, clock, log });
@@ -140,7 +143,7 @@ export function composeStreams(
     cleanup,
     redactor,
     admit: health.admit,
-    keyFrameIntervalMs,
+    profile,
     holdSeconds: options.holdSeconds ?? 120,
     deleteRecordingAfterDays: keepRecordings ? undefined : (options.deleteRecordingAfterDays ?? 30),
   });
@@ -152,18 +155,30 @@ export function composeStreams(
     maxPollsPerSecond: maxRequestsPerSecond && maxRequestsPerSecond / 3,
   });
   const playback = createPlayback({ clock, log, provingPollMs, watchingPollMs, ...withFetch });
+  const history = createStreamHistory({
+    clock,
+    redact: redactor.redact,
+    onEntry: (streamId, entry) => events.publish({ type: 'stream-entry', streamId, entry }),
+  });
   const streams = createStreamRegistry({
     ...{ source, restreaming, store, playback },
     clock,
     log,
     timings: { stallMs, ...timings },
-    onChange: (stream) => events.publish({ type: 'stream', stream }),
+    onChange(stream) {
+      events.publish({ type: 'stream', stream });
+      history.saw(stream);
+    },
     ...(onDefect ? { onDefect } : {}),
   });
   const secrets = options.webhookSecrets ?? {};
   for (const secret of [secrets.live, secrets.recording]) if (secret) redactor.add(secret);
   const webhooks = createProviderWebhooks({ secrets, streams, cleanup, inputs, health, playback, clock, log });
-  return { api, cleanup, health, streams, webhooks };
+  const recordings = createRecordings({
+    ...{ api, inputs, relayId, clock, keepsRecordings: keepRecordings, userOf: history.userOf },
+    hasPreviewPage: profile.hasPreviewPage,
+  });
+  return { api, cleanup, health, history, recordings, streams, webhooks };
 }
 
 export function composeSessions(
@@ -172,6 +187,7 @@ export function composeSessions(
     catalog: AppCatalog;
     store: Store;
     streams: StreamRegistry;
+    history: StreamHistory;
     events: EventFeed;
     appSocketUrl: () => string;
     /** Makes the ids of apps' sessions unguessable: some of the SDK's requests show nothing else. */
@@ -179,14 +195,14 @@ export function composeSessions(
   },
 ): { apps: AppLifecycle; sessions: SessionRegistry } {
   const { clock, log } = options;
-  const { catalog, store, streams, events, appSocketUrl, sessionSecret } = parts;
+  const { catalog, store, streams, history, events, appSocketUrl, sessionSecret } = parts;
   const publish = (userId: string) => {
     if (sessions.get(userId)) events.publish({ type: 'session', session: sessionView(userId, sessions, apps) });
   };
   const sessions: SessionRegistry = createSessionRegistry({
     clock,
     log,
-    streams,
+    streams: witnessed(streams, history),
     ...(options.sessionGraceMs === undefined ? {} : { graceMs: options.sessionGraceMs }),
     onDeviceState(userId, state) {
       for (const app of apps.sessions(userId)) app.deviceState(state);
@@ -226,27 +242,21 @@ export function composeSessions(
   return { apps, sessions };
 }
 
-/** The operator's page watches like any app; what it hears, it hears through the events. */
-export const operator: Viewer = { id: CONSOLE_APP, deliver() {} };
-
-export function operatorStream(
-  sessions: Pick<SessionRegistry, 'get'>,
-  streams: StreamRegistry,
-): OperatorRoutesOptions['operatorStream'] {
+/** What the glasses say and do, to the streams and into their history. */
+function witnessed(streams: StreamRegistry, history: StreamHistory): GlassesListener {
   return {
-    start(userId, request) {
-      const session = sessions.get(userId);
-      if (!session?.isKnown()) throw new GlasscastError('GLASSES_NOT_CONNECTED');
-      // Nobody would hear of the refusal: the operator's page reads no statuses.
-      if (streams.check(userId, operator.id).streamInfo?.type === 'unmanaged') {
-        throw new GlasscastError('UNMANAGED_STREAM_ACTIVE');
-      }
-      streams.request(userId, operator, request, session);
-      const snapshot = streams.snapshots().find((stream) => stream.userId === userId);
-      if (!snapshot) throw new GlasscastError('STREAM_NOT_FOUND');
-      return snapshot;
+    deviceStatus: (userId, status, glasses) =>
+      history.deviceStatus(userId, status, () => streams.deviceStatus(userId, status, glasses)),
+    keepAliveAck: (userId, ack) => streams.keepAliveAck(userId, ack),
+    glassesGone(userId) {
+      history.glasses(userId, false);
+      streams.glassesGone(userId);
     },
-    stop: (userId) => streams.leave(userId, operator),
+    glassesBack(userId) {
+      history.glasses(userId, true);
+      streams.glassesBack(userId);
+    },
+    endUser: (userId, error) => streams.endUser(userId, error),
   };
 }
 

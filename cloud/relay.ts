@@ -14,6 +14,7 @@ import { operatorRoutes } from './http/operator-routes.ts';
 import { outputRoutes } from './http/output-routes.ts';
 import { phoneRoutes } from './http/phone-routes.ts';
 import { publicRoutes } from './http/public-routes.ts';
+import { recordingRoutes } from './http/recording-routes.ts';
 import { sdkRoutes } from './http/sdk-routes.ts';
 import { createUpgrades } from './http/upgrades.ts';
 import { uplinkRoutes } from './http/uplink-routes.ts';
@@ -23,12 +24,11 @@ import {
   composeSessions,
   composeStreams,
   keptSecret,
-  operator,
-  operatorStream,
   type RelayOptions,
   sessionView,
 } from './relay-parts.ts';
 import { createSqliteStore } from './store/sqlite-store.ts';
+import { operator, operatorStream } from './streams/operator-stream.ts';
 import { takeOver } from './streams/take-over.ts';
 
 export interface RelayAddress {
@@ -105,11 +105,11 @@ async function startRelay(
   // No secret, only a name that no other relay on the account has.
   const relayId = (await keptSecret(store, 'relay-id')).reveal();
   const composed = composeStreams(options, store, { events, relayId });
-  const { api, cleanup, health: providerHealth, streams, webhooks } = composed;
+  const { api, cleanup, health: providerHealth, history, recordings, streams, webhooks } = composed;
   const address = { url: '' };
   const appSocketUrl = () => `${(options.publicUrl ?? address.url).replace(/^http/, 'ws').replace(/\/+$/, '')}/app-ws`;
   const { apps, sessions } = composeSessions(options, {
-    ...{ catalog, store, streams, events, appSocketUrl },
+    ...{ catalog, store, streams, history, events, appSocketUrl },
     sessionSecret: await keptSecret(store, 'app-session-secret'),
   });
 
@@ -145,11 +145,13 @@ async function startRelay(
     ],
     operatorRoutes: [
       accessRoutes({ tokens, enrolments }),
+      recordingRoutes({ recordings }),
       operatorRoutes({
         ...{ catalog, events, clock },
         operatorStream: operatorStream(sessions, streams),
         sessions: () => sessions.all().map(({ userId }) => sessionView(userId, sessions, apps)),
         streams: () => streams.snapshots(),
+        history,
         endStream: (streamId) => streams.end(streamId, 'The operator has ended the stream'),
       }),
     ],

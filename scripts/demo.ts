@@ -138,7 +138,8 @@ function relayProgram({ port }: DemoOptions, folder: string, adminToken: string)
   return {
     name: 'relay',
     file: '../cloud/main.ts',
-    args: ['--port', port, '--data-dir', folder],
+    // To be replayed in the console; they go with the folder.
+    args: ['--port', port, '--data-dir', folder, '--keep-recordings', 'yes'],
     // One port to know; the local Stream takes free ones.
     env: {
       GLASSCAST_ADMIN_TOKEN: adminToken,

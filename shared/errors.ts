@@ -54,6 +54,8 @@ export const errorKinds = {
     'Cannot start a managed stream while an unmanaged stream is active; stop that first',
   ),
   LIVE_INPUT_NOT_FOUND: caller(404, 'No such live input'),
+  RECORDING_NOT_FOUND: caller(404, 'No recording of this relay has this id'),
+  RECORDING_LIVE: { ...caller(409, 'The recording is still being made; stop the stream first'), retryable: true },
   TOKEN_NOT_FOUND: caller(404, 'No core token with this id was issued here'),
   ENROLMENT_NOT_FOUND: caller(404, 'No enrolment with this id is open'),
   HOST_REFUSED: caller(421, 'This relay is not called by that name; use its address, or name it in --allowed-hosts'),

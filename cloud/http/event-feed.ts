@@ -1,4 +1,5 @@
 /** News for operators: sessions and streams as they change, to any number of listeners. Keeps nothing. */
+import type { TimelineEntry } from '../streams/stream-timeline.ts';
 import type { StreamSnapshot } from '../streams/stream-views.ts';
 
 /** A user's session as operators see it. */
@@ -17,7 +18,8 @@ export interface SessionView {
 export type RelayEvent =
   | { type: 'session'; session: SessionView }
   | { type: 'session-ended'; userId: string }
-  | { type: 'stream'; stream: StreamSnapshot };
+  | { type: 'stream'; stream: StreamSnapshot }
+  | { type: 'stream-entry'; streamId: string; entry: TimelineEntry };
 
 export interface EventFeed {
   publish(event: RelayEvent): void;

@@ -8,8 +8,12 @@ import { z } from 'zod';
 import type { Clock } from '../../shared/clock.ts';
 import { GlasscastError } from '../../shared/errors.ts';
 import { audioSettings, videoSettings } from '../../shared/stream.ts';
+import { createRateLimit } from '../access/rate-limits.ts';
 import type { AppCatalog } from '../apps/app-catalog.ts';
+import type { OperatorOutput } from '../provider/output-views.ts';
+import { type Destination, outputLimits } from '../provider/restream-outputs.ts';
 import type { RegisteredApp } from '../store/records.ts';
+import type { StreamHistory } from '../streams/stream-history.ts';
 import type { StreamRequest } from '../streams/stream-registry.ts';
 import type { StreamSnapshot } from '../streams/stream-views.ts';
 import type { EventFeed, SessionView } from './event-feed.ts';
@@ -21,9 +25,14 @@ export interface OperatorRoutesOptions {
   operatorStream: {
     start(userId: string, request: StreamRequest): StreamSnapshot;
     stop(userId: string): void;
+    /** On whatever managed stream the user has. Errors: of `RestreamOutputs.add`, STREAM_NOT_FOUND, OUTPUTS_NOT_READY. */
+    addOutput(userId: string, destination: Destination): Promise<OperatorOutput>;
+    /** Whoever has added it. Errors: of `RestreamOutputs.remove`, STREAM_NOT_FOUND, OUTPUTS_NOT_READY. */
+    removeOutput(userId: string, outputId: string): Promise<void>;
   };
   sessions: () => SessionView[];
   streams: () => StreamSnapshot[];
+  history: Pick<StreamHistory, 'timeline' | 'ended'>;
   /** For everybody who watches it. False when there is no such stream. */
   endStream: (streamId: string) => boolean;
   events: EventFeed;
@@ -31,7 +40,17 @@ export interface OperatorRoutesOptions {
 }
 
 const email = z.string().trim().toLowerCase().min(1).max(320);
-const streamRequest = z.strictObject({ video: videoSettings.optional(), audio: audioSettings.optional() }).default({});
+/** What `url` has to be is said by the outputs. */
+const destination = z.strictObject({ url: z.string().min(1).max(2000), name: z.string().min(1).max(200).optional() });
+const streamRequest = z
+  .strictObject({
+    video: videoSettings.optional(),
+    audio: audioSettings.optional(),
+    outputs: z.array(destination).max(outputLimits.maxPerStream).optional(),
+  })
+  .default({});
+/** Of one user's outputs, as for apps: each change is a call to the provider. */
+const OUTPUT_CHANGES = { perSecond: 0.5, burst: 2 * outputLimits.maxPerStream };
 
 /** A reader of events that falls this far behind is cut; it comes back and asks for the whole. */
 const MAX_EVENT_BACKLOG_BYTES = 1024 * 1024;
@@ -41,6 +60,8 @@ export function operatorRoutes(options: OperatorRoutesOptions): Routes {
   return (server) => {
     addAppRoutes(server, options);
     addStreamRoutes(server, options);
+    addHistoryRoutes(server, options);
+    addOutputRoutes(server, options);
     addEventRoute(server, options);
   };
 }
@@ -73,13 +94,41 @@ function addStreamRoutes(server: FastifyInstance, options: OperatorRoutesOptions
     return reply.code(202).send({ status: 'stopping' });
   });
   server.post<OfUser>('/api/users/:userId/managed-stream', async ({ params, body }, reply) => {
-    const request = checkedBody(streamRequest, body ?? {});
+    const { outputs, ...settings } = checkedBody(streamRequest, body ?? {});
+    const request = outputs ? { ...settings, restreamDestinations: outputs } : settings;
     // Accepted, not done: how it goes is told by the events and by GET /api/streams/:streamId.
     return reply.code(202).send(operatorStream.start(checkedBody(email, params.userId), request));
   });
   server.delete<OfUser>('/api/users/:userId/managed-stream', async ({ params }, reply) => {
     operatorStream.stop(checkedBody(email, params.userId));
     return reply.code(202).send({ status: 'stopped' });
+  });
+}
+
+function addHistoryRoutes(server: FastifyInstance, { history }: OperatorRoutesOptions): void {
+  server.get('/api/streams/history', async () => ({ streams: history.ended() }));
+  server.get<{ Params: { streamId: string } }>('/api/streams/:streamId/timeline', async ({ params }) => {
+    const entries = history.timeline(params.streamId);
+    if (!entries) throw new GlasscastError('STREAM_NOT_FOUND');
+    return { entries };
+  });
+}
+
+function addOutputRoutes(server: FastifyInstance, { clock, operatorStream }: OperatorRoutesOptions): void {
+  const changes = createRateLimit({ clock, ...OUTPUT_CHANGES });
+  const path = '/api/users/:userId/managed-stream/outputs';
+  function userOf({ userId }: { userId: string }): string {
+    const user = checkedBody(email, userId);
+    if (!changes.take(user)) throw new GlasscastError('RATE_LIMITED');
+    return user;
+  }
+  server.post<{ Params: { userId: string } }>(path, async ({ params, body }, reply) => {
+    const asked = checkedBody(destination, body ?? {});
+    return reply.code(201).send(await operatorStream.addOutput(userOf(params), asked));
+  });
+  server.delete<{ Params: { userId: string; outputId: string } }>(`${path}/:outputId`, async ({ params }, reply) => {
+    await operatorStream.removeOutput(userOf(params), params.outputId);
+    return reply.code(204).send();
   });
 }
 

@@ -7,13 +7,16 @@ import type { PlaybackUrls } from '../../shared/protocol/app-messages.ts';
 import { type Redactor, Secret } from '../../shared/secrets.ts';
 import type { StreamRecord } from '../store/records.ts';
 import type { Cleanup } from './cleanup.ts';
-import type { LiveInputs } from './live-inputs.ts';
+import type { LiveInputs, ProviderProfile } from './live-inputs.ts';
+import { type OperatorPlayback, operatorPlayback } from './operator-playback.ts';
 
 /** Where the glasses push to and viewers look. */
 export interface IngestPoint {
   publishUrl: Secret;
   /** Absent: an address of the app's own choice, where nobody of us can look. */
   urls?: PlaybackUrls | undefined;
+  /** Every way to watch it, for operators. */
+  playback?: OperatorPlayback | undefined;
   liveInputUid?: string | undefined;
   keyFrameIntervalMs?: number | undefined;
 }
@@ -33,14 +36,14 @@ export interface IngestSourceOptions {
   /** Throws when the provider would take no new broadcast; may ask it first. */
   admit: () => Promise<void> | void;
   redactor: Redactor;
-  keyFrameIntervalMs: number;
+  profile: Pick<ProviderProfile, 'keyFrameIntervalMs' | 'playsFlv' | 'playsLowLatencyHls'>;
   holdSeconds: number;
   /** Undefined keeps recordings. */
   deleteRecordingAfterDays: number | undefined;
 }
 
 export function createIngestSource(options: IngestSourceOptions): IngestSource {
-  const { inputs, cleanup, redactor, keyFrameIntervalMs, holdSeconds, deleteRecordingAfterDays } = options;
+  const { inputs, cleanup, redactor, profile, holdSeconds, deleteRecordingAfterDays } = options;
   /** Key → kept masked until the stream is over. */
   const masked = new Map<string, string>();
   /** Removed by a discard that comes before the provision has ended. */
@@ -57,7 +60,9 @@ export function createIngestSource(options: IngestSourceOptions): IngestSource {
     adopt(streamId, { publishUrl, ...point }) {
       const secret = new Secret(publishUrl);
       mask(streamId, secret);
-      return { ...point, publishUrl: secret };
+      const { urls, liveInputUid } = point;
+      if (!urls || !liveInputUid) return { ...point, publishUrl: secret };
+      return { ...point, publishUrl: secret, playback: operatorPlayback(profile, urls, liveInputUid) };
     },
     async provision(streamId): Promise<IngestPoint> {
       provisioning.add(streamId);
@@ -80,7 +85,8 @@ export function createIngestSource(options: IngestSourceOptions): IngestSource {
         const { publishUrl, uid: liveInputUid, urls } = input;
         if (provisioning.has(streamId)) mask(streamId, publishUrl);
         await cleanup.created(streamId, liveInputUid);
-        return { publishUrl, urls, liveInputUid, keyFrameIntervalMs };
+        const playback = operatorPlayback(profile, urls, liveInputUid);
+        return { publishUrl, urls, playback, liveInputUid, keyFrameIntervalMs: profile.keyFrameIntervalMs };
       } catch (thrown) {
         const error = isGlasscastError(thrown) ? thrown : new GlasscastError('PROVIDER_FAILED', { cause: thrown });
         if (isRefusal(error)) await cleanup.refused(streamId);

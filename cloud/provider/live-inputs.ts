@@ -24,6 +24,10 @@ export interface ProviderProfile {
   hasPreviewPage: boolean;
   /** What is published by RTMP can be watched by WHEP. Cloudflare names an address for it all the same. */
   playsWebRtc: boolean;
+  /** FLV over HTTP and WebSockets at `/<uid>/live.flv`. */
+  playsFlv: boolean;
+  /** HLS in parts at `?protocol=llhls`. */
+  playsLowLatencyHls: boolean;
   /** A recording may come to light after its input is gone: looked for again so long after that. */
   lateRecordingLooksMs: readonly number[];
 }
@@ -37,7 +41,9 @@ export const providerProfiles = {
     outputPollMs: 1_000,
     maxRequestsPerSecond: undefined,
     hasPreviewPage: false,
-    playsWebRtc: false,
+    playsWebRtc: true,
+    playsFlv: true,
+    playsLowLatencyHls: true,
     lateRecordingLooksMs: [],
   },
   cloudflare: {
@@ -49,6 +55,8 @@ export const providerProfiles = {
     maxRequestsPerSecond: 3,
     hasPreviewPage: true,
     playsWebRtc: false,
+    playsFlv: false,
+    playsLowLatencyHls: false,
     lateRecordingLooksMs: [60_000, 300_000, 900_000],
   },
 } as const satisfies Record<string, ProviderProfile>;
@@ -268,6 +276,8 @@ export function createLiveInputs(options: {
 
 function creationBody({ streamId, holdSeconds, deleteRecordingAfterDays }: CreateLiveInput, relayId: string) {
   return {
+    // The mark on recordings, which do not carry the rest of the meta.
+    defaultCreator: relayId,
     meta: { name: `glasscast ${streamId}`, app: META_APP, relay: relayId, stream: streamId },
     // `off`, the default, is neither recorded nor playable.
     recording: { mode: 'automatic', timeoutSeconds: holdSeconds },

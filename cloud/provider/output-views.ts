@@ -11,6 +11,22 @@ export function outputsFor(appId: string, outputs: readonly RestreamOutput[]): O
   }));
 }
 
+/** As operators see it: by scheme and host, with who added it. */
+export interface OperatorOutput extends OutputStatus {
+  outputId: string;
+  /** Package name. */
+  addedBy: string;
+}
+
+export function operatorOutput(output: RestreamOutput): OperatorOutput {
+  const { outputId, name, addedBy, state, error } = output;
+  return {
+    ...{ outputId, url: urlFor('', output), addedBy, status: statusOf[state] },
+    ...(name === undefined ? {} : { name }),
+    ...(error === undefined ? {} : { error }),
+  };
+}
+
 /** The whole address for the app that added it, scheme and host for everybody else. */
 export function urlFor(appId: string, { addedBy, url }: RestreamOutput): string {
   if (addedBy === appId) return url;

@@ -19,6 +19,7 @@ import { createStreamDeadlines, type StreamDeadlines } from './stream-deadlines.
 import { createStreamFacts, type StreamFacts } from './stream-facts.ts';
 import { type GlassesLink, identityOf, type StreamSettings, startOrder } from './stream-orders.ts';
 import { createStreamOutputs, type StreamOutputs } from './stream-outputs.ts';
+import { isOver } from './stream-timeline.ts';
 import { type StreamTimings, stallMsFor } from './stream-timings.ts';
 import { recordOf, type StreamParts, type StreamSnapshot, situationOf, snapshotOf, stateOf } from './stream-views.ts';
 import { deviceError, lastWord, reconnectingText, type StreamWords, wordsOf } from './stream-words.ts';
@@ -123,7 +124,7 @@ export class LiveStream {
 
   /** Takes new viewers; false from the stop on. */
   isOpen(): boolean {
-    return !this.#isSuspended && !this.#isOver();
+    return !this.#isSuspended && !isOver(this.#state);
   }
 
   /** What is asked is this viewer's own; its settings count only when it is the first. */
@@ -228,10 +229,6 @@ export class LiveStream {
   }
 
   // ── inside: called from the inbox only ──
-
-  #isOver(): boolean {
-    return ['stopping', 'stopped', 'failed'].includes(this.#state);
-  }
 
   #onIngest(ingest: IngestPoint): void {
     const { clock, glasses, look, record } = this.#options;
@@ -378,7 +375,7 @@ export class LiveStream {
 
   #changed(): void {
     this.#options.onChange();
-    if (!this.#isOver()) void this.#save().catch(() => {});
+    if (!isOver(this.#state)) void this.#save().catch(() => {});
   }
 
   #save(): Promise<void> {

@@ -11,6 +11,7 @@ export interface StreamFacts {
   message: string | undefined;
   error: GlasscastError | undefined;
   readonly stats: StreamStats | undefined;
+  readonly temperatureC: number | undefined;
   readonly resolvedConfig: ResolvedConfig | undefined;
   /** Times in ms from the first request; each is the first of its kind. */
   readonly times: { startSentMs: number | undefined; publishingMs: number | undefined; liveMs: number | undefined };
@@ -35,6 +36,7 @@ export function createStreamFacts({
   const requestedMs = clock.monotonicMs() - Math.max(0, clock.now() - createdAtMs);
   const times: StreamFacts['times'] = { startSentMs: undefined, publishingMs: undefined, liveMs };
   let stats: StreamStats | undefined;
+  let temperatureC: number | undefined;
   let resolvedConfig: ResolvedConfig | undefined;
   const sinceRequestMs = () => Math.round(clock.monotonicMs() - requestedMs);
   return {
@@ -42,6 +44,9 @@ export function createStreamFacts({
     error: undefined,
     get stats() {
       return stats;
+    },
+    get temperatureC() {
+      return temperatureC;
     },
     get resolvedConfig() {
       return resolvedConfig;
@@ -54,6 +59,7 @@ export function createStreamFacts({
     },
     learn(status) {
       stats = status.stats ?? stats;
+      temperatureC = status.temperatureC ?? temperatureC;
       resolvedConfig = status.resolvedConfig ?? resolvedConfig;
     },
   };

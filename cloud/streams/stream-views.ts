@@ -1,13 +1,15 @@
 /** One stream as others see it: the store, operators, and the words for apps. Pure. */
 import type { ErrorCode } from '../../shared/errors.ts';
-import type { OutputStatus, PlaybackUrls } from '../../shared/protocol/app-messages.ts';
+import type { PlaybackUrls } from '../../shared/protocol/app-messages.ts';
 import type { ResolvedConfig, StreamStats } from '../../shared/protocol/glasses-messages.ts';
 import type { StreamState } from '../../shared/stream.ts';
 import type { IngestPoint } from '../provider/ingest-source.ts';
-import { outputsFor } from '../provider/output-views.ts';
+import type { OperatorPlayback } from '../provider/operator-playback.ts';
+import { type OperatorOutput, operatorOutput } from '../provider/output-views.ts';
 import type { StreamRecord } from '../store/records.ts';
 import type { StreamFacts } from './stream-facts.ts';
 import type { StreamOutputs } from './stream-outputs.ts';
+import { isOver } from './stream-timeline.ts';
 import type { Situation } from './stream-words.ts';
 import type { Viewers } from './viewers.ts';
 
@@ -21,13 +23,18 @@ export interface StreamSnapshot {
   createdAt: string;
   /** Package names; of an unmanaged stream its owner alone. */
   viewers: string[];
+  /** While viewers can see it. */
   urls: PlaybackUrls | undefined;
+  /** From the moment the live input exists until the stream is over, interrupted or not. */
+  playback: OperatorPlayback | undefined;
   /** By scheme and host. */
-  outputs: OutputStatus[];
+  outputs: OperatorOutput[];
   startSentMs: number | undefined;
   publishingMs: number | undefined;
   liveMs: number | undefined;
   stats: StreamStats | undefined;
+  /** Of the glasses, degrees Celsius. */
+  temperatureC: number | undefined;
   resolvedConfig: ResolvedConfig | undefined;
   errorCode: ErrorCode | undefined;
   message: string | undefined;
@@ -47,13 +54,14 @@ export interface StreamParts {
 
 export function snapshotOf({ record, state, ingest, facts, outputs, viewers }: StreamParts): StreamSnapshot {
   const { streamId, userId, kind, createdAtMs } = record;
-  const { error, message, resolvedConfig, stats, times } = facts;
+  const { error, message, resolvedConfig, stats, temperatureC, times } = facts;
   return {
-    ...{ streamId, userId, kind, state, stats, resolvedConfig, message },
+    ...{ streamId, userId, kind, state, stats, temperatureC, resolvedConfig, message },
     createdAt: new Date(createdAtMs).toISOString(),
     viewers: viewers.ids(),
     urls: state === 'active' ? ingest?.urls : undefined,
-    outputs: outputsFor('', outputs.list()),
+    playback: isOver(state) ? undefined : ingest?.playback,
+    outputs: outputs.list().map(operatorOutput),
     ...times,
     errorCode: error?.code,
   };
@@ -75,7 +83,7 @@ export function situationOf({ record, state, ingest, facts, outputs }: StreamPar
 export function recordOf(parts: StreamParts, savedAtMs: number): StreamRecord {
   const { record, isStarted, ingest, facts, outputs, viewers } = parts;
   const { liveMs } = facts.times;
-  const { publishUrl, ...point } = ingest ?? {};
+  const { publishUrl, playback: _, ...point } = ingest ?? {};
   return {
     ...record,
     ...{ savedAtMs, isStarted },

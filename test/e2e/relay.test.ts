@@ -56,7 +56,7 @@ describe('the managed stream, end to end', () => {
     expect(String(start.streamId).length).toBeLessThanOrEqual(11);
 
     const active = await first.inbox.take('active', status('active'));
-    expect(active.webrtcUrl).toBeUndefined();
+    expect(active.webrtcUrl).toBe(String(active.hlsUrl).replace('/manifest/video.m3u8', '/webRTC/play'));
     for (const url of [active.hlsUrl, active.dashUrl]) expect((await fetch(url as string)).status).toBe(200);
     expect(active.timeToLiveMs).toBeGreaterThan(0);
 

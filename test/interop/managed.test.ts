@@ -26,8 +26,8 @@ describe.each(sdkLines)('@mentra/sdk %s', (line) => {
       statuses.filter(({ status }) => status !== 'active').filter(({ hlsUrl, dashUrl }) => hlsUrl ?? dashUrl),
     ).toEqual([]);
     expect(statuses.find(({ status }) => status === 'active')).toMatchObject(stream);
-    // No WHEP at an RTMP ingest, and never the address to publish to (defect 23).
-    expect(statuses.some(({ webrtcUrl }) => webrtcUrl !== undefined)).toBe(false);
+    // The address to play, and never the one to publish to (defect 23).
+    expect(stream.webrtcUrl).toBe(stream.hlsUrl.replace('/manifest/video.m3u8', '/webRTC/play'));
     await app.stopManagedStream();
     await app.hears('managed-status', 'stopped');
   });

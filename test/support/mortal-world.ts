@@ -8,6 +8,7 @@ import type { AppSession } from '../../cloud/apps/app-session.ts';
 import { createSessionRegistry, type SessionRegistry } from '../../cloud/glasses/session-registry.ts';
 import { createCleanup } from '../../cloud/provider/cleanup.ts';
 import { createIngestSource } from '../../cloud/provider/ingest-source.ts';
+import { providerProfiles } from '../../cloud/provider/live-inputs.ts';
 import { createSqliteStore } from '../../cloud/store/sqlite-store.ts';
 import type { Store } from '../../cloud/store/store.ts';
 import { createStreamRegistry } from '../../cloud/streams/stream-registry.ts';
@@ -100,7 +101,7 @@ function createLife(
   });
   const source = createIngestSource({
     ...{ inputs, cleanup, redactor: createRedactor(), admit() {} },
-    ...{ keyFrameIntervalMs: 1000, holdSeconds: 120, deleteRecordingAfterDays: 30 },
+    ...{ profile: providerProfiles.local, holdSeconds: 120, deleteRecordingAfterDays: 30 },
   });
   const playback = fakePlayback();
   const streams = createStreamRegistry({

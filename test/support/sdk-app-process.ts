@@ -17,6 +17,7 @@ export interface SdkStream {
   dashUrl: string;
   streamId: string;
   thumbnailUrl?: string;
+  webrtcUrl?: string;
 }
 
 export interface SdkCheck {

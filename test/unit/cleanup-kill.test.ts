@@ -57,7 +57,7 @@ function createProcess({ clock, store, provider }: World, knife: Knife) {
   });
   const source = createIngestSource({
     ...{ inputs, cleanup, admit() {}, redactor: createRedactor() },
-    ...{ keyFrameIntervalMs: 2_000, holdSeconds: 120, deleteRecordingAfterDays: 30 },
+    ...{ profile: providerProfiles.cloudflare, holdSeconds: 120, deleteRecordingAfterDays: 30 },
   });
   return { cleanup, inputs, source };
 }

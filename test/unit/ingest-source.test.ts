@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { createIngestSource } from '../../cloud/provider/ingest-source.ts';
-import type { LiveInput } from '../../cloud/provider/live-inputs.ts';
+import { type LiveInput, providerProfiles } from '../../cloud/provider/live-inputs.ts';
 import { createProviderHealth } from '../../cloud/provider/provider-health.ts';
 import { GlasscastError } from '../../shared/errors.ts';
 import { silentLog } from '../../shared/log.ts';
@@ -29,7 +29,7 @@ function world(create: () => Promise<LiveInput>, admit: () => Promise<void> | vo
     },
     admit,
     redactor,
-    keyFrameIntervalMs: 1000,
+    profile: providerProfiles.local,
     holdSeconds: 120,
     deleteRecordingAfterDays: 30,
   });

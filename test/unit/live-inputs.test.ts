@@ -100,6 +100,7 @@ describe('creation', () => {
         url: 'https://api.example/client/v4/accounts/acc/stream/live_inputs',
         headers: { authorization: 'Bearer the-api-token', 'idempotency-key': 'key-1' },
         body: {
+          defaultCreator: 'relay-1',
           meta: { name: 'glasscast m1', app: 'glasscast', relay: 'relay-1', stream: 'm1' },
           recording: { mode: 'automatic', timeoutSeconds: 120 },
           deleteRecordingAfterDays: 30,
@@ -273,8 +274,7 @@ describe('answers', () => {
     const { inputs, api } = world([ok({ enabled: true }), ok({}), ok(created())]);
     await expect(inputs.setEnabled(UID, false)).rejects.toMatchObject({ code: 'PROVIDER_ECHO_MISMATCH' });
     await inputs.setEnabled(UID, false);
-    const profile = { ...providerProfiles.local, playsWebRtc: true };
-    const { urls } = await createLiveInputs({ api, profile, relayId: 'r' }).get(UID);
+    const { urls } = await createLiveInputs({ api, profile: providerProfiles.local, relayId: 'r' }).get(UID);
     expect(urls.webrtcUrl).toBe(`https://customer-x.cloudflarestream.com/${UID}/webRTC/play`);
   });
 });

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { UserSession } from '../../cloud/glasses/user-session.ts';
-import { operatorStream } from '../../cloud/relay-parts.ts';
 import { createSqliteStore } from '../../cloud/store/sqlite-store.ts';
+import { operatorStream } from '../../cloud/streams/operator-stream.ts';
 import { createStreamRegistry } from '../../cloud/streams/stream-registry.ts';
 import { GlasscastError } from '../../shared/errors.ts';
 import { silentLog } from '../../shared/log.ts';

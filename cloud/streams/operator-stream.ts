@@ -1,0 +1,51 @@
+/**
+ * Streams of the operator's own, and outputs on anybody's: the built-in app that the console is. Bound by the rules for
+ * apps, but for one: it removes what others have added.
+ */
+import { GlasscastError } from '../../shared/errors.ts';
+import { CONSOLE_APP } from '../apps/app-catalog.ts';
+import type { OperatorRoutesOptions } from '../http/operator-routes.ts';
+import { operatorOutput } from '../provider/output-views.ts';
+import type { RestreamOutputs } from '../provider/restream-outputs.ts';
+import type { GlassesLink } from './stream-orders.ts';
+import type { StreamRegistry } from './stream-registry.ts';
+import { isOver } from './stream-timeline.ts';
+import type { Viewer } from './viewers.ts';
+
+/** The operator's page watches like any app; what it hears, it hears through the events. */
+export const operator: Viewer = { id: CONSOLE_APP, deliver() {} };
+
+export function operatorStream(
+  sessions: { get(userId: string): (GlassesLink & { isKnown(): boolean }) | undefined },
+  streams: Pick<StreamRegistry, 'check' | 'leave' | 'outputs' | 'request' | 'snapshots'>,
+): OperatorRoutesOptions['operatorStream'] {
+  function outputsOf(userId: string): RestreamOutputs {
+    const found = streams.snapshots().find((stream) => stream.userId === userId && !isOver(stream.state));
+    if (found?.kind !== 'managed') throw new GlasscastError('STREAM_NOT_FOUND');
+    const outputs = streams.outputs(found.streamId)?.outputs;
+    if (!outputs) throw new GlasscastError('OUTPUTS_NOT_READY');
+    return outputs;
+  }
+  return {
+    start(userId, request) {
+      const session = sessions.get(userId);
+      if (!session?.isKnown()) throw new GlasscastError('GLASSES_NOT_CONNECTED');
+      // Nobody would hear of the refusal: the operator's page reads no statuses.
+      if (streams.check(userId, operator.id).streamInfo?.type === 'unmanaged') {
+        throw new GlasscastError('UNMANAGED_STREAM_ACTIVE');
+      }
+      streams.request(userId, operator, request, session);
+      const snapshot = streams.snapshots().find((stream) => stream.userId === userId);
+      if (!snapshot) throw new GlasscastError('STREAM_NOT_FOUND');
+      return snapshot;
+    },
+    stop: (userId) => streams.leave(userId, operator),
+    addOutput: async (userId, destination) => operatorOutput(await outputsOf(userId).add(operator.id, destination)),
+    async removeOutput(userId, outputId) {
+      const outputs = outputsOf(userId);
+      const found = outputs.list().find((output) => output.outputId === outputId);
+      if (!found) throw new GlasscastError('OUTPUT_NOT_FOUND');
+      await outputs.remove(found.addedBy, outputId);
+    },
+  };
+}
