@@ -1,9 +1,10 @@
 /** The console page, put together: news of the relay become one state, and every view shows its part of it. */
 import { type ConsoleState, emptyState, isRunning, type News, reduce } from './console-state.ts';
 import { startShortcutList } from './dialogs.ts';
-import { byId, copyButton, setText } from './elements.ts';
+import { byId, setText } from './elements.ts';
 import { createFigureHistory } from './figure-history.ts';
 import { createFiguresView } from './figures-view.ts';
+import { createFirstStepsView } from './first-steps-view.ts';
 import { clockTime, stateName } from './formatting.ts';
 import { glassesRows, rowAt } from './glasses-rows.ts';
 import { createGlassesView } from './glasses-view.ts';
@@ -41,6 +42,7 @@ function startConsole(): void {
   const sharing = createSharingView(() => link);
   const recordings = createRecordingsView(() => link, askRecordings);
   const snippets = createSnippetsView();
+  const firstSteps = createFirstStepsView(() => link, draw);
   const keys = startShortcutList();
 
   // ── the relay's word ──
@@ -82,6 +84,7 @@ function startConsole(): void {
     link?.close();
     link = undefined;
     state = emptyState(Date.now());
+    firstSteps.forget();
     login.askForToken(problem);
     draw();
   }
@@ -139,7 +142,7 @@ function startConsole(): void {
     const stream = selected === undefined ? undefined : streams.get(selected);
     renderLink(state.link);
     renderTitle(selected, stream?.state);
-    byId('no-glasses').hidden = selected !== undefined || state.link.state === 'connecting';
+    firstSteps.render(selected !== undefined, state.link.state !== 'connecting');
     byId('stage').hidden = selected === undefined;
     byId('glasses-panel').hidden = selected === undefined;
     byId('beside').hidden = selected === undefined;
@@ -163,7 +166,6 @@ function startConsole(): void {
   }
 
   startTheme();
-  startEmptyState();
   startKeyboard({
     live: () => live.press(true),
     mute: stage.toggleSound,
@@ -197,22 +199,6 @@ function renderTitle(selected: string | undefined, streamState: string | undefin
   if (document.title !== title) document.title = title;
   const isTold = selected !== undefined && streamState !== undefined;
   setText(byId('announcer'), isTold ? `${selected}: ${stateName(streamState)}` : '');
-}
-
-/** What to do first, with this relay's address in it. */
-function startEmptyState(): void {
-  const webSocketUrl = `${location.origin.replace(/^http/, 'ws')}/glasses-ws`;
-  const commands: Record<string, string> = {
-    'enrol-command': 'npx glasscast device enrol ada@example.com',
-    'simulate-command': `GLASSCAST_AGENT_ENROLMENT_CODE=CODE npm run simulate -- --relay-url ${webSocketUrl}`,
-    'agent-command': `GLASSCAST_AGENT_ENROLMENT_CODE=CODE npm run agent -- --source v4l2:auto --relay-url ${webSocketUrl}`,
-    'keep-command': 'npm run relay -- --keep-recordings true',
-  };
-  for (const [id, command] of Object.entries(commands)) {
-    const place = byId(id);
-    place.textContent = command;
-    place.after(copyButton('Copy the command', () => command));
-  }
 }
 
 startConsole();

@@ -3,7 +3,7 @@ import { chartPaths } from './chart-scaling.ts';
 import { isRunning, type KnownStream } from './console-state.ts';
 import { byId, make, makeSvg, setAttribute, setText } from './elements.ts';
 import { type FigureHistory, type FigureName, WINDOW_MS } from './figure-history.ts';
-import { bitsPerSecond, bytes } from './formatting.ts';
+import { bitsPerSecond, bytes, spoken } from './formatting.ts';
 
 interface Figure {
   name: FigureName;
@@ -69,10 +69,20 @@ export function createFiguresView(history: FigureHistory): FiguresView {
       const { reconnects, width, height } = stream?.stats ?? {};
       const size = width && height ? `${width} × ${height}` : '';
       const back = reconnects ? `came back ${reconnects === 1 ? 'once' : `${reconnects} times`}` : '';
-      setText(byId('figures-note'), [size, back, 'last 5 min'].filter(Boolean).join(' · '));
+      const shownMs = stream ? windowOf(stream, history).lengthMs : 0;
+      setText(byId('figures-note'), [size, back, `last ${spoken(shownMs / 1000)}`].filter(Boolean).join(' · '));
       if (stream) for (const card of cards) card.render(stream);
     },
   };
+}
+
+/** Grows with what there is, in whole minutes: one minute of a young stream fills its chart. */
+function windowOf(stream: KnownStream, history: FigureHistory): { toMs: number; lengthMs: number } {
+  const samples = history.samples(stream.streamId, 'bitrate');
+  const lastMs = samples.at(-1)?.atMs ?? Date.now();
+  const toMs = isRunning(stream) ? Math.max(lastMs, Date.now()) : lastMs;
+  const ageMs = toMs - (samples[0]?.atMs ?? toMs);
+  return { toMs, lengthMs: Math.min(WINDOW_MS, Math.max(1, Math.ceil(ageMs / 60_000)) * 60_000) };
 }
 
 function createCard(figure: Figure, history: FigureHistory) {
@@ -94,10 +104,11 @@ function createCard(figure: Figure, history: FigureHistory) {
     node,
     render(stream: KnownStream) {
       const samples = history.samples(stream.streamId, figure.name);
-      const last = samples.at(-1)?.atMs ?? 0;
-      const toMs = isRunning(stream) ? Math.max(last, Date.now()) : last;
+      const { toMs, lengthMs } = windowOf(stream, history);
       const { leastTop, bottom } = figure;
-      const frame = { ...SIZE, fromMs: toMs - WINDOW_MS, toMs, leastTop, ...(bottom === undefined ? {} : { bottom }) };
+      const frame = { ...SIZE, fromMs: toMs - lengthMs, toMs, leastTop, ...(bottom === undefined ? {} : { bottom }) };
+      // Most glasses measure no temperature of their own.
+      node.hidden = figure.name === 'temperature' && samples.length === 0;
       const paths = chartPaths(samples, frame);
       const now = figure.now(stream);
       setText(value, now ?? '–');
@@ -106,7 +117,7 @@ function createCard(figure: Figure, history: FigureHistory) {
       setText(edge, samples.length > 0 ? figure.edge(paths.top) : '');
       none.hidden = samples.length > 0;
       const most = Math.max(...samples.map((sample) => sample.value));
-      const words = samples.length > 0 ? `at most ${figure.edge(Math.round(most))} in 5 minutes` : 'not reported';
+      const words = samples.length > 0 ? `at most ${figure.edge(Math.round(most))} in that time` : 'not reported';
       setAttribute(chart, 'aria-label', `${figure.title}: ${now ?? 'unknown'}, ${words}`);
     },
   };

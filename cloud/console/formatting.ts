@@ -25,6 +25,26 @@ export function duration(seconds: number): string {
   return hours > 0 ? `${hours}:${twoDigits(minutes)}:${twoDigits(rest)}` : `${minutes}:${twoDigits(rest)}`;
 }
 
+/** 45 s, 3 min. */
+export function spoken(seconds: number): string {
+  return seconds < 60 ? `${Math.round(seconds)} s` : `${Math.round(seconds / 60)} min`;
+}
+
+/** A number of a timeline entry, whose name ends with its unit: `interruptedMs` is "interrupted 2.4 s". */
+export function namedNumber(name: string, value: number): string {
+  const [, stem = name, unit = ''] = /^(.*?)(Ms|Bps|Bytes|Px|Percent|C)?$/.exec(name) ?? [];
+  const words = stem.replace(/([a-z])([A-Z])/g, '$1 $2').toLowerCase();
+  const shown: Record<string, string> = {
+    Ms: value < 1000 ? `${Math.round(value)} ms` : `${(value / 1000).toFixed(1)} s`,
+    Bps: bitsPerSecond(value),
+    Bytes: bytes(value),
+    Px: `${value} px`,
+    Percent: `${value} %`,
+    C: `${value} °C`,
+  };
+  return `${words} ${shown[unit] ?? value}`;
+}
+
 /** Decimal units, as disks are sold. */
 export function bytes(count: number): string {
   const [value, unit] = scaled(count, ['B', 'kB', 'MB', 'GB', 'TB']);

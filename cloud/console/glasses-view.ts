@@ -60,8 +60,7 @@ function createRow(first: GlassesRow, select: (userId: string) => void): ListIte
     'button',
     { type: 'button', 'data-user': first.userId },
     picture,
-    make('span', { class: 'words' }, name, detail),
-    badge,
+    make('span', { class: 'words' }, name, make('span', { class: 'second' }, badge, detail)),
   );
   button.addEventListener('click', () => select(first.userId));
   let last: GlassesRow | undefined;
@@ -96,7 +95,7 @@ function detailOf({ session, stream }: GlassesRow): string {
   const viewers = isRunning(stream) ? (stream.viewers ?? []) : [];
   const others = viewers.filter((viewer) => viewer !== CONSOLE_APP);
   const watched =
-    others.length === 0 ? undefined : others.length === 1 ? `watched by ${others[0]}` : `${others.length} apps watch`;
+    others.length === 0 ? undefined : others.length === 1 ? '1 app watches' : `${others.length} apps watch`;
   return [modelName, battery, watched].filter(Boolean).join(' · ') || (session ? 'Glasses' : 'No session');
 }
 

@@ -1,7 +1,7 @@
 /** Recordings: a list to replay from and to delete in, and the player that replays one. */
 import Hls from 'hls.js';
 import { ask } from './dialogs.ts';
-import { byId, createKeyedList, errorText, type ListItem, make, setText } from './elements.ts';
+import { byId, copyButton, createKeyedList, errorText, type ListItem, make, setText } from './elements.ts';
 import { bytes, dayAndTime, duration, recordingState } from './formatting.ts';
 import type { RelayLink } from './relay-link.ts';
 import type { RecordingList, RecordingView } from './relay-shapes.ts';
@@ -18,6 +18,7 @@ export function createRecordingsView(link: () => RelayLink | undefined, changed:
   let isWhole = false;
   let last: RecordingList | undefined;
   const player = createReplay();
+  byId('keep-command').after(copyButton('Copy the command', () => byId('keep-command').textContent ?? ''));
   const showRows = createKeyedList<RecordingView>(byId('recordings'), {
     keyOf: ({ uid }) => uid,
     create: (recording) => createRow(recording, { play: player.play, remove }),
@@ -82,14 +83,15 @@ function createRow(first: RecordingView, { play, remove }: RowActions): ListItem
       { class: 'recording', 'data-uid': first.uid },
       thumbnail,
       make('span', { class: 'words' }, make('span', { class: 'name', title }, title), detail),
-      playButton,
-      deleteButton,
+      make('span', { class: 'actions' }, playButton, deleteButton),
       problem,
     ),
     update(recording) {
       last = recording;
       const isReady = recording.state === 'ready';
       playButton.hidden = !recording.urls || !isReady;
+      // What is being written belongs to the stream that runs.
+      deleteButton.hidden = recording.state === 'live-inprogress';
       setText(detail, detailOf(recording));
       const url = recording.urls?.thumbnailUrl;
       if (!url || !isReady || isPictured) return;

@@ -35,6 +35,8 @@ export interface RelayLink {
   ended(): Promise<{ streams: EndedStream[] }>;
   recordings(): Promise<RecordingList>;
   deleteRecording(uid: string): Promise<unknown>;
+  /** A code that lets one pair of glasses in, once, as this user's. */
+  enrol(email: string): Promise<{ code: string; expiresAt?: string }>;
   close(): void;
 }
 
@@ -117,6 +119,7 @@ export function createRelayLink(token: string, listener: RelayLinkListener): Rel
     ended: () => call('GET', '/api/streams/history'),
     recordings: () => call('GET', '/api/recordings'),
     deleteRecording: (uid) => call('DELETE', `/api/recordings/${encodeURIComponent(uid)}`),
+    enrol: (email) => call('POST', '/api/enrolments', { email }),
     close: () => closing.abort(),
   };
 }

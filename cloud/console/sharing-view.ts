@@ -102,7 +102,13 @@ function createOutput(first: OutputView, remove: (outputId: string) => Promise<v
       });
   });
   return {
-    node: make('li', { class: 'output' }, make('span', { class: 'words' }, name, address), badge, button, problem),
+    node: make(
+      'li',
+      { class: 'output' },
+      make('span', { class: 'words' }, name, make('span', { class: 'second' }, badge, address)),
+      button,
+      problem,
+    ),
     update(output) {
       last = output;
       show();

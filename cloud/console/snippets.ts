@@ -84,6 +84,16 @@ function operatorCode(path: string, origin: string, video: SnippetFacts['video']
   ].join('\n');
 }
 
+/** What lets glasses in, where they run. @param code undefined: a word stands for it. */
+export function enrolCommands(origin: string, code: string | undefined): { simulate: string; agent: string } {
+  const relayUrl = shellWord(`${origin.replace(/^http/, 'ws')}/glasses-ws`);
+  const given = `GLASSCAST_AGENT_ENROLMENT_CODE=${shellWord(code ?? 'CODE')}`;
+  return {
+    simulate: `${given} npm run simulate -- --relay-url ${relayUrl}`,
+    agent: `${given} npm run agent -- --source v4l2:auto --relay-url ${relayUrl}`,
+  };
+}
+
 /** In single quotes, where a shell reads nothing as its own. */
 export function shellWord(text: string): string {
   return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;

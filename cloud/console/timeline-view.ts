@@ -1,7 +1,7 @@
 /** What happened to a stream and why, newest first; also of streams that have ended. */
 import { type ConsoleState, isRunning } from './console-state.ts';
 import { byId, createKeyedList, make, setText } from './elements.ts';
-import { clockTime, dayAndTime, stateName } from './formatting.ts';
+import { clockTime, dayAndTime, namedNumber, stateName } from './formatting.ts';
 import type { EndedStream, StreamView, TimelineEntry } from './relay-shapes.ts';
 
 export interface TimelineView {
@@ -79,7 +79,7 @@ function titleOf({ createdAt, state }: StreamView, nowMs: number): string {
 }
 
 function entryNode({ atMs, kind, state, code, text, numbers }: TimelineEntry): HTMLElement {
-  const figures = Object.entries(numbers ?? {}).map(([name, value]) => `${name} ${value}`);
+  const figures = Object.entries(numbers ?? {}).map(([name, value]) => namedNumber(name, value));
   const small = [code, ...figures].filter(Boolean).join(' · ');
   return make(
     'li',
