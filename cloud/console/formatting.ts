@@ -62,13 +62,6 @@ export function latency(latencyMs: number): string {
   return `≈ ${(latencyMs / 1000).toFixed(1)} s`;
 }
 
-/** In the middle, because both ends of an id tell it from others. */
-export function shortened(text: string, maxChars: number): string {
-  if (text.length <= maxChars) return text;
-  const kept = Math.max(2, maxChars - 1);
-  return `${text.slice(0, Math.ceil(kept / 2))}…${text.slice(text.length - Math.floor(kept / 2))}`;
-}
-
 const stateNames: Record<StreamStateWord, string> = {
   provisioning: 'Preparing',
   starting: 'Starting',

@@ -55,7 +55,8 @@ export function snippetsOf(facts: SnippetFacts): Snippet[] {
 function appCode({ origin, video }: SnippetFacts): string {
   const { width = 1280, height = 720, frameRate = 30, bitrate } = video;
   const rate = bitrate === undefined ? '' : `, bitrate: ${bitrate}`;
-  return `import { AppServer, type AppSession } from '@mentra/sdk';
+  return `import { env } from 'node:process';
+import { AppServer, type AppSession } from '@mentra/sdk';
 
 // Register it first: PUT ${origin}/api/apps/com.example.live
 class LiveApp extends AppServer {
@@ -69,8 +70,8 @@ class LiveApp extends AppServer {
   }
 }
 
-const { API_KEY = '' } = process.env;
-await new LiveApp({ packageName: 'com.example.live', apiKey: API_KEY, port: 3000 }).start();`;
+const app = new LiveApp({ packageName: 'com.example.live', apiKey: env.API_KEY ?? '', port: 3000 });
+await app.start();`;
 }
 
 function operatorCode(path: string, origin: string, video: SnippetFacts['video']): string {
