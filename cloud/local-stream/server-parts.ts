@@ -15,12 +15,14 @@ import { type Broadcasts, createBroadcasts } from './broadcasts.ts';
 import { type Catalogue, openCatalogue } from './catalogue.ts';
 import { createDelivery } from './delivery.ts';
 import { createFaults, type Faults } from './faults.ts';
+import { createFlvEgress } from './flv-egress.ts';
 import { createIngest, type Ingest, type IngestHost } from './ingest.ts';
 import { createLiveFeed, type LiveFeed } from './live-feed.ts';
 import type { PublicAddresses } from './live-input.ts';
 import { createLiveInputRegistry, type LiveInputRegistry } from './live-input-registry.ts';
 import { createOutputs, type Outputs } from './outputs.ts';
 import { createPlaybackAccess } from './playback-access.ts';
+import { createPlayerPage } from './player-page.ts';
 import { createRecordings } from './recordings.ts';
 import { createThumbnails, type Thumbnails } from './thumbnails.ts';
 import { videoJson } from './video.ts';
@@ -158,6 +160,9 @@ export function buildParts(options: LocalStreamOptions, identity: Identity): Par
     nowMs: clock.now,
   };
   http.register(inside(createDelivery(delivered), faults?.aroundDelivery));
+  const flv = createFlvEgress({ access, video: library.get, feed, broadcasts, viewers, clock, log });
+  http.register(inside(flv, faults?.aroundDelivery));
+  http.register(inside(createPlayerPage({ access }), faults?.aroundDelivery));
   http.get('/healthz', () => ({ status: 'ok', publications: ingest.publications().length }));
   const admin = faults && createAdmin({ faults, webhooks, apiToken });
   return { catalogue, registry, library, broadcasts, feed, outputs, ingest, thumbnails, webhooks, http, admin };

@@ -9,6 +9,7 @@ import { Secret } from '../../shared/secrets.ts';
 import type { Bench } from './program.ts';
 
 export interface StreamProcess {
+  pid: number;
   apiBaseUrl: string;
   accountId: string;
   apiToken: Secret;
@@ -79,6 +80,7 @@ export async function startStreamProcess(bench: Bench, options: StreamProcessOpt
   bench.redactor.add(address.apiToken);
   return {
     ...address,
+    pid: child.pid ?? 0,
     apiToken: new Secret(address.apiToken),
     async kill() {
       if (child.pid !== undefined) process.kill(child.pid, 'SIGKILL');

@@ -95,6 +95,8 @@ export interface LocalStreamWorld extends ApiClient {
   dataDir: string;
   spawn: SpawnChild;
   push(input: InputJson, options?: PushOptions): Child;
+  /** Before the test is finished. */
+  close(): Promise<void>;
 }
 
 export async function createLocalStreamWorld(options: Partial<LocalStreamOptions> = {}): Promise<LocalStreamWorld> {
@@ -114,7 +116,8 @@ export async function createLocalStreamWorld(options: Partial<LocalStreamOptions
   });
   const address = await stream.start();
   const api = apiClient(address, address.apiToken.reveal());
-  return { ...api, address, dataDir, spawn, push: (input, how) => pushTestPattern(spawn, input, how) };
+  const push: LocalStreamWorld['push'] = (input, how) => pushTestPattern(spawn, input, how);
+  return { ...api, address, dataDir, spawn, push, close: stream.close };
 }
 
 /** Gone when the test is finished. */

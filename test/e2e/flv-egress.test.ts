@@ -1,0 +1,161 @@
+/** The live picture as FLV, over HTTP and over WebSockets, with real encoders and a real decoder. */
+
+import { once } from 'node:events';
+import { connect } from 'node:net';
+import { describe, expect, it } from 'vitest';
+import WebSocket from 'ws';
+import { createFlvParser, type FlvTag, isKeyFrame, isSequenceHeader } from '../../shared/rtmp/flv.ts';
+import { probe } from '../support/ffprobe.ts';
+import { createLocalStreamWorld, type InputJson, until } from '../support/local-stream-world.ts';
+
+const flvUrl = (input: InputJson) => input.playback.hls.replace('manifest/video.m3u8', 'live.flv');
+
+/** A viewer by WebSocket, and what it was sent. */
+function watch(input: InputJson) {
+  const tags: FlvTag[] = [];
+  const parser = createFlvParser({ onTag: (tag) => void tags.push(tag) });
+  const ws = new WebSocket(flvUrl(input).replace('http:', 'ws:'));
+  let header: number | undefined;
+  ws.on('message', (data: Buffer) => {
+    header ??= data[4];
+    parser.push(data);
+  });
+  const closed = once(ws, 'close').then(([code, reason]) => ({ code: Number(code), reason: String(reason) }));
+  closed.catch(() => undefined);
+  const pictures = () => tags.filter((tag) => tag.kind === 'video' && !isSequenceHeader(tag));
+  return { ws, tags, closed, pictures, header: () => header };
+}
+
+async function onAir(input: InputJson): Promise<void> {
+  await until(async () => {
+    const response = await fetch(flvUrl(input));
+    await response.body?.cancel();
+    return response.status === 200;
+  });
+}
+
+describe('HTTP-FLV', () => {
+  it('plays H.264 and AAC in a real decoder, without a complaint', async () => {
+    const world = await createLocalStreamWorld();
+    const input = await world.createInput();
+    const idle = await fetch(flvUrl(input));
+    expect([idle.status, idle.headers.get('access-control-allow-origin')]).toEqual([204, '*']);
+    world.push(input);
+    await onAir(input);
+    const live = await fetch(flvUrl(input));
+    expect(Object.fromEntries(live.headers)).toMatchObject({
+      'content-type': 'video/x-flv',
+      'cache-control': 'no-store',
+      'access-control-allow-origin': '*',
+    });
+    await live.body?.cancel();
+    const { streams, complaints } = await probe(world.spawn, flvUrl(input));
+    expect(complaints).toBe('');
+    expect(streams.map(({ codec_name, width }) => [codec_name, width])).toEqual(
+      expect.arrayContaining([
+        ['h264', 640],
+        ['aac', undefined],
+      ]),
+    );
+    const reader = (await fetch(flvUrl(input))).body?.getReader();
+    await until(async () => {
+      const views = await fetch(input.playback.hls.replace('manifest/video.m3u8', 'views'));
+      return ((await views.json()) as { liveViewers: number }).liveViewers > 0;
+    });
+    await reader?.cancel();
+  });
+
+  it('promises no sound that is not there, and ends when the broadcast does', async () => {
+    const world = await createLocalStreamWorld();
+    const input = await world.createInput();
+    const publisher = world.push(input, { hasAudio: false });
+    await onAir(input);
+    const reader = (await fetch(flvUrl(input))).body?.getReader();
+    const first = await reader?.read();
+    expect(Buffer.from(first?.value ?? []).subarray(0, 5)).toEqual(Buffer.from([0x46, 0x4c, 0x56, 1, 1]));
+    const { streams } = await probe(world.spawn, flvUrl(input));
+    expect(streams.map(({ codec_type }) => codec_type)).toEqual(['video']);
+    await publisher.stop();
+    for (let read = await reader?.read(); read && !read.done; ) read = await reader?.read();
+    expect((await fetch(flvUrl(input))).status).toBe(204);
+    expect((await fetch(flvUrl(input).replace(input.uid, 'unknown'))).status).toBe(404);
+  });
+});
+
+describe('WS-FLV', () => {
+  it('begins at once with a key frame, goes on over another publisher, and says when it is over', async () => {
+    const world = await createLocalStreamWorld();
+    const input = await world.createInput(3);
+    const early = await watch(input).closed;
+    expect(early).toEqual({ code: 4404, reason: 'Live broadcast not started yet' });
+    const first = world.push(input);
+    await onAir(input);
+    const viewer = watch(input);
+    await until(async () => viewer.pictures().length > 30);
+    expect(viewer.header()).toBe(5);
+    expect(isKeyFrame(viewer.pictures()[0] as FlvTag)).toBe(true);
+    await first.stop();
+    const before = viewer.pictures().length;
+    const second = world.push(input, { size: '320x240' });
+    await until(async () => viewer.pictures().length > before + 30);
+    expect(viewer.tags.filter((tag) => tag.kind === 'video' && isSequenceHeader(tag)).length).toBeGreaterThan(1);
+    const times = viewer.pictures().map(({ timestampMs }) => timestampMs);
+    expect(times).toEqual([...times].sort((a, b) => a - b));
+    await second.stop();
+    expect(await viewer.closed).toEqual({ code: 1000, reason: 'The broadcast has ended' });
+  });
+
+  it('tells who watches without sound to come back when there is some', async () => {
+    const world = await createLocalStreamWorld();
+    const input = await world.createInput(5);
+    const mute = world.push(input, { hasAudio: false });
+    await onAir(input);
+    const viewer = watch(input);
+    await until(async () => viewer.pictures().length > 5);
+    expect(viewer.header()).toBe(1);
+    await mute.stop();
+    world.push(input);
+    expect(await viewer.closed).toMatchObject({ code: 1012 });
+    expect(viewer.tags.some(({ kind }) => kind === 'audio')).toBe(false);
+    const again = watch(input);
+    await until(async () => again.pictures().length > 5);
+    expect(again.header()).toBe(5);
+    again.ws.close();
+  });
+
+  it('takes nothing from viewers, and refuses strangers before the upgrade', async () => {
+    const world = await createLocalStreamWorld();
+    const input = await world.createInput();
+    world.push(input);
+    await onAir(input);
+    const talker = watch(input);
+    await until(async () => talker.pictures().length > 0);
+    talker.ws.send('hello');
+    expect(await talker.closed).toMatchObject({ code: 1008 });
+    const flooder = watch(input);
+    await until(async () => flooder.pictures().length > 0);
+    flooder.ws.send(Buffer.alloc(100_000));
+    expect(await flooder.closed).toMatchObject({ code: 1009 });
+    for (const path of ['/unknown/live.flv', '/', `/${input.uid}/other.flv`, `/${'x'.repeat(9000)}/live.flv`]) {
+      const stranger = new WebSocket(`ws://127.0.0.1:${world.address.httpPort}${path}`);
+      const [error] = await once(stranger, 'error');
+      expect(String(error)).toContain('404');
+    }
+  });
+});
+
+it('viewers who stay do not keep the server from closing, and are told', async () => {
+  const viewers: ReturnType<typeof watch>[] = [];
+  const world = await createLocalStreamWorld();
+  const input = await world.createInput(30);
+  world.push(input);
+  await onAir(input);
+  viewers.push(watch(input));
+  const silent = connect(world.address.httpPort, '127.0.0.1');
+  silent.on('error', () => undefined);
+  silent.write(`GET /${input.uid}/live.flv HTTP/1.1\r\nhost: x\r\n\r\n`);
+  await until(async () => (viewers[0]?.pictures().length ?? 0) > 0);
+  await world.close();
+  expect((await viewers[0]?.closed)?.code).toBe(1001);
+  silent.destroy();
+});
