@@ -1,5 +1,6 @@
 /** Recordings: a list to replay from and to delete in, and the player that replays one. */
-import Hls from 'hls.js';
+import { createHlsPlayer } from '../player/hls-player.ts';
+import type { RunningWay } from '../player/playback-ladder.ts';
 import { ask } from './dialogs.ts';
 import { byId, copyButton, createKeyedList, errorText, type ListItem, make, setText } from './elements.ts';
 import { bytes, dayAndTime, duration, recordingState } from './formatting.ts';
@@ -123,35 +124,26 @@ function createReplay(): { play(recording: RecordingView): void } {
   const dialog = byId<HTMLDialogElement>('replay');
   const problem = byId('replay-problem');
   const video = make('video', { id: 'replay-video', controls: true, playsinline: true, 'aria-label': 'Recording' });
-  let hls: Hls | undefined;
+  let running: RunningWay | undefined;
 
-  function stop(): void {
-    hls?.destroy();
-    hls = undefined;
-    video.removeAttribute('src');
-    video.load();
-  }
   problem.before(video);
-  dialog.addEventListener('close', stop);
-  video.addEventListener('error', () => video.src && setText(problem, 'The recording cannot be played.'));
+  dialog.addEventListener('close', () => {
+    running?.close();
+    running = undefined;
+  });
   return {
     play(recording) {
       const url = recording.urls?.hlsUrl;
       if (!url) return;
       setText(byId('replay-title'), titleOf(recording));
       setText(problem, '');
+      running?.close();
       dialog.showModal();
-      stop();
-      if (Hls.isSupported()) {
-        const player = new Hls();
-        player.on(Hls.Events.ERROR, (_name, { fatal, details }) => {
-          if (fatal) setText(problem, `The recording cannot be played: ${details}.`);
-        });
-        player.loadSource(url);
-        player.attachMedia(video);
-        hls = player;
-      } else video.src = url;
-      void video.play().catch(() => {});
+      const events = {
+        playing() {},
+        failed: (reason: string) => setText(problem, `The recording cannot be played: ${reason}.`),
+      };
+      running = createHlsPlayer(video, url, events, { isRecording: true });
     },
   };
 }

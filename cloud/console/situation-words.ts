@@ -13,24 +13,25 @@ export interface Situation {
   session: KnownSession | undefined;
   stream: KnownStream | undefined;
   /** Of the player. */
-  player: { isPlaying: boolean; message?: string };
+  player: { isPlaying: boolean; hasLastPicture: boolean; message?: string };
 }
 
 export function situationWords({ session, stream, player }: Situation): SituationWords {
   if (!isRunning(stream)) return { banner: '', placeholder: idleWords(session, stream) };
-  const banner = bannerOf(session, stream);
+  const banner = bannerOf(session, stream, player.isPlaying || player.hasLastPicture);
   if (player.isPlaying) return { banner, placeholder: '' };
-  return { banner, placeholder: banner ? '' : waitingWords(stream, player.message) };
+  const hasOther = banner !== '' || player.hasLastPicture;
+  return { banner, placeholder: hasOther ? '' : waitingWords(stream, player.message) };
 }
 
-function bannerOf(session: KnownSession | undefined, stream: KnownStream): string {
+function bannerOf(session: KnownSession | undefined, stream: KnownStream, isPictured: boolean): string {
   const isShown = stream.state === 'active' || stream.state === 'interrupted';
   if (isShown && session && !session.connected) {
-    return `The glasses are away${since(session.awaySinceMs)}; waiting for them. The picture is the last one.`;
+    return `The glasses are away${since(session.awaySinceMs)}; waiting for them.${isPictured ? ' The picture is the last one.' : ''}`;
   }
   if (stream.state !== 'interrupted') return '';
   const why = stream.message ? ` ${sentence(stream.message)}` : '';
-  return `The picture stopped at ${clockTime(stream.stateSinceMs)}.${why} Waiting for it; this is the last one.`;
+  return `The picture stopped at ${clockTime(stream.stateSinceMs)}.${why} Waiting for the next${isPictured ? '; this is the last one' : ''}.`;
 }
 
 function waitingWords({ state, message }: KnownStream, playerMessage: string | undefined): string {

@@ -1,9 +1,10 @@
 /** The live picture with what belongs to it: its state in words, the way it comes and how late it is, sound, full screen. */
+import { createLivePlayer, type PlaybackWay } from '../player/live-player.ts';
 import type { KnownSession, KnownStream } from './console-state.ts';
 import { isRunning } from './console-state.ts';
 import { byId, make, setAttribute, setText } from './elements.ts';
 import { duration, latency, stateName } from './formatting.ts';
-import { createLivePlayer, type Way } from './picture.ts';
+import { createLastPicture } from './last-picture.ts';
 import type { PlaybackSources } from './relay-shapes.ts';
 import { situationWords } from './situation-words.ts';
 
@@ -14,24 +15,27 @@ export interface StageView {
   close(): void;
 }
 
-const ways: readonly { way: Way; name: string; about: string; source: keyof PlaybackSources }[] = [
+const ways: readonly { way: PlaybackWay; name: string; about: string; source: keyof PlaybackSources }[] = [
   { way: 'whep', name: 'WebRTC', about: 'WHEP, the fastest', source: 'webrtcUrl' },
   { way: 'ws-flv', name: 'WS-FLV', about: 'half a second', source: 'flvUrl' },
   { way: 'll-hls', name: 'LL-HLS', about: 'about a second', source: 'llHlsUrl' },
   { way: 'hls', name: 'HLS', about: 'about two seconds', source: 'hlsUrl' },
 ];
-const nameOf = (way: Way | undefined) => ways.find((known) => known.way === way)?.name;
+const nameOf = (way: PlaybackWay | undefined) => ways.find((known) => known.way === way)?.name;
 const LOOK_MS = 500;
 
 export function createStageView(): StageView {
   const video = byId<HTMLVideoElement>('video');
   const select = byId<HTMLSelectElement>('way');
   const sound = byId<HTMLButtonElement>('sound');
+  const lastPicture = createLastPicture(video, byId<HTMLCanvasElement>('last-picture'));
   const player = createLivePlayer(video, { onChange: () => renderPlayer() });
   let shown: { userId: string | undefined; session: KnownSession | undefined; stream: KnownStream | undefined } = {
     ...{ userId: undefined, session: undefined, stream: undefined },
   };
   let showing: string | undefined;
+  /** Whose picture was shown last. */
+  let pictured: string | undefined;
 
   select.replaceChildren(
     make('option', { value: '' }, 'Automatic'),
@@ -61,7 +65,9 @@ export function createStageView(): StageView {
   function renderPlayer(): void {
     const state = player.state();
     const { session, stream } = shown;
-    const words = situationWords({ session, stream, player: state });
+    const words = situationWords({ session, stream, player: { ...state, hasLastPicture: lastPicture.isThere() } });
+    if (state.isPlaying && words.banner === '') lastPicture.take();
+    byId('last-picture').hidden = state.isPlaying || !showing || !lastPicture.isThere();
     setText(byId('placeholder'), words.placeholder);
     setText(byId('banner'), words.banner);
     byId('banner').hidden = words.banner === '';
@@ -98,8 +104,9 @@ export function createStageView(): StageView {
       const key = playback ? `${stream?.streamId} ${Object.values(playback).join(' ')}` : undefined;
       if (key !== showing) {
         showing = key;
-        const { webrtcUrl, flvUrl, llHlsUrl, hlsUrl } = playback ?? {};
-        player.show(playback ? { webrtcUrl, flvUrl, llHlsUrl, hlsUrl } : undefined);
+        if (stream?.streamId !== pictured) lastPicture.forget();
+        pictured = stream?.streamId;
+        player.show(playback);
         renderWays(playback);
       }
       renderPlayer();

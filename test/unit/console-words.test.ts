@@ -55,7 +55,7 @@ describe('what stands over the picture', () => {
   const there = { userId: 'a@x', connected: true, awaySinceMs: undefined };
   const away = { userId: 'a@x', connected: false, awaySinceMs: noon };
   const words = (situation: Partial<Situation>) =>
-    situationWords({ session: there, stream, player: { isPlaying: true }, ...situation });
+    situationWords({ session: there, stream, player: { isPlaying: true, hasLastPicture: true }, ...situation });
 
   it('says since when the glasses are away, and that the picture is the last one', () => {
     expect(words({ session: away })).toEqual({
@@ -67,22 +67,29 @@ describe('what stands over the picture', () => {
   it('says why the picture stopped', () => {
     const interrupted = { ...stream, state: 'interrupted' as const, message: 'The ingest cannot be reached' };
     expect(words({ stream: interrupted }).banner).toBe(
-      'The picture stopped at 12:03:04. The ingest cannot be reached. Waiting for it; this is the last one.',
+      'The picture stopped at 12:03:04. The ingest cannot be reached. Waiting for the next; this is the last one.',
     );
+  });
+  it('speaks of no last picture where there is none, and covers none that is there', () => {
+    const player = { isPlaying: false, hasLastPicture: false };
+    expect(words({ session: away, player }).banner).toBe('The glasses are away since 12:03:04; waiting for them.');
+    expect(words({ player: { ...player, hasLastPicture: true } })).toEqual({ banner: '', placeholder: '' });
   });
   it('says nothing over a picture that moves', () => {
     expect(words({})).toEqual({ banner: '', placeholder: '' });
   });
   it('says what is next where there is no picture', () => {
     const placeholder = (situation: Partial<Situation>) =>
-      words({ player: { isPlaying: false }, ...situation }).placeholder;
+      words({ player: { isPlaying: false, hasLastPicture: false }, ...situation }).placeholder;
     expect(placeholder({ stream: undefined })).toContain('Press Go live');
     expect(placeholder({ stream: undefined, session: away })).toContain('away since 12:03:04');
     expect(placeholder({ stream: { ...stream, state: 'failed', message: 'The camera was not found' } })).toBe(
       'The camera was not found.',
     );
     expect(placeholder({})).toContain('on its way');
-    expect(placeholder({ player: { isPlaying: false, message: 'Trying HLS' } })).toBe('Trying HLS');
+    expect(placeholder({ player: { isPlaying: false, hasLastPicture: false, message: 'Trying HLS' } })).toBe(
+      'Trying HLS',
+    );
     expect(placeholder({ stream: { ...stream, state: 'starting' } })).toContain('starting their camera');
   });
 });
