@@ -27,11 +27,14 @@ export async function startConsoleRelay() {
     ended: [] as EndedStream[],
     timelines: {} as Record<string, TimelineEntry[]>,
     recordings: { recordings: [], keepsRecordings: true } as RecordingList,
+    /** Nothing is answered but 503. */
+    isDown: false,
     /** Answers to changes, by `METHOD path`; anything else is 202. */
     refusals: {} as Record<string, { status: number; message: string }>,
   };
   registerConsolePage(server);
   server.addHook('onRequest', async ({ headers, url }, reply) => {
+    if (world.isDown) return reply.code(503).send({});
     if (url.startsWith('/api/') && headers.authorization !== `Bearer ${CONSOLE_TOKEN}`) {
       return reply.code(401).send({ error: 'ADMIN_TOKEN_REQUIRED', message: 'not this one' });
     }
