@@ -1,5 +1,5 @@
 /** Small charts of the last five minutes, one for each figure, with its value now. */
-import { chartPaths } from './chart-scaling.ts';
+import { chartPaths, GAP_MS } from './chart-scaling.ts';
 import { isRunning, type KnownStream } from './console-state.ts';
 import { byId, make, makeSvg, setAttribute, setText } from './elements.ts';
 import { type FigureHistory, type FigureName, WINDOW_MS } from './figure-history.ts';
@@ -112,6 +112,8 @@ function createCard(figure: Figure, history: FigureHistory) {
       const paths = chartPaths(samples, frame);
       const now = figure.now(stream);
       setText(value, now ?? '–');
+      // A figure from before an outage is none of now.
+      value.dataset.isOld = String(isRunning(stream) && toMs - (samples.at(-1)?.atMs ?? toMs) > GAP_MS);
       setAttribute(line, 'd', paths.line);
       setAttribute(area, 'd', paths.area);
       setText(edge, samples.length > 0 ? figure.edge(paths.top) : '');

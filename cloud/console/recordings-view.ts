@@ -112,7 +112,7 @@ function titleOf({ createdAt, userId, uid }: RecordingView): string {
 function detailOf({ durationSeconds, heightPx, sizeBytes, state, widthPx }: RecordingView): string {
   return [
     state === 'ready' ? undefined : recordingState(state),
-    durationSeconds !== undefined && durationSeconds >= 0 ? duration(durationSeconds) : undefined,
+    durationSeconds !== undefined && durationSeconds > 0 ? duration(durationSeconds) : undefined,
     widthPx && heightPx && heightPx > 0 ? `${widthPx} × ${heightPx}` : undefined,
     sizeBytes ? bytes(sizeBytes) : undefined,
   ]

@@ -18,7 +18,8 @@ export interface Situation {
 
 export function situationWords({ session, stream, player }: Situation): SituationWords {
   if (!isRunning(stream)) return { banner: '', placeholder: idleWords(session, stream) };
-  const banner = bannerOf(session, stream, player.isPlaying || player.hasLastPicture);
+  const isPictured = player.isPlaying || player.hasLastPicture;
+  const banner = bannerOf(session, stream, isPictured) || playerWords(player);
   if (player.isPlaying) return { banner, placeholder: '' };
   const hasOther = banner !== '' || player.hasLastPicture;
   return { banner, placeholder: hasOther ? '' : waitingWords(stream, player.message) };
@@ -32,6 +33,12 @@ function bannerOf(session: KnownSession | undefined, stream: KnownStream, isPict
   if (stream.state !== 'interrupted') return '';
   const why = stream.message ? ` ${sentence(stream.message)}` : '';
   return `The picture stopped at ${clockTime(stream.stateSinceMs)}.${why} Waiting for the next${isPictured ? '; this is the last one' : ''}.`;
+}
+
+/** The player sees that nothing comes before the relay does. */
+function playerWords({ isPlaying, hasLastPicture, message }: Situation['player']): string {
+  if (isPlaying || !hasLastPicture || message === undefined) return '';
+  return `No new picture arrives: ${sentence(message)} This is the last one.`;
 }
 
 function waitingWords({ state, message }: KnownStream, playerMessage: string | undefined): string {

@@ -74,6 +74,9 @@ describe('what stands over the picture', () => {
     const player = { isPlaying: false, hasLastPicture: false };
     expect(words({ session: away, player }).banner).toBe('The glasses are away since 12:03:04; waiting for them.');
     expect(words({ player: { ...player, hasLastPicture: true } })).toEqual({ banner: '', placeholder: '' });
+    expect(words({ player: { ...player, hasLastPicture: true, message: 'The broadcast is interrupted' } }).banner).toBe(
+      'No new picture arrives: The broadcast is interrupted. This is the last one.',
+    );
   });
   it('says nothing over a picture that moves', () => {
     expect(words({})).toEqual({ banner: '', placeholder: '' });
