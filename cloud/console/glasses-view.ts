@@ -20,9 +20,17 @@ const THUMBNAIL_MS = 10_000;
 export function createGlassesView(actions: { select(userId: string): void; changed(): void }): GlassesView {
   const search = byId<HTMLInputElement>('search');
   const list = byId('glasses');
+  const onScreen = new WeakSet<Element>();
+  const watcher = new IntersectionObserver((changes) => {
+    for (const { target, isIntersecting } of changes) onScreen[isIntersecting ? 'add' : 'delete'](target);
+  });
   const showRows = createKeyedList<GlassesRow>(list, {
     keyOf: ({ userId }) => userId,
-    create: (row) => createRow(row, actions.select),
+    create(row) {
+      const item = createRow(row, actions.select, () => onScreen.has(item.node));
+      watcher.observe(item.node);
+      return item;
+    },
   });
   search.addEventListener('input', actions.changed);
   search.addEventListener('keydown', ({ key }) => {
@@ -50,7 +58,11 @@ export function createGlassesView(actions: { select(userId: string): void; chang
   };
 }
 
-function createRow(first: GlassesRow, select: (userId: string) => void): ListItem<GlassesRow> {
+function createRow(
+  first: GlassesRow,
+  select: (userId: string) => void,
+  isOnScreen: () => boolean,
+): ListItem<GlassesRow> {
   const name = make('span', { class: 'name', title: first.userId }, first.userId);
   const detail = make('span', { class: 'detail' });
   const badge = make('span', { class: 'badge' });
@@ -67,7 +79,8 @@ function createRow(first: GlassesRow, select: (userId: string) => void): ListIte
   return {
     node: make('li', {}, button),
     update(row) {
-      thumbnail(isRunning(row.stream) ? row.stream.playback?.thumbnailUrl : undefined);
+      const url = isRunning(row.stream) ? row.stream.playback?.thumbnailUrl : undefined;
+      if (!url || isOnScreen()) thumbnail(url);
       if (last && last.session === row.session && last.stream === row.stream && last.isSelected === row.isSelected)
         return;
       last = row;

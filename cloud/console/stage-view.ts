@@ -70,14 +70,13 @@ export function createStageView(): StageView {
     byId('last-picture').hidden = state.isPlaying || !showing || !lastPicture.isThere();
     setText(byId('placeholder'), words.placeholder);
     setText(byId('banner'), words.banner);
-    byId('banner').hidden = words.banner === '';
     byId('picture').dataset.still = String(words.banner !== '');
     const way = stream && showing ? nameOf(state.way) : undefined;
     const automatic = select.options[0];
     if (automatic) setText(automatic, way && select.value === '' ? `Automatic: ${way}` : 'Automatic');
     const isLate = way !== undefined && state.latencyMs !== undefined && words.banner === '';
     setText(byId('delay'), isLate && state.latencyMs !== undefined ? `${latency(state.latencyMs)} behind` : '');
-    byId('way-box').hidden = !showing;
+    byId('tools').hidden = !showing;
     const onAir = isRunning(stream) && stream.state === 'active' ? stream.stats?.duration : undefined;
     setText(byId('on-air'), onAir === undefined ? '' : duration(onAir));
   }
