@@ -144,6 +144,7 @@ export function composeStreams(
     redactor,
     admit: health.admit,
     profile,
+    keepsRecordings: keepRecordings,
     holdSeconds: options.holdSeconds ?? 120,
     deleteRecordingAfterDays: keepRecordings ? undefined : (options.deleteRecordingAfterDays ?? 30),
   });

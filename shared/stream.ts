@@ -178,6 +178,9 @@ export const streamTable: TransitionTable<StreamState, StreamEvent> = {
   failed: {},
 };
 
+/** Nobody can join it any more, and nothing brings it back. */
+export const isStreamOver = (state: StreamState): boolean => ['stopping', 'stopped', 'failed'].includes(state);
+
 /** The six words of `managed_stream_status`. */
 export const managedStatusWords = ['initializing', 'preparing', 'active', 'stopping', 'stopped', 'error'] as const;
 export type ManagedStatusWord = (typeof managedStatusWords)[number];

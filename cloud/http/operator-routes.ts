@@ -18,6 +18,7 @@ import type { StreamRequest } from '../streams/stream-registry.ts';
 import type { StreamSnapshot } from '../streams/stream-views.ts';
 import type { EventFeed, SessionView } from './event-feed.ts';
 import { checkedBody, type Routes } from './http.ts';
+import { destinationOf, OUTPUT_CHANGES } from './output-routes.ts';
 
 export interface OperatorRoutesOptions {
   catalog: AppCatalog;
@@ -49,8 +50,6 @@ const streamRequest = z
     outputs: z.array(destination).max(outputLimits.maxPerStream).optional(),
   })
   .default({});
-/** Of one user's outputs, as for apps: each change is a call to the provider. */
-const OUTPUT_CHANGES = { perSecond: 0.5, burst: 2 * outputLimits.maxPerStream };
 
 /** A reader of events that falls this far behind is cut; it comes back and asks for the whole. */
 const MAX_EVENT_BACKLOG_BYTES = 1024 * 1024;
@@ -123,8 +122,7 @@ function addOutputRoutes(server: FastifyInstance, { clock, operatorStream }: Ope
     return user;
   }
   server.post<{ Params: { userId: string } }>(path, async ({ params, body }, reply) => {
-    const asked = checkedBody(destination, body ?? {});
-    return reply.code(201).send(await operatorStream.addOutput(userOf(params), asked));
+    return reply.code(201).send(await operatorStream.addOutput(userOf(params), destinationOf(body)));
   });
   server.delete<{ Params: { userId: string; outputId: string } }>(`${path}/:outputId`, async ({ params }, reply) => {
     await operatorStream.removeOutput(userOf(params), params.outputId);

@@ -27,7 +27,7 @@ type OfStream = { Params: { streamId: string } };
 type OfOutput = { Params: { streamId: string; outputId: string } };
 
 /** Of one app and stream: each change is a call to the provider, whose budget all share. */
-const CHANGES = { perSecond: 0.5, burst: 2 * outputLimits.maxPerStream };
+export const OUTPUT_CHANGES = { perSecond: 0.5, burst: 2 * outputLimits.maxPerStream };
 const MAX_NAME_CHARS = 200;
 
 export function outputRoutes(options: OutputRoutesOptions): Routes {
@@ -42,7 +42,7 @@ export function outputRoutes(options: OutputRoutesOptions): Routes {
 
 function addRoutes(scope: FastifyInstance, options: OutputRoutesOptions): void {
   const { clock, streams } = options;
-  const changes = createRateLimit({ clock, ...CHANGES });
+  const changes = createRateLimit({ clock, ...OUTPUT_CHANGES });
   const path = '/api/streams/:streamId/outputs';
 
   /** Undefined while the stream is being made. @throws GlasscastError STREAM_NOT_FOUND, NOT_A_VIEWER of `watcher` */
@@ -121,7 +121,8 @@ function apiKeyOf(headers: FastifyRequest['headers']): string {
   return apiKey;
 }
 
-function destinationOf(body: unknown): { url: string; name?: string } {
+/** @throws GlasscastError INVALID_URL when there is none, MALFORMED_MESSAGE */
+export function destinationOf(body: unknown): { url: string; name?: string } {
   const url = textOf(body, 'url');
   if (!url) throw new GlasscastError('INVALID_URL');
   const name = (body as Record<string, unknown>).name ?? undefined;

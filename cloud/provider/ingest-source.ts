@@ -23,7 +23,7 @@ export interface IngestPoint {
 
 export interface IngestSource {
   /** Makes it. The same stream again, after a crash hid the outcome, gets the same one. */
-  provision(streamId: string): Promise<IngestPoint>;
+  provision(streamId: string, userId: string): Promise<IngestPoint>;
   /** One that is there already: of an earlier process, or given by an app. */
   adopt(streamId: string, saved: NonNullable<StreamRecord['ingest']>): IngestPoint;
   /** Nothing of it is wanted any more, whether or not its provision has come to an end. */
@@ -38,7 +38,8 @@ export interface IngestSourceOptions {
   redactor: Redactor;
   profile: Pick<ProviderProfile, 'keyFrameIntervalMs' | 'playsFlv' | 'playsLowLatencyHls'>;
   holdSeconds: number;
-  /** Undefined keeps recordings. */
+  keepsRecordings: boolean;
+  /** Undefined: the provider deletes none by itself. */
   deleteRecordingAfterDays: number | undefined;
 }
 
@@ -64,7 +65,7 @@ export function createIngestSource(options: IngestSourceOptions): IngestSource {
       if (!urls || !liveInputUid) return { ...point, publishUrl: secret };
       return { ...point, publishUrl: secret, playback: operatorPlayback(profile, urls, liveInputUid) };
     },
-    async provision(streamId): Promise<IngestPoint> {
+    async provision(streamId, userId): Promise<IngestPoint> {
       provisioning.add(streamId);
       try {
         await options.admit();
@@ -78,6 +79,8 @@ export function createIngestSource(options: IngestSourceOptions): IngestSource {
       try {
         const input = await inputs.create({
           streamId,
+          // No business of the provider's unless recordings stay.
+          userId: options.keepsRecordings ? userId : undefined,
           idempotencyKey: `glasscast-${streamId}`,
           holdSeconds,
           deleteRecordingAfterDays,

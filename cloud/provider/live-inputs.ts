@@ -6,6 +6,7 @@ import { z } from 'zod';
 import { GlasscastError, isGlasscastError } from '../../shared/errors.ts';
 import type { PlaybackUrls } from '../../shared/protocol/app-messages.ts';
 import { Secret } from '../../shared/secrets.ts';
+import { recordingNames } from './recording-names.ts';
 import type { StreamApi } from './stream-api.ts';
 
 /** How a provider has to be treated. */
@@ -106,6 +107,8 @@ export interface StorageUsage {
 
 export interface CreateLiveInput {
   streamId: string;
+  /** Named on its recordings, which outlast what we know of the stream. Undefined: recordings go with it. */
+  userId?: string | undefined;
   idempotencyKey: string;
   /** How long the provider keeps a broadcast open for a publisher that is lost. */
   holdSeconds: number;
@@ -274,11 +277,11 @@ export function createLiveInputs(options: {
   };
 }
 
-function creationBody({ streamId, holdSeconds, deleteRecordingAfterDays }: CreateLiveInput, relayId: string) {
+function creationBody({ streamId, userId, holdSeconds, deleteRecordingAfterDays }: CreateLiveInput, relayId: string) {
   return {
     // The mark on recordings, which do not carry the rest of the meta.
     defaultCreator: relayId,
-    meta: { name: `glasscast ${streamId}`, app: META_APP, relay: relayId, stream: streamId },
+    meta: { name: recordingNames.write(streamId, userId), app: META_APP, relay: relayId, stream: streamId },
     // `off`, the default, is neither recorded nor playable.
     recording: { mode: 'automatic', timeoutSeconds: holdSeconds },
     // Top level: nested in `recording` it is accepted and dropped.

@@ -6,13 +6,14 @@ import { z } from 'zod';
 import type { Clock } from '../../shared/clock.ts';
 import { GlasscastError, isGlasscastError } from '../../shared/errors.ts';
 import type { LiveInputs, StorageUsage } from './live-inputs.ts';
+import { recordingNames } from './recording-names.ts';
 import type { StreamApi } from './stream-api.ts';
 
 export interface Recording {
   uid: string;
   /** Absent when its name has been changed at the provider. */
   streamId?: string;
-  /** As long as the stream is remembered. */
+  /** Of one that is kept; else as long as the stream is remembered. */
   userId?: string;
   /** The provider's word; `ready` can be played, `live-inprogress` cannot be deleted yet. */
   state: string;
@@ -119,8 +120,7 @@ export function createRecordings(options: RecordingsOptions): Recordings {
 function shown(video: VideoShape, { hasPreviewPage, userOf }: RecordingsOptions): Recording[] {
   const { uid, meta, status, created, duration, size, input, playback, thumbnail } = video;
   if (!playback || !URL.canParse(playback.hls)) return [];
-  const [, streamId] = /^glasscast ([a-z0-9]+)\b/.exec(meta?.name ?? '') ?? [];
-  const userId = streamId && userOf(streamId);
+  const { streamId, userId = streamId && userOf(streamId) } = recordingNames.read(meta?.name ?? '');
   const { origin } = new URL(playback.hls);
   return [
     {

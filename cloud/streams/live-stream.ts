@@ -7,7 +7,7 @@ import type { Clock } from '../../shared/clock.ts';
 import { asGlasscastError, GlasscastError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import type { DeviceStreamStatus, StreamStats } from '../../shared/protocol/glasses-messages.ts';
-import { type StreamEvent, type StreamState, streamTable, transition } from '../../shared/stream.ts';
+import { isStreamOver, type StreamEvent, type StreamState, streamTable, transition } from '../../shared/stream.ts';
 import type { IngestPoint, IngestSource } from '../provider/ingest-source.ts';
 import type { PlaybackEvents, PlaybackWatch } from '../provider/playback.ts';
 import type { Restreaming, RestreamOutputs } from '../provider/restream-outputs.ts';
@@ -19,7 +19,6 @@ import { createStreamDeadlines, type StreamDeadlines } from './stream-deadlines.
 import { createStreamFacts, type StreamFacts } from './stream-facts.ts';
 import { type GlassesLink, identityOf, type StreamSettings, startOrder } from './stream-orders.ts';
 import { createStreamOutputs, type StreamOutputs } from './stream-outputs.ts';
-import { isOver } from './stream-timeline.ts';
 import { type StreamTimings, stallMsFor } from './stream-timings.ts';
 import { recordOf, type StreamParts, type StreamSnapshot, situationOf, snapshotOf, stateOf } from './stream-views.ts';
 import { deviceError, lastWord, reconnectingText, type StreamWords, wordsOf } from './stream-words.ts';
@@ -114,7 +113,7 @@ export class LiveStream {
     }
     // What is not saved before it is made could not be found again after a crash.
     const made = this.#save().then(() => {
-      return this.isOpen() ? source.provision(this.streamId) : undefined;
+      return this.isOpen() ? source.provision(this.streamId, record.userId) : undefined;
     });
     made.then(
       this.#inbox.current((point) => point && this.#onIngest(point)),
@@ -124,7 +123,7 @@ export class LiveStream {
 
   /** Takes new viewers; false from the stop on. */
   isOpen(): boolean {
-    return !this.#isSuspended && !isOver(this.#state);
+    return !this.#isSuspended && !isStreamOver(this.#state);
   }
 
   /** What is asked is this viewer's own; its settings count only when it is the first. */
@@ -375,7 +374,7 @@ export class LiveStream {
 
   #changed(): void {
     this.#options.onChange();
-    if (!isOver(this.#state)) void this.#save().catch(() => {});
+    if (!isStreamOver(this.#state)) void this.#save().catch(() => {});
   }
 
   #save(): Promise<void> {

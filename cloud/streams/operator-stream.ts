@@ -3,13 +3,13 @@
  * apps, but for one: it removes what others have added.
  */
 import { GlasscastError } from '../../shared/errors.ts';
+import { isStreamOver } from '../../shared/stream.ts';
 import { CONSOLE_APP } from '../apps/app-catalog.ts';
 import type { OperatorRoutesOptions } from '../http/operator-routes.ts';
 import { operatorOutput } from '../provider/output-views.ts';
 import type { RestreamOutputs } from '../provider/restream-outputs.ts';
 import type { GlassesLink } from './stream-orders.ts';
 import type { StreamRegistry } from './stream-registry.ts';
-import { isOver } from './stream-timeline.ts';
 import type { Viewer } from './viewers.ts';
 
 /** The operator's page watches like any app; what it hears, it hears through the events. */
@@ -20,7 +20,7 @@ export function operatorStream(
   streams: Pick<StreamRegistry, 'check' | 'leave' | 'outputs' | 'request' | 'snapshots'>,
 ): OperatorRoutesOptions['operatorStream'] {
   function outputsOf(userId: string): RestreamOutputs {
-    const found = streams.snapshots().find((stream) => stream.userId === userId && !isOver(stream.state));
+    const found = streams.snapshots().find((stream) => stream.userId === userId && !isStreamOver(stream.state));
     if (found?.kind !== 'managed') throw new GlasscastError('STREAM_NOT_FOUND');
     const outputs = streams.outputs(found.streamId)?.outputs;
     if (!outputs) throw new GlasscastError('OUTPUTS_NOT_READY');

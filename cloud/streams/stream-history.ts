@@ -4,7 +4,8 @@
  */
 import type { Clock } from '../../shared/clock.ts';
 import type { DeviceStreamStatus } from '../../shared/protocol/glasses-messages.ts';
-import { createStreamTimeline, isOver, type StreamTimeline, type TimelineEntry } from './stream-timeline.ts';
+import { isStreamOver } from '../../shared/stream.ts';
+import { createStreamTimeline, type StreamTimeline, type TimelineEntry } from './stream-timeline.ts';
 import type { StreamSnapshot } from './stream-views.ts';
 
 export interface EndedStream extends StreamSnapshot {
@@ -44,6 +45,8 @@ export function createStreamHistory(options: StreamHistoryOptions): StreamHistor
   const { clock, redact, onEntry, maxEnded = 50 } = options;
   /** In the order of their beginnings. */
   const chapters = new Map<string, Chapter>();
+  /** By user, who has one at a time. */
+  const running = new Map<string, Chapter>();
 
   function chapterOf(snapshot: StreamSnapshot): Chapter {
     const known = chapters.get(snapshot.streamId);
@@ -51,10 +54,6 @@ export function createStreamHistory(options: StreamHistoryOptions): StreamHistor
     const made = { snapshot, timeline: createStreamTimeline({ clock, redact }), endedAt: undefined };
     chapters.set(snapshot.streamId, made);
     return made;
-  }
-  /** At most one at a time. */
-  function runningOf(userId: string): Chapter | undefined {
-    return [...chapters.values()].findLast(({ snapshot }) => snapshot.userId === userId && !isOver(snapshot.state));
   }
   function forgetOldest(): void {
     const over = [...chapters].filter(([, { endedAt }]) => endedAt !== undefined);
@@ -65,6 +64,8 @@ export function createStreamHistory(options: StreamHistoryOptions): StreamHistor
     saw(snapshot) {
       const chapter = chapterOf(snapshot);
       chapter.snapshot = snapshot;
+      if (!isStreamOver(snapshot.state)) running.set(snapshot.userId, chapter);
+      else if (running.get(snapshot.userId) === chapter) running.delete(snapshot.userId);
       for (const entry of chapter.timeline.saw(snapshot)) onEntry(snapshot.streamId, entry);
       if (chapter.endedAt !== undefined || (snapshot.state !== 'stopped' && snapshot.state !== 'failed')) return;
       chapter.endedAt = new Date(clock.now()).toISOString();
@@ -74,14 +75,14 @@ export function createStreamHistory(options: StreamHistoryOptions): StreamHistor
       forgetOldest();
     },
     deviceStatus(userId, status, pass) {
-      const chapter = runningOf(userId);
+      const chapter = running.get(userId);
       const { streamId } = chapter?.snapshot ?? {};
       if (!chapter || !streamId || (status.streamId && status.streamId !== streamId)) return pass();
       chapter.timeline.because(status, pass);
       if (status.notice) onEntry(streamId, chapter.timeline.noticed(status.notice));
     },
     glasses(userId, areThere) {
-      const chapter = runningOf(userId);
+      const chapter = running.get(userId);
       if (chapter) onEntry(chapter.snapshot.streamId, chapter.timeline.glasses(areThere));
     },
     timeline: (streamId) => chapters.get(streamId)?.timeline.entries(),

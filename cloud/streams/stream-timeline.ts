@@ -4,7 +4,7 @@
  */
 import type { Clock } from '../../shared/clock.ts';
 import type { DeviceStreamStatus, StreamNotice } from '../../shared/protocol/glasses-messages.ts';
-import type { StreamState } from '../../shared/stream.ts';
+import { isStreamOver, type StreamState } from '../../shared/stream.ts';
 import type { OperatorOutput } from '../provider/output-views.ts';
 import type { StreamSnapshot } from './stream-views.ts';
 
@@ -41,10 +41,6 @@ export interface StreamTimelineOptions {
 }
 
 type NewEntry = Omit<TimelineEntry, 'atMs'>;
-
-const OVER: readonly StreamState[] = ['stopping', 'stopped', 'failed'];
-
-export const isOver = (state: StreamState): boolean => OVER.includes(state);
 
 export function createStreamTimeline({ clock, redact, maxEntries = 200 }: StreamTimelineOptions): StreamTimeline {
   const entries: TimelineEntry[] = [];
@@ -104,7 +100,7 @@ export function createStreamTimeline({ clock, redact, maxEntries = 200 }: Stream
         if (snapshot.state === 'active') interruptedAtMs = undefined;
       }
       // With the end of the stream everything goes: that is said already.
-      if (!isOver(snapshot.state)) {
+      if (!isStreamOver(snapshot.state)) {
         news.push(...viewerNews(before?.viewers ?? [], snapshot.viewers));
         news.push(...outputNews(before?.outputs ?? [], snapshot.outputs));
       }

@@ -2,14 +2,13 @@
 import type { ErrorCode } from '../../shared/errors.ts';
 import type { PlaybackUrls } from '../../shared/protocol/app-messages.ts';
 import type { ResolvedConfig, StreamStats } from '../../shared/protocol/glasses-messages.ts';
-import type { StreamState } from '../../shared/stream.ts';
+import { isStreamOver, type StreamState } from '../../shared/stream.ts';
 import type { IngestPoint } from '../provider/ingest-source.ts';
 import type { OperatorPlayback } from '../provider/operator-playback.ts';
 import { type OperatorOutput, operatorOutput } from '../provider/output-views.ts';
 import type { StreamRecord } from '../store/records.ts';
 import type { StreamFacts } from './stream-facts.ts';
 import type { StreamOutputs } from './stream-outputs.ts';
-import { isOver } from './stream-timeline.ts';
 import type { Situation } from './stream-words.ts';
 import type { Viewers } from './viewers.ts';
 
@@ -60,7 +59,7 @@ export function snapshotOf({ record, state, ingest, facts, outputs, viewers }: S
     createdAt: new Date(createdAtMs).toISOString(),
     viewers: viewers.ids(),
     urls: state === 'active' ? ingest?.urls : undefined,
-    playback: isOver(state) ? undefined : ingest?.playback,
+    playback: isStreamOver(state) ? undefined : ingest?.playback,
     outputs: outputs.list().map(operatorOutput),
     ...times,
     errorCode: error?.code,

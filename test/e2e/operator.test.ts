@@ -121,6 +121,8 @@ describe('an operator', () => {
     const { streams } = await relay.rest<{ streams: EndedStream[] }>('GET', '/api/streams/history');
     expect(streams).toMatchObject([{ streamId, state: 'stopped', endedAt: expect.any(String) }]);
     expect((await timelineOf(relay, streamId)).at(-1)).toMatchObject({ state: 'stopped' });
+    await relay.restart();
+    expect((await list()).recordings).toMatchObject([{ uid: live?.uid, streamId, userId: USER }]);
     expect((await relay.rest('DELETE', `/api/recordings/${live?.uid}`)).status).toBe(204);
     expect((await list()).recordings).toEqual([]);
     expect(await relay.leftovers()).toEqual([]);

@@ -101,7 +101,7 @@ function createLife(
   });
   const source = createIngestSource({
     ...{ inputs, cleanup, redactor: createRedactor(), admit() {} },
-    ...{ profile: providerProfiles.local, holdSeconds: 120, deleteRecordingAfterDays: 30 },
+    ...{ profile: providerProfiles.local, keepsRecordings: false, holdSeconds: 120, deleteRecordingAfterDays: 30 },
   });
   const playback = fakePlayback();
   const streams = createStreamRegistry({

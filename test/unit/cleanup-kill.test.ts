@@ -57,7 +57,7 @@ function createProcess({ clock, store, provider }: World, knife: Knife) {
   });
   const source = createIngestSource({
     ...{ inputs, cleanup, admit() {}, redactor: createRedactor() },
-    ...{ profile: providerProfiles.cloudflare, holdSeconds: 120, deleteRecordingAfterDays: 30 },
+    ...{ profile: providerProfiles.cloudflare, keepsRecordings: false, holdSeconds: 120, deleteRecordingAfterDays: 30 },
   });
   return { cleanup, inputs, source };
 }
@@ -68,7 +68,7 @@ async function runOnce(world: World, knife: Knife, lateMs: number): Promise<Clea
   const { cleanup, source } = createProcess(world, knife);
   void cleanup.start(new Set());
   await clock.advance(1_000);
-  void source.provision('m1').catch(() => {});
+  void source.provision('m1', 'ada@example.com').catch(() => {});
   await clock.advance(5_000);
   for (const uid of provider.inputs.keys()) {
     provider.publish(uid, lateMs);
@@ -126,7 +126,7 @@ describe('killed at any await of start, live and stop (defect 11)', () => {
           : provider.fetch(url, init);
       const knife = createKnife(0, 'before');
       const dead = createProcess({ ...world, provider: { ...provider, fetch: late as typeof fetch } }, knife);
-      void dead.source.provision('m1').catch(() => {});
+      void dead.source.provision('m1', 'ada@example.com').catch(() => {});
       await settle();
       knife.isCut = true;
       const next = createProcess(world, createKnife(0, 'before'));
@@ -159,7 +159,7 @@ describe('hundreds of streams that a process left behind', () => {
     void cleanup.start(new Set());
     await clock.advance(60_000);
     let point: IngestPoint | undefined;
-    void source.provision('m-now').then((made) => {
+    void source.provision('m-now', 'ada@example.com').then((made) => {
       point = made;
     });
     await clock.advance(3_000);

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { createIngestSource } from '../../cloud/provider/ingest-source.ts';
-import { type LiveInput, providerProfiles } from '../../cloud/provider/live-inputs.ts';
+import { type CreateLiveInput, type LiveInput, providerProfiles } from '../../cloud/provider/live-inputs.ts';
 import { createProviderHealth } from '../../cloud/provider/provider-health.ts';
 import { GlasscastError } from '../../shared/errors.ts';
 import { silentLog } from '../../shared/log.ts';
@@ -16,7 +16,11 @@ const input: LiveInput = {
   ingestStateSinceMs: undefined,
 };
 
-function world(create: () => Promise<LiveInput>, admit: () => Promise<void> | void = () => {}) {
+function world(
+  create: (asked: CreateLiveInput) => Promise<LiveInput>,
+  admit: () => Promise<void> | void = () => {},
+  keepsRecordings = false,
+) {
   const did: string[] = [];
   const redactor = createRedactor();
   const source = createIngestSource({
@@ -30,6 +34,7 @@ function world(create: () => Promise<LiveInput>, admit: () => Promise<void> | vo
     admit,
     redactor,
     profile: providerProfiles.local,
+    keepsRecordings,
     holdSeconds: 120,
     deleteRecordingAfterDays: 30,
   });
@@ -39,10 +44,29 @@ function world(create: () => Promise<LiveInput>, admit: () => Promise<void> | vo
 describe('the source of ingests', () => {
   it('notes the intent before and the outcome after, and masks the key while the stream lasts', async () => {
     const { did, redactor, source } = world(async () => input);
-    expect(await source.provision('m1')).toMatchObject({ urls: input.urls, keyFrameIntervalMs: 1000 });
+    expect(await source.provision('m1', 'ada@example.com')).toMatchObject({
+      urls: input.urls,
+      keyFrameIntervalMs: 1000,
+    });
     expect([did, redactor.redact(`key ${KEY}`)]).toEqual([['intend m1', 'created m1 uid-1'], 'key ***']);
     source.discard('m1');
     expect([did.at(-1), redactor.redact(KEY)]).toEqual(['discard m1', KEY]);
+  });
+
+  it.each([true, false])('names the user to the provider only where recordings stay: %s', async (keepsRecordings) => {
+    const asked: CreateLiveInput[] = [];
+    const create = async (one: CreateLiveInput) => {
+      asked.push(one);
+      return input;
+    };
+    const { source } = world(create, undefined, keepsRecordings);
+    const { playback } = await source.provision('m1', 'ada@example.com');
+    expect(asked.map(({ userId }) => userId)).toEqual([keepsRecordings ? 'ada@example.com' : undefined]);
+    const { publishUrl, ...rest } = { ...input, publishUrl: input.publishUrl.reveal() };
+    const adopted = source.adopt('m1', { publishUrl, urls: rest.urls, liveInputUid: input.uid });
+    expect([playback?.flvUrl, adopted.playback]).toEqual(['http://x/uid-1/live.flv', playback]);
+    // At an address of an app's own choice nobody can look.
+    expect(source.adopt('s1', { publishUrl })).not.toHaveProperty('playback');
   });
 
   it('makes nothing for a stream that ended while the provider was asked for room', async () => {
@@ -54,7 +78,7 @@ describe('the source of ingests', () => {
           admitIt = resolve;
         }),
     );
-    const making = source.provision('m1');
+    const making = source.provision('m1', 'ada@example.com');
     source.discard('m1');
     admitIt();
     await expect(making).rejects.toMatchObject({ code: 'STREAM_NOT_FOUND' });
@@ -78,7 +102,7 @@ describe('the source of ingests', () => {
           give = resolve;
         }),
     );
-    const making = source.provision('m1');
+    const making = source.provision('m1', 'ada@example.com');
     await settle();
     source.discard('m1');
     give(input);
@@ -95,7 +119,7 @@ describe('the source of ingests', () => {
     ['PROVIDER_ECHO_MISMATCH', 'created m1 undefined'],
   ] as const)('after %s knows whether something may have been made', async (code, last) => {
     const { did, source } = world(() => Promise.reject(new GlasscastError(code)));
-    await expect(source.provision('m1')).rejects.toMatchObject({ code });
+    await expect(source.provision('m1', 'ada@example.com')).rejects.toMatchObject({ code });
     expect(did.at(-1)).toBe(last);
   });
 });

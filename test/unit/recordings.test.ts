@@ -8,7 +8,7 @@ const playback = { hls: 'https://play.example/v1/manifest/video.m3u8', dash: 'ht
 const video = {
   uid: 'v1',
   creator: 'relay-1',
-  meta: { name: 'glasscast m1abc 2026-11-28T10:00:00Z' },
+  meta: { name: 'glasscast m1abc 28 Nov 26 10:00 UTC' },
   status: { state: 'ready' },
   created: '2026-11-28T10:00:00Z',
   duration: 12.5,
@@ -70,10 +70,14 @@ it('shows only what this relay has made, whatever the provider answers', async (
     { uid: 'c' },
     7,
   ];
+  const kept = { ...video, uid: 'f', meta: { name: 'glasscast m2 <eve@example.com> 2026-11-28T10:00:00Z' } };
   const renamed = { ...video, uid: 'd', meta: { name: 'Holiday' } };
-  const { recordings } = world([...strangers, renamed, { ...video, uid: 'e', playback: null }]);
+  const { recordings } = world([...strangers, renamed, kept, { ...video, uid: 'e', playback: null }]);
   const { recordings: listed } = await recordings.list();
-  expect(listed.map(({ uid, streamId }) => [uid, streamId])).toEqual([['d', undefined]]);
+  expect(listed.map(({ uid, streamId, userId }) => [uid, streamId, userId])).toEqual([
+    ['d', undefined, undefined],
+    ['f', 'm2', 'eve@example.com'],
+  ]);
   await expect(recordings.remove('a')).rejects.toMatchObject({ code: 'RECORDING_NOT_FOUND' });
   await expect(world('nonsense').recordings.list()).rejects.toMatchObject({ code: 'PROVIDER_FAILED' });
 });
