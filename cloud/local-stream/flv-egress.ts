@@ -83,6 +83,8 @@ export function createFlvEgress(options: FlvEgressOptions): FastifyPluginCallbac
   const limits = { ...defaultLimits, ...options.limits };
   const encode = createSharedEncoding();
   const entries = new Set<Entry>();
+  /** One for each connection that is open, also of those that were only told to go. */
+  const open = new Set<Promise<void>>();
   let timer: Timer | undefined;
   let isClosed = false;
 
@@ -134,6 +136,15 @@ export function createFlvEgress(options: FlvEgressOptions): FastifyPluginCallbac
     if (videoUid) options.viewers.seen(videoUid, name);
   }
 
+  /** @param leave called when the connection is gone, whoever ended it. */
+  function onceGone(connection: NodeJS.EventEmitter, leave: () => void): void {
+    const gone = new Promise<void>((resolve) => connection.once('close', resolve)).then(() => {
+      leave();
+      open.delete(gone);
+    });
+    open.add(gone);
+  }
+
   function byHttp(request: FastifyRequest<{ Params: { id: string } }>, reply: FastifyReply): FastifyReply {
     const verdict = judge(request.params.id, request.raw);
     void reply.headers({ 'access-control-allow-origin': '*', 'cache-control': 'no-store' });
@@ -154,7 +165,7 @@ export function createFlvEgress(options: FlvEgressOptions): FastifyPluginCallbac
         farewell = clock.after('flv-farewell', why === 'too-slow' ? 0 : FAREWELL_MS, () => raw.destroy());
       },
     });
-    raw.on('close', () => {
+    onceGone(raw, () => {
       farewell?.cancel();
       leave();
     });
@@ -171,7 +182,7 @@ export function createFlvEgress(options: FlvEgressOptions): FastifyPluginCallbac
     // 'close' follows.
     ws.on('error', () => undefined);
     ws.on('message', () => close({ code: flvCloseCodes.policy, reason: 'A viewer sends nothing' }));
-    ws.on('close', () => {
+    onceGone(ws, () => {
       farewell?.cancel();
       leave();
     });
@@ -208,6 +219,7 @@ export function createFlvEgress(options: FlvEgressOptions): FastifyPluginCallbac
     app.addHook('preClose', async () => {
       isClosed = true;
       for (const { viewer } of entries) viewer.end('closing');
+      await Promise.all(open);
     });
     done();
   };

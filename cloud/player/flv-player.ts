@@ -58,12 +58,14 @@ export function createFlvPlayer(video: HTMLVideoElement, url: string, events: Wa
   }
   const onPlaying = () => {
     hasPlayed = true;
+    // Who joins is given the pictures since the last key frame first.
+    followEdge();
     events.playing();
   };
   const onStarved = () => {
     if (hasPlayed && !video.seeking) edge.starved(performance.now());
   };
-  const onPaused = () => {
+  const onResumed = () => {
     // Browsers pause what they do not show; whoever comes back wants the present.
     if (!isClosed && !document.hidden) followEdge();
   };
@@ -75,7 +77,7 @@ export function createFlvPlayer(video: HTMLVideoElement, url: string, events: Wa
   });
   video.addEventListener('playing', onPlaying);
   video.addEventListener('waiting', onStarved);
-  video.addEventListener('play', onPaused);
+  video.addEventListener('play', onResumed);
   player.attachMediaElement(video);
   player.load();
   autoplay(video);
@@ -93,7 +95,7 @@ export function createFlvPlayer(video: HTMLVideoElement, url: string, events: Wa
       clearInterval(following);
       video.removeEventListener('playing', onPlaying);
       video.removeEventListener('waiting', onStarved);
-      video.removeEventListener('play', onPaused);
+      video.removeEventListener('play', onResumed);
       video.playbackRate = 1;
       player.destroy();
     },

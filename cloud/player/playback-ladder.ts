@@ -70,6 +70,7 @@ interface Run {
   playingSinceMs: number;
   pictures: number | undefined;
   isOver: boolean;
+  failure: string | undefined;
 }
 
 const TICK_MS = 250;
@@ -80,7 +81,7 @@ const STALL_MS: Record<PlaybackWay, number> = { whep: 3000, 'ws-flv': 4000, 'll-
 const PROVEN_MS = 5000;
 /** Between two rounds in which no way worked. */
 const REST_MS = 1500;
-const REHEARSAL_MS = { first: 60_000, most: 960_000 };
+const REHEARSAL_MS = { first: 60_000, most: 960_000, afterBreak: 5000 };
 
 export const notStarted = 'Live broadcast not started yet';
 const INTERRUPTED = 'The broadcast is interrupted';
@@ -100,27 +101,27 @@ export function createPlaybackLadder(options: LadderOptions): PlaybackLadder {
   let message: string | undefined;
   let told = '';
 
-  function open(rung: Rung, isRehearsal: boolean, ended: (run: Run, reason: string) => void): Run {
+  function open(rung: Rung, start: LadderOptions['start']): Run {
     const nowMs = clock.nowMs();
     const run: Run = {
       ...{ rung, running: undefined, isPlaying: false, sinceMs: nowMs, playingSinceMs: nowMs },
-      ...{ pictures: undefined, isOver: false },
+      ...{ pictures: undefined, isOver: false, failure: undefined },
     };
-    const events: WayEvents = {
+    run.running = start(rung.way, rung.url, {
       playing() {
         if (run.isOver || run.isPlaying) return;
         run.isPlaying = true;
         run.sinceMs = run.playingSinceMs = clock.nowMs();
-        // Not inside the way's own call, which may not have returned yet.
-        if (!isRehearsal) begun();
+        if (run === current) begun();
       },
       failed(reason) {
-        if (!run.isOver) ended(run, reason);
+        if (run.isOver || run.failure !== undefined) return;
+        run.failure = reason;
+        // Else it is being started, and whoever starts it looks.
+        if (run === current) fellDown(run, reason);
+        else if (run === rehearsal) rehearse(rungs.indexOf(rung) + 1);
       },
-    };
-    const running = (isRehearsal ? options.rehearse : options.start)(rung.way, rung.url, events);
-    if (run.isOver) running.close();
-    else run.running = running;
+    });
     return run;
   }
   function stop(run: Run | undefined): void {
@@ -135,30 +136,33 @@ export function createPlaybackLadder(options: LadderOptions): PlaybackLadder {
   function begun(): void {
     reasons = [];
     message = undefined;
-    rehearseAtMs = Math.max(rehearseAtMs, clock.nowMs() + rehearsalWaitMs / 2);
+    rehearseAtMs = Math.max(rehearseAtMs, clock.nowMs() + rehearsalWaitMs);
     tell();
   }
 
-  function play(place: number): void {
+  /** The first that does not fail at once, from this place on. */
+  function play(from: number): void {
     stop(current);
-    stopRehearsal();
     current = undefined;
-    const rung = rungs[place];
-    if (!rung) {
-      restUntilMs = clock.nowMs() + REST_MS;
-      message = reasons.includes(notStarted) ? notStarted : reasons.at(-1);
-      reasons = [];
-      tell();
-      return;
+    stopRehearsal();
+    for (const rung of rungs.slice(from)) {
+      const run = open(rung, options.start);
+      if (run.failure === undefined) {
+        current = run;
+        if (run.isPlaying) begun();
+        tell();
+        return;
+      }
+      stop(run);
+      reasons.push(run.failure);
     }
-    const run = open(rung, false, fellDown);
-    // It may have failed at once, and another one run already.
-    if (!run.isOver) current = run;
+    restUntilMs = clock.nowMs() + REST_MS;
+    message = reasons.includes(notStarted) ? notStarted : reasons.at(-1);
+    reasons = [];
     tell();
   }
   function fellDown(run: Run, reason: string): void {
     const isProven = run.isPlaying && clock.nowMs() - run.playingSinceMs >= PROVEN_MS;
-    stop(run);
     reasons.push(reason);
     const place = rungs.indexOf(run.rung);
     play(isProven ? place : place + 1);
@@ -177,10 +181,15 @@ export function createPlaybackLadder(options: LadderOptions): PlaybackLadder {
     const shown = options.pictures();
     const isWaiting = run.running?.isWaiting?.() ?? false;
     if (shown !== run.pictures || shown === undefined || isWaiting) run.sinceMs = nowMs;
-    if (shown !== run.pictures) message = undefined;
+    if (shown !== run.pictures) resumed(nowMs);
     else if (isWaiting) message = INTERRUPTED;
     run.pictures = shown;
     if (nowMs - run.sinceMs >= STALL_MS[way]) fellDown(run, 'The picture stands still');
+  }
+  /** What did not work may have been the publisher's fault. */
+  function resumed(nowMs: number): void {
+    if (message !== undefined) rehearseAtMs = Math.min(rehearseAtMs, nowMs + REHEARSAL_MS.afterBreak);
+    message = undefined;
   }
   function watchRehearsal(nowMs: number): void {
     const limit = current ? rungs.indexOf(current.rung) : 0;
@@ -194,19 +203,19 @@ export function createPlaybackLadder(options: LadderOptions): PlaybackLadder {
     const isDue = !rehearsal && current?.isPlaying && message === undefined && nowMs >= rehearseAtMs;
     if (isDue && limit > 0) rehearse(0);
   }
-  function rehearse(place: number): void {
+  function rehearse(from: number): void {
     stopRehearsal();
-    const rung = rungs[place];
-    if (!rung || !current || place >= rungs.indexOf(current.rung)) {
-      rehearseAtMs = clock.nowMs() + rehearsalWaitMs;
-      rehearsalWaitMs = Math.min(REHEARSAL_MS.most, rehearsalWaitMs * 2);
-      return;
-    }
-    const run = open(rung, true, () => {
+    const better = rungs.slice(from, current ? rungs.indexOf(current.rung) : 0);
+    for (const rung of better) {
+      const run = open(rung, options.rehearse);
+      if (run.failure === undefined) {
+        rehearsal = run;
+        return;
+      }
       stop(run);
-      if (rehearsal === run) rehearse(place + 1);
-    });
-    if (!run.isOver) rehearsal = run;
+    }
+    rehearseAtMs = clock.nowMs() + rehearsalWaitMs;
+    rehearsalWaitMs = Math.min(REHEARSAL_MS.most, rehearsalWaitMs * 2);
   }
   function tick(): void {
     const nowMs = clock.nowMs();

@@ -41,7 +41,7 @@ export const providerProfiles = {
     stallMs: 8_000,
     outputPollMs: 1_000,
     maxRequestsPerSecond: undefined,
-    hasPreviewPage: false,
+    hasPreviewPage: true,
     playsWebRtc: true,
     playsFlv: true,
     playsLowLatencyHls: true,

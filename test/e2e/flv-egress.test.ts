@@ -2,18 +2,24 @@
 
 import { once } from 'node:events';
 import { connect } from 'node:net';
-import { describe, expect, it } from 'vitest';
+import Fastify from 'fastify';
+import { describe, expect, it, onTestFinished } from 'vitest';
 import WebSocket from 'ws';
+import { createFlvEgress, type FlvLimits } from '../../cloud/local-stream/flv-egress.ts';
+import { createLiveFeed } from '../../cloud/local-stream/live-feed.ts';
+import { createSystemClock } from '../../shared/clock.ts';
+import { silentLog } from '../../shared/log.ts';
 import { createFlvParser, type FlvTag, isKeyFrame, isSequenceHeader } from '../../shared/rtmp/flv.ts';
 import { probe } from '../support/ffprobe.ts';
 import { createLocalStreamWorld, type InputJson, until } from '../support/local-stream-world.ts';
+import { tags } from '../support/media-tags.ts';
 
 const flvUrl = (input: InputJson) => input.playback.hls.replace('manifest/video.m3u8', 'live.flv');
 
 /** A viewer by WebSocket, and what it was sent. */
 function watch(input: InputJson) {
-  const tags: FlvTag[] = [];
-  const parser = createFlvParser({ onTag: (tag) => void tags.push(tag) });
+  const seen: FlvTag[] = [];
+  const parser = createFlvParser({ onTag: (tag) => void seen.push(tag) });
   const ws = new WebSocket(flvUrl(input).replace('http:', 'ws:'));
   let header: number | undefined;
   ws.on('message', (data: Buffer) => {
@@ -22,8 +28,8 @@ function watch(input: InputJson) {
   });
   const closed = once(ws, 'close').then(([code, reason]) => ({ code: Number(code), reason: String(reason) }));
   closed.catch(() => undefined);
-  const pictures = () => tags.filter((tag) => tag.kind === 'video' && !isSequenceHeader(tag));
-  return { ws, tags, closed, pictures, header: () => header };
+  const pictures = () => seen.filter((tag) => tag.kind === 'video' && !isSequenceHeader(tag));
+  return { ws, seen, closed, pictures, header: () => header };
 }
 
 async function onAir(input: InputJson): Promise<void> {
@@ -98,7 +104,7 @@ describe('WS-FLV', () => {
     const before = viewer.pictures().length;
     const second = world.push(input, { size: '320x240' });
     await until(async () => viewer.pictures().length > before + 30);
-    expect(viewer.tags.filter((tag) => tag.kind === 'video' && isSequenceHeader(tag)).length).toBeGreaterThan(1);
+    expect(viewer.seen.filter((tag) => tag.kind === 'video' && isSequenceHeader(tag)).length).toBeGreaterThan(1);
     const times = viewer.pictures().map(({ timestampMs }) => timestampMs);
     expect(times).toEqual([...times].sort((a, b) => a - b));
     await second.stop();
@@ -116,7 +122,7 @@ describe('WS-FLV', () => {
     await mute.stop();
     world.push(input);
     expect(await viewer.closed).toMatchObject({ code: 1012 });
-    expect(viewer.tags.some(({ kind }) => kind === 'audio')).toBe(false);
+    expect(viewer.seen.some(({ kind }) => kind === 'audio')).toBe(false);
     const again = watch(input);
     await until(async () => again.pictures().length > 5);
     expect(again.header()).toBe(5);
@@ -141,6 +147,96 @@ describe('WS-FLV', () => {
       const [error] = await once(stranger, 'error');
       expect(String(error)).toContain('404');
     }
+  });
+});
+
+describe('many viewers, and bad ones', () => {
+  /** The egress alone, with an input on air whose pictures are as large as is asked. */
+  async function createEgress(limits: Partial<FlvLimits>) {
+    const clock = createSystemClock();
+    const feed = createLiveFeed({ clock });
+    const inputUid = 'input';
+    feed.published({ inputUid, publicationId: 'a' });
+    const push = (tag: FlvTag) => feed.tag(inputUid, 'a', tag);
+    push(tags.videoConfig());
+    const app = Fastify({ forceCloseConnections: true });
+    const nobody = { onAir: () => undefined };
+    app.register(
+      createFlvEgress({
+        access: { admit: ({ id }) => ({ uid: id, kind: 'input' }) },
+        ...{ feed, clock, limits, broadcasts: nobody, video: () => undefined, log: silentLog() },
+        viewers: { seen: () => undefined },
+      }),
+    );
+    onTestFinished(async () => {
+      await app.close();
+      expect(clock.pending()).toEqual([]);
+    });
+    const { port } = new URL(await app.listen({ host: '127.0.0.1', port: 0 }));
+    let timestampMs = 0;
+    return {
+      clock,
+      httpUrl: `http://127.0.0.1:${port}/${inputUid}/live.flv`,
+      wsUrl: `ws://127.0.0.1:${port}/${inputUid}/live.flv`,
+      picture(bytes: number) {
+        timestampMs += 40;
+        const { body } = tags.picture(timestampMs, { isKey: true });
+        push({ kind: 'video', timestampMs, body: Buffer.concat([body, Buffer.alloc(bytes)]) });
+      },
+    };
+  }
+
+  it('are let in up to a number, on both transports together', async () => {
+    const { httpUrl, wsUrl } = await createEgress({ maxViewers: 2 });
+    const first = await fetch(httpUrl);
+    const second = new WebSocket(wsUrl);
+    await once(second, 'open');
+    expect((await fetch(httpUrl)).status).toBe(503);
+    const third = new WebSocket(wsUrl);
+    expect((await once(third, 'close'))[0]).toBe(1013);
+    await first.body?.cancel();
+    await until(async () => {
+      const again = await fetch(httpUrl);
+      await again.body?.cancel();
+      return again.status === 200;
+    });
+    second.close();
+  });
+
+  it('are cut when they read nothing for a while, and cost nobody else a picture', async () => {
+    const { clock, wsUrl, httpUrl, picture } = await createEgress({ stuckTimeoutMs: 1500, maxQueuedBytes: 1_000_000 });
+    const deaf = new WebSocket(wsUrl);
+    await once(deaf, 'open');
+    deaf.pause();
+    const { port } = new URL(httpUrl);
+    const silent = connect(Number(port), '127.0.0.1').on('error', () => undefined);
+    silent.pause().write('GET /input/live.flv HTTP/1.1\r\nhost: x\r\n\r\n');
+    let pictures = 0;
+    const healthy = new WebSocket(wsUrl);
+    healthy.on('message', (data: Buffer) => {
+      if (data.length > 100_000) pictures += 1;
+    });
+    await once(healthy, 'open');
+    let sent = 0;
+    const isCut = { deaf: false, silent: false };
+    deaf.on('close', () => {
+      isCut.deaf = true;
+    });
+    silent.on('close', () => {
+      isCut.silent = true;
+    });
+    while (!isCut.deaf || !isCut.silent) {
+      picture(200_000);
+      sent += 1;
+      await clock.sleep(20);
+      // What the kernel still holds has to be taken before an end can be seen.
+      if (sent === 200) {
+        deaf.resume();
+        silent.resume();
+      }
+    }
+    await until(async () => pictures === sent);
+    healthy.close();
   });
 });
 
