@@ -55,6 +55,7 @@ function startConsole(): void {
 
   function open(token: string): void {
     link?.close();
+    byId('link').hidden = false;
     state = emptyState(Date.now());
     link = createRelayLink(token, {
       snapshot(sessions, streams) {
@@ -74,7 +75,10 @@ function startConsole(): void {
         if (hasEnded) askEnded();
         if (hasEnded) setTimeout(askRecordings, RECORDINGS_SOON_MS / 3);
       },
-      linked: (isLinked) => take({ kind: 'linked', isLinked }),
+      linked(isLinked, reason) {
+        take({ kind: 'linked', isLinked });
+        if (!isLinked) login.waiting(reason ?? 'The relay cannot be reached; trying again …');
+      },
       refused: () => leave('The relay refused this token. It is printed when the relay starts.'),
     });
     draw();

@@ -1,5 +1,5 @@
 /** The door: the admin token from the address or typed, kept in this tab until it is refused or handed back. */
-import { byId } from './elements.ts';
+import { byId, setText } from './elements.ts';
 
 const TOKEN_KEY = 'glasscast.adminToken';
 
@@ -7,6 +7,8 @@ export interface LoginView {
   /** The one in the address or the kept one. */
   firstToken(): string | undefined;
   accepted(token: string): void;
+  /** The typed token was not looked at yet. */
+  waiting(why: string): void;
   /** Forgets the token. @param problem why, if anything is wrong. */
   askForToken(problem: string): void;
 }
@@ -26,9 +28,14 @@ export function createLoginView(open: (token: string) => void): LoginView {
     },
     accepted(token) {
       sessionStorage.setItem(TOKEN_KEY, token);
+      const wasAsked = !byId('login').hidden;
       field.value = '';
       byId('login-error').textContent = '';
       showLogin(false);
+      if (wasAsked) byId('console').focus();
+    },
+    waiting(why) {
+      if (!byId('login').hidden) setText(byId('login-error'), why);
     },
     askForToken(problem) {
       sessionStorage.removeItem(TOKEN_KEY);

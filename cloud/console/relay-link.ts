@@ -17,7 +17,8 @@ export interface RelayLinkListener {
   /** The whole truth, after each (re)connect. */
   snapshot(sessions: SessionView[], streams: StreamView[]): void;
   event(event: RelayEvent): void;
-  linked(isLinked: boolean): void;
+  /** @param reason in the relay's own words, when it gave one. */
+  linked(isLinked: boolean, reason?: string): void;
   /** The token is wrong, or right no more; the link is closed. */
   refused(): void;
 }
@@ -40,6 +41,7 @@ export interface RelayLink {
   close(): void;
 }
 
+const UNREACHABLE = 'The relay cannot be reached; try again when it is back.';
 const RETRY_MS = 1000;
 /** The relay sends a comment each 15 s; a line that is silent for this long is dead. */
 const SILENCE_MS = 40_000;
@@ -63,7 +65,7 @@ export function createRelayLink(token: string, listener: RelayLinkListener): Rel
       signal: AbortSignal.any([closing.signal, AbortSignal.timeout(CALL_TIMEOUT_MS)]),
     }).catch((error: unknown) => {
       if (closing.signal.aborted) throw error;
-      throw new Error('The relay cannot be reached; it is tried again.');
+      throw new Error(UNREACHABLE);
     });
     const answer = (await response.json().catch(() => ({}))) as { message?: string };
     if (response.status === 401) refuse();
@@ -79,7 +81,10 @@ export function createRelayLink(token: string, listener: RelayLinkListener): Rel
     try {
       const response = await fetch('/api/events', { headers, signal });
       if (response.status === 401) return refuse();
-      if (!response.ok || !response.body) throw new Error(`events: ${response.status}`);
+      if (!response.ok || !response.body) {
+        const { message } = (await response.json().catch(() => ({}))) as { message?: string };
+        throw new Error(message ?? `The relay answered ${response.status}`);
+      }
       const [{ sessions }, { streams }] = await Promise.all([
         call<{ sessions: SessionView[] }>('GET', '/api/sessions'),
         call<{ streams: StreamView[] }>('GET', '/api/streams'),
@@ -99,9 +104,11 @@ export function createRelayLink(token: string, listener: RelayLinkListener): Rel
 
   async function run(): Promise<void> {
     while (!closing.signal.aborted) {
-      await listen().catch(() => {});
+      const reason = await listen().catch((error: unknown) => error);
       if (closing.signal.aborted) return;
-      listener.linked(false);
+      // A failed fetch is a TypeError, whose words are the browser's.
+      const isTheirs = reason instanceof Error && reason.name === 'Error' && reason.message !== UNREACHABLE;
+      listener.linked(false, isTheirs ? reason.message : undefined);
       await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
     }
   }

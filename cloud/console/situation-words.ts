@@ -22,7 +22,7 @@ export function situationWords({ session, stream, player }: Situation): Situatio
   const banner = bannerOf(session, stream, isPictured) || playerWords(player);
   if (player.isPlaying) return { banner, placeholder: '' };
   const hasOther = banner !== '' || player.hasLastPicture;
-  return { banner, placeholder: hasOther ? '' : waitingWords(stream, player.message) };
+  return { banner, placeholder: hasOther ? '' : waitingWords(session, stream, player.message) };
 }
 
 function bannerOf(session: KnownSession | undefined, stream: KnownStream, isPictured: boolean): string {
@@ -41,9 +41,20 @@ function playerWords({ isPlaying, hasLastPicture, message }: Situation['player']
   return `No new picture arrives: ${sentence(message)} This is the last one.`;
 }
 
-function waitingWords({ state, message }: KnownStream, playerMessage: string | undefined): string {
-  if (state === 'active') return playerMessage ?? 'Live. The picture is on its way …';
+function waitingWords(
+  session: KnownSession | undefined,
+  { state, message }: KnownStream,
+  playerMessage: string | undefined,
+): string {
+  if (state === 'active') {
+    return playerMessage
+      ? `Live, but no picture yet: ${sentence(playerMessage)} Trying again …`
+      : 'Live. The picture is on its way …';
+  }
   if (state === 'stopping') return 'Stopping …';
+  if (session && !session.connected) {
+    return `The glasses are away${since(session.awaySinceMs)}; the start waits for them.`;
+  }
   const what = state === 'provisioning' ? 'Preparing the stream …' : 'The glasses are starting their camera …';
   return message ? `${what} ${sentence(message)}` : what;
 }

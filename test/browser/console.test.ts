@@ -93,6 +93,12 @@ describe.skipIf(!executablePath)('with the demo behind it', () => {
     await becomes(page, "document.querySelector('#video').videoWidth === 640");
     await becomes(page, "/^≈ .+ behind$/.test(document.querySelector('#delay').textContent)");
 
+    await page.selectOption('#way', 'hls');
+    await becomes(page, "!document.querySelector('#video').seeking && document.querySelector('#last-picture').hidden");
+    await moves(page);
+    await page.selectOption('#way', '');
+    await moves(page);
+
     const chart = () => page.getAttribute('[data-figure=bitrate] .line', 'd');
     await becomes(page, "document.querySelector('[data-figure=bitrate] .value').textContent.includes('bit/s')");
     const before = await chart();
@@ -166,13 +172,19 @@ async function scriptedRelay() {
 
 describe.skipIf(!executablePath)('with any relay', () => {
   it('asks for a token, says that one is refused, keeps the right one in the tab, and forgets it', async () => {
-    const { origin } = await scriptedRelay();
+    const { origin, world } = await scriptedRelay();
     const page = await open(origin);
     await page.waitForSelector('#login:not([hidden])');
     await page.fill('#token', 'wrong');
     await page.click('#login button');
     await becomes(page, "document.querySelector('#login-error').textContent.includes('refused')");
-    await logIn(page, CONSOLE_TOKEN);
+    world.isDown = true;
+    await page.fill('#token', CONSOLE_TOKEN);
+    await page.click('#login button');
+    await becomes(page, "document.querySelector('#login-error').textContent.includes('503')");
+    world.isDown = false;
+    await page.waitForSelector('#console:not([hidden])');
+    expect(await page.evaluate('document.activeElement.id')).toBe('console');
     await page.reload();
     await page.waitForSelector('#console:not([hidden])');
     await page.click('#logout');
@@ -259,6 +271,7 @@ describe.skipIf(!executablePath)('with any relay', () => {
     await page.keyboard.press('?');
     await page.waitForSelector('#shortcuts[open]');
     await page.keyboard.press('Escape');
+    await page.waitForSelector('#shortcuts', { state: 'hidden' });
     await page.keyboard.press(' ');
     await expect.poll(() => relay.asked.map(({ method }) => method)).toEqual(['POST']);
     relay.tell({ type: 'stream', stream: stream() });

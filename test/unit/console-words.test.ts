@@ -94,6 +94,7 @@ describe('what stands over the picture', () => {
       'Trying HLS',
     );
     expect(placeholder({ stream: { ...stream, state: 'starting' } })).toContain('starting their camera');
+    expect(placeholder({ session: away, stream: { ...stream, state: 'starting' } })).toContain('the start waits');
   });
 });
 
