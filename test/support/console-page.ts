@@ -1,6 +1,49 @@
 /** What a person sees and does in the console, for tests in Chromium. */
-import type { Page } from 'playwright-core';
-import { expect } from 'vitest';
+import { type Browser, type BrowserContextOptions, chromium, type Page } from 'playwright-core';
+import { afterAll, afterEach, beforeAll, expect, inject, onTestFinished } from 'vitest';
+
+/**
+ * A browser for the file's tests; each page is one of its own. A test fails with any error in a page, anything that its
+ * policy had to forbid, and any dialog that a script opened. @returns opens a page.
+ */
+export function useBrowser(): (url: string, options?: BrowserContextOptions) => Promise<Page> {
+  let browser: Browser | undefined;
+  let problems: string[] = [];
+  beforeAll(async () => {
+    const executablePath = inject('chromium');
+    const args = ['--no-sandbox', '--disable-gpu', '--disable-background-networking'];
+    if (executablePath) browser = await chromium.launch({ executablePath, args });
+  });
+  afterAll(() => browser?.close());
+  afterEach(() => {
+    const found = problems;
+    problems = [];
+    expect(found).toEqual([]);
+  });
+
+  return async (url, options = {}) => {
+    if (!browser) throw new Error('there is no Chromium');
+    const context = await browser.newContext(options);
+    onTestFinished(() => context.close());
+    const page = await context.newPage();
+    page.on('pageerror', ({ message }) => problems.push(message));
+    page.on('console', (line) => {
+      if (/content security policy/i.test(line.text())) problems.push(line.text());
+    });
+    page.on('dialog', (dialog) => {
+      problems.push(`a script opened: ${dialog.message()}`);
+      void dialog.dismiss();
+    });
+    await page.goto(url);
+    return page;
+  };
+}
+
+export async function logIn(page: Page, token: string): Promise<void> {
+  await page.fill('#token', token);
+  await page.click('#login button');
+  await page.waitForSelector('#console:not([hidden])');
+}
 
 /** Asked from outside: the page's own policy forbids evaluating text inside it. */
 export const becomes = (page: Page, condition: string, timeout = 20_000) =>

@@ -91,7 +91,7 @@ describe('what stands over the picture', () => {
     );
     expect(placeholder({})).toContain('on its way');
     expect(placeholder({ player: { isPlaying: false, hasLastPicture: false, message: 'Trying HLS' } })).toBe(
-      'Trying HLS',
+      'Live, but no picture yet: Trying HLS. Trying again …',
     );
     expect(placeholder({ stream: { ...stream, state: 'starting' } })).toContain('starting their camera');
     expect(placeholder({ session: away, stream: { ...stream, state: 'starting' } })).toContain('the start waits');
