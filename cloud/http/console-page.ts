@@ -13,9 +13,10 @@ const folder = new URL('../console/', import.meta.url);
 const PAGE_HEADERS = {
   'content-security-policy': [
     "default-src 'self'",
-    'connect-src * blob:',
+    // A star speaks for http and https alone; pictures also come by WebSocket. WebRTC's own traffic no policy names.
+    'connect-src * blob: ws: wss:',
     'media-src * blob:',
-    'img-src * data:',
+    'img-src * data: blob:',
     'worker-src blob:',
     "frame-ancestors 'none'",
     "base-uri 'none'",
@@ -25,9 +26,9 @@ const PAGE_HEADERS = {
   'cache-control': 'no-cache',
 };
 
-async function bundle(): Promise<string> {
+async function bundle(entry: 'console.ts' | 'console.css'): Promise<string> {
   const { outputFiles } = await build({
-    entryPoints: [fileURLToPath(new URL('console.ts', folder))],
+    entryPoints: [fileURLToPath(new URL(entry, folder))],
     bundle: true,
     write: false,
     format: 'esm',
@@ -42,8 +43,8 @@ async function bundle(): Promise<string> {
 export function registerConsolePage(server: FastifyInstance): void {
   const files: Record<string, { type: string; load: () => Promise<string> }> = {
     '/': { type: 'text/html', load: () => readFile(new URL('index.html', folder), 'utf8') },
-    '/console.css': { type: 'text/css', load: () => readFile(new URL('console.css', folder), 'utf8') },
-    '/console.js': { type: 'text/javascript', load: bundle },
+    '/console.css': { type: 'text/css', load: () => bundle('console.css') },
+    '/console.js': { type: 'text/javascript', load: () => bundle('console.ts') },
   };
   for (const [path, { type, load }] of Object.entries(files)) {
     let loaded: Promise<string> | undefined;

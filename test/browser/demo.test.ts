@@ -1,13 +1,14 @@
 /** What a newcomer does first: the README's command, on a machine without ffmpeg, then the printed address, then Ctrl-C. */
 import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { type Browser, chromium, type Page } from 'playwright-core';
 import { afterEach, beforeEach, describe, expect, inject, it } from 'vitest';
-import { type Child, type ChildSpawner, createChildSpawner } from '../../shared/child-process.ts';
+import { type ChildSpawner, createChildSpawner } from '../../shared/child-process.ts';
 import { createSystemClock } from '../../shared/clock.ts';
 import { silentLog } from '../../shared/log.ts';
 import { createRedactor } from '../../shared/secrets.ts';
+import { launchDemo } from '../support/demo.ts';
 import { descendantsOf, isRunning } from '../support/processes.ts';
 
 const executablePath = inject('chromium');
@@ -30,31 +31,7 @@ afterEach(async () => {
   await rm(folder, { recursive: true, force: true });
 });
 
-/** The demo with nothing on its PATH but Node itself. */
-function startDemo(...args: string[]): { demo: Child; address: Promise<string>; said: string[] } {
-  const said: string[] = [];
-  let found = (_address: string) => {};
-  const address = new Promise<string>((resolve) => {
-    found = resolve;
-  });
-  const demo = children.spawn({
-    name: 'demo',
-    file: process.execPath,
-    args: ['--import', 'tsx', 'scripts/demo.ts', '--port', '0', ...args],
-    env: {
-      PATH: dirname(process.execPath).startsWith('/usr') ? join(folder, 'empty') : dirname(process.execPath),
-      TMPDIR: folder,
-    },
-    stdout: 'lines',
-    onStdoutLine(line) {
-      said.push(line);
-      const open = /Open (\S+)/.exec(line)?.[1];
-      if (open) found(open);
-    },
-    stopTimeoutMs: 20_000,
-  });
-  return { demo, address, said };
-}
+const startDemo = (...args: string[]) => launchDemo({ children, folder, args });
 
 /** The TypeScript loader keeps a cache of its own in the temporary folder. */
 const leftBehind = async () => (await readdir(folder)).filter((name) => !name.startsWith('tsx-'));
@@ -74,7 +51,7 @@ const clockPicture = (page: Page) =>
 const becomes = (page: Page, condition: string) =>
   expect.poll(() => page.evaluate<boolean>(condition), { timeout: 20_000 }).toBe(true);
 const stateIs = (page: Page, state: string) =>
-  becomes(page, `document.querySelector('#state').textContent === '${state}'`);
+  becomes(page, `document.querySelector('#state').dataset.state === '${state}'`);
 
 describe.skipIf(!executablePath)('the demo', () => {
   it('leads to a live picture, obeys Stop and Go live, and leaves nothing behind', async () => {
@@ -92,6 +69,7 @@ describe.skipIf(!executablePath)('the demo', () => {
 
     await page.click('#live');
     await stateIs(page, 'stopped');
+    await page.click('#settings summary');
     await page.selectOption('#size', '640x360');
     await page.click('#live');
     await stateIs(page, 'active');

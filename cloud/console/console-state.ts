@@ -1,0 +1,169 @@
+/**
+ * What the page knows, and how news change it: a pure function from state and news to the next state. Never touches the
+ * page or the network.
+ */
+import type { EndedStream, RecordingList, RelayEvent, SessionView, StreamView, TimelineEntry } from './relay-shapes.ts';
+
+/** The built-in app that the operator's own streams belong to. */
+export const CONSOLE_APP = 'glasscast.console';
+
+export interface KnownSession extends SessionView {
+  /** When the page saw the glasses go; undefined while they are there, or when they were gone before. */
+  awaySinceMs: number | undefined;
+}
+
+export interface KnownStream extends StreamView {
+  /** When the page saw the state begin. */
+  stateSinceMs: number;
+}
+
+export interface ConsoleState {
+  link: { state: 'connecting' | 'connected' | 'away'; sinceMs: number };
+  /** By user. */
+  sessions: ReadonlyMap<string, KnownSession>;
+  /** The newest of each user, also when it has ended. */
+  streams: ReadonlyMap<string, KnownStream>;
+  /** Newest first. */
+  ended: readonly EndedStream[];
+  /** By stream, oldest entry first; only of streams that were looked at. */
+  timelines: ReadonlyMap<string, readonly TimelineEntry[]>;
+  recordings: RecordingList | undefined;
+  /** A user. */
+  selected: string | undefined;
+}
+
+export type News =
+  | { kind: 'snapshot'; sessions: readonly SessionView[]; streams: readonly StreamView[] }
+  | { kind: 'event'; event: RelayEvent }
+  | { kind: 'linked'; isLinked: boolean }
+  | { kind: 'ended'; streams: readonly EndedStream[] }
+  | { kind: 'timeline'; streamId: string; entries: readonly TimelineEntry[] }
+  | { kind: 'recordings'; list: RecordingList }
+  | { kind: 'select'; userId: string };
+
+const KEPT_ENTRIES = 500;
+
+export function emptyState(nowMs: number): ConsoleState {
+  return {
+    link: { state: 'connecting', sinceMs: nowMs },
+    sessions: new Map(),
+    streams: new Map(),
+    ended: [],
+    timelines: new Map(),
+    recordings: undefined,
+    selected: undefined,
+  };
+}
+
+export function isRunning(stream: StreamView | undefined): stream is StreamView {
+  return stream !== undefined && stream.state !== 'stopped' && stream.state !== 'failed';
+}
+
+/** @param nowMs when the news came. */
+export function reduce(state: ConsoleState, news: News, nowMs: number): ConsoleState {
+  switch (news.kind) {
+    case 'snapshot':
+      return withSelection(snapshotTaken(state, news, nowMs));
+    case 'event':
+      return withSelection(eventTaken(state, news.event, nowMs));
+    case 'linked': {
+      const next = news.isLinked ? 'connected' : 'away';
+      return state.link.state === next ? state : { ...state, link: { state: next, sinceMs: nowMs } };
+    }
+    case 'ended':
+      return { ...state, ended: news.streams };
+    case 'timeline':
+      return { ...state, timelines: new Map(state.timelines).set(news.streamId, news.entries) };
+    case 'recordings':
+      return { ...state, recordings: news.list };
+    case 'select':
+      return { ...state, selected: news.userId };
+    default:
+      news satisfies never;
+      return state;
+  }
+}
+
+function snapshotTaken(
+  state: ConsoleState,
+  { sessions, streams }: Extract<News, { kind: 'snapshot' }>,
+  nowMs: number,
+): ConsoleState {
+  const nextStreams = new Map<string, KnownStream>();
+  for (const stream of streams) nextStreams.set(stream.userId, knownStream(state, stream, nowMs));
+  // One that ended meanwhile is not in the relay's list any more, nor is what it showed worth keeping.
+  return {
+    ...state,
+    sessions: new Map(sessions.map((session) => [session.userId, knownSession(state, session, undefined)])),
+    streams: nextStreams,
+    // They may have gone on while the page was cut off.
+    timelines: new Map(),
+  };
+}
+
+function eventTaken(state: ConsoleState, event: RelayEvent, nowMs: number): ConsoleState {
+  switch (event.type) {
+    case 'session': {
+      const known = knownSession(state, event.session, nowMs);
+      return { ...state, sessions: new Map(state.sessions).set(known.userId, known) };
+    }
+    case 'session-ended': {
+      const sessions = new Map(state.sessions);
+      sessions.delete(event.userId);
+      return { ...state, sessions };
+    }
+    case 'stream': {
+      const before = state.streams.get(event.stream.userId);
+      // The last word of an older stream may come after the first one of the next.
+      const isOlder = before?.streamId !== event.stream.streamId && isRunning(before);
+      if (isOlder && !isRunning(event.stream)) return state;
+      const streams = new Map(state.streams).set(event.stream.userId, knownStream(state, event.stream, nowMs));
+      return { ...state, streams };
+    }
+    case 'stream-entry': {
+      const known = state.timelines.get(event.streamId);
+      if (!known) return state;
+      const entries = withEntry(known, event.entry);
+      return entries === known ? state : { ...state, timelines: new Map(state.timelines).set(event.streamId, entries) };
+    }
+    default:
+      // A newer relay may say more.
+      event satisfies never;
+      return state;
+  }
+}
+
+/** The same entry comes twice when it happened between the event stream's start and the list's answer. */
+function withEntry(known: readonly TimelineEntry[], entry: TimelineEntry): readonly TimelineEntry[] {
+  const isThere = known.some(
+    ({ atMs, kind, text }) => atMs === entry.atMs && kind === entry.kind && text === entry.text,
+  );
+  return isThere ? known : [...known, entry].slice(-KEPT_ENTRIES);
+}
+
+function knownSession(state: ConsoleState, session: SessionView, nowMs: number | undefined): KnownSession {
+  const before = state.sessions.get(session.userId);
+  if (session.connected) return { ...session, awaySinceMs: undefined };
+  return { ...session, awaySinceMs: before && !before.connected ? before.awaySinceMs : nowMs };
+}
+
+function knownStream(state: ConsoleState, stream: StreamView, nowMs: number): KnownStream {
+  const before = state.streams.get(stream.userId);
+  const isSame = before?.streamId === stream.streamId;
+  const playback = stream.playback ?? stream.urls ?? (isSame && isRunning(stream) ? before.playback : undefined);
+  return {
+    ...stream,
+    stateSinceMs: isSame && before.state === stream.state ? before.stateSinceMs : nowMs,
+    ...(playback ? { playback } : {}),
+  };
+}
+
+/** Somebody is always selected while there is anybody: who is live, else who is there. */
+function withSelection(state: ConsoleState): ConsoleState {
+  const { selected, sessions, streams } = state;
+  if (selected !== undefined && (sessions.has(selected) || isRunning(streams.get(selected)))) return state;
+  const live = [...streams.values()].find(isRunning)?.userId;
+  const there = [...sessions.values()].find(({ connected }) => connected)?.userId;
+  const next = live ?? there ?? [...sessions.keys()][0];
+  return next === selected ? state : { ...state, selected: next };
+}

@@ -1,0 +1,90 @@
+/** What happened to a stream and why, newest first; also of streams that have ended. */
+import { type ConsoleState, isRunning } from './console-state.ts';
+import { byId, createKeyedList, make, setText } from './elements.ts';
+import { clockTime, dayAndTime, namedNumber, stateName } from './formatting.ts';
+import type { EndedStream, StreamView, TimelineEntry } from './relay-shapes.ts';
+
+export interface TimelineView {
+  render(state: ConsoleState): void;
+}
+
+interface Keyed {
+  key: string;
+  entry: TimelineEntry;
+}
+
+/** @param want asks for the entries of a stream whose timeline the page does not have. */
+export function createTimelineView(want: (streamId: string) => void, changed: () => void): TimelineView {
+  const select = byId<HTMLSelectElement>('timeline-of');
+  const showEntries = createKeyedList<Keyed>(byId('timeline'), {
+    keyOf: ({ key }) => key,
+    create: ({ entry }) => ({ node: entryNode(entry), update() {} }),
+  });
+  /** A stream that was chosen, as long as these glasses are selected. */
+  let chosen: { userId: string | undefined; streamId: string } | undefined;
+  let optionsText = '';
+
+  select.addEventListener('change', () => {
+    chosen = { userId: select.dataset.user, streamId: select.value };
+    changed();
+  });
+
+  function renderOptions(
+    userId: string | undefined,
+    current: StreamView | undefined,
+    past: readonly EndedStream[],
+  ): void {
+    const nowMs = Date.now();
+    const options = [
+      ...(current
+        ? [{ value: current.streamId, text: isRunning(current) ? 'Now' : `Last: ${titleOf(current, nowMs)}` }]
+        : []),
+      ...past.map((stream) => ({ value: stream.streamId, text: titleOf(stream, nowMs) })),
+    ];
+    const text = JSON.stringify(options);
+    select.dataset.user = userId;
+    select.hidden = options.length < 2;
+    if (text === optionsText) return;
+    optionsText = text;
+    select.replaceChildren(...options.map(({ value, text: words }) => make('option', { value }, words)));
+  }
+
+  return {
+    render({ ended, selected, streams, timelines }) {
+      const current = selected === undefined ? undefined : streams.get(selected);
+      const past = ended.filter(({ streamId, userId }) => userId === selected && streamId !== current?.streamId);
+      renderOptions(selected, current, past);
+      const isChosen =
+        chosen?.userId === selected && [current, ...past].some((one) => one?.streamId === chosen?.streamId);
+      const streamId = isChosen ? chosen?.streamId : (current?.streamId ?? past[0]?.streamId);
+      if (streamId !== undefined && select.value !== streamId) select.value = streamId;
+      const entries = streamId === undefined ? [] : timelines.get(streamId);
+      if (streamId !== undefined && !entries) want(streamId);
+      showEntries((entries ?? []).map((entry, at) => ({ key: `${streamId} ${at} ${entry.atMs}`, entry })).reverse());
+      const isEmpty = (entries ?? []).length === 0;
+      byId('timeline-empty').hidden = !isEmpty;
+      setText(
+        byId('timeline-empty'),
+        streamId === undefined
+          ? 'States, causes and viewers of the stream will stand here, once there is one.'
+          : 'Nothing is written down of this stream yet.',
+      );
+    },
+  };
+}
+
+function titleOf({ createdAt, state }: StreamView, nowMs: number): string {
+  const at = createdAt === undefined ? Number.NaN : Date.parse(createdAt);
+  return `${Number.isFinite(at) ? dayAndTime(at, nowMs) : 'Earlier'} (${stateName(state).toLowerCase()})`;
+}
+
+function entryNode({ atMs, kind, state, code, text, numbers }: TimelineEntry): HTMLElement {
+  const figures = Object.entries(numbers ?? {}).map(([name, value]) => namedNumber(name, value));
+  const small = [code, ...figures].filter(Boolean).join(' · ');
+  return make(
+    'li',
+    { 'data-kind': kind, 'data-state': state },
+    make('time', { datetime: new Date(atMs).toISOString() }, clockTime(atMs)),
+    make('span', { class: 'what' }, text, ...(small ? [make('small', {}, small)] : [])),
+  );
+}
