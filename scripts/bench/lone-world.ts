@@ -11,7 +11,7 @@ import { superviseFfmpeg } from './plain-supervisor.ts';
 import { descendantsOf, type ProcessMark, stillRunning } from './process-use.ts';
 import type { Bench } from './program.ts';
 import { testAudio, testVideo } from './start-run.ts';
-import { createLiveInput, deleteLiveInput, type LiveInput } from './stream-process.ts';
+import { createLiveInput, deleteLiveInput, type LiveInput, type LiveInputSettings } from './stream-process.ts';
 import { type MediaWorld, startMedia, until } from './world.ts';
 
 export interface LoneWorld extends MediaWorld {
@@ -32,6 +32,7 @@ export interface Publishing {
   askedMs: number;
   /** `rtmp://…` for who watches, not through the door. Holds a key. */
   playUrl: string;
+  input: LiveInput;
   cameraStats(): Promise<ReturnType<FrameSource['stats']>>;
   /** Ends it; gives what it has left behind. */
   stop(): Promise<Leftovers>;
@@ -50,14 +51,22 @@ export interface ProductRun extends Publishing {
 /** As the relay asks for with the local provider. */
 export const askedVideo = { ...testVideo, keyFrameIntervalMs: 1_000 } as const;
 
+export interface ProductStart extends AgentStart {
+  kind?: AgentKind;
+  /** Of the live input; by default nothing is packaged. */
+  settings?: LiveInputSettings;
+  /** Publishes to this address of another server, past the tap; the live input stays idle. */
+  elsewhere?: string;
+}
+
 /** A new agent each time, so that no run knows of the one before. Resolves when START is sent. */
 export async function startProduct(
   bench: Bench,
   world: LoneWorld,
-  { kind = 'barcode', ...start }: AgentStart & { kind?: AgentKind } = {},
+  { kind = 'barcode', settings = { mode: 'off' }, elsewhere, ...start }: ProductStart = {},
 ): Promise<ProductRun> {
   const { relay, stream } = world;
-  const input = await createLiveInput(stream, 'off');
+  const input = await createLiveInput(stream, settings);
   const coreToken = new Secret(crypto.randomUUID());
   const agent = await startAgentProcess(bench, kind, { relayUrl: relay.url, coreToken }, start);
   bench.defer(agent.stop);
@@ -67,10 +76,10 @@ export async function startProduct(
   });
   const family = watchFamily(bench, agent.pid);
   const streamId = `m${crypto.randomUUID().slice(0, 10)}`;
-  const publishUrl = world.publishUrl(input.publishKey.reveal());
+  const publishUrl = elsewhere ?? world.publishUrl(input.publishKey.reveal());
   const askedMs = relay.start({ streamId, publishUrl, video: askedVideo, audio: testAudio });
   return {
-    ...{ agent, askedMs, playUrl: world.playUrl(input.playbackKey.reveal()) },
+    ...{ agent, askedMs, input, playUrl: elsewhere ?? world.playUrl(input.playbackKey.reveal()) },
     async cameraStats() {
       // A process that died has sent nothing more, which must not pass for a figure.
       agent.mustRun();
@@ -98,7 +107,7 @@ export async function startPlain(
   options: Pick<PlainPush, 'outputOptions'> & Pick<AgentStart, 'launcher' | 'isBusyPicture'> = {},
 ): Promise<Publishing> {
   const { outputOptions, ...supervision } = options;
-  const input = await createLiveInput(world.stream, 'off');
+  const input = await createLiveInput(world.stream, { mode: 'off' });
   const args = plainBarcode('fast', {
     publishUrl: world.publishUrl(input.publishKey.reveal()),
     videoBitrateBps: testVideo.bitrate,
@@ -109,7 +118,7 @@ export async function startPlain(
   const plain = superviseFfmpeg(bench, { args, ...supervision });
   bench.defer(plain.close);
   return {
-    askedMs,
+    ...{ askedMs, input },
     playUrl: world.playUrl(input.playbackKey.reveal()),
     cameraStats: async () => plain.cameraStats(),
     async stop() {

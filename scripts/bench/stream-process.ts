@@ -97,6 +97,15 @@ export interface LiveInput {
   publishKey: Secret;
   playbackKey: Secret;
   hlsUrl: string;
+  llHlsUrl: string;
+  flvUrl: string;
+  webrtcUrl: string;
+}
+
+export interface LiveInputSettings {
+  /** `off`: nothing is packaged nor kept on disk, for measurements that last. Default automatic. */
+  mode?: 'automatic' | 'off';
+  preferLowLatency?: boolean;
 }
 
 type LiveInputJson = {
@@ -104,14 +113,12 @@ type LiveInputJson = {
   rtmps: { streamKey: string };
   rtmpsPlayback: { streamKey: string };
   playback: { hls: string };
+  webRTCPlayback: { url: string };
 };
 
-/** @param mode `off`: nothing is packaged nor kept on disk, for measurements that last. */
-export async function createLiveInput(
-  stream: StreamProcess,
-  mode: 'automatic' | 'off' = 'automatic',
-): Promise<LiveInput> {
-  return liveInput(await call(stream, 'POST', '', { recording: { mode, timeoutSeconds: 0 } }));
+export async function createLiveInput(stream: StreamProcess, settings: LiveInputSettings = {}): Promise<LiveInput> {
+  const { mode = 'automatic', preferLowLatency = false } = settings;
+  return liveInput(await call(stream, 'POST', '', { preferLowLatency, recording: { mode, timeoutSeconds: 0 } }));
 }
 
 /** The one behind a manifest's address `http://HOST/UID/manifest/…`. */
@@ -123,9 +130,16 @@ export async function deleteLiveInput(stream: StreamProcess, uid: string): Promi
   await call(stream, 'DELETE', `/${uid}`);
 }
 
-function liveInput({ uid, rtmps, rtmpsPlayback, playback }: LiveInputJson): LiveInput {
-  const publishKey = new Secret(rtmps.streamKey);
-  return { uid, publishKey, playbackKey: new Secret(rtmpsPlayback.streamKey), hlsUrl: playback.hls };
+function liveInput({ uid, rtmps, rtmpsPlayback, playback, webRTCPlayback }: LiveInputJson): LiveInput {
+  const { hls: hlsUrl } = playback;
+  const origin = new URL(hlsUrl).origin;
+  return {
+    ...{ uid, hlsUrl, llHlsUrl: `${hlsUrl}?protocol=llhls` },
+    flvUrl: `${origin.replace(/^http/, 'ws')}/${uid}/live.flv`,
+    webrtcUrl: webRTCPlayback.url,
+    publishKey: new Secret(rtmps.streamKey),
+    playbackKey: new Secret(rtmpsPlayback.streamKey),
+  };
 }
 
 async function call(stream: StreamProcess, method: string, path: string, body?: object): Promise<LiveInputJson> {

@@ -1,13 +1,14 @@
 /**
- * Reader (b): headless Chromium plays HLS through hls.js, set as in the console, and reads the barcode off the screen.
+ * Reader (b): headless Chromium plays by the product's own player, each way alone, and reads the barcode off the screen.
  * Owns the browser and the little server of the page; the page decodes nothing, it hands over gray levels.
  */
-import { readFile } from 'node:fs/promises';
 import { createServer, type Server } from 'node:http';
-import { createRequire } from 'node:module';
+import { fileURLToPath } from 'node:url';
+import { build } from 'esbuild';
 import { type Browser, chromium } from 'playwright-core';
 import { findOnPath } from '../../shared/child-process.ts';
 import type { Clock } from '../../shared/clock.ts';
+import { GlasscastError } from '../../shared/errors.ts';
 import { ageMs, readBarcode } from './barcode.ts';
 import type { PlayedFrame } from './rtmp-play.ts';
 
@@ -18,32 +19,39 @@ export function findChromium(): string | undefined {
   return process.env.CHROMIUM_PATH ?? names.map((name) => findOnPath(name)).find(Boolean);
 }
 
+/** A field of the player's sources. */
+export type SourceName = 'webrtcUrl' | 'flvUrl' | 'llHlsUrl' | 'hlsUrl';
+
 interface Taken {
   pictures: { atMs: number; levels: number[] }[];
   stalls: number;
-  failure: string;
+  /** Wall clock of the navigation's start, and of the player's. */
+  openedAtMs: number;
+  shownAtMs: number;
+  /** `way` proves that it was played as asked; `latencyMs` is what the console would show. */
+  state: { way?: string; latencyMs?: number; message?: string };
 }
 
-export interface HlsPlayed {
+export interface BrowserPlayed {
   frames: PlayedFrame[];
   /** Pictures whose checksum does not fit. */
   unreadable: number;
   /** How often the player ran dry, the start included. */
   stalls: number;
-  /** From opening the page to the first picture; undefined when none came. */
-  firstPictureMs: number | undefined;
-  failure: string;
+  /** To the first picture, from the navigation's start and from the player's; undefined when none came. */
+  firstPicture: { afterOpeningMs: number; afterPlayMs: number } | undefined;
+  state: Taken['state'];
 }
 
-export interface HlsPlayer {
-  /** Opens the page on this manifest, watches for `ms` from the first picture on, closes the page. */
-  watch(hlsUrl: string, ms: number): Promise<HlsPlayed>;
+export interface BrowserPlayer {
+  /** Opens the page on this source, watches for `ms` from the first picture on, closes the page. */
+  watch(source: SourceName, url: string, ms: number): Promise<BrowserPlayed>;
   close(): Promise<void>;
 }
 
 const FIRST_PICTURE_TIMEOUT_MS = 15_000;
 
-export async function openHlsPlayer(clock: Clock, executablePath: string): Promise<HlsPlayer> {
+export async function openBrowserPlayer(clock: Clock, executablePath: string): Promise<BrowserPlayer> {
   const { server, port } = await servePage();
   const browser = await chromium.launch({
     executablePath,
@@ -53,7 +61,10 @@ export async function openHlsPlayer(clock: Clock, executablePath: string): Promi
     handleSIGTERM: false,
   });
   return {
-    watch: (hlsUrl, ms) => watch(browser, `http://127.0.0.1:${port}/?src=${encodeURIComponent(hlsUrl)}`, ms, clock),
+    watch(source, url, ms) {
+      const asked = new URLSearchParams({ way: source, src: url });
+      return watch(browser, `http://127.0.0.1:${port}/?${asked}`, ms, clock);
+    },
     async close() {
       await browser.close();
       server.closeAllConnections();
@@ -62,15 +73,14 @@ export async function openHlsPlayer(clock: Clock, executablePath: string): Promi
   };
 }
 
-async function watch(browser: Browser, pageUrl: string, ms: number, clock: Clock): Promise<HlsPlayed> {
+async function watch(browser: Browser, pageUrl: string, ms: number, clock: Clock): Promise<BrowserPlayed> {
   const page = await browser.newPage();
   const frames: PlayedFrame[] = [];
-  const openedMs = clock.now();
   let unreadable = 0;
-  let last: Taken = { pictures: [], stalls: 0, failure: '' };
+  let last: Taken | undefined;
   try {
     await page.goto(pageUrl);
-    let untilMs = openedMs + FIRST_PICTURE_TIMEOUT_MS;
+    let untilMs = clock.now() + FIRST_PICTURE_TIMEOUT_MS;
     while (clock.now() < untilMs) {
       await clock.sleep(250);
       last = await page.evaluate<Taken>('window.take()');
@@ -84,18 +94,26 @@ async function watch(browser: Browser, pageUrl: string, ms: number, clock: Clock
   } finally {
     await page.close();
   }
+  if (!last) throw new GlasscastError('INTERNAL', { reason: 'the page did not answer' });
+  const { openedAtMs, shownAtMs, stalls, state } = last;
   const first = frames[0];
-  const firstPictureMs = first ? first.atMs - openedMs : undefined;
-  return { frames, unreadable, stalls: last.stalls, failure: last.failure, firstPictureMs };
+  const firstPicture = first && { afterOpeningMs: first.atMs - openedAtMs, afterPlayMs: first.atMs - shownAtMs };
+  return { frames, unreadable, stalls, state, firstPicture };
 }
 
+const PAGE = `<!doctype html><meta charset="utf-8"><title>bench</title>
+<video muted autoplay playsinline width="640" height="360"></video><script type="module" src="/page.js"></script>`;
+
 async function servePage(): Promise<{ server: Server; port: number }> {
-  const page = await readFile(new URL('hls-player.html', import.meta.url));
-  const script = await readFile(createRequire(import.meta.url).resolve('hls.js/dist/hls.min.js'));
+  const { outputFiles } = await build({
+    entryPoints: [fileURLToPath(new URL('page/player-page.ts', import.meta.url))],
+    ...{ bundle: true, write: false, format: 'esm', target: 'es2022', minify: true, logLevel: 'error' },
+  });
+  const script = outputFiles[0]?.contents ?? new Uint8Array();
   const server = createServer((request, response) => {
-    const isScript = request.url === '/hls.js';
+    const isScript = request.url === '/page.js';
     response.setHeader('content-type', isScript ? 'text/javascript' : 'text/html; charset=utf-8');
-    response.end(isScript ? script : page);
+    response.end(isScript ? script : PAGE);
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const address = server.address();
