@@ -102,7 +102,7 @@ interface Growth {
 
 async function grow(bench: Bench, file: string, way: Way, viewers: number): Promise<Growth> {
   const stream = await startStreamProcess(bench, { dataDir: join(bench.folder, `${way}-${viewers}`) });
-  const input = await createLiveInput(stream, 'off');
+  const input = await createLiveInput(stream, { mode: 'off' });
   const url = `rtmp://127.0.0.1:${stream.rtmpPort}/live/${input.publishKey.reveal()}`;
   const args = ['-loglevel', 'error', '-re', '-stream_loop', '-1', '-i', file, '-c', 'copy', '-f', 'flv', url];
   const publisher = bench.spawn({ name: 'push', file: bench.ffmpeg.file, args, stopTimeoutMs: 2000 });

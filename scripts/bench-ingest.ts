@@ -5,8 +5,9 @@
 import { join } from 'node:path';
 import type { Child } from '../shared/child-process.ts';
 import { GlasscastError } from '../shared/errors.ts';
-import { type IngestPeer, nginxHint, startLocalPeer, startNginxPeer } from './bench/ingest-peers.ts';
+import { type IngestPeer, startLocalPeer, startNginx } from './bench/ingest-peers.ts';
 import { summaries } from './bench/measuring.ts';
+import { nginxHint } from './bench/nginx-peer.ts';
 import { processUse, scheduledMs } from './bench/process-use.ts';
 import { type Bench, type BenchReport, runBench } from './bench/program.ts';
 import type { ViewerKind } from './bench/viewer-program.ts';
@@ -155,7 +156,7 @@ async function measure(bench: Bench): Promise<BenchReport> {
   async function round(name: keyof typeof runs, run: number, kinds: readonly ViewerKind[]): Promise<void> {
     const folder = `${name}-${run}`;
     const mode = name === 'local' ? 'off' : 'automatic';
-    const peer = name === 'nginx' ? await startNginxPeer(bench, folder) : await startLocalPeer(bench, folder, mode);
+    const peer = name === 'nginx' ? await startNginx(bench) : await startLocalPeer(bench, folder, mode);
     if (!peer) {
       bench.progress(`${nginxHint}; it is left out`);
       return;

@@ -68,7 +68,7 @@ async function measure(bench: Bench): Promise<BenchReport> {
   if (!chromium) bench.progress(`${chromiumHint}. All but RTMP play is left out.`);
   const player = chromium ? await openBrowserPlayer(bench.clock, chromium) : undefined;
   if (player) bench.defer(player.close);
-  const nginx = await startNginxPeer(bench);
+  const nginx = await startNginxPeer(bench, { withHls: true });
   if (!nginx) bench.progress(`${nginxHint}. The peer is left out.`);
   const parts: Parts = { bench, nginx, player, world: await startLoneWorld(bench) };
   const [here, peer, plain]: [Series, Series, Series] = [{}, {}, {}];

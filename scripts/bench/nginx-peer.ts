@@ -24,15 +24,15 @@ const MODULE = '/usr/lib/nginx/modules/ngx_rtmp_module.so';
 const START_TIMEOUT_MS = 10_000;
 const SEARCHED = '/usr/sbin:/usr/local/sbin';
 
-/** Undefined when this machine has none. */
-export async function startNginxPeer(bench: Bench): Promise<NginxPeer | undefined> {
+/** Undefined when this machine has none. @param withHls false: RTMP in and out, nothing packaged. */
+export async function startNginxPeer(bench: Bench, { withHls }: { withHls: boolean }): Promise<NginxPeer | undefined> {
   const file = findOnPath('nginx') ?? findOnPath('nginx', SEARCHED);
   if (!file || !existsSync(MODULE)) return undefined;
-  const folder = join(bench.folder, 'nginx');
+  const folder = join(bench.folder, `nginx-${crypto.randomUUID()}`);
   mkdirSync(join(folder, 'hls'), { recursive: true });
   const [rtmpPort, httpPort] = [await freePort(), await freePort()];
   const configFile = join(folder, 'nginx.conf');
-  writeFileSync(configFile, config({ folder, rtmpPort, httpPort }));
+  writeFileSync(configFile, config({ folder, rtmpPort, httpPort, withHls }));
   const child = bench.spawn({
     name: 'nginx',
     file,
@@ -53,7 +53,9 @@ export async function startNginxPeer(bench: Bench): Promise<NginxPeer | undefine
 }
 
 /** One process and no user to change to, so that its use of the machine is one number. */
-function config({ folder, rtmpPort, httpPort }: { folder: string; rtmpPort: number; httpPort: number }): string {
+function config(wanted: { folder: string; rtmpPort: number; httpPort: number; withHls: boolean }): string {
+  const { folder, rtmpPort, httpPort, withHls } = wanted;
+  const hls = `hls on; hls_path ${join(folder, 'hls')}; hls_fragment 1s; hls_playlist_length 8s;`;
   const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'];
   return `
 load_module ${MODULE};
@@ -68,10 +70,7 @@ rtmp {
     listen 127.0.0.1:${rtmpPort};
     application live {
       live on;
-      hls on;
-      hls_path ${join(folder, 'hls')};
-      hls_fragment 1s;
-      hls_playlist_length 8s;
+      ${withHls ? hls : ''}
     }
   }
 }

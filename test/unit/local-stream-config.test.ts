@@ -27,7 +27,6 @@ describe('the configuration', () => {
       maxRtmpConnections: 2000,
       maxRtmpConnectionsPerAddress: 500,
       maxPublisherBitrateBps: 50_000_000,
-      webRtcPort: 0,
       accountId: 'a1'.repeat(16),
       holdSeconds: 60,
       readyDelayMs: 500,
