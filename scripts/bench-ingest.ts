@@ -104,7 +104,7 @@ async function measureViewers(
     };
   } catch (error) {
     if (!(error instanceof GlasscastError) || error.code !== 'PROVIDER_REJECTED') throw error;
-    bench.progress(error.message);
+    bench.progress(`not offered here: ${error.details.reason}`);
     return undefined;
   } finally {
     await viewers.stop();
@@ -163,10 +163,8 @@ async function measure(bench: Bench): Promise<BenchReport> {
     }
     runs[name].push(await measurePeer(bench, peer, content, kinds));
     await peer.stop();
-    const last = medians(runs[name].slice(-1));
-    bench.progress(
-      `${name}: publisher ${last['publisher: cpuPercent']} %, 25 players ${last['rtmp 25: cpuPercent']} %`,
-    );
+    const { 'publisher: cpuPercent': alone, 'rtmp 25: cpuPercent': watched } = medians(runs[name].slice(-1));
+    bench.progress(`${name}: publisher ${alone} %${watched === undefined ? '' : `, with 25 players ${watched} %`}`);
   }
   for (let run = 1; run <= bench.runs; run += 1) {
     bench.progress(`round ${run} of ${bench.runs}`);

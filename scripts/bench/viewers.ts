@@ -40,7 +40,8 @@ export function startViewers(bench: Bench, kind: ViewerKind, url: string, count:
       order({ type: 'count' });
       const silent = () => new GlasscastError('CHILD_START_FAILED', { reason: 'the viewers do not answer' });
       const answer = await withTimeout(bench.clock, 'viewers', ANSWER_TIMEOUT_MS, answered, silent);
-      if (refusal) throw new GlasscastError('PROVIDER_REJECTED', { reason: `${kind}: ${refusal}` });
+      if (refusal)
+        throw new GlasscastError('PROVIDER_REJECTED', { reason: refusal, details: { reason: `${kind}, ${refusal}` } });
       return answer;
     },
     async stop() {
