@@ -26,6 +26,7 @@ export function createHlsPlayer(
   video.addEventListener(isRecording ? 'loadeddata' : 'playing', onPlaying);
   video.addEventListener('ended', onEnded);
   const hls = Hls.isSupported() ? new Hls(isRecording ? {} : liveConfig(isLowLatency)) : undefined;
+  const endCatchUp = hls && isLowLatency ? catchUp(video, hls) : undefined;
   let hasRecovered = false;
 
   function onError({ fatal, type, details, response, networkDetails }: ErrorData): void {
@@ -63,6 +64,7 @@ export function createHlsPlayer(
       video.removeEventListener('loadeddata', onPlaying);
       video.removeEventListener('ended', onEnded);
       video.removeEventListener('error', onNativeError);
+      endCatchUp?.();
       hls?.destroy();
       video.removeAttribute('src');
       video.load();
@@ -70,11 +72,32 @@ export function createHlsPlayer(
   };
 }
 
-/**
- * `lowLatencyMode` stays on without parts: hls.js catches up by its rate only then. One segment behind the newest: 1.9 s at
- * the glass with 1 s segments, where the default of three gives 4.9 s; with parts the playlist says itself how near to go.
- */
+/** Without parts, one segment behind the newest: 1.9 s at the glass with 1 s segments, where the default of three gives 4.9 s. */
+const SEGMENTS_LIVE = { liveSyncDurationCount: 1, liveMaxLatencyDurationCount: 4, maxLiveSyncPlaybackRate: 1.1 };
+/** With parts: the rate is ours, since hls.js speeds up only with more than a second in its buffer, which parts seldom give. */
+const PARTS_LIVE = {
+  lowLatencyMode: true,
+  maxLiveSyncPlaybackRate: 1,
+  liveSyncDuration: 0.6,
+  liveMaxLatencyDuration: 2.5,
+  liveSyncOnStallIncrease: 0.3,
+  liveDurationInfinity: true,
+};
+/** Behind the edge by more than the first, faster; by more than the second, hls.js jumps. */
+const CATCH_UP = { everyMs: 200, fromS: 0.8, toS: 3, rate: 1.1 };
+
 function liveConfig(isLowLatency: boolean): object {
-  const common = { lowLatencyMode: true, maxLiveSyncPlaybackRate: 1.1 };
-  return isLowLatency ? common : { ...common, liveSyncDurationCount: 1, liveMaxLatencyDurationCount: 4 };
+  return isLowLatency ? PARTS_LIVE : SEGMENTS_LIVE;
+}
+
+/** Returns the way to end it. */
+function catchUp(video: HTMLVideoElement, hls: Hls): () => void {
+  const timer = setInterval(() => {
+    const { latency } = hls;
+    video.playbackRate = latency > CATCH_UP.fromS && latency < CATCH_UP.toS ? CATCH_UP.rate : 1;
+  }, CATCH_UP.everyMs);
+  return () => {
+    clearInterval(timer);
+    video.playbackRate = 1;
+  };
 }
