@@ -79,11 +79,13 @@ function titleOf({ createdAt, state }: StreamView, nowMs: number): string {
 }
 
 function entryNode({ atMs, kind, state, code, text, numbers }: TimelineEntry): HTMLElement {
+  // The sentence has them already; they are at hand for who wants them exactly.
   const figures = Object.entries(numbers ?? {}).map(([name, value]) => namedNumber(name, value));
-  const small = [code, ...figures].filter(Boolean).join(' · ');
+  const { liveMs } = numbers ?? {};
+  const small = code ?? (liveMs === undefined ? '' : `${(liveMs / 1000).toFixed(1)} s after the request`);
   return make(
     'li',
-    { 'data-kind': kind, 'data-state': state },
+    { 'data-kind': kind, 'data-state': state, title: figures.join(' · ') || undefined },
     make('time', { datetime: new Date(atMs).toISOString() }, clockTime(atMs)),
     make('span', { class: 'what' }, text, ...(small ? [make('small', {}, small)] : [])),
   );
