@@ -37,7 +37,7 @@ export const providerProfiles = {
     outputPollMs: 1_000,
     maxRequestsPerSecond: undefined,
     hasPreviewPage: false,
-    playsWebRtc: false,
+    playsWebRtc: true,
     lateRecordingLooksMs: [],
   },
   cloudflare: {

@@ -26,8 +26,9 @@ describe.each(sdkLines)('@mentra/sdk %s', (line) => {
       statuses.filter(({ status }) => status !== 'active').filter(({ hlsUrl, dashUrl }) => hlsUrl ?? dashUrl),
     ).toEqual([]);
     expect(statuses.find(({ status }) => status === 'active')).toMatchObject(stream);
-    // No WHEP at an RTMP ingest, and never the address to publish to (defect 23).
-    expect(statuses.some(({ webrtcUrl }) => webrtcUrl !== undefined)).toBe(false);
+    // WHEP where it plays, and never the address to publish to (defect 23).
+    const whep = statuses.flatMap(({ webrtcUrl }) => (webrtcUrl ? [String(webrtcUrl)] : []));
+    expect(whep.filter((url) => !url.endsWith('/webRTC/play'))).toEqual([]);
     await app.stopManagedStream();
     await app.hears('managed-status', 'stopped');
   });
