@@ -57,6 +57,11 @@ describe('the managed stream, end to end', () => {
 
     const active = await first.inbox.take('active', status('active'));
     expect(active.webrtcUrl).toBe(String(active.hlsUrl).replace('/manifest/video.m3u8', '/webRTC/play'));
+    // On air: it is the offer that is wrong.
+    const whep = await fetch(active.webrtcUrl as string, {
+      ...{ method: 'POST', headers: { 'content-type': 'application/sdp' }, body: 'no offer' },
+    });
+    expect([whep.status, await whep.text()]).toEqual([400, 'Unable to parse SDP']);
     for (const url of [active.hlsUrl, active.dashUrl]) expect((await fetch(url as string)).status).toBe(200);
     expect(active.timeToLiveMs).toBeGreaterThan(0);
 
