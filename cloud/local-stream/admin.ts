@@ -3,9 +3,9 @@ import { createHash, timingSafeEqual } from 'node:crypto';
 import Fastify, { type FastifyInstance } from 'fastify';
 import { z } from 'zod';
 import { Secret } from '../../shared/secrets.ts';
-import { fail, failures, succeed, wrongFields } from './envelope.ts';
+import { fail, failures, succeed, wrongFields } from './api/envelope.ts';
+import type { Webhooks } from './api/webhooks.ts';
 import { type Faults, isFaultName } from './faults.ts';
-import type { Webhooks } from './webhooks.ts';
 
 const liveWebhookBody = z.object({ url: z.url({ protocol: /^https?$/ }), secret: z.string().min(1) });
 type FaultRoute = { Params: { name: string } };

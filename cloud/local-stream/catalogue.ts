@@ -6,8 +6,8 @@ import { chmodSync, closeSync, mkdirSync, openSync } from 'node:fs';
 import { join } from 'node:path';
 import Database from 'libsql';
 import { Secret } from '../../shared/secrets.ts';
-import type { LiveInput, Output } from './live-input.ts';
-import type { Video } from './video.ts';
+import type { LiveInput, Output } from './api/live-input.ts';
+import type { Video } from './recordings/video.ts';
 
 export interface Catalogue {
   liveInputs(): LiveInput[];

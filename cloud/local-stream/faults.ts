@@ -6,7 +6,7 @@ import { Readable } from 'node:stream';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import type { Clock } from '../../shared/clock.ts';
-import { fail, failures } from './envelope.ts';
+import { fail, failures } from './api/envelope.ts';
 
 const delayMs = z.number().int().min(0).max(600_000);
 /** Each by its name, with its settings. */

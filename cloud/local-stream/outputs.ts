@@ -8,7 +8,7 @@ import { type FlvTag, isSequenceHeader } from '../../shared/rtmp/flv.ts';
 import { type PublishUrl, parsePublishUrl } from '../../shared/rtmp/publish-url.ts';
 import { createRtmpPush, type RtmpPush, type RtmpPushChange } from '../../shared/rtmp/push.ts';
 import { createSendQueue } from '../../shared/rtmp/send-queue.ts';
-import type { LiveInput, Output, OutputState } from './live-input.ts';
+import type { LiveInput, Output, OutputState } from './api/live-input.ts';
 import { createOutputTimeline, type OutputTimeline } from './output-timeline.ts';
 
 export interface Outputs {

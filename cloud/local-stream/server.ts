@@ -8,8 +8,8 @@ import { join } from 'node:path';
 import type { FastifyInstance } from 'fastify';
 import { errorText, GlasscastError } from '../../shared/errors.ts';
 import { Secret } from '../../shared/secrets.ts';
-import { apiPrefix } from './api.ts';
-import type { PublicAddresses } from './live-input.ts';
+import { apiPrefix } from './api/api.ts';
+import type { PublicAddresses } from './api/live-input.ts';
 import { buildParts, type LocalStreamOptions, type Parts } from './server-parts.ts';
 
 export type { LocalStreamOptions } from './server-parts.ts';

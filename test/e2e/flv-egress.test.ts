@@ -5,7 +5,7 @@ import { connect } from 'node:net';
 import Fastify from 'fastify';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import WebSocket from 'ws';
-import { createFlvEgress, type FlvLimits } from '../../cloud/local-stream/flv-egress.ts';
+import { createFlvEgress, type FlvLimits } from '../../cloud/local-stream/flv/egress.ts';
 import { createLiveFeed } from '../../cloud/local-stream/live-feed.ts';
 import { createSystemClock } from '../../shared/clock.ts';
 import { silentLog } from '../../shared/log.ts';

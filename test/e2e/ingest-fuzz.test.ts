@@ -4,7 +4,7 @@
  */
 import { connect } from 'node:net';
 import { expect, it, onTestFinished } from 'vitest';
-import { createRtmpPeer, type RtmpPeer } from '../../cloud/local-stream/ingest-guard.ts';
+import { createRtmpPeer, type RtmpPeer } from '../../cloud/local-stream/ingest/guard.ts';
 import { createSystemClock } from '../../shared/clock.ts';
 import { ffmpegs } from '../support/ffprobe.ts';
 import { eventually, pictures, pushArgs, run, watchArgs } from '../support/ingest-publishers.ts';

@@ -1,6 +1,6 @@
 /** The RTMP ingest's life: start, cut, close, start again. */
 import { describe, expect, it } from 'vitest';
-import { createIngest } from '../../cloud/local-stream/ingest.ts';
+import { createIngest } from '../../cloud/local-stream/ingest/ingest.ts';
 import { silentLog } from '../../shared/log.ts';
 import { createIngestWorld } from '../support/ingest-world.ts';
 import { media } from '../support/rtmp-peer.ts';

@@ -2,8 +2,13 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, onTestFinished } from 'vitest';
-import { createIngest, type Ingest, type IngestHost, type IngestOptions } from '../../cloud/local-stream/ingest.ts';
-import type { MediaRefusal } from '../../cloud/local-stream/ingest-media.ts';
+import {
+  createIngest,
+  type Ingest,
+  type IngestHost,
+  type IngestOptions,
+} from '../../cloud/local-stream/ingest/ingest.ts';
+import type { MediaRefusal } from '../../cloud/local-stream/ingest/media.ts';
 import type { Clock } from '../../shared/clock.ts';
 import { silentLog } from '../../shared/log.ts';
 import type { FlvTag } from '../../shared/rtmp/flv.ts';

@@ -1,6 +1,6 @@
 /** Viewers by WebRTC without WebRTC: peers that note what they are sent, and are opened and ended by the test. */
-import type { WhepOffer } from '../../cloud/local-stream/whep-offer.ts';
-import type { WhepPeer, WhepPeerEvents, WhepPeers } from '../../cloud/local-stream/whep-peer.ts';
+import type { WhepOffer } from '../../cloud/local-stream/whep/offer.ts';
+import type { WhepPeer, WhepPeerEvents, WhepPeers } from '../../cloud/local-stream/whep/peer.ts';
 
 export interface FakePeer {
   offer: WhepOffer;

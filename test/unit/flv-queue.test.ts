@@ -1,7 +1,7 @@
 /** What waits for one FLV viewer: bounded whatever its pace, and each gap ends at a key frame. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { createFlvQueue } from '../../cloud/local-stream/flv-queue.ts';
+import { createFlvQueue } from '../../cloud/local-stream/flv/queue.ts';
 import { type FlvTag, flvTagBytes, isKeyFrame, isSequenceHeader } from '../../shared/rtmp/flv.ts';
 import { tags } from '../support/media-tags.ts';
 

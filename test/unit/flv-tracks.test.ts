@@ -1,6 +1,6 @@
 /** What an FLV header promises, and that the stream keeps to it. */
 import { describe, expect, it } from 'vitest';
-import { createFlvTracks } from '../../cloud/local-stream/flv-tracks.ts';
+import { createFlvTracks } from '../../cloud/local-stream/flv/tracks.ts';
 import { type FlvTag, isKeyFrame } from '../../shared/rtmp/flv.ts';
 import { stretch, tags } from '../support/media-tags.ts';
 

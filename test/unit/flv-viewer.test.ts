@@ -1,6 +1,6 @@
 /** One FLV viewer: what it is told beside the pictures, and when it is sent away. */
 import { describe, expect, it } from 'vitest';
-import { createFlvViewer, createSharedEncoding, type FlvEnd } from '../../cloud/local-stream/flv-viewer.ts';
+import { createFlvViewer, createSharedEncoding, type FlvEnd } from '../../cloud/local-stream/flv/viewer.ts';
 import { createLiveFeed } from '../../cloud/local-stream/live-feed.ts';
 import { type AmfObject, decodeAmf0 } from '../../shared/rtmp/amf0.ts';
 import { createFlvParser, type FlvTag } from '../../shared/rtmp/flv.ts';

@@ -2,7 +2,7 @@
 import { generateKeyPairSync } from 'node:crypto';
 import { rmSync, writeFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { watchCertificate } from '../../cloud/local-stream/ingest-certificate.ts';
+import { watchCertificate } from '../../cloud/local-stream/ingest/certificate.ts';
 import { silentLog } from '../../shared/log.ts';
 import { testTls } from '../support/ingest-world.ts';
 import { testCertificate } from '../support/test-certificate.ts';

@@ -1,7 +1,7 @@
 /** Pictures that no viewer could decode stay out, whoever publishes when. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { createContinuity } from '../../cloud/local-stream/ingest-continuity.ts';
+import { createContinuity } from '../../cloud/local-stream/ingest/continuity.ts';
 import { isKeyFrame, isSequenceHeader } from '../../shared/rtmp/flv.ts';
 import { tags } from '../support/media-tags.ts';
 

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { createRtmpFanOut, createRtmpPeer, type RtmpPeer } from '../../cloud/local-stream/ingest-guard.ts';
+import { createRtmpFanOut, createRtmpPeer, type RtmpPeer } from '../../cloud/local-stream/ingest/guard.ts';
 import { encodeAmf0 } from '../../shared/rtmp/amf0.ts';
 import type { FlvTag } from '../../shared/rtmp/flv.ts';
 import { chunked, media } from '../support/rtmp-peer.ts';

@@ -1,7 +1,7 @@
 /** What can be played here and what is refused, by the first bytes of each tag, with Cloudflare's codes. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { createMediaCheck } from '../../cloud/local-stream/ingest-media.ts';
+import { createMediaCheck } from '../../cloud/local-stream/ingest/media.ts';
 import type { FlvTag } from '../../shared/rtmp/flv.ts';
 import { aacRecords, avcRecords, stretch, tags } from '../support/media-tags.ts';
 import { createTestClock } from '../support/test-clock.ts';

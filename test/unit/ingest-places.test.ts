@@ -1,7 +1,7 @@
 /** Places for RTMP connections: so many in all, so many of one address, each given back once. */
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
-import { createPlaces } from '../../cloud/local-stream/ingest-places.ts';
+import { createPlaces } from '../../cloud/local-stream/ingest/places.ts';
 
 it('are so many in all and of one address; who leaves makes room', () => {
   const places = createPlaces({ maxConnections: 3, maxConnectionsPerAddress: 2 });

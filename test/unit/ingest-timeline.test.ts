@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { createTimeline, type Timeline } from '../../cloud/local-stream/ingest-timeline.ts';
+import { createTimeline, type Timeline } from '../../cloud/local-stream/ingest/timeline.ts';
 import type { FlvTag } from '../../shared/rtmp/flv.ts';
 import { createTestClock } from '../support/test-clock.ts';
 

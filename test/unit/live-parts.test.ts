@@ -1,7 +1,7 @@
 /** Which places of a live playlist a player may wait for, and what is there already. */
 import { describe, expect, it } from 'vitest';
-import { createLiveParts, placeIn } from '../../cloud/local-stream/live-parts.ts';
-import type { Part, Segment } from '../../cloud/local-stream/packager.ts';
+import { createLiveParts, placeIn } from '../../cloud/local-stream/packaging/live-parts.ts';
+import type { Part, Segment } from '../../cloud/local-stream/packaging/packager.ts';
 
 const part = (segment: number, index: number, durationMs = 200): Part => ({
   ...{ track: 'video', segment, index, period: 0, startTicks: segment * 1000 + index * 200, durationTicks: durationMs },

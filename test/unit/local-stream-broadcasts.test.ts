@@ -2,12 +2,12 @@
 import { appendFileSync, existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it, onTestFinished, vi } from 'vitest';
-import { createBroadcasts } from '../../cloud/local-stream/broadcasts.ts';
+import { type LiveInput, liveInputBody, newLiveInput } from '../../cloud/local-stream/api/live-input.ts';
 import { type Catalogue, openCatalogue } from '../../cloud/local-stream/catalogue.ts';
-import { type LiveInput, liveInputBody, newLiveInput } from '../../cloud/local-stream/live-input.ts';
-import { createRecordings, readTimeline } from '../../cloud/local-stream/recordings.ts';
-import { createVideoLibrary } from '../../cloud/local-stream/video-library.ts';
-import { createViewers } from '../../cloud/local-stream/viewers.ts';
+import { createBroadcasts } from '../../cloud/local-stream/packaging/broadcasts.ts';
+import { createViewers } from '../../cloud/local-stream/playback/viewers.ts';
+import { createRecordings, readTimeline } from '../../cloud/local-stream/recordings/recordings.ts';
+import { createVideoLibrary } from '../../cloud/local-stream/recordings/video-library.ts';
 import { silentLog } from '../../shared/log.ts';
 import { temporaryFolder } from '../support/local-stream-world.ts';
 import { stretch, tags } from '../support/media-tags.ts';

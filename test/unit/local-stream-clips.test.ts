@@ -1,18 +1,18 @@
 /** Clips: which segments a stretch of time is, and the bytes of their one file. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { boxesIn, clipFragment } from '../../cloud/local-stream/clip-file.ts';
-import { clipPieces, clipped, clipRange, clipTimeMs, previewRange } from '../../cloud/local-stream/clips.ts';
-import { createPackager, type PackagerSink, type Segment } from '../../cloud/local-stream/packager.ts';
-import { joined } from '../../cloud/local-stream/playable.ts';
+import { createPackager, type PackagerSink, type Segment } from '../../cloud/local-stream/packaging/packager.ts';
 import {
   durationMs,
   initName,
   type Presentation,
   segmentName,
   startMs,
-} from '../../cloud/local-stream/presentation.ts';
-import { readTimeline } from '../../cloud/local-stream/recordings.ts';
+} from '../../cloud/local-stream/packaging/presentation.ts';
+import { joined } from '../../cloud/local-stream/playback/playable.ts';
+import { boxesIn, clipFragment } from '../../cloud/local-stream/recordings/clip-file.ts';
+import { clipPieces, clipped, clipRange, clipTimeMs, previewRange } from '../../cloud/local-stream/recordings/clips.ts';
+import { readTimeline } from '../../cloud/local-stream/recordings/recordings.ts';
 import { silentLog } from '../../shared/log.ts';
 import { stretch, tags } from '../support/media-tags.ts';
 

@@ -1,8 +1,8 @@
 /** Who is told of a live event: destinations and policies, over restarts, and what they leave behind. */
 import fc from 'fast-check';
 import { describe, expect, it, onTestFinished } from 'vitest';
+import { createLiveAlerts, policyBody } from '../../cloud/local-stream/api/live-alerts.ts';
 import { openCatalogue } from '../../cloud/local-stream/catalogue.ts';
-import { createLiveAlerts, policyBody } from '../../cloud/local-stream/live-alerts.ts';
 import { createRedactor } from '../../shared/secrets.ts';
 import { temporaryFolder } from '../support/local-stream-world.ts';
 import { createTestClock } from '../support/test-clock.ts';

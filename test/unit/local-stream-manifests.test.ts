@@ -1,9 +1,9 @@
 /** HLS and DASH written from a presentation: golden text, and the numbers a player relies on. */
 import { describe, expect, it } from 'vitest';
-import { mpd } from '../../cloud/local-stream/dash-manifest.ts';
-import { masterPlaylist, mediaPlaylist } from '../../cloud/local-stream/hls-manifest.ts';
-import type { Period, Segment } from '../../cloud/local-stream/packager.ts';
-import { isMediaName, type Presentation } from '../../cloud/local-stream/presentation.ts';
+import { mpd } from '../../cloud/local-stream/packaging/dash-manifest.ts';
+import { masterPlaylist, mediaPlaylist } from '../../cloud/local-stream/packaging/hls-manifest.ts';
+import type { Period, Segment } from '../../cloud/local-stream/packaging/packager.ts';
+import { isMediaName, type Presentation } from '../../cloud/local-stream/packaging/presentation.ts';
 
 const startedMs = 1_700_000_000_000;
 const sound = { codec: 'mp4a.40.2', timescale: 44_100, width: 0, height: 0, channels: 1 };

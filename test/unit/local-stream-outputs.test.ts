@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it, vi } from 'vitest';
-import { type LiveInput, newLiveInput, type Output } from '../../cloud/local-stream/live-input.ts';
+import { type LiveInput, newLiveInput, type Output } from '../../cloud/local-stream/api/live-input.ts';
 import { createOutputTimeline } from '../../cloud/local-stream/output-timeline.ts';
 import { createOutputs } from '../../cloud/local-stream/outputs.ts';
 import { type ErrorCode, GlasscastError } from '../../shared/errors.ts';

@@ -5,7 +5,7 @@ import { connect } from 'node:net';
 import fc from 'fast-check';
 import Fastify from 'fastify';
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { byteRange, cutStalled, type Piece, sendPieces } from '../../cloud/local-stream/pieces.ts';
+import { byteRange, cutStalled, type Piece, sendPieces } from '../../cloud/local-stream/playback/pieces.ts';
 
 import { createTestClock, settle } from '../support/test-clock.ts';
 

@@ -1,12 +1,12 @@
 /** The door of every playback address: ids, tokens in place of them, access rules, allowed origins. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { isLetIn } from '../../cloud/local-stream/access-rules.ts';
-import { mayShow } from '../../cloud/local-stream/allowed-origins.ts';
-import { liveInputBody, newLiveInput } from '../../cloud/local-stream/live-input.ts';
-import { createPlaybackAccess, playbackRequest } from '../../cloud/local-stream/playback-access.ts';
-import type { AccessRule } from '../../cloud/local-stream/playback-tokens.ts';
-import { newVideo } from '../../cloud/local-stream/video.ts';
+import { liveInputBody, newLiveInput } from '../../cloud/local-stream/api/live-input.ts';
+import { isLetIn } from '../../cloud/local-stream/playback/access-rules.ts';
+import { mayShow } from '../../cloud/local-stream/playback/allowed-origins.ts';
+import { createPlaybackAccess, playbackRequest } from '../../cloud/local-stream/playback/playback-access.ts';
+import type { AccessRule } from '../../cloud/local-stream/playback/playback-tokens.ts';
+import { newVideo } from '../../cloud/local-stream/recordings/video.ts';
 
 function createWorld(recording: { requireSignedURLs?: boolean; allowedOrigins?: string[] } = {}) {
   const input = newLiveInput(liveInputBody.parse({ recording: { mode: 'automatic', ...recording } }), 0);

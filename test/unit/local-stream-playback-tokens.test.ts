@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import { decodeJwt, importJWK, type JWTPayload, jwtVerify, SignJWT, UnsecuredJWT } from 'jose';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { openCatalogue } from '../../cloud/local-stream/catalogue.ts';
-import { createPlaybackTokens, type NewSigningKey } from '../../cloud/local-stream/playback-tokens.ts';
+import { createPlaybackTokens, type NewSigningKey } from '../../cloud/local-stream/playback/playback-tokens.ts';
 import { temporaryFolder } from '../support/local-stream-world.ts';
 import { createTestClock } from '../support/test-clock.ts';
 

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { createRequestLimit } from '../../cloud/local-stream/request-limit.ts';
+import { createRequestLimit } from '../../cloud/local-stream/api/request-limit.ts';
 import { createTestClock } from '../support/test-clock.ts';
 
 const WINDOW_MS = 300_000;

@@ -1,9 +1,9 @@
 /** Videos of the account: what an edit changes for good, when they delete themselves, and whose storage they take. */
 import { describe, expect, it, onTestFinished } from 'vitest';
+import { liveInputBody, newLiveInput } from '../../cloud/local-stream/api/live-input.ts';
 import { openCatalogue } from '../../cloud/local-stream/catalogue.ts';
-import { liveInputBody, newLiveInput } from '../../cloud/local-stream/live-input.ts';
-import { videoBody, videoJson } from '../../cloud/local-stream/video.ts';
-import { createVideoLibrary } from '../../cloud/local-stream/video-library.ts';
+import { videoBody, videoJson } from '../../cloud/local-stream/recordings/video.ts';
+import { createVideoLibrary } from '../../cloud/local-stream/recordings/video-library.ts';
 import { silentLog } from '../../shared/log.ts';
 import { temporaryFolder } from '../support/local-stream-world.ts';
 import { createTestClock } from '../support/test-clock.ts';

@@ -2,8 +2,8 @@
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { describe, expect, it, onTestFinished } from 'vitest';
+import { createWebhooks, type WebhooksOptions } from '../../cloud/local-stream/api/webhooks.ts';
 import { openCatalogue } from '../../cloud/local-stream/catalogue.ts';
-import { createWebhooks, type WebhooksOptions } from '../../cloud/local-stream/webhooks.ts';
 import { createProviderWebhooks } from '../../cloud/provider/provider-webhooks.ts';
 import { createSystemClock } from '../../shared/clock.ts';
 import { createLog, silentLog } from '../../shared/log.ts';

@@ -1,6 +1,6 @@
 /** Waiting for news of a live window: every way it ends, its bounds, and that nothing is left behind. */
 import { describe, expect, it } from 'vitest';
-import { createNewsWaits, type NewsWaitsOptions } from '../../cloud/local-stream/news-waits.ts';
+import { createNewsWaits, type NewsWaitsOptions } from '../../cloud/local-stream/playback/news-waits.ts';
 import { createTestClock, settle } from '../support/test-clock.ts';
 
 function window() {

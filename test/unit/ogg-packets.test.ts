@@ -1,7 +1,7 @@
 /** Ogg as ffmpeg writes it to a pipe: packets come out whole, however the bytes are cut and whatever is between them. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { createOggParser } from '../../cloud/local-stream/ogg-packets.ts';
+import { createOggParser } from '../../cloud/local-stream/whep/ogg-packets.ts';
 
 /** Pages of at most `perPage` segments. */
 function pagesOf(packets: readonly Buffer[], perPage = 255): Buffer {

@@ -1,8 +1,8 @@
 /** The open segment in parts: what goes out when, that a segment is its parts, and that no schedule of tags breaks either. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { createPackager, type Part, type Period, type Segment } from '../../cloud/local-stream/packager.ts';
-import { durationMs, startMs } from '../../cloud/local-stream/presentation.ts';
+import { createPackager, type Part, type Period, type Segment } from '../../cloud/local-stream/packaging/packager.ts';
+import { durationMs, startMs } from '../../cloud/local-stream/packaging/presentation.ts';
 import { silentLog } from '../../shared/log.ts';
 import type { FlvTag } from '../../shared/rtmp/flv.ts';
 import { stretch, tags } from '../support/media-tags.ts';

@@ -1,7 +1,7 @@
 /** Tags in, segments out: where cuts fall, how timelines map, what starts a new period, and what no input can break. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { createPackager, type Period, type Segment } from '../../cloud/local-stream/packager.ts';
+import { createPackager, type Period, type Segment } from '../../cloud/local-stream/packaging/packager.ts';
 import { silentLog } from '../../shared/log.ts';
 import type { FlvTag } from '../../shared/rtmp/flv.ts';
 import { stretch, tags } from '../support/media-tags.ts';

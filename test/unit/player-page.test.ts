@@ -1,7 +1,7 @@
 /** The player page without ports: what it is made of and who gets it. */
 import Fastify from 'fastify';
 import { describe, expect, it } from 'vitest';
-import { createPlayerPage } from '../../cloud/local-stream/player-page.ts';
+import { createPlayerPage } from '../../cloud/local-stream/playback/player-page.ts';
 
 function createWorld() {
   const app = Fastify();

@@ -4,7 +4,7 @@
  */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { createTimeline } from '../../cloud/local-stream/ingest-timeline.ts';
+import { createTimeline } from '../../cloud/local-stream/ingest/timeline.ts';
 import { type Backlog, createBacklog } from '../../shared/rtmp/backlog.ts';
 import { createDeliveryGauge } from '../../shared/rtmp/delivery-gauge.ts';
 import { type FlvTag, isSequenceHeader } from '../../shared/rtmp/flv.ts';

@@ -1,8 +1,8 @@
 /** How much recordings may grow, and what a recording does that may not. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { createRecordings } from '../../cloud/local-stream/recordings.ts';
-import { createStorageRoom } from '../../cloud/local-stream/storage-room.ts';
+import { createRecordings } from '../../cloud/local-stream/recordings/recordings.ts';
+import { createStorageRoom } from '../../cloud/local-stream/recordings/storage-room.ts';
 import { silentLog } from '../../shared/log.ts';
 import { temporaryFolder } from '../support/local-stream-world.ts';
 

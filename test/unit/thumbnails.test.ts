@@ -1,6 +1,6 @@
 /** Thumbnails under a crowd: a scripted decoder in place of ffmpeg. */
 import { describe, expect, it, onTestFinished } from 'vitest';
-import { createThumbnails, thumbnailSize } from '../../cloud/local-stream/thumbnails.ts';
+import { createThumbnails, thumbnailSize } from '../../cloud/local-stream/recordings/thumbnails.ts';
 import { createChildSpawner, type SpawnChild } from '../../shared/child-process.ts';
 import { createSystemClock } from '../../shared/clock.ts';
 import { silentLog } from '../../shared/log.ts';

@@ -1,7 +1,7 @@
 /** What is read from a viewer's offer, and what is refused. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { readOffer } from '../../cloud/local-stream/whep-offer.ts';
+import { readOffer } from '../../cloud/local-stream/whep/offer.ts';
 import { chromiumFormats, offerSdp } from '../support/whep-offers.ts';
 
 const needs = { profileIdc: 66, hasAudio: true };

@@ -1,7 +1,7 @@
 /** FLV video tags as access units: prefixes, decoder configuration, what is malformed, and pictures out of their order. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { createPictureReader } from '../../cloud/local-stream/whep-picture.ts';
+import { createPictureReader } from '../../cloud/local-stream/whep/picture.ts';
 import type { FlvTag } from '../../shared/rtmp/flv.ts';
 import { avcRecords, tags } from '../support/media-tags.ts';
 

@@ -1,7 +1,7 @@
 /** The feed's time as RTP time: one origin for both tracks, and never a step back. */
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { createRtpClock } from '../../cloud/local-stream/whep-rtp-clock.ts';
+import { createRtpClock } from '../../cloud/local-stream/whep/rtp-clock.ts';
 
 const CLOCK = { originMs: 1000, firstVideo: 500, firstAudio: 700 };
 

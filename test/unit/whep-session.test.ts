@@ -1,7 +1,7 @@
 /** One viewer by WHEP: how it catches up, what it is sent when it lost its way, and what ends it. */
 import { describe, expect, it } from 'vitest';
 import { createLiveFeed } from '../../cloud/local-stream/live-feed.ts';
-import { createWhepSession } from '../../cloud/local-stream/whep-session.ts';
+import { createWhepSession } from '../../cloud/local-stream/whep/session.ts';
 import type { FlvTag } from '../../shared/rtmp/flv.ts';
 import { stretch, tags } from '../support/media-tags.ts';
 import { createTestClock } from '../support/test-clock.ts';

@@ -1,8 +1,8 @@
 /** Viewers by WHEP, all of them, with peers that are none: who is let in, how many, and what ends one. */
 import { describe, expect, it } from 'vitest';
 import { createLiveFeed } from '../../cloud/local-stream/live-feed.ts';
-import { createWhepSessions } from '../../cloud/local-stream/whep-sessions.ts';
-import type { HearOpus } from '../../cloud/local-stream/whep-sound.ts';
+import { createWhepSessions } from '../../cloud/local-stream/whep/sessions.ts';
+import type { HearOpus } from '../../cloud/local-stream/whep/sound.ts';
 import { silentLog } from '../../shared/log.ts';
 import type { FlvTag } from '../../shared/rtmp/flv.ts';
 import { stretch, tags } from '../support/media-tags.ts';

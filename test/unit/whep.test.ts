@@ -1,9 +1,9 @@
 /** WHEP's HTTP: what each method of each address answers, to browsers of any origin. */
 import Fastify from 'fastify';
 import { describe, expect, it } from 'vitest';
-import type { PlaybackAccess } from '../../cloud/local-stream/playback-access.ts';
-import { createWhep, type WhepOptions } from '../../cloud/local-stream/whep.ts';
-import { wantsKeyFrame } from '../../cloud/local-stream/whep-peer.ts';
+import type { PlaybackAccess } from '../../cloud/local-stream/playback/playback-access.ts';
+import { wantsKeyFrame } from '../../cloud/local-stream/whep/peer.ts';
+import { createWhep, type WhepOptions } from '../../cloud/local-stream/whep/whep.ts';
 
 const SDP = { 'content-type': 'application/sdp' };
 
