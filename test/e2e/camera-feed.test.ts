@@ -113,7 +113,8 @@ describe.each(ffmpegFiles)('encoded by %s', (file) => {
     expect(stamps).toEqual([...stamps].sort((a, b) => a - b));
     // A frame's time to see that a picture is whole, and a busy machine's hesitation.
     const late = [...delays].sort((a, b) => a - b);
-    expect(late[0]).toBeGreaterThanOrEqual(0);
+    // Both clocks are read in whole milliseconds.
+    expect(late[0]).toBeGreaterThanOrEqual(-1);
     expect(late[20]).toBeLessThan(120);
     const spanMs = (stamps[39] ?? 0) - (stamps[9] ?? 0);
     expect(Math.abs(spanMs - 1000)).toBeLessThan(150);
