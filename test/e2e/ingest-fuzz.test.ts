@@ -87,17 +87,22 @@ it(
     const address = healthy.rtmpsPlayback.url + healthy.rtmpsPlayback.streamKey;
     const watch = run(ffmpeg?.file ?? 'ffmpeg', watchArgs(address));
     await eventually(() => pictures(watch).length > 0);
-    const before = await stream.use();
 
     const mutation = createMutations(fuzzed.rtmps.streamKey, fuzzed.rtmpsPlayback.streamKey);
     let said = 0;
-    async function talk(): Promise<void> {
-      while (said < BY_SOCKET) {
-        said += 1;
-        await say(rtmpPort, mutation(IN_PROCESS + said));
-      }
+    async function talkUpTo(count: number): Promise<void> {
+      const talk = async () => {
+        while (said < count) {
+          said += 1;
+          await say(rtmpPort, mutation(IN_PROCESS + said));
+        }
+      };
+      await Promise.all(Array.from({ length: SOCKETS }, talk));
     }
-    await Promise.all(Array.from({ length: SOCKETS }, talk));
+    // What the process needs for many at once it keeps for a while: what the rest adds would be a leak.
+    await talkUpTo(BY_SOCKET / 2);
+    const before = await stream.use();
+    await talkUpTo(BY_SOCKET);
     const decodedSoFar = pictures(watch).length;
     await eventually(() => pictures(watch).length > decodedSoFar + 10);
 
@@ -109,7 +114,7 @@ it(
     await clock.sleep(1500);
     const after = await stream.use();
     expect(after.descriptors).toBeLessThanOrEqual(before.descriptors + 5);
-    expect(after.rssMb).toBeLessThan(before.rssMb + 80);
+    expect(after.rssMb).toBeLessThan(before.rssMb + 60);
     expect(stream.lines.join('\n')).not.toMatch(/ingest-host-failed|uncaught|unhandled/i);
     // Neither key is anybody's business, whatever was said around it.
     expect(stream.lines.join('\n')).not.toContain(fuzzed.rtmps.streamKey);
