@@ -109,7 +109,7 @@ export interface Parts {
   admin: FastifyInstance | undefined;
 }
 
-export interface Identity {
+interface Identity {
   apiToken: Secret;
   accountId: string;
   addresses: () => PublicAddresses;
@@ -120,6 +120,7 @@ const PART_TARGET_MS = 210;
 const MAX_BODY_BYTES = 256 * 1024;
 /** For a request to arrive whole. */
 const REQUEST_TIMEOUT_MS = 30_000;
+
 export function buildParts(options: LocalStreamOptions, identity: Identity): Parts {
   const { clock, log, redactor, spawn, dataDir } = options;
   const catalogue = openCatalogue({ dataDir });
@@ -256,7 +257,7 @@ function storageOf(
   };
 }
 
-/** Where the ingest meets the API's objects. What else listens to publications (low latency) joins here. */
+/** Where the ingest meets the API's objects, and whatever else takes in what is published. */
 function ingestHost(options: {
   registry: LiveInputRegistry;
   broadcasts: Broadcasts;

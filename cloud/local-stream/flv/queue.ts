@@ -2,7 +2,7 @@
  * What waits for one viewer: handed to its socket a little at a time, the rest here, so that a viewer who cannot follow loses
  * the oldest and not the newest. It always goes on at a key frame. Bounded in bytes and in age; never blocks, never ends a viewer.
  */
-import { type FlvTag, isKeyFrame, isSequenceHeader } from '../../../shared/rtmp/flv.ts';
+import { type FlvTag, isConfiguration, isKeyFrame } from '../../../shared/rtmp/flv.ts';
 
 export interface FlvQueue {
   /** `bytes`: the tag as it is sent; may be shared with others. */
@@ -127,8 +127,4 @@ export function createFlvQueue({ write, maxQueuedBytes, maxLagMs = 3000, nowMs }
       waitingBytes = 0;
     },
   };
-}
-
-function isConfiguration(tag: FlvTag): boolean {
-  return tag.kind === 'script' || isSequenceHeader(tag);
 }
