@@ -27,12 +27,11 @@ interface Peer {
 
 const peers: readonly Peer[] = [
   { packages: ['chromium'], for: 'browser tests', isThere: () => findChromium() !== undefined },
-  // The bundled ffmpeg knows no PulseAudio.
-  { packages: ['ffmpeg'], for: 'sound of a microphone', isThere: () => findOnPath('ffmpeg') !== undefined },
   {
-    packages: ['pulseaudio', 'pulseaudio-utils'],
+    // The bundled ffmpeg knows no PulseAudio.
+    packages: ['ffmpeg', 'pulseaudio', 'pulseaudio-utils'],
     for: 'sound of a microphone',
-    isThere: () => findOnPath('pulseaudio') !== undefined && findOnPath('pactl') !== undefined,
+    isThere: () => ['ffmpeg', 'pulseaudio', 'pactl'].every((name) => findOnPath(name) !== undefined),
   },
   {
     packages: ['nginx-light', 'libnginx-mod-rtmp'],
