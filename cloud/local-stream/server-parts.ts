@@ -124,7 +124,6 @@ const PART_TARGET_MS = 210;
 const MAX_BODY_BYTES = 256 * 1024;
 /** For a request to arrive whole. */
 const REQUEST_TIMEOUT_MS = 30_000;
-
 export function buildParts(options: LocalStreamOptions, identity: Identity): Parts {
   const { clock, log, redactor, spawn, dataDir } = options;
   const catalogue = openCatalogue({ dataDir });
