@@ -15,6 +15,8 @@ const PAGE_HEADERS = pageHeaders([
   'worker-src blob:',
   "frame-ancestors 'none'",
   "base-uri 'none'",
+  // What is typed goes out by fetch alone.
+  "form-action 'none'",
 ]);
 
 /** Adds `/`, `/console.js` and `/console.css`. */
