@@ -65,7 +65,6 @@ export const streamLimits = z.object({
 
 export type VideoSettings = z.output<typeof videoSettings>;
 export type AudioSettings = z.output<typeof audioSettings>;
-export type StreamLimits = z.output<typeof streamLimits>;
 
 /** What an encoder is told: every value set, units in names. */
 export interface EncoderSettings {
@@ -127,7 +126,6 @@ export const qualitySettings = {
   '720p': { width: 1280, height: 720 },
   '1080p': { width: 1920, height: 1080 },
 } as const satisfies Record<string, VideoSettings>;
-export type Quality = keyof typeof qualitySettings;
 
 // ── state tables ──
 

@@ -1,8 +1,8 @@
 /** Switches faults and names the target of live webhooks, by REST on a port of its own: for tests, on loopback only. */
-import { createHash, timingSafeEqual } from 'node:crypto';
 import Fastify, { type FastifyInstance } from 'fastify';
 import { z } from 'zod';
 import { Secret } from '../../shared/secrets.ts';
+import { bearerOf } from './api/api.ts';
 import { fail, failures, succeed, wrongFields } from './api/envelope.ts';
 import type { Webhooks } from './api/webhooks.ts';
 import { type Faults, isFaultName } from './faults.ts';
@@ -17,15 +17,12 @@ export function createAdmin(options: {
   apiToken: Secret;
 }): FastifyInstance {
   const { faults, webhooks, apiToken } = options;
-  const digest = (text: string) => createHash('sha256').update(text).digest();
-  const expected = digest(`Bearer ${apiToken.reveal()}`);
+  const isKnownBy = bearerOf(apiToken);
   const server = Fastify({ forceCloseConnections: true, bodyLimit: 16 * 1024 });
 
-  server.addHook('onRequest', async ({ headers }, reply) => {
-    return timingSafeEqual(digest(headers.authorization ?? ''), expected)
-      ? undefined
-      : fail(reply, failures.unauthorized);
-  });
+  server.addHook('onRequest', async (request, reply) =>
+    isKnownBy(request) ? undefined : fail(reply, failures.unauthorized),
+  );
   server.setNotFoundHandler((_request, reply) => fail(reply, failures.noRoute));
   server.get('/faults', () => succeed(faults.list()));
   server.put<FaultRoute>('/faults/:name', ({ params: { name }, body }, reply) => {

@@ -6,7 +6,7 @@ import { Readable } from 'node:stream';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { z } from 'zod';
 import type { Clock } from '../../shared/clock.ts';
-import { fail, failures } from './api/envelope.ts';
+import { fail, failed, failures } from './api/envelope.ts';
 
 const delayMs = z.number().int().min(0).max(600_000);
 /** Each by its name, with its settings. */
@@ -105,7 +105,7 @@ export function createFaults({ clock }: { clock: Clock }): Faults {
         if (isCreation && hit('lost-creation')) {
           const { http, code, message } = failures.internal;
           void reply.code(http);
-          return JSON.stringify({ success: false, errors: [{ code, message }], messages: [], result: null });
+          return JSON.stringify(failed(code, message));
         }
         const isDeletion = request.method === 'DELETE' && reply.statusCode === 200;
         if (!isDeletion || !hit('empty-deletion')) return payload;

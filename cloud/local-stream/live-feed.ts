@@ -4,7 +4,7 @@
  * queue for one: how much may wait is each egress's own rule.
  */
 import type { Clock } from '../../shared/clock.ts';
-import { type FlvTag, isKeyFrame, isSequenceHeader } from '../../shared/rtmp/flv.ts';
+import { type FlvTag, isConfiguration, isKeyFrame } from '../../shared/rtmp/flv.ts';
 import { createOutputTimeline, type OutputTimeline } from './output-timeline.ts';
 
 export interface FeedViewer {
@@ -59,7 +59,7 @@ export function createLiveFeed({ clock }: { clock: Clock }): LiveFeed {
   const feeds = new Map<string, Feed>();
 
   function keep(feed: Feed, tag: FlvTag): void {
-    if (tag.kind === 'script' || isSequenceHeader(tag)) {
+    if (isConfiguration(tag)) {
       feed.headers[tag.kind] = tag;
       // Pictures of another configuration are of no use with this one.
       if (tag.kind === 'video') forgetPictures(feed);
@@ -73,10 +73,10 @@ export function createLiveFeed({ clock }: { clock: Clock }): LiveFeed {
   }
 
   function show(viewers: Feed['viewers'], tag: FlvTag): void {
-    const isConfiguration = tag.kind === 'script' || isSequenceHeader(tag);
+    const isMedia = !isConfiguration(tag);
     for (const [viewer, isWaiting] of viewers) {
-      if (isWaiting && !isConfiguration && !isKeyFrame(tag)) continue;
-      if (isWaiting && !isConfiguration) viewers.set(viewer, false);
+      if (isWaiting && isMedia && !isKeyFrame(tag)) continue;
+      if (isWaiting && isMedia) viewers.set(viewer, false);
       viewer.tag(tag);
     }
   }

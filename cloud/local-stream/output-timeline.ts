@@ -3,7 +3,7 @@
  * former stopped, after the time that has really passed. Pure but for the clock.
  */
 import type { Clock } from '../../shared/clock.ts';
-import { type FlvTag, isSequenceHeader, timestampDiffMs } from '../../shared/rtmp/flv.ts';
+import { type FlvTag, isConfiguration, timestampDiffMs } from '../../shared/rtmp/flv.ts';
 
 export interface OutputTimeline {
   /** Another connection publishes from here on. */
@@ -36,7 +36,7 @@ export function createOutputTimeline({ clock }: { clock: Clock }): OutputTimelin
       isJudging = latest !== undefined;
     },
     place(tag) {
-      const isMedia = tag.kind !== 'script' && !isSequenceHeader(tag);
+      const isMedia = !isConfiguration(tag);
       // A description stands where its track is: its own zero may be another one's.
       if (!isMedia && latest && isJudging) return at(tag, newest.get(tag.kind) ?? latest.timestampMs);
       if (isMedia && latest && isJudging) {

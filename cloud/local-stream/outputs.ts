@@ -4,7 +4,7 @@
  */
 import type { Clock, Timer } from '../../shared/clock.ts';
 import type { Log } from '../../shared/log.ts';
-import { type FlvTag, isSequenceHeader } from '../../shared/rtmp/flv.ts';
+import { type FlvTag, isConfiguration } from '../../shared/rtmp/flv.ts';
 import { type PublishUrl, parsePublishUrl } from '../../shared/rtmp/publish-url.ts';
 import { createRtmpPush, type RtmpPush, type RtmpPushChange } from '../../shared/rtmp/push.ts';
 import { createSendQueue } from '../../shared/rtmp/send-queue.ts';
@@ -147,7 +147,7 @@ export function createOutputs(options: OutputsOptions): Outputs {
       const pushing = live.get(inputUid);
       if (pushing?.publicationId !== publicationId) return;
       const placed = pushing.timeline.place(tag);
-      if (tag.kind === 'script' || isSequenceHeader(tag)) pushing.headers[tag.kind] = placed;
+      if (isConfiguration(tag)) pushing.headers[tag.kind] = placed;
       for (const push of pushing.pushes.values()) push.write(placed);
     },
     unpublished({ inputUid, publicationId }) {

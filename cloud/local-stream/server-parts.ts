@@ -1,5 +1,9 @@
 /**
  * Composition root of the local Stream: builds the parts and joins them. Holds no rule of its own, starts nothing.
+ *
+ * The folders: api/ is Cloudflare's REST; ingest/ RTMP in, and RTMP players; packaging/ segments, parts and manifests; recordings/
+ * what lies on disk; playback/ who is let in, and HLS and DASH out; flv/ and whep/ the live picture out.
+ * A viewer that does not read: ingest/connection.ts (RTMP), flv/queue.ts and flv/viewer.ts (FLV), playback/pieces.ts (files).
  */
 import { join } from 'node:path';
 import Fastify, { type FastifyInstance, type FastifyPluginCallback } from 'fastify';
@@ -109,7 +113,7 @@ export interface Parts {
   admin: FastifyInstance | undefined;
 }
 
-export interface Identity {
+interface Identity {
   apiToken: Secret;
   accountId: string;
   addresses: () => PublicAddresses;
@@ -256,7 +260,7 @@ function storageOf(
   };
 }
 
-/** Where the ingest meets the API's objects. What else listens to publications (low latency) joins here. */
+/** Where the ingest meets the API's objects, and whatever else takes in what is published. */
 function ingestHost(options: {
   registry: LiveInputRegistry;
   broadcasts: Broadcasts;

@@ -8,7 +8,7 @@ import { autoplay } from './autoplay.ts';
 import { createLiveEdge } from './live-edge.ts';
 import { notStarted, type RunningWay, type WayEvents } from './playback-ladder.ts';
 
-/** The local Stream's script data, see flv-viewer.ts there. */
+/** The local Stream's script data, see flv/viewer.ts there. */
 interface StreamClock {
   wallMs: number;
   /** Of the picture that came then; 0 is the first one. */

@@ -2,6 +2,7 @@
  * Plays a WHEP address in a <video>: offer, answer, picture, DELETE. Holds one connection; never retries and never falls back,
  * which is its caller's to do.
  */
+import { autoplay } from './autoplay.ts';
 
 export interface WhepPlayerEvents {
   /** The first picture is there; once. */
@@ -96,7 +97,7 @@ export function createWhepPlayer(video: HTMLVideoElement, url: string, events: W
     Object.assign(receiver, { playoutDelayHint: 0 });
     stream.addTrack(track);
     if (video.srcObject !== stream) video.srcObject = stream;
-    void video.play().catch(() => {});
+    autoplay(video);
   });
   connection.addEventListener('connectionstatechange', () => {
     if (connection.connectionState === 'failed') fail('the connection failed');

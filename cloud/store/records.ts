@@ -26,7 +26,6 @@ const registeredApp = z.object({
 });
 export type RegisteredApp = z.output<typeof registeredApp>;
 export type AppPermission = RegisteredApp['permissions'][number];
-export type AppType = RegisteredApp['appType'];
 
 /** One live input that exists, or may exist, at the provider. */
 const ledgerEntry = z.object({
@@ -123,10 +122,8 @@ export type Enrolment = z.output<typeof enrolment>;
 
 /** What one app keeps for one user (the SDK's `session.simpleStorage`). */
 const appStorage = z.object({ packageName: z.string(), userId: z.string(), data: z.record(z.string(), z.string()) });
-export type AppStorage = z.output<typeof appStorage>;
 
 const namedValue = z.object({ name: z.string(), value: z.string() });
-export type NamedValue = z.output<typeof namedValue>;
 
 const kind = <T extends object>(schema: z.ZodType<T>, keyOf: (record: T) => string, { isVital = false } = {}) => ({
   ...{ schema, keyOf, isVital },

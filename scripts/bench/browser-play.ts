@@ -3,12 +3,11 @@
  * Owns the browser and the little server of the page; the page decodes nothing, it hands over gray levels.
  */
 import { createServer, type Server } from 'node:http';
-import { fileURLToPath } from 'node:url';
-import { build } from 'esbuild';
 import { type Browser, chromium } from 'playwright-core';
 import { findOnPath } from '../../shared/child-process.ts';
 import type { Clock } from '../../shared/clock.ts';
 import { GlasscastError } from '../../shared/errors.ts';
+import { bundled } from '../../shared/page-files.ts';
 import { ageMs, readBarcode } from './barcode.ts';
 import type { PlayedFrame } from './rtmp-play.ts';
 
@@ -105,11 +104,7 @@ const PAGE = `<!doctype html><meta charset="utf-8"><title>bench</title>
 <video muted autoplay playsinline width="640" height="360"></video><script type="module" src="/page.js"></script>`;
 
 async function servePage(): Promise<{ server: Server; port: number }> {
-  const { outputFiles } = await build({
-    entryPoints: [fileURLToPath(new URL('page/player-page.ts', import.meta.url))],
-    ...{ bundle: true, write: false, format: 'esm', target: 'es2022', minify: true, logLevel: 'error' },
-  });
-  const script = outputFiles[0]?.contents ?? new Uint8Array();
+  const script = await bundled(new URL('page/player-page.ts', import.meta.url));
   const server = createServer((request, response) => {
     const isScript = request.url === '/page.js';
     response.setHeader('content-type', isScript ? 'text/javascript' : 'text/html; charset=utf-8');

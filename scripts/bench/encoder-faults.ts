@@ -178,7 +178,7 @@ async function givenUp({ clock, signal }: Bench, { relay }: LoneWorld, sinceMs: 
 }
 
 /** Picture and sound may be two processes, and others may only look: this one names an H.264 encoder. */
-export async function pictureProcess(agentPid: number): Promise<number> {
+async function pictureProcess(agentPid: number): Promise<number> {
   const family = await descendantsOf(agentPid);
   const encoder = family.find(({ command }) => /-(c:v|vcodec) \S*264/.test(command)) ?? family[0];
   if (!encoder) throw new GlasscastError('INTERNAL', { reason: 'the agent runs no ffmpeg' });

@@ -49,7 +49,7 @@ export interface ProductRun extends Publishing {
 }
 
 /** As the relay asks for with the local provider. */
-export const askedVideo = { ...testVideo, keyFrameIntervalMs: 1_000 } as const;
+const askedVideo = { ...testVideo, keyFrameIntervalMs: 1_000 } as const;
 
 export interface ProductStart extends AgentStart {
   kind?: AgentKind;

@@ -2,7 +2,6 @@
  * What a restart of the relay is measured on: the relay's own program on a fixed port, its local Stream outside of it, the
  * glasses with the barcode camera, and two apps, one that tries to come back ten times a second and one with the SDK's patience.
  */
-import { createServer } from 'node:net';
 import { join } from 'node:path';
 import type { Child } from '../../shared/child-process.ts';
 import { withTimeout } from '../../shared/clock.ts';
@@ -11,6 +10,7 @@ import { Secret } from '../../shared/secrets.ts';
 import { type AgentProcess, startAgentProcess } from './agent-process.ts';
 import { readBarcode } from './barcode.ts';
 import { type CameraApp, createCameraApp } from './camera-app.ts';
+import { freePort } from './free-port.ts';
 import type { Bench } from './program.ts';
 import { barcodeReaderArgs, onPictures } from './rtmp-play.ts';
 import { nodeArgs, plainEnv, type StreamProcess, startStreamProcess } from './stream-process.ts';
@@ -157,13 +157,4 @@ async function framesOf(bench: Bench, hlsUrl: string): Promise<Set<number>> {
   });
   await reader.exited;
   return frames;
-}
-
-/** Free now; the relay takes it again after each restart. */
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await new Promise((resolve) => server.once('listening', resolve));
-  const address = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  return typeof address === 'object' && address ? address.port : 0;
 }

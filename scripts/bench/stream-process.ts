@@ -121,11 +121,6 @@ export async function createLiveInput(stream: StreamProcess, settings: LiveInput
   return liveInput(await call(stream, 'POST', '', { preferLowLatency, recording: { mode, timeoutSeconds: 0 } }));
 }
 
-/** The one behind a manifest's address `http://HOST/UID/manifest/…`. */
-export async function liveInputOf(stream: StreamProcess, hlsUrl: string): Promise<LiveInput> {
-  return liveInput(await call(stream, 'GET', `/${new URL(hlsUrl).pathname.split('/')[1]}`));
-}
-
 export async function deleteLiveInput(stream: StreamProcess, uid: string): Promise<void> {
   await call(stream, 'DELETE', `/${uid}`);
 }

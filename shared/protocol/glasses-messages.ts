@@ -39,7 +39,6 @@ export const noticeCodes = [
   /** Something asked for cannot be had here, e.g. echo cancellation. */
   'SETTING_UNAVAILABLE',
 ] as const;
-export type NoticeCode = (typeof noticeCodes)[number];
 
 /** Ours: a step that the glasses took by themselves, with its reason and the numbers it went by (units in their names). */
 export const streamNotice = z.object({
@@ -155,7 +154,6 @@ const ping = z.object({ type: z.literal('ping') });
 const pong = z.object({ type: z.literal('pong') });
 /** A well-formed frame of a type we do not handle. */
 const unknownMessage = z.object({ type: z.literal('unknown'), wireType: z.string() });
-export type UnknownMessage = z.output<typeof unknownMessage>;
 
 export const toGlasses = z.discriminatedUnion('type', [
   startStream,

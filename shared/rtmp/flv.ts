@@ -19,6 +19,11 @@ export function isSequenceHeader({ kind, body }: FlvTag): boolean {
   return false;
 }
 
+/** What describes the media and is none itself: the stream's description, or a sequence header. */
+export function isConfiguration(tag: FlvTag): boolean {
+  return tag.kind === 'script' || isSequenceHeader(tag);
+}
+
 /** A coded picture a decoder can start at. */
 export function isKeyFrame(tag: FlvTag): boolean {
   return tag.kind === 'video' && (tag.body[0] ?? 0) >> 4 === 1 && !isSequenceHeader(tag);

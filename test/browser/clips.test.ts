@@ -1,8 +1,5 @@
 /** Clips and whole broadcasts in a real browser: a plain video element plays and seeks clip.mp4, hls.js goes back to the beginning. */
-import { readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
-import { chromium } from 'playwright-core';
-import { describe, expect, inject, it, onTestFinished } from 'vitest';
+import { describe, expect, inject, it } from 'vitest';
 import {
   advances,
   createLocalStreamWorld,
@@ -11,8 +8,7 @@ import {
   type VideoJson,
 } from '../support/local-stream-world.ts';
 
-const executablePath = inject('chromium');
-const hlsScript = () => readFileSync(createRequire(import.meta.url).resolve('hls.js/dist/hls.min.js'), 'utf8');
+import { hlsPlayer, openChromium, openVideoPage } from '../support/video-page.ts';
 
 interface Seen {
   currentTimeS: number;
@@ -20,38 +16,24 @@ interface Seen {
   seekableFromS: number;
   widthPx: number;
   hasSound: boolean;
-  error: string;
+  errors: string[];
 }
 
 const look = `
-  const video = document.querySelector('video');
   window.seen = () => ({
     currentTimeS: video.currentTime, durationS: video.duration, widthPx: video.videoWidth,
     seekableFromS: video.seekable.length ? video.seekable.start(0) : -1,
-    hasSound: video.webkitAudioDecodedByteCount > 0, error: video.error ? video.error.message : '',
+    hasSound: video.webkitAudioDecodedByteCount > 0, errors: [...(window.fatal ?? []), ...(video.error ? [video.error.message] : [])],
   });`;
 
-describe.skipIf(!executablePath)('in Chromium', () => {
+describe.skipIf(!inject('chromium'))('in Chromium', () => {
   it('a clip plays and seeks as a file, and a broadcast goes back to its beginning', async () => {
     const world = await createLocalStreamWorld();
-    const browser = await chromium.launch({
-      executablePath,
-      args: ['--no-sandbox', '--autoplay-policy=no-user-gesture-required'],
-    });
-    onTestFinished(() => browser.close());
-    const open = async (script: string) => {
-      const page = await browser.newPage();
-      await page.setContent('<video muted playsinline width="640"></video>');
-      await page.addScriptTag({ content: hlsScript() });
-      await page.addScriptTag({ content: `${look}; ${script}; video.play().catch(() => {});` });
-      const plays = (fits: (now: Seen) => boolean) =>
-        until(async () => {
-          const now = await page.evaluate<Seen>('window.seen()');
-          expect(now.error).toBe('');
-          return fits(now) && now;
-        });
+    const browser = await openChromium();
+    async function open(script: string) {
+      const { page, plays } = await openVideoPage<Seen>(browser, `${look} ${script}`);
       return { plays, seek: (toS: number) => page.evaluate(`video.currentTime = ${toS}`) };
-    };
+    }
     const input = await world.createInput(5);
     const push = world.push(input);
     await advances(input.playback.hls);
@@ -60,9 +42,7 @@ describe.skipIf(!executablePath)('in Chromium', () => {
       const listed = await listedSegments(dvrUrl);
       return typeof listed !== 'number' && listed.names.length > 14;
     });
-    const live = await open(
-      `const hls = new Hls({ enableWorker: false }); hls.loadSource(${JSON.stringify(dvrUrl)}); hls.attachMedia(video)`,
-    );
+    const live = await open(hlsPlayer(dvrUrl, ''));
     const atEdge = await live.plays(({ currentTimeS }) => currentTimeS > 6);
     expect(atEdge.seekableFromS).toBeLessThan(0.5);
     await live.seek(1);

@@ -1,12 +1,7 @@
 /** Low-latency HLS in a real browser: hls.js plays it from parts, close to the edge, over a publisher that comes back. */
-import { readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
-import { chromium } from 'playwright-core';
-import { describe, expect, inject, it, onTestFinished } from 'vitest';
-import { advances, createLocalStreamWorld, until } from '../support/local-stream-world.ts';
-
-const executablePath = inject('chromium');
-const hlsScript = () => readFileSync(createRequire(import.meta.url).resolve('hls.js/dist/hls.min.js'), 'utf8');
+import { describe, expect, inject, it } from 'vitest';
+import { advances, createLocalStreamWorld } from '../support/local-stream-world.ts';
+import { hlsPlayer, openChromium, openVideoPage } from '../support/video-page.ts';
 
 /** What the page tells of its player. */
 interface Seen {
@@ -21,16 +16,8 @@ interface Seen {
 }
 
 const player = (url: string) => `
-  const video = document.querySelector('video');
   const context = Object.assign(document.createElement('canvas'), { width: 64, height: 36 }).getContext('2d');
-  window.fatal = [];
-  const hls = new Hls({
-    lowLatencyMode: true, maxLiveSyncPlaybackRate: 1.25, liveDurationInfinity: true, enableWorker: false,
-  });
-  hls.on(Hls.Events.ERROR, (_, { fatal, details }) => { if (fatal) window.fatal.push(details); });
-  hls.loadSource(${JSON.stringify(url)});
-  hls.attachMedia(video);
-  video.play().catch(() => {});
+  ${hlsPlayer(url, 'lowLatencyMode: true, maxLiveSyncPlaybackRate: 1.25, liveDurationInfinity: true')}
   window.seen = () => {
     context.drawImage(video, 0, 0, 64, 36);
     const { data } = context.getImageData(0, 0, 64, 36);
@@ -41,34 +28,23 @@ const player = (url: string) => `
     };
   };`;
 
-describe.skipIf(!executablePath)('hls.js in Chromium, low latency', () => {
+describe.skipIf(!inject('chromium'))('hls.js in Chromium, low latency', () => {
   it('plays parts with sound, moves, stays near the edge, and goes on when the publisher comes back', async () => {
     const world = await createLocalStreamWorld();
-    const browser = await chromium.launch({
-      executablePath,
-      args: ['--no-sandbox', '--autoplay-policy=no-user-gesture-required'],
-    });
-    onTestFinished(() => browser.close());
+    const browser = await openChromium();
     const input = await world.createInput(30, { preferLowLatency: true });
     const first = world.push(input, { keyFrameEveryS: 1 });
     await advances(input.playback.hls);
 
-    const page = await browser.newPage();
     const parts = { video: 0, audio: 0, refused: 0 };
-    page.on('response', (response) => {
-      const [, track] = /\/(video|audio)-\d+\.\d+\.m4s$/.exec(response.url()) ?? [];
-      if (response.status() >= 400) parts.refused += 1;
-      else if (track === 'video' || track === 'audio') parts[track] += 1;
-    });
-    await page.setContent('<video muted playsinline width="640"></video>');
-    await page.addScriptTag({ content: hlsScript() });
-    await page.addScriptTag({ content: player(`${input.playback.hls}?protocol=llhls`) });
-    const plays = (fits: (now: Seen) => boolean) =>
-      until(async () => {
-        const now = await page.evaluate<Seen>('window.seen()');
-        expect(now.errors).toEqual([]);
-        return fits(now) && now;
+    const address = `${input.playback.hls}?protocol=llhls`;
+    const { plays } = await openVideoPage<Seen>(browser, player(address), (page) => {
+      page.on('response', (response) => {
+        const [, track] = /\/(video|audio)-\d+\.\d+\.m4s$/.exec(response.url()) ?? [];
+        if (response.status() >= 400) parts.refused += 1;
+        else if (track === 'video' || track === 'audio') parts[track] += 1;
       });
+    });
 
     const early = await plays(({ currentTimeS, widthPx }) => currentTimeS > 0 && widthPx === 640);
     const later = await plays(({ currentTimeS, hasSound }) => hasSound && currentTimeS > early.currentTimeS + 2);

@@ -1,12 +1,7 @@
 /** The local Stream's HLS in a real browser: hls.js plays it, sound and picture, over an encoder that changes its size. */
-import { readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
-import { chromium } from 'playwright-core';
-import { describe, expect, inject, it, onTestFinished } from 'vitest';
+import { describe, inject, it } from 'vitest';
 import { advances, createLocalStreamWorld, until } from '../support/local-stream-world.ts';
-
-const executablePath = inject('chromium');
-const hlsScript = () => readFileSync(createRequire(import.meta.url).resolve('hls.js/dist/hls.min.js'), 'utf8');
+import { hlsPlayer, openChromium, openVideoPage } from '../support/video-page.ts';
 
 /** What the page tells of its player. */
 interface Seen {
@@ -17,40 +12,17 @@ interface Seen {
 }
 
 const player = (url: string) => `
-  const video = document.querySelector('video');
-  window.fatal = [];
-  const hls = new Hls({ liveSyncDurationCount: 2, enableWorker: false });
-  hls.on(Hls.Events.ERROR, (_, { fatal, details }) => { if (fatal) window.fatal.push(details); });
-  hls.loadSource(${JSON.stringify(url)});
-  hls.attachMedia(video);
-  video.play().catch(() => {});
+  ${hlsPlayer(url, 'liveSyncDurationCount: 2')}
   window.seen = () => ({
     currentTimeS: video.currentTime, widthPx: video.videoWidth,
     hasSound: video.webkitAudioDecodedByteCount > 0, errors: window.fatal,
   });`;
 
-describe.skipIf(!executablePath)('hls.js in Chromium', () => {
+describe.skipIf(!inject('chromium'))('hls.js in Chromium', () => {
   it('plays the live stream, goes on over a change of size, and plays the recording', async () => {
     const world = await createLocalStreamWorld();
-    const browser = await chromium.launch({
-      executablePath,
-      args: ['--no-sandbox', '--autoplay-policy=no-user-gesture-required'],
-    });
-    onTestFinished(() => browser.close());
-    const watch = async (url: string) => {
-      const page = await browser.newPage();
-      await page.setContent('<video muted playsinline width="640"></video>');
-      await page.addScriptTag({ content: hlsScript() });
-      await page.addScriptTag({ content: player(url) });
-      const seen = () => page.evaluate<Seen>('window.seen()');
-      const plays = (fits: (now: Seen) => boolean) =>
-        until(async () => {
-          const now = await seen();
-          expect(now.errors).toEqual([]);
-          return fits(now) && now;
-        });
-      return { plays };
-    };
+    const browser = await openChromium();
+    const watch = (url: string) => openVideoPage<Seen>(browser, player(url));
 
     const input = await world.createInput(20);
     const first = world.push(input);

@@ -1,4 +1,7 @@
-/** The local Stream's player page in Chromium: WS-FLV, with pictures that are decoded and move, through what publishers do. */
+/**
+ * The local Stream's player page in Chromium: WebRTC where it gets through, else WS-FLV, with pictures that are decoded and move,
+ * through what publishers do.
+ */
 import { type Browser, chromium, type Page } from 'playwright-core';
 import { describe, expect, inject, it, onTestFinished } from 'vitest';
 import { advances, createLocalStreamWorld, type InputJson, until } from '../support/local-stream-world.ts';
@@ -47,9 +50,12 @@ async function openBrowser(): Promise<Browser> {
   return browser;
 }
 
-async function watch(browser: Browser, url: string, prepare?: (page: Page) => Promise<void>) {
+/** As on a network that lets no WebRTC through. */
+const withoutWebRtc = (page: Page) => page.route(/\/webRTC\//, (route) => route.fulfill({ status: 503 }));
+
+async function watch(browser: Browser, url: string, prepare: (page: Page) => Promise<unknown> = withoutWebRtc) {
   const page: Page = await browser.newPage();
-  await prepare?.(page);
+  await prepare(page);
   const errors: string[] = [];
   page.on('pageerror', (error) => void errors.push(String(error)));
   page.on('console', (line) => {
@@ -111,6 +117,16 @@ describe.skipIf(!executablePath)('the player page in Chromium', () => {
     await viewer.moves();
   });
 
+  it('plays by WebRTC where that gets through', async () => {
+    const world = await createLocalStreamWorld();
+    const input = await world.createInput();
+    const publisher = world.push(input);
+    const viewer = await watch(await openBrowser(), pageUrl(input), async () => {});
+    await viewer.sees(({ badge, message }) => badge.includes('WebRTC') && message === '');
+    await viewer.moves();
+    await publisher.stop();
+  });
+
   it('shows the recording of a broadcast that is over', async () => {
     const world = await createLocalStreamWorld();
     const input = await world.createInput();
@@ -134,9 +150,10 @@ describe.skipIf(!executablePath)('the player page in Chromium', () => {
     const input = await world.createInput();
     world.push(input);
     await advances(input.playback.hls);
-    const viewer = await watch(await openBrowser(), pageUrl(input), (page) =>
-      page.routeWebSocket(/live\.flv/, (ws) => ws.close({ code: 1011 })),
-    );
+    const viewer = await watch(await openBrowser(), pageUrl(input), async (page) => {
+      await withoutWebRtc(page);
+      await page.routeWebSocket(/live\.flv/, (ws) => ws.close({ code: 1011 }));
+    });
     await viewer.sees(({ badge }) => /by HLS, [\d.]+ s behind/.test(badge));
     await viewer.moves();
   });

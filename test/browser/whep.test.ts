@@ -1,13 +1,14 @@
 /** WHEP in a real browser: picture and sound in real time, viewers that vanish, publishers that change, and the end of it all. */
 import { build } from 'esbuild';
-import { type Browser, chromium, type Page } from 'playwright-core';
-import { describe, expect, inject, it, onTestFinished } from 'vitest';
+import type { Browser, Page } from 'playwright-core';
+import { describe, expect, inject, it } from 'vitest';
 import { type Child, createChildSpawner } from '../../shared/child-process.ts';
 import { createSystemClock } from '../../shared/clock.ts';
 import { silentLog } from '../../shared/log.ts';
 import { createRedactor } from '../../shared/secrets.ts';
 import { createLocalStreamWorld, type PushOptions, until } from '../support/local-stream-world.ts';
 import { isRunning } from '../support/processes.ts';
+import { openChromium } from '../support/video-page.ts';
 
 const executablePath = inject('chromium');
 const PLAYER = new URL('../../cloud/player/whep-player.ts', import.meta.url).pathname;
@@ -67,11 +68,7 @@ async function createWorld({ holdSeconds = 20, maxWebRtcViewers = 100, pushes = 
     },
   });
   const script = await build({ entryPoints: [PLAYER], bundle: true, write: false, format: 'iife', globalName: 'Whep' });
-  const browser = await chromium.launch({
-    executablePath,
-    args: ['--no-sandbox', '--autoplay-policy=no-user-gesture-required'],
-  });
-  onTestFinished(() => browser.close());
+  const browser = await openChromium();
   const input = await world.createInput(holdSeconds);
   const address = `${new URL(world.address.apiBaseUrl).origin}/${input.uid}/webRTC/play`;
   const push = world.push(input, pushes);

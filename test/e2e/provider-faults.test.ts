@@ -1,8 +1,8 @@
 /** The real relay against a provider that misbehaves as the real one was seen to: over HTTP, RTMP and WebSockets. */
-import { createServer } from 'node:net';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { FaultName } from '../../cloud/local-stream/faults.ts';
 import type { LocalStreamAddress } from '../../cloud/local-stream/server.ts';
+import { freePort } from '../../scripts/bench/free-port.ts';
 import { Secret } from '../../shared/secrets.ts';
 import { createRelayWorld, type Frame, type RelayWorld } from '../support/relay-world.ts';
 
@@ -21,14 +21,6 @@ function adminOf({ adminPort, apiToken }: LocalStreamAddress) {
     if (response.status !== 200) throw new Error(`${path}: ${response.status} ${await response.text()}`);
     return ((await response.json()) as { result: Record<string, { hits: number }> }).result;
   };
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as { port: number };
-  await new Promise((resolve) => server.close(resolve));
-  return port;
 }
 
 /** Where the provider's webhooks go has to be known before the relay is made. */

@@ -7,13 +7,14 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { freePort } from '../../scripts/bench/free-port.ts';
 import { type ChildSpawner, createChildSpawner } from '../../shared/child-process.ts';
 import { createSystemClock } from '../../shared/clock.ts';
 import { silentLog } from '../../shared/log.ts';
 import { createRedactor } from '../../shared/secrets.ts';
 import { pictureTimes } from '../support/ffprobe.ts';
 import { descendantsOf, isRunning } from '../support/processes.ts';
-import { freePort, type Program, startProgram } from '../support/program.ts';
+import { type Program, startProgram } from '../support/program.ts';
 import { createScriptedApp, type Frame, type Peer } from '../support/relay-world.ts';
 
 const USER = 'ada@example.com';

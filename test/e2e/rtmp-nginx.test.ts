@@ -2,6 +2,7 @@
 import { createServer } from 'node:http';
 import ffmpegInstaller from '@ffmpeg-installer/ffmpeg';
 import { afterEach, describe, expect, it } from 'vitest';
+import { nginxWithRtmp } from '../../scripts/bench/nginx-process.ts';
 import { type Child, createChildSpawner } from '../../shared/child-process.ts';
 import { createSystemClock } from '../../shared/clock.ts';
 import { silentLog } from '../../shared/log.ts';
@@ -11,7 +12,7 @@ import { createRtmpPush, type RtmpPush, type RtmpPushChange, type RtmpPushOption
 import { createRedactor } from '../../shared/secrets.ts';
 import { probe } from '../support/ffprobe.ts';
 import { tags } from '../support/media-tags.ts';
-import { type NginxRtmp, nginxWithRtmp, startNginxRtmp } from '../support/nginx-rtmp.ts';
+import { type NginxRtmp, startNginxRtmp } from '../support/nginx-rtmp.ts';
 
 const file = nginxWithRtmp();
 if (!file) process.stderr.write('The nginx-rtmp tests are skipped: apt-get install nginx-light libnginx-mod-rtmp.\n');

@@ -2,8 +2,9 @@
  * Once before everything: the peers that tests are run against, found or installed from Debian's packages, or one line each
  * that says what is skipped.
  */
-import { existsSync } from 'node:fs';
 import type { TestProject } from 'vitest/node';
+import { findChromium } from '../../scripts/bench/browser-play.ts';
+import { nginxWithRtmp } from '../../scripts/bench/nginx-process.ts';
 import { createChildSpawner, findOnPath } from '../../shared/child-process.ts';
 import { createSystemClock } from '../../shared/clock.ts';
 import { silentLog } from '../../shared/log.ts';
@@ -26,17 +27,16 @@ interface Peer {
 
 const peers: readonly Peer[] = [
   { packages: ['chromium'], for: 'browser tests', isThere: () => findChromium() !== undefined },
-  // The bundled ffmpeg knows no PulseAudio.
-  { packages: ['ffmpeg'], for: 'sound of a microphone', isThere: () => findOnPath('ffmpeg') !== undefined },
   {
-    packages: ['pulseaudio', 'pulseaudio-utils'],
+    // The bundled ffmpeg knows no PulseAudio.
+    packages: ['ffmpeg', 'pulseaudio', 'pulseaudio-utils'],
     for: 'sound of a microphone',
-    isThere: () => findOnPath('pulseaudio') !== undefined && findOnPath('pactl') !== undefined,
+    isThere: () => ['ffmpeg', 'pulseaudio', 'pactl'].every((name) => findOnPath(name) !== undefined),
   },
   {
     packages: ['nginx-light', 'libnginx-mod-rtmp'],
     for: 'pushes to nginx-rtmp',
-    isThere: () => existsSync('/usr/lib/nginx/modules/ngx_rtmp_module.so'),
+    isThere: () => nginxWithRtmp() !== undefined,
   },
   {
     // 55 MB. Its rtmpsink is librtmp, which OBS and many others push with.
@@ -56,13 +56,6 @@ export default async function setUp(project: TestProject): Promise<void> {
     say(`Skipped: ${peer.for}. For them install ${packages} (Debian: apt-get install ${packages}).`);
   }
   project.provide('chromium', findChromium() ?? '');
-}
-
-function findChromium(): string | undefined {
-  return (
-    process.env.CHROMIUM_PATH ??
-    ['chromium', 'chromium-browser', 'google-chrome'].map((name) => findOnPath(name)).find(Boolean)
-  );
 }
 
 /** Debian and its kin, as root: nothing else can be installed without asking. */

@@ -1,6 +1,4 @@
 /** One of our programs as a child, as a user starts it; what it says is awaited, not slept for. */
-import type { AddressInfo } from 'node:net';
-import { createServer } from 'node:net';
 import type { Child, ChildSpawner } from '../../shared/child-process.ts';
 
 export interface Program {
@@ -56,13 +54,4 @@ export function startProgram(
     });
   const line = (pattern: RegExp) => until(() => lines.map((text) => pattern.exec(text)?.[1]).find(Boolean));
   return { child, lines, logged, line, until };
-}
-
-/** Free a moment ago: for what has to know its port before it listens. */
-export async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
 }

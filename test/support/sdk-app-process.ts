@@ -1,8 +1,8 @@
 /** Runs sdk-app.ts, the real MentraOS SDK, as a child and calls it over the message channel. */
 
 import { fileURLToPath } from 'node:url';
+import { freePort } from '../../scripts/bench/free-port.ts';
 import type { SpawnChild } from '../../shared/child-process.ts';
-import { freePort } from './program.ts';
 import { createInbox, type Frame } from './relay-world.ts';
 
 /** Each is a dependency pinned to this very version. */

@@ -47,6 +47,7 @@ describe('imports', () => {
     ['node:child_process', /^shared\/(child-process|ffmpeg-binary)\.ts$/],
     ['libsql', /^cloud\/(store\/sqlite-store|local-stream\/)/],
     ['jose', /^cloud\/access\/core-tokens/],
+    ['esbuild', /^shared\/page-files\.ts$/],
     ['node-datachannel', /^cloud\/local-stream\/whep\//],
   ])('%s has one importer', (name, allowed) => {
     const importers = modules.filter(({ imports }) =>

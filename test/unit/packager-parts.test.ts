@@ -253,7 +253,7 @@ describe('whatever comes', () => {
         for (const { parts } of [...out.video, ...out.audio])
           for (const part of parts) if (durationMs(part) > TARGET_MS) expect(samples(part.data)).toBe(1);
       }),
-      { numRuns: 300 },
+      { numRuns: 150 },
     );
   });
 });

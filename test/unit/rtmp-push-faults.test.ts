@@ -82,17 +82,17 @@ function pushTo(sink: RtmpSink, options: Partial<RtmpPushOptions> & { scheme?: s
 
 describe('push, whatever the ingest does', () => {
   it.each([
-    [{ silentAt: 'handshake' }, 'INGEST_SILENT', /no answer to handshake in 150 ms/],
-    [{ silentAt: 'connect' }, 'INGEST_SILENT', /no answer to connect/],
-    [{ silentAt: 'publish' }, 'INGEST_SILENT', /no answer to publish/],
-    [{ dropAt: 'accept' }, 'INGEST_DROPPED', /closed the connection/],
-    [{ dropAt: 'connect' }, 'INGEST_DROPPED', /closed the connection/],
-    [{ dropAt: 'publish' }, 'INGEST_REFUSED_KEY', /closed the connection after publish/],
-    [{ dropAt: 'started' }, 'INGEST_DROPPED', /closed the connection/],
-    [{ refuseCode: 'NetConnection.Connect.Rejected' }, 'INGEST_REFUSED_KEY', /Connect\.Rejected/],
-    [{ handshakeBytes: Buffer.alloc(5000, 0x41) }, 'INGEST_PROTOCOL', /version 65/],
-    [{ handshakeBytes: Buffer.alloc(5000, 3) }, 'INGEST_PROTOCOL', /RTMP protocol/],
-  ] as const)('%j', async (behaviour, code, message) => {
+    ['INGEST_SILENT', /no answer to handshake in 150 ms/, { silentAt: 'handshake' }],
+    ['INGEST_SILENT', /no answer to connect/, { silentAt: 'connect' }],
+    ['INGEST_SILENT', /no answer to publish/, { silentAt: 'publish' }],
+    ['INGEST_DROPPED', /closed the connection/, { dropAt: 'accept' }],
+    ['INGEST_DROPPED', /closed the connection/, { dropAt: 'connect' }],
+    ['INGEST_REFUSED_KEY', /closed the connection after publish/, { dropAt: 'publish' }],
+    ['INGEST_DROPPED', /closed the connection/, { dropAt: 'started' }],
+    ['INGEST_REFUSED_KEY', /Connect\.Rejected/, { refuseCode: 'NetConnection.Connect.Rejected' }],
+    ['INGEST_PROTOCOL', /version 65/, { handshakeBytes: Buffer.alloc(5000, 0x41) }],
+    ['INGEST_PROTOCOL', /RTMP protocol/, { handshakeBytes: Buffer.alloc(5000, 3) }],
+  ] as const)('%s: %s', async (code, message, behaviour) => {
     const sink = await sinkWith(behaviour);
     const { changed, film, arrived, push } = pushTo(sink, { random: () => 1 });
     film(15);

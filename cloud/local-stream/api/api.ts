@@ -59,14 +59,18 @@ export function answerUnroutable(_error: unknown, request: { url: string }, repl
   else void reply.code(404).type('text/plain').send('NotFound');
 }
 
+/** Whether a request names this token. Digests have one length, so the comparison takes one time. */
+export function bearerOf(apiToken: Secret): (request: Pick<FastifyRequest, 'headers'>) => boolean {
+  const expected = digest(`Bearer ${apiToken.reveal()}`);
+  return ({ headers }) => timingSafeEqual(digest(headers.authorization ?? ''), expected);
+}
+
 /** Before any byte of a body is looked at. */
 function createDoor({ apiToken, accountId, requestLimit }: ApiOptions) {
-  const expected = digest(`Bearer ${apiToken.reveal()}`);
+  const isKnownBy = bearerOf(apiToken);
   return async (request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply | undefined> => {
-    // Digests have one length, so the comparison takes one time.
-    const isKnown = timingSafeEqual(digest(request.headers.authorization ?? ''), expected);
     const isVerification = request.routeOptions.url?.endsWith('/tokens/verify');
-    if (!isKnown) return fail(reply, isVerification ? failures.invalidToken : failures.unauthorized);
+    if (!isKnownBy(request)) return fail(reply, isVerification ? failures.invalidToken : failures.unauthorized);
     const limit = requestLimit?.take();
     if (limit) void reply.headers(limit.headers);
     if (limit && !limit.isAllowed) return fail(reply, failures.rateLimited);

@@ -35,8 +35,11 @@ export function succeed(result: unknown, more: Record<string, unknown> = {}): ob
 
 /** @param detail what exactly, appended to the message; must hold no secret. */
 export function fail(reply: FastifyReply, { http, code, message }: Failure, detail?: string): FastifyReply {
-  const errors = [{ code, message: detail ? `${message}: ${detail}` : message }];
-  return reply.code(http).send({ success: false, errors, messages: [], result: null });
+  return reply.code(http).send(failed(code, detail ? `${message}: ${detail}` : message));
+}
+
+export function failed(code: number, message: string): object {
+  return { success: false, errors: [{ code, message }], messages: [], result: null };
 }
 
 /** Names the fields that are wrong, never their values. */

@@ -1,6 +1,6 @@
 /**
  * The live picture as FLV on one address, `/<id>/live.flv`: a GET that never ends (HTTP-FLV), or a WebSocket of binary
- * messages (WS-FLV). Owns the viewers' connections and how many there may be; what each is sent stands in flv-viewer.ts.
+ * messages (WS-FLV). Owns the viewers' connections and how many there may be; what each is sent stands in viewer.ts.
  */
 import { type IncomingMessage, STATUS_CODES } from 'node:http';
 import type { Duplex } from 'node:stream';
@@ -10,6 +10,7 @@ import type { Clock, Timer } from '../../../shared/clock.ts';
 import type { Log } from '../../../shared/log.ts';
 import type { LiveFeed } from '../live-feed.ts';
 import type { Broadcasts } from '../packaging/broadcasts.ts';
+import { NOT_STARTED, plain } from '../playback/delivery-answers.ts';
 import { type PlaybackAccess, playbackRequest } from '../playback/playback-access.ts';
 import type { Viewers } from '../playback/viewers.ts';
 import type { Video } from '../recordings/video.ts';
@@ -39,7 +40,7 @@ export interface FlvEgressOptions {
  * Close codes of WS-FLV. 1012: come back at once, the stream goes on with other tracks. 1013: come back later.
  * 4404 as HTTP's 204: the input exists and nothing is on air.
  */
-export const flvCloseCodes = {
+const flvCloseCodes = {
   ended: 1000,
   closing: 1001,
   policy: 1008,
@@ -55,7 +56,6 @@ const FAREWELL_MS = 1000;
 /** Viewers send nothing. */
 const MAX_PAYLOAD_BYTES = 64;
 const FLV_PATH = /^\/([^/?]{1,4096})\/live\.flv(?:\?|$)/;
-const NOT_STARTED = 'Live broadcast not started yet';
 
 const closings: Record<FlvEnd, { code: number; reason: string }> = {
   ended: { code: flvCloseCodes.ended, reason: 'The broadcast has ended' },
@@ -142,10 +142,8 @@ export function createFlvEgress(options: FlvEgressOptions): FastifyPluginCallbac
   function byHttp(request: FastifyRequest<{ Params: { id: string } }>, reply: FastifyReply): FastifyReply {
     const verdict = judge(request.params.id, request.raw);
     void reply.headers({ 'access-control-allow-origin': '*', 'cache-control': 'no-store' });
-    if ('http' in verdict) {
-      const { http, sentence } = verdict;
-      return http === 204 ? reply.code(204).send() : reply.code(http).type('text/plain').send(sentence);
-    }
+    if ('http' in verdict)
+      return verdict.http === 204 ? reply.code(204).send() : plain(reply, verdict.http, verdict.sentence);
     const { raw } = reply.hijack();
     raw.writeHead(200, { ...(reply.getHeaders() as Record<string, string>), 'content-type': 'video/x-flv' });
     raw.flushHeaders();

@@ -2,7 +2,7 @@
  * What waits for one viewer: handed to its socket a little at a time, the rest here, so that a viewer who cannot follow loses
  * the oldest and not the newest. It always goes on at a key frame. Bounded in bytes and in age; never blocks, never ends a viewer.
  */
-import { type FlvTag, isKeyFrame, isSequenceHeader } from '../../../shared/rtmp/flv.ts';
+import { type FlvTag, isConfiguration, isKeyFrame } from '../../../shared/rtmp/flv.ts';
 
 export interface FlvQueue {
   /** `bytes`: the tag as it is sent; may be shared with others. */
@@ -23,8 +23,6 @@ export interface FlvQueueOptions {
   /** Hands bytes to the socket; `flushed` when the kernel has them, or when it never will. */
   write: (bytes: Buffer, flushed: () => void) => void;
   maxQueuedBytes: number;
-  /** With something newer to begin at, what has waited for longer is left out. Default 3000. */
-  maxLagMs?: number;
   /** Monotonic. */
   nowMs: () => number;
 }
@@ -37,8 +35,10 @@ interface Waiting {
 
 /** What the socket is given ahead: nothing of it can be taken back. */
 const SOCKET_BYTES = 128 * 1024;
+/** With something newer to begin at, what has waited for longer is left out. */
+const MAX_LAG_MS = 3000;
 
-export function createFlvQueue({ write, maxQueuedBytes, maxLagMs = 3000, nowMs }: FlvQueueOptions): FlvQueue {
+export function createFlvQueue({ write, maxQueuedBytes, nowMs }: FlvQueueOptions): FlvQueue {
   let waiting: Waiting[] = [];
   let waitingBytes = 0;
   let socketBytes = 0;
@@ -106,7 +106,7 @@ export function createFlvQueue({ write, maxQueuedBytes, maxLagMs = 3000, nowMs }
       if (isClosed) return;
       take({ tag, bytes, sinceMs: nowMs() });
       const oldest = waiting.find((one) => !isConfiguration(one.tag));
-      const isLate = oldest !== undefined && nowMs() - oldest.sinceMs > maxLagMs;
+      const isLate = oldest !== undefined && nowMs() - oldest.sinceMs > MAX_LAG_MS;
       if (isLate && isKeyFrame(tag)) skip();
       pump();
     },
@@ -127,8 +127,4 @@ export function createFlvQueue({ write, maxQueuedBytes, maxLagMs = 3000, nowMs }
       waitingBytes = 0;
     },
   };
-}
-
-function isConfiguration(tag: FlvTag): boolean {
-  return tag.kind === 'script' || isSequenceHeader(tag);
 }

@@ -3,7 +3,13 @@
  * the stream to that promise. By what has really come, not by what a publisher announced: a player waits for ever for a track
  * that was promised, and cannot take one that was not. Pure; knows no socket and no time but the tags' own.
  */
-import { type FlvTag, isKeyFrame, isSequenceHeader, timestampDiffMs } from '../../../shared/rtmp/flv.ts';
+import {
+  type FlvTag,
+  isConfiguration,
+  isKeyFrame,
+  isSequenceHeader,
+  timestampDiffMs,
+} from '../../../shared/rtmp/flv.ts';
 
 export interface FlvTracksEvents {
   /** Once, before any tag. `originMs`: time of the first picture; nothing older is sent. */
@@ -48,13 +54,12 @@ export function createFlvTracks(events: FlvTracksEvents): FlvTracks {
     if (tag.kind === 'audio' && !hasAudio) return;
     // Its own words weigh more with some players than the header.
     if (tag.kind === 'script' && !hasAudio && promisesSound(tag)) return;
-    const isMedia = tag.kind !== 'script' && !isSequenceHeader(tag);
-    if (isMedia && timestampDiffMs(tag.timestampMs, originMs) < 0) return;
+    if (!isConfiguration(tag) && timestampDiffMs(tag.timestampMs, originMs) < 0) return;
     events.tag(tag);
   }
   function hold(tag: FlvTag): void {
     if (held.length === 0) {
-      if (tag.kind === 'script' || isSequenceHeader(tag)) headers[tag.kind] = tag;
+      if (isConfiguration(tag)) headers[tag.kind] = tag;
       if (!isKeyFrame(tag)) return;
       originMs = tag.timestampMs;
     }

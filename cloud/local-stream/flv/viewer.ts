@@ -44,7 +44,7 @@ export interface FlvViewerOptions {
 }
 
 /** Script data of ours, for players that know it: `wallMs`, and `mediaMs` of the picture, `isWaiting`, or `isChanged` before an end. */
-export const FLV_CLOCK = 'onGlasscastClock';
+const FLV_CLOCK = 'onGlasscastClock';
 const CLOCK_EVERY_MS = 1000;
 /** Without a picture for so long the viewer is told that it is not its connection. */
 const WAITING_MS = 1500;

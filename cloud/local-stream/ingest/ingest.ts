@@ -34,7 +34,7 @@ export interface IngestHost {
   authorisePlay(playbackKey: string): { inputUid: string } | { refused: string };
   published(publication: { inputUid: string; publicationId: string; remoteAddress: string }): void;
   /**
-   * In the order of the publisher's timeline; nothing twice (see ingest-timeline.ts). Metadata and sequence headers come
+   * In the order of the publisher's timeline; nothing twice (see timeline.ts). Metadata and sequence headers come
    * again with each publication, whose first picture need not be a key frame: it may go on where the former stopped.
    * `onMetaData` comes without RTMP's `@setDataFrame`. The body is the receiver's to keep.
    */

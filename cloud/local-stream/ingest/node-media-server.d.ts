@@ -1,6 +1,6 @@
 /**
  * The parts of node-media-server 4.4.3 that the ingest uses; the package brings no types.
- * Written from its sources: only what `ingest-guard.ts` touches is named.
+ * Written from its sources: only what `guard.ts` touches is named.
  */
 
 declare module 'node-media-server/src/protocol/rtmp.js' {

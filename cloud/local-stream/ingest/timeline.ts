@@ -14,7 +14,7 @@
  * as fast as the network takes it: what begins so and after 2 s is not catching up is a new timeline as well.
  */
 import type { Clock } from '../../../shared/clock.ts';
-import { type FlvTag, isSequenceHeader, timestampDiffMs } from '../../../shared/rtmp/flv.ts';
+import { type FlvTag, isConfiguration, timestampDiffMs } from '../../../shared/rtmp/flv.ts';
 
 export interface Timeline {
   /** A new connection publishes from here on. */
@@ -85,7 +85,7 @@ export function createTimeline({ clock, overlapMs = 30_000, forgetMs = 60_000 }:
     },
     judge(tag) {
       // Decoder configuration and metadata belong to the connection and are needed again after each one.
-      if (tag.kind === 'script' || isSequenceHeader(tag)) return 'pass';
+      if (isConfiguration(tag)) return 'pass';
       if (mode === 'judging') {
         const isNew = aheadMs(tag) > 0;
         if (!isNew && seen.get(identity(tag)) !== fingerprint(tag.body)) return restart(tag);

@@ -5,7 +5,7 @@
  */
 import type { Clock, Timer } from '../../../shared/clock.ts';
 import type { Log } from '../../../shared/log.ts';
-import { type FlvTag, isSequenceHeader } from '../../../shared/rtmp/flv.ts';
+import { type FlvTag, isConfiguration } from '../../../shared/rtmp/flv.ts';
 import type { LiveInput } from '../api/live-input.ts';
 import type { Recording } from '../recordings/recordings.ts';
 import type { Video } from '../recordings/video.ts';
@@ -150,7 +150,7 @@ export function createBroadcasts(options: BroadcastsOptions): Broadcasts {
       const broadcast = broadcasts.get(inputUid);
       const input = options.input(inputUid);
       if (!input || broadcast?.publicationId !== publicationId) return;
-      if (tag.kind === 'script' || isSequenceHeader(tag)) broadcast.headers[tag.kind] = tag;
+      if (isConfiguration(tag)) broadcast.headers[tag.kind] = tag;
       if (input.recording.mode === 'off') return;
       // A new packager has been told the headers, this one among them; once more does not matter.
       broadcast.packager ??= startPackager(broadcast, input);

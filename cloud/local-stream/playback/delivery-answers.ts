@@ -3,6 +3,9 @@ import type { FastifyReply, FastifyRequest } from 'fastify';
 import type { NotPlayable, Playables } from './playable.ts';
 import { type Admitted, type PlaybackAccess, type PlaybackVerdict, playbackRequest } from './playback-access.ts';
 
+/** Cloudflare's words. */
+export const NOT_STARTED = 'Live broadcast not started yet';
+
 /** Undefined: not admitted, and answered. */
 export function admittedTo(
   access: Pick<PlaybackAccess, 'admit'>,
@@ -14,8 +17,7 @@ export function admittedTo(
 
 export function letIn(verdict: PlaybackVerdict, reply: FastifyReply): Admitted | undefined {
   if ('refused' in verdict) {
-    const { http, sentence } = verdict.refused;
-    void reply.code(http).header('cache-control', 'no-store').type('text/plain').send(sentence);
+    void plain(reply, verdict.refused.http, verdict.refused.sentence);
     return undefined;
   }
   const { allowOrigin } = verdict;

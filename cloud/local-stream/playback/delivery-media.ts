@@ -6,7 +6,7 @@ import { durationMs, initName, segmentName, startMs } from '../packaging/present
 import { clipPieces, clipped, clipRange, clipTimeMs } from '../recordings/clips.ts';
 import { type Thumbnails, thumbnailSize } from '../recordings/thumbnails.ts';
 import { admittedTo, goneSignal, notFound, notPlayable, plain, subjectOf } from './delivery-answers.ts';
-import type { LowLatencyDelivery } from './ll-delivery.ts';
+import type { LowLatencyDelivery, Query } from './ll-delivery.ts';
 import { cutStalled, sendPieces } from './pieces.ts';
 import type { Playable, Playables } from './playable.ts';
 import type { PlaybackAccess } from './playback-access.ts';
@@ -19,7 +19,6 @@ export interface MediaRouteOptions {
   clock: Pick<Clock, 'every'>;
 }
 
-type Query = Record<string, unknown>;
 type IdRoute = { Params: { id: string }; Querystring: Query };
 /** `video`: of an address that was handed out below an input's uid or token. */
 type FileRoute = { Params: { id: string; video?: string; name: string } };

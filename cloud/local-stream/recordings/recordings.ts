@@ -55,7 +55,7 @@ const TIMELINE = 'timeline.jsonl';
 const MAX_QUEUED_BYTES = 64 * 1024 * 1024;
 const CACHED_TIMELINES = 4;
 /** Of one track, in a playlist of a broadcast that goes on; as at Cloudflare. */
-export const MAX_DVR_SEGMENTS = 7200;
+const MAX_DVR_SEGMENTS = 7200;
 /** Longer broadcasts go on, their recording ends; as at Cloudflare. */
 const MAX_RECORDED_MS = 7 * 86_400_000;
 

@@ -7,6 +7,7 @@ import type { Clock } from '../../../shared/clock.ts';
 import { errorText } from '../../../shared/errors.ts';
 import type { Log } from '../../../shared/log.ts';
 import type { LiveFeed } from '../live-feed.ts';
+import { NOT_STARTED } from '../playback/delivery-answers.ts';
 import { readOffer } from './offer.ts';
 import type { WhepPeers } from './peer.ts';
 import { createPictureReader } from './picture.ts';
@@ -48,7 +49,6 @@ interface Session {
   close(reason: string): void;
 }
 
-export const NOT_STARTED = 'Live broadcast not started yet';
 const CONNECT_TIMEOUT_MS = 10_000;
 const B_FRAMES =
   'The publisher sends B-frames, which WebRTC cannot show; play HLS or FLV, or publish without (ffmpeg: -bf 0)';

@@ -3,8 +3,9 @@
  * the session, DELETE ends it. Without trickle ICE: candidates are all in the answer. Knows no WebRTC.
  */
 import type { FastifyPluginCallback, FastifyReply, FastifyRequest } from 'fastify';
-import { type PlaybackAccess, playbackRequest } from '../playback/playback-access.ts';
-import { NOT_STARTED, type WhepSessions } from './sessions.ts';
+import { admittedTo, NOT_STARTED, notFound, plain } from '../playback/delivery-answers.ts';
+import type { PlaybackAccess } from '../playback/playback-access.ts';
+import type { WhepSessions } from './sessions.ts';
 
 export interface WhepOptions {
   access: Pick<PlaybackAccess, 'admit'>;
@@ -24,18 +25,18 @@ const REFUSED_METHODS = ['GET', 'PUT', 'PATCH'] as const;
 export function createWhep({ access, sessions, isIsland = () => false }: WhepOptions): FastifyPluginCallback {
   async function play(request: FastifyRequest<IdRoute>, reply: FastifyReply): Promise<FastifyReply> {
     const { id } = request.params;
-    const verdict = access.admit(playbackRequest(id, request));
-    if ('refused' in verdict) return say(reply, verdict.refused.http, verdict.refused.sentence);
-    if (verdict.kind === 'video') return say(reply, 404, 'NotFound');
-    if (isIsland()) return say(reply, 409, NOT_STARTED);
+    const admitted = admittedTo(access, request, reply);
+    if (!admitted) return reply;
+    if (admitted.kind === 'video') return notFound(reply);
+    if (isIsland()) return plain(reply, 409, NOT_STARTED);
     const type = request.headers['content-type']?.split(';')[0]?.trim().toLowerCase();
-    if (type !== undefined && type !== SDP) return say(reply, 415, `The offer must be ${SDP}`);
+    if (type !== undefined && type !== SDP) return plain(reply, 415, `The offer must be ${SDP}`);
     const sdp = typeof request.body === 'string' ? request.body : '';
-    const begun = await sessions.begin(verdict.uid, id, sdp);
+    const begun = await sessions.begin(admitted.uid, id, sdp);
     if ('refused' in begun) {
       const { http, sentence } = begun.refused;
       if (http === 503) void reply.header('retry-after', '5');
-      return say(reply, http, sentence);
+      return plain(reply, http, sentence);
     }
     const location = `/${encodeURIComponent(id)}/webRTC/play/${begun.sessionId}`;
     return reply.code(201).header('location', location).header('content-type', SDP).send(begun.answer);
@@ -52,8 +53,8 @@ export function createWhep({ access, sessions, isIsland = () => false }: WhepOpt
       parsed(null, body),
     );
     app.setErrorHandler((error: { statusCode?: number }, _request, reply) => {
-      if (error.statusCode === 413) return say(reply, 413, `An offer has at most ${MAX_OFFER_BYTES} bytes`);
-      return say(reply, error.statusCode === 400 ? 400 : 500, 'Unable to parse SDP');
+      if (error.statusCode === 413) return plain(reply, 413, `An offer has at most ${MAX_OFFER_BYTES} bytes`);
+      return plain(reply, error.statusCode === 400 ? 400 : 500, 'Unable to parse SDP');
     });
     for (const [url, methods] of [
       ['/:id/webRTC/play', 'POST, OPTIONS'],
@@ -68,17 +69,13 @@ export function createWhep({ access, sessions, isIsland = () => false }: WhepOpt
       app.route({
         method: [...REFUSED_METHODS, methods.startsWith('POST') ? 'DELETE' : 'POST'],
         url,
-        handler: (_request, reply) => say(reply.header('allow', methods), 405, 'MethodNotAllowed'),
+        handler: (_request, reply) => plain(reply.header('allow', methods), 405, 'MethodNotAllowed'),
       });
     }
     app.post<IdRoute>('/:id/webRTC/play', play);
     app.delete<SessionRoute>('/:id/webRTC/play/:session', ({ params }, reply) =>
-      sessions.end(params.id, params.session) ? reply.code(200).send() : say(reply, 404, 'NotFound'),
+      sessions.end(params.id, params.session) ? reply.code(200).send() : notFound(reply),
     );
     done();
   };
-}
-
-function say(reply: FastifyReply, http: number, sentence: string): FastifyReply {
-  return reply.code(http).type('text/plain').send(sentence);
 }
