@@ -36,7 +36,7 @@ import { createViewers } from './playback/viewers.ts';
 import { createRecordings } from './recordings/recordings.ts';
 import { createStorageRoom } from './recordings/storage-room.ts';
 import { createThumbnails, type Thumbnails } from './recordings/thumbnails.ts';
-import { videoJson } from './recordings/video.ts';
+import { type Video, videoJson } from './recordings/video.ts';
 import { createVideoLibrary, type VideoLibrary } from './recordings/video-library.ts';
 import { createWhepPeers } from './whep/peer.ts';
 import { createWhepSessions, type WhepSessions } from './whep/sessions.ts';
@@ -107,6 +107,8 @@ export interface Parts {
   whep: WhepSessions;
   http: FastifyInstance;
   admin: FastifyInstance | undefined;
+  /** A recording is ready, or will never be; needs the addresses. */
+  tellFinished: (video: Video) => void;
 }
 
 export interface Identity {
@@ -138,8 +140,11 @@ export function buildParts(options: LocalStreamOptions, identity: Identity): Par
   });
   const library = createVideoLibrary({
     ...{ catalogue, recordings, clock, log, readyDelayMs: options.readyDelayMs ?? 500 },
-    onFinished: (video) => webhooks.recording(videoJson(video, identity.addresses().httpOrigin)),
+    onFinished: tellFinished,
   });
+  function tellFinished(video: Video): void {
+    webhooks.recording(videoJson(video, identity.addresses().httpOrigin));
+  }
   const storageUsage = storageOf(library, options.storageLimitMinutes ?? 1000, faults);
   const registry = createLiveInputRegistry({
     catalogue,
@@ -212,7 +217,10 @@ export function buildParts(options: LocalStreamOptions, identity: Identity): Par
   http.register(inside(createPlayerPage({ access }), faults?.aroundDelivery));
   http.get('/healthz', () => ({ status: 'ok', publications: ingest.publications().length }));
   const admin = faults && createAdmin({ faults, webhooks, apiToken });
-  return { catalogue, registry, library, broadcasts, feed, outputs, ingest, thumbnails, webhooks, whep, http, admin };
+  return {
+    ...{ catalogue, registry, library, broadcasts, feed, outputs, ingest, thumbnails, webhooks, whep, http, admin },
+    tellFinished,
+  };
 }
 
 function whepSessions(options: LocalStreamOptions, feed: LiveFeed): WhepSessions {

@@ -47,13 +47,14 @@ export function createLocalStream(options: LocalStreamOptions): LocalStream {
     const addresses: PublicAddresses = { httpOrigin: '', rtmpUrl: '' };
     parts = buildParts(options, { apiToken, accountId, addresses: () => addresses });
     parts.registry.start();
-    await parts.library.start();
+    const cutShort = await parts.library.start();
     const { port: rtmpPort, tlsPort: rtmpsPort } = await parts.ingest.start();
     const httpPort = await listen(parts.http, listenHost, options.httpPort ?? 0);
     addresses.httpOrigin = `http://${publicHost}:${httpPort}`;
     const [scheme, mediaPort] = rtmpsPort === undefined ? ['rtmp', rtmpPort] : ['rtmps', rtmpsPort];
     addresses.rtmpUrl = `${scheme}://${publicHost}:${mediaPort}/live/`;
     const admin = parts.admin ? { adminPort: await listen(parts.admin, '127.0.0.1', options.adminPort ?? 0) } : {};
+    for (const video of cutShort) parts.tellFinished(video);
     const ports = { httpPort, rtmpPort, ...(rtmpsPort === undefined ? {} : { rtmpsPort }), ...admin };
     log.info(ports, 'local-stream-listening');
     return { apiBaseUrl: `${addresses.httpOrigin}${apiPrefix}`, accountId, apiToken, ...ports };

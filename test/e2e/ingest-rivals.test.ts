@@ -116,7 +116,7 @@ describe('a dead publisher', () => {
     await world.event('unpublished a idle');
     expect(viewer.socket.closed).toBe(false);
     (await world.publisher('key-a')).tag(media.key(90_000));
-    await viewer.wait(({ type, timestampMs }) => type === 9 && timestampMs === 90_000);
+    await viewer.wait(({ type, body }) => type === 9 && body.equals(media.key(90_000).body));
   });
 
   it('behind a network that swallows everything is gone in seconds', async () => {
