@@ -122,6 +122,7 @@ const PART_TARGET_MS = 210;
 const MAX_BODY_BYTES = 256 * 1024;
 /** For a request to arrive whole. */
 const REQUEST_TIMEOUT_MS = 30_000;
+const MAX_HTTP_CONNECTIONS = 5_000;
 export function buildParts(options: LocalStreamOptions, identity: Identity): Parts {
   const { clock, log, redactor, spawn, dataDir } = options;
   const catalogue = openCatalogue({ dataDir });
@@ -212,7 +213,10 @@ export function buildParts(options: LocalStreamOptions, identity: Identity): Par
   const whep = whepSessions(options, feed);
   const island = faults && { isIsland: faults.isWebRtcIsland };
   http.register(inside(createWhep({ access, sessions: whep, ...island }), faults?.aroundDelivery));
-  const flv = createFlvEgress({ access, video: library.get, feed, broadcasts, viewers, clock, log });
+  const flv = createFlvEgress({
+    ...{ access, video: library.get, feed, broadcasts, viewers, clock, log },
+    ...(faults ? { isForbidden: faults.isDeliveryForbidden } : {}),
+  });
   http.register(inside(flv, faults?.aroundDelivery));
   http.register(inside(createPlayerPage({ access }), faults?.aroundDelivery));
   http.get('/healthz', () => ({ status: 'ok', publications: ingest.publications().length }));
@@ -233,7 +237,7 @@ function whepSessions(options: LocalStreamOptions, feed: LiveFeed): WhepSessions
 }
 
 function newServer(): FastifyInstance {
-  return Fastify({
+  const server = Fastify({
     forceCloseConnections: true,
     bodyLimit: MAX_BODY_BYTES,
     requestTimeout: REQUEST_TIMEOUT_MS,
@@ -241,6 +245,9 @@ function newServer(): FastifyInstance {
     // A token may stand for an id.
     routerOptions: { maxParamLength: MAX_TOKEN_CHARS },
   });
+  // What is more is closed at once: descriptors are needed by publishers and recordings, too.
+  server.server.maxConnections = MAX_HTTP_CONNECTIONS;
+  return server;
 }
 
 /** Routes in a scope of their own, for whoever puts hooks around them. */
