@@ -1,6 +1,6 @@
 /** The delivery host without ports: what each address answers while idle, live and recorded, and to strangers. */
 import Fastify from 'fastify';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, onTestFinished } from 'vitest';
 import { liveInputBody, newLiveInput } from '../../cloud/local-stream/api/live-input.ts';
 import { createLiveWindow } from '../../cloud/local-stream/packaging/live-window.ts';
 import { createPackager, type PackagerSink } from '../../cloud/local-stream/packaging/packager.ts';
@@ -197,6 +197,15 @@ describe('idle and recorded', () => {
     );
     expect([asked, (middle ?? 0) - (first ?? 0)]).toEqual([first, 4]);
     expect(otherwise).toBe(middle);
+  });
+  it('a connection on which nothing moves is closed in the end', async () => {
+    const { app, ready } = createWorld();
+    const timeoutsMs: (number | undefined)[] = [];
+    app.addHook('onSend', async (request) => void timeoutsMs.push(request.raw.socket.timeout));
+    const origin = await app.listen({ port: 0, host: '127.0.0.1' });
+    onTestFinished(() => app.close());
+    await (await fetch(`${origin}/${ready.uid}/segments/video-4.m4s`)).arrayBuffer();
+    expect(timeoutsMs).toEqual([120_000]);
   });
   it('without ffmpeg there are no thumbnails, and nothing else is wrong', async () => {
     const { get, input } = createWorld();
