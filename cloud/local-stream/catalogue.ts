@@ -5,8 +5,10 @@
 import { chmodSync, closeSync, mkdirSync, openSync } from 'node:fs';
 import { join } from 'node:path';
 import Database from 'libsql';
+import { errorText, GlasscastError } from '../../shared/errors.ts';
 import { Secret } from '../../shared/secrets.ts';
 import type { LiveInput, Output } from './api/live-input.ts';
+import { unusable } from './data-folder.ts';
 import type { Video } from './recordings/video.ts';
 
 export interface Catalogue {
@@ -95,8 +97,19 @@ type StoredInput = Omit<LiveInput, 'publishKey' | 'playbackKey' | 'webRtcKey' | 
   outputs: StoredOutput[];
 };
 
-/** Opens or makes the file in `dataDir`, which is made when missing (mode 0700). */
+/**
+ * Opens or makes the file in `dataDir`, which is made when missing (mode 0700).
+ * @throws GlasscastError INVALID_CONFIG: it cannot be written, or is no catalogue; later from a read, when a record cannot be read
+ */
 export function openCatalogue({ dataDir }: { dataDir: string }): Catalogue {
+  try {
+    return catalogueOf(openDatabase(dataDir));
+  } catch (cause) {
+    throw unusable(dataDir, errorText(cause), cause);
+  }
+}
+
+function openDatabase(dataDir: string): Database.Database {
   mkdirSync(dataDir, { recursive: true, mode: 0o700 });
   const file = join(dataDir, 'catalogue.db');
   // SQLite gives its journal the mode of the main file, so the mode has to be right before the first write.
@@ -105,6 +118,10 @@ export function openCatalogue({ dataDir }: { dataDir: string }): Catalogue {
   const database = new Database(file);
   database.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;');
   database.exec(SCHEMA);
+  return database;
+}
+
+function catalogueOf(database: Database.Database): Catalogue {
   const sql = (text: string) => database.prepare<unknown[]>(text);
   const inputs = {
     all: sql('SELECT document FROM live_inputs ORDER BY created_ms'),
@@ -199,7 +216,15 @@ function documents<T extends { id: string }>(database: Database.Database, table:
 }
 
 function documentOf<T>(row: unknown): T {
-  return JSON.parse((row as { document: string }).document) as T;
+  try {
+    return JSON.parse((row as { document: string }).document) as T;
+  } catch (cause) {
+    // Its own words would quote what may be a key.
+    throw new GlasscastError('INVALID_CONFIG', {
+      reason: 'a record of catalogue.db in the data folder cannot be read; put back a copy, or move the file away',
+      cause,
+    });
+  }
 }
 
 function toStored({ publishKey, playbackKey, webRtcKey, outputs, ...rest }: LiveInput): StoredInput {

@@ -55,6 +55,8 @@ export interface Faults {
   sendings(): readonly number[];
   isStorageExhausted(): boolean;
   isWebRtcIsland(): boolean;
+  /** For what never reaches the hooks around the delivery host: upgrades to a WebSocket. */
+  isDeliveryForbidden(userAgent: string | undefined): boolean;
   /** Hits so far of each fault that is on. */
   list(): Record<string, { hits: number }>;
   /** @param settings with `times`: off again after so many hits. Returns what is wrong with them. */
@@ -76,6 +78,12 @@ export function createFaults({ clock }: { clock: Clock }): Faults {
     if (!fault || fault.hits >= fault.times) return undefined;
     fault.hits += 1;
     return fault.settings as Settings<Name>;
+  }
+
+  function isDeliveryForbidden(userAgent = ''): boolean {
+    const forbidden = active.get('delivery-forbidden')?.settings as Settings<'delivery-forbidden'> | undefined;
+    if (!forbidden || (forbidden.onlyStrangers && /mozilla/i.test(userAgent))) return false;
+    return hit('delivery-forbidden') !== undefined;
   }
 
   async function beforeCall(_request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply | undefined> {
@@ -116,9 +124,7 @@ export function createFaults({ clock }: { clock: Clock }): Faults {
     },
     aroundDelivery(scope) {
       scope.addHook('onRequest', async (request, reply) => {
-        const isStranger = !/mozilla/i.test(request.headers['user-agent'] ?? '');
-        const forbidden = active.get('delivery-forbidden')?.settings as Settings<'delivery-forbidden'> | undefined;
-        if (forbidden && (isStranger || !forbidden.onlyStrangers) && hit('delivery-forbidden')) {
+        if (isDeliveryForbidden(request.headers['user-agent'])) {
           return reply.code(403).type('text/plain').send('error code: 1010');
         }
         return request.url.includes('/manifest/') && hit('dark') ? reply.code(204).send() : undefined;
@@ -129,6 +135,7 @@ export function createFaults({ clock }: { clock: Clock }): Faults {
       if (hit('webhooks-twice')) return [0, 0];
       return [hit('webhooks-late')?.delayMs ?? 0];
     },
+    isDeliveryForbidden,
     isStorageExhausted: () => hit('storage-exhausted') !== undefined,
     isWebRtcIsland: () => hit('webrtc-island') !== undefined,
     list: () => Object.fromEntries([...active].map(([name, { hits }]) => [name, { hits }])),

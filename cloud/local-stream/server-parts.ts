@@ -40,7 +40,7 @@ import { createViewers } from './playback/viewers.ts';
 import { createRecordings } from './recordings/recordings.ts';
 import { createStorageRoom } from './recordings/storage-room.ts';
 import { createThumbnails, type Thumbnails } from './recordings/thumbnails.ts';
-import { videoJson } from './recordings/video.ts';
+import { type Video, videoJson } from './recordings/video.ts';
 import { createVideoLibrary, type VideoLibrary } from './recordings/video-library.ts';
 import { createWhepPeers } from './whep/peer.ts';
 import { createWhepSessions, type WhepSessions } from './whep/sessions.ts';
@@ -111,6 +111,8 @@ export interface Parts {
   whep: WhepSessions;
   http: FastifyInstance;
   admin: FastifyInstance | undefined;
+  /** A recording is ready, or will never be; needs the addresses. */
+  tellFinished: (video: Video) => void;
 }
 
 interface Identity {
@@ -124,6 +126,7 @@ const PART_TARGET_MS = 210;
 const MAX_BODY_BYTES = 256 * 1024;
 /** For a request to arrive whole. */
 const REQUEST_TIMEOUT_MS = 30_000;
+const MAX_HTTP_CONNECTIONS = 5_000;
 export function buildParts(options: LocalStreamOptions, identity: Identity): Parts {
   const { clock, log, redactor, spawn, dataDir } = options;
   const catalogue = openCatalogue({ dataDir });
@@ -142,8 +145,11 @@ export function buildParts(options: LocalStreamOptions, identity: Identity): Par
   });
   const library = createVideoLibrary({
     ...{ catalogue, recordings, clock, log, readyDelayMs: options.readyDelayMs ?? 500 },
-    onFinished: (video) => webhooks.recording(videoJson(video, identity.addresses().httpOrigin)),
+    onFinished: tellFinished,
   });
+  function tellFinished(video: Video): void {
+    webhooks.recording(videoJson(video, identity.addresses().httpOrigin));
+  }
   const storageUsage = storageOf(library, options.storageLimitMinutes ?? 1000, faults);
   const registry = createLiveInputRegistry({
     catalogue,
@@ -211,12 +217,18 @@ export function buildParts(options: LocalStreamOptions, identity: Identity): Par
   const whep = whepSessions(options, feed);
   const island = faults && { isIsland: faults.isWebRtcIsland };
   http.register(inside(createWhep({ access, sessions: whep, ...island }), faults?.aroundDelivery));
-  const flv = createFlvEgress({ access, video: library.get, feed, broadcasts, viewers, clock, log });
+  const flv = createFlvEgress({
+    ...{ access, video: library.get, feed, broadcasts, viewers, clock, log },
+    ...(faults ? { isForbidden: faults.isDeliveryForbidden } : {}),
+  });
   http.register(inside(flv, faults?.aroundDelivery));
   http.register(inside(createPlayerPage({ access }), faults?.aroundDelivery));
   http.get('/healthz', () => ({ status: 'ok', publications: ingest.publications().length }));
   const admin = faults && createAdmin({ faults, webhooks, apiToken });
-  return { catalogue, registry, library, broadcasts, feed, outputs, ingest, thumbnails, webhooks, whep, http, admin };
+  return {
+    ...{ catalogue, registry, library, broadcasts, feed, outputs, ingest, thumbnails, webhooks, whep, http, admin },
+    tellFinished,
+  };
 }
 
 function whepSessions(options: LocalStreamOptions, feed: LiveFeed): WhepSessions {
@@ -229,7 +241,7 @@ function whepSessions(options: LocalStreamOptions, feed: LiveFeed): WhepSessions
 }
 
 function newServer(): FastifyInstance {
-  return Fastify({
+  const server = Fastify({
     forceCloseConnections: true,
     bodyLimit: MAX_BODY_BYTES,
     requestTimeout: REQUEST_TIMEOUT_MS,
@@ -237,6 +249,9 @@ function newServer(): FastifyInstance {
     // A token may stand for an id.
     routerOptions: { maxParamLength: MAX_TOKEN_CHARS },
   });
+  // What is more is closed at once: descriptors are needed by publishers and recordings, too.
+  server.server.maxConnections = MAX_HTTP_CONNECTIONS;
+  return server;
 }
 
 /** Routes in a scope of their own, for whoever puts hooks around them. */

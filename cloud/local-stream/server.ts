@@ -10,6 +10,7 @@ import { errorText, GlasscastError } from '../../shared/errors.ts';
 import { Secret } from '../../shared/secrets.ts';
 import { apiPrefix } from './api/api.ts';
 import type { PublicAddresses } from './api/live-input.ts';
+import { claimDataFolder } from './data-folder.ts';
 import { buildParts, type LocalStreamOptions, type Parts } from './server-parts.ts';
 
 export type { LocalStreamOptions } from './server-parts.ts';
@@ -38,22 +39,25 @@ const MIN_TOKEN_CHARS = 8;
 export function createLocalStream(options: LocalStreamOptions): LocalStream {
   const { log, listenHost = '127.0.0.1', publicHost = '127.0.0.1', accountId = 'a1'.repeat(16) } = options;
   let parts: Parts | undefined;
+  let release: (() => void) | undefined;
   let starting: Promise<LocalStreamAddress> | undefined;
   let closing: Promise<void> | undefined;
 
   async function open(): Promise<LocalStreamAddress> {
+    release = claimDataFolder(options.dataDir);
     const apiToken = options.apiToken ?? keptToken(options.dataDir);
     options.redactor.add(apiToken);
     const addresses: PublicAddresses = { httpOrigin: '', rtmpUrl: '' };
     parts = buildParts(options, { apiToken, accountId, addresses: () => addresses });
     parts.registry.start();
-    await parts.library.start();
+    const cutShort = await parts.library.start();
     const { port: rtmpPort, tlsPort: rtmpsPort } = await parts.ingest.start();
     const httpPort = await listen(parts.http, listenHost, options.httpPort ?? 0);
     addresses.httpOrigin = `http://${publicHost}:${httpPort}`;
     const [scheme, mediaPort] = rtmpsPort === undefined ? ['rtmp', rtmpPort] : ['rtmps', rtmpsPort];
     addresses.rtmpUrl = `${scheme}://${publicHost}:${mediaPort}/live/`;
     const admin = parts.admin ? { adminPort: await listen(parts.admin, '127.0.0.1', options.adminPort ?? 0) } : {};
+    for (const video of cutShort) parts.tellFinished(video);
     const ports = { httpPort, rtmpPort, ...(rtmpsPort === undefined ? {} : { rtmpsPort }), ...admin };
     log.info(ports, 'local-stream-listening');
     return { apiBaseUrl: `${addresses.httpOrigin}${apiPrefix}`, accountId, apiToken, ...ports };
@@ -86,7 +90,8 @@ export function createLocalStream(options: LocalStreamOptions): LocalStream {
         () => undefined,
         () => undefined,
       )
-      .then(() => parts && end(parts));
+      .then(() => parts && end(parts))
+      .finally(() => release?.());
     return closing;
   }
   return { start, close };

@@ -11,8 +11,9 @@ import { createSystemClock } from '../../shared/clock.ts';
 import { silentLog } from '../../shared/log.ts';
 import { createFlvParser, type FlvTag, isKeyFrame, isSequenceHeader } from '../../shared/rtmp/flv.ts';
 import { probe } from '../support/ffprobe.ts';
-import { createLocalStreamWorld, type InputJson, until } from '../support/local-stream-world.ts';
+import { advances, createLocalStreamWorld, type InputJson, until } from '../support/local-stream-world.ts';
 import { tags } from '../support/media-tags.ts';
+import { offerSdp } from '../support/whep-offers.ts';
 
 const flvUrl = (input: InputJson) => input.playback.hls.replace('manifest/video.m3u8', 'live.flv');
 
@@ -129,6 +130,20 @@ describe('WS-FLV', () => {
     again.ws.close();
   });
 
+  it('is forbidden together with the rest of the delivery host, for tests', async () => {
+    const world = await createLocalStreamWorld({ adminPort: 0 });
+    const input = await world.createInput();
+    const authorization = `Bearer ${world.address.apiToken.reveal()}`;
+    const fault = `http://127.0.0.1:${world.address.adminPort}/faults/delivery-forbidden`;
+    const headers = { authorization, 'content-type': 'application/json' };
+    await fetch(fault, { method: 'PUT', headers, body: JSON.stringify({ onlyStrangers: true }) });
+    const address = flvUrl(input).replace('http:', 'ws:');
+    const [error] = await once(new WebSocket(address), 'error');
+    expect(String(error)).toContain('403');
+    const browser = new WebSocket(address, { headers: { 'user-agent': 'Mozilla/5.0' } });
+    expect((await once(browser, 'close'))[0]).toBe(4404);
+  });
+
   it('takes nothing from viewers, and refuses strangers before the upgrade', async () => {
     const world = await createLocalStreamWorld();
     const input = await world.createInput();
@@ -147,6 +162,29 @@ describe('WS-FLV', () => {
       const [error] = await once(stranger, 'error');
       expect(String(error)).toContain('404');
     }
+  });
+});
+
+describe('an input that is switched off', () => {
+  it('cuts its viewers by WebSocket, HTTP and HLS at once, and shows nothing by WebRTC any more', async () => {
+    const world = await createLocalStreamWorld();
+    const input = await world.createInput(60);
+    world.push(input);
+    await onAir(input);
+    await advances(input.playback.hls);
+    const viewer = watch(input);
+    await until(async () => viewer.pictures().length > 5);
+    const reader = (await fetch(flvUrl(input))).body?.getReader();
+    const play = input.playback.hls.replace('manifest/video.m3u8', 'webRTC/play');
+    const headers = { 'content-type': 'application/sdp' };
+    expect((await fetch(play, { method: 'POST', headers, body: offerSdp() })).status).toBe(201);
+
+    await world.call('PUT', `/live_inputs/${input.uid}`, { enabled: false });
+    expect(await viewer.closed).toEqual({ code: 1000, reason: 'The broadcast has ended' });
+    for (let read = await reader?.read(); read && !read.done; ) read = await reader?.read();
+    expect((await fetch(play, { method: 'POST', headers, body: offerSdp() })).status).toBe(409);
+    expect((await fetch(input.playback.hls)).status).toBe(204);
+    expect((await fetch(flvUrl(input))).status).toBe(204);
   });
 });
 

@@ -33,12 +33,12 @@ function run(file: string, args: string[]): Run {
 }
 
 /** Synthetic pictures encode to the same bytes each time: another source for another publisher. */
-function publish(ffmpeg: string, { port }: IngestWorld, key: string, source = 'testsrc2'): Run {
+function publish(ffmpeg: string, { port }: IngestWorld, key: string, source = 'testsrc2', app = 'live'): Run {
   const picture = ['-f', 'lavfi', '-i', `${source}=size=320x180:rate=30`];
   const sound = ['-f', 'lavfi', '-i', 'sine=frequency=440:sample_rate=44100'];
   const video = ['-c:v', 'libx264', '-preset', 'ultrafast', '-tune', 'zerolatency', '-pix_fmt', 'yuv420p', '-g', '15'];
   const flags = ['-hide_banner', '-nostats', '-loglevel', 'error', '-re'];
-  const target = `rtmp://127.0.0.1:${port}/live/${key}`;
+  const target = `rtmp://127.0.0.1:${port}/${app}/${key}`;
   return run(ffmpeg, [...flags, ...picture, '-re', ...sound, ...video, '-c:a', 'aac', '-f', 'flv', target]);
 }
 
@@ -65,6 +65,12 @@ describe.each(builds)('$build ffmpeg', ({ ffmpeg }) => {
     expect(code).not.toBe(0);
     expect(lastLines.join('\n')).toContain('bad key');
     expect(world.tags).toEqual([]);
+  });
+
+  it('is told in words that its address is wrong', async () => {
+    const world = await createIngestWorld(createSystemClock());
+    const { lastLines } = await publish(ffmpeg, world, 'key-a', 'testsrc2', 'other').child.exited;
+    expect(lastLines.join('\n')).toContain('No such application; use /live/ and the key');
   });
 
   it('frozen by SIGSTOP loses its place to a newcomer at once; the player goes on', async () => {

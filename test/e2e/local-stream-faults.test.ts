@@ -12,11 +12,13 @@ import { createSystemClock } from '../../shared/clock.ts';
 import { silentLog } from '../../shared/log.ts';
 import { createRedactor, Secret } from '../../shared/secrets.ts';
 import { probe } from '../support/ffprobe.ts';
+import { startLocalStreamProcess } from '../support/local-stream-process.ts';
 import {
   advances,
   createLocalStreamWorld,
   type InputJson,
   listedSegments,
+  pushTestPattern,
   temporaryFolder,
   until,
   type VideoJson,
@@ -238,5 +240,40 @@ describe('at the wrong moment', () => {
     await expect(fetch(`http://127.0.0.1:${httpPort}/healthz`)).rejects.toThrow();
     expect(clock.pending()).toEqual([]);
     await expect(stream.start()).rejects.toMatchObject({ code: 'SHUTTING_DOWN' });
+  });
+});
+
+describe('a crash', () => {
+  it('of a broadcast in the middle: its recording is told of at the next start, with addresses that play', async () => {
+    const heard: VideoJson[] = [];
+    const hooks = createServer((request, response) => {
+      request.setEncoding('utf8').on('data', (body: string) => void heard.push(JSON.parse(body)));
+      request.on('end', () => response.end());
+    });
+    await once(hooks.listen(0, '127.0.0.1'), 'listening');
+    onTestFinished(() => void hooks.close());
+    const dataDir = temporaryFolder();
+    const first = await startLocalStreamProcess(['--data-dir', dataDir]);
+    await first.call('PUT', '/webhook', {
+      notificationUrl: `http://127.0.0.1:${(hooks.address() as AddressInfo).port}/`,
+    });
+    const input = await first.createInput();
+    const { spawn, close } = createChildSpawner({
+      ...{ clock: createSystemClock(), log: silentLog(), redactor: createRedactor() },
+    });
+    onTestFinished(close);
+    pushTestPattern(spawn, input);
+    await advances(input.playback.hls);
+    await until(async () => {
+      const listed = await listedSegments(input.playback.hls);
+      return typeof listed !== 'number' && listed.names.length > 2;
+    });
+    process.kill(first.pid, 'SIGKILL');
+    await first.child.exited;
+    const second = await startLocalStreamProcess(['--data-dir', dataDir]);
+    const video = await until(async () => heard[0]);
+    expect(video.playback.hls).toBe(`http://127.0.0.1:${second.ready.httpPort}/${video.uid}/manifest/video.m3u8`);
+    expect(video.status.state).toBe('ready');
+    expect((await fetch(video.playback.hls)).status).toBe(200);
   });
 });

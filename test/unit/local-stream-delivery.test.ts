@@ -1,6 +1,6 @@
 /** The delivery host without ports: what each address answers while idle, live and recorded, and to strangers. */
 import Fastify from 'fastify';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, onTestFinished } from 'vitest';
 import { liveInputBody, newLiveInput } from '../../cloud/local-stream/api/live-input.ts';
 import { createLiveWindow } from '../../cloud/local-stream/packaging/live-window.ts';
 import { createPackager, type PackagerSink } from '../../cloud/local-stream/packaging/packager.ts';
@@ -103,7 +103,7 @@ function createWorld({ segments = 12, recording = {} as object } = {}) {
     return { status: statusCode, headers, body };
   };
   return {
-    ...{ wanted, app, get, input, live, ready, failed, clock },
+    ...{ wanted, videos, app, get, input, live, ready, failed, clock },
     takeOff: () => {
       isTakenOff = true;
       isOnAir = false;
@@ -185,6 +185,27 @@ describe('idle and recorded', () => {
     const recorded = wanted.filter((subject) => subject.startsWith(ready.uid));
     expect(recorded.every((subject) => subject.includes('video-'))).toBe(true);
     expect(recorded[0]).not.toBe(recorded[1]);
+  });
+  it('a recording is shown by the moment that was set for it, unless another one is asked for', async () => {
+    const { get, ready, wanted, videos } = createWorld();
+    const address = `/${ready.uid}/thumbnails/thumbnail.jpg`;
+    await get(address);
+    videos.set(ready.uid, { ...ready, thumbnailPct: 0.5 });
+    for (const query of ['', '?time=0s', '?time=nonsense']) await get(address + query);
+    const [first, middle, asked, otherwise] = wanted.map((subject) =>
+      Number(/\d+$/.exec(subject.replace('.m4s', ''))?.[0]),
+    );
+    expect([asked, (middle ?? 0) - (first ?? 0)]).toEqual([first, 4]);
+    expect(otherwise).toBe(middle);
+  });
+  it('a connection on which nothing moves is closed in the end', async () => {
+    const { app, ready } = createWorld();
+    const timeoutsMs: (number | undefined)[] = [];
+    app.addHook('onSend', async (request) => void timeoutsMs.push(request.raw.socket.timeout));
+    const origin = await app.listen({ port: 0, host: '127.0.0.1' });
+    onTestFinished(() => app.close());
+    await (await fetch(`${origin}/${ready.uid}/segments/video-4.m4s`)).arrayBuffer();
+    expect(timeoutsMs).toEqual([120_000]);
   });
   it('without ffmpeg there are no thumbnails, and nothing else is wrong', async () => {
     const { get, input } = createWorld();

@@ -1,7 +1,15 @@
 /** Playback tokens: signed here and read by jose, signed by jose and read here, and nothing else let in. */
 import { createPrivateKey, type JsonWebKey } from 'node:crypto';
 import fc from 'fast-check';
-import { decodeJwt, importJWK, type JWTPayload, jwtVerify, SignJWT, UnsecuredJWT } from 'jose';
+import {
+  decodeJwt,
+  importJWK,
+  type JWTHeaderParameters,
+  type JWTPayload,
+  jwtVerify,
+  SignJWT,
+  UnsecuredJWT,
+} from 'jose';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { openCatalogue, type SigningKey } from '../../cloud/local-stream/catalogue.ts';
 import { createPlaybackTokens, type NewSigningKey } from '../../cloud/local-stream/playback/playback-tokens.ts';
@@ -31,7 +39,7 @@ function createWorld({ dataDir = temporaryFolder(), keys = [] as SigningKey[] } 
 }
 
 const jwkOf = (key: NewSigningKey) => JSON.parse(Buffer.from(key.jwk, 'base64').toString()) as JsonWebKey;
-async function byJose(key: NewSigningKey, payload: JWTPayload, header: { alg?: string; kid?: string } = {}) {
+async function byJose(key: NewSigningKey, payload: JWTPayload, header: Partial<JWTHeaderParameters> = {}) {
   const privateKey = createPrivateKey(Buffer.from(key.pem, 'base64'));
   return new SignJWT(payload).setProtectedHeader({ alg: 'RS256', kid: key.id, ...header }).sign(privateKey);
 }
@@ -115,6 +123,10 @@ describe('playback tokens', () => {
     [
       'an unknown key',
       async (key: NewSigningKey, payload: JWTPayload) => byJose(key, payload, { kid: 'f'.repeat(32) }),
+    ],
+    [
+      'an extension that has to be understood',
+      async (key: NewSigningKey, payload: JWTPayload) => byJose(key, payload, { crit: ['b64'], b64: true }),
     ],
     ['no expiry', async (key: NewSigningKey, payload: JWTPayload) => byJose(key, { sub: String(payload.sub) })],
     ['no subject', async (key: NewSigningKey, payload: JWTPayload) => byJose(key, { exp: Number(payload.exp) })],

@@ -11,6 +11,7 @@ import { createTestClock } from '../support/test-clock.ts';
 const DAY_MS = 86_400_000;
 
 async function createWorld({ dataDir = temporaryFolder(), clock = createTestClock() } = {}) {
+  const told: string[] = [];
   const catalogue = openCatalogue({ dataDir });
   const removed: string[] = [];
   const segment = {
@@ -31,8 +32,9 @@ async function createWorld({ dataDir = temporaryFolder(), clock = createTestCloc
       read: async () => presentation,
       remove: async (uid: string) => void removed.push(uid),
     },
+    onFinished: ({ uid }) => void told.push(uid),
   });
-  await library.start();
+  const cutShort = await library.start();
   onTestFinished(async () => {
     await library.close();
     catalogue.close();
@@ -45,7 +47,7 @@ async function createWorld({ dataDir = temporaryFolder(), clock = createTestCloc
     return uid;
   }
   const edit = (uid: string, body: object) => library.edit(uid, videoBody.parse(body));
-  return { dataDir, clock, library, removed, recorded, edit };
+  return { dataDir, clock, library, removed, recorded, edit, cutShort, told };
 }
 
 describe('videos', () => {
@@ -58,6 +60,15 @@ describe('videos', () => {
     expect(edit('nobody', {})).toBeUndefined();
     expect(library.get(uid)).toEqual(edited);
     expect((await createWorld({ dataDir, clock })).library.get(uid)).toEqual(edited);
+  });
+
+  it('that a crash cut short are recordings after the start, which leaves to its caller whom to tell', async () => {
+    const { library, dataDir, clock, recorded, told } = await createWorld();
+    const whole = await recorded();
+    const { uid } = library.begin(newLiveInput(liveInputBody.parse({}), clock.now()), { width: 16, height: 9 });
+    const after = await createWorld({ dataDir, clock });
+    expect(after.cutShort.map((video) => [video.uid, video.state])).toEqual([[uid, 'ready']]);
+    expect([told, after.told]).toEqual([[whole], []]);
   });
 
   it('delete themselves on the day that was set, on the input’s day, or never', async () => {

@@ -147,6 +147,16 @@ describe('webhooks', () => {
     expect(hook.received).toHaveLength(2);
   });
 
+  it('that nobody takes are no more than so many at once, whoever makes the events', async () => {
+    const hung = await receiver({ hangs: true });
+    const lines: string[] = [];
+    const destination = { write: (line: string) => void lines.push(line) };
+    const log = createLog({ program: 'test', level: 'warn', redactor: createRedactor(), destination });
+    const { webhooks } = sender({ liveTarget: { url: hung.url, secret: LIVE }, log });
+    for (let i = 0; i < 510; i += 1) webhooks.live({ type: 'connected', inputUid: 'in' });
+    expect(lines.filter((line) => line.includes('webhook-dropped'))).toHaveLength(10);
+  });
+
   it('are not taken elsewhere by a redirection, secret and all', async () => {
     const elsewhere = await receiver();
     const hook = await receiver({ redirectsTo: elsewhere.url });

@@ -184,7 +184,7 @@ function changedPolicy(policy: AlertPolicy, body: PolicyChange, nowMs: number): 
     name: body.name ?? policy.name,
     description: body.description ?? policy.description,
     enabled: body.enabled ?? policy.enabled,
-    destinationIds: mechanisms ? mechanisms.webhooks.map(({ id }) => id) : policy.destinationIds,
+    destinationIds: mechanisms ? [...new Set(mechanisms.webhooks.map(({ id }) => id))] : policy.destinationIds,
     inputUids: filters === undefined ? policy.inputUids : ids.filter((id) => id !== ''),
     eventTypes: filters === undefined ? policy.eventTypes : (filters?.event_type ?? []),
     modifiedMs: nowMs,

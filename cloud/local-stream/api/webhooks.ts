@@ -66,6 +66,8 @@ interface Message {
 }
 
 const TIMEOUT_MS = 5_000;
+/** A publisher that comes and goes without end, and a receiver that hangs, fill no memory. */
+const MAX_UNDER_WAY = 500;
 
 function authOf(secret: Secret | undefined): Record<string, string> {
   return secret ? { 'cf-webhook-auth': secret.reveal() } : {};
@@ -108,6 +110,11 @@ export function createWebhooks(options: WebhooksOptions): Webhooks {
   }
   function send(message: Message): void {
     for (const afterMs of sendings()) {
+      if (underWay.size >= MAX_UNDER_WAY) {
+        log.warn({ max: MAX_UNDER_WAY }, 'webhook-dropped');
+        message.onSent?.(false);
+        return;
+      }
       const work = post(message, afterMs).finally(() => underWay.delete(work));
       underWay.add(work);
     }

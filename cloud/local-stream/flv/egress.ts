@@ -33,6 +33,8 @@ export interface FlvEgressOptions {
   viewers: Pick<Viewers, 'seen'>;
   clock: Clock;
   log: Log;
+  /** Of an upgrade, for tests: the delivery host turns this program away. */
+  isForbidden?: (userAgent: string | undefined) => boolean;
   limits?: Partial<FlvLimits>;
 }
 
@@ -193,7 +195,9 @@ export function createFlvEgress(options: FlvEgressOptions): FastifyPluginCallbac
   function upgrade(server: WebSocketServer, request: IncomingMessage, socket: Duplex, head: Buffer): void {
     socket.on('error', () => undefined);
     const [, id] = FLV_PATH.exec(request.url ?? '') ?? [];
-    const verdict: Verdict = id ? judge(id, request) : { http: 404, sentence: 'NotFound' };
+    const isForbidden = options.isForbidden?.(request.headers['user-agent']) ?? false;
+    const refused: Verdict = { http: isForbidden ? 403 : 404, sentence: 'NotFound' };
+    const verdict = id && !isForbidden ? judge(id, request) : refused;
     const http = isClosed ? 503 : 'http' in verdict ? verdict.http : 200;
     // Idle and full are told by close codes, which a page can read; it is not told why an upgrade was refused.
     if (isClosed || (http > 400 && http < 500)) {

@@ -187,6 +187,8 @@ class GuardedRtmp extends Rtmp implements RtmpPeer {
     if (name !== APP_NAME || rest.length > 1) {
       const sentence = `No such application; use /${APP_NAME}/ and the key`;
       const info = { level: 'error', code: 'NetConnection.Connect.InvalidApp', description: sentence };
+      // The answer is longer than a chunk of a peer that was not told of longer ones.
+      this.setChunkSize(this.outChunkSize);
       this.sendInvokeMessage(0, { cmd: '_error', transId: numberOr(transId, 1), cmdObj: null, info });
       this.#events.refused(sentence);
       return;

@@ -131,6 +131,7 @@ export function createIngest({ host, clock, log, listen, tls, limits: wanted = {
     const media = createMediaCheck({ clock, limits });
     input.publication = { id: publicationId, connection, media, sinceMs: clock.monotonicMs() };
     input.timeline.begin();
+    input.shownTimeline.begin();
     input.continuity.begin();
     input.fanOut.reset();
     inputs.keepOrRelease(input);
@@ -186,7 +187,7 @@ export function createIngest({ host, clock, log, listen, tls, limits: wanted = {
     const passes = input.continuity.passes(tag);
     if (verdict === 'restart' || !passes) input.fanOut.breakPictures();
     if (!passes) return;
-    input.fanOut.send(tag);
+    input.fanOut.send(input.shownTimeline.place(tag));
     ask(() => host.tag(input.uid, id, tag));
   }
 

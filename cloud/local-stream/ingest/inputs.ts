@@ -3,6 +3,7 @@
  * Kept while anybody is connected and a little longer, so that a returning publisher's resend is known as such.
  */
 import type { Clock, Timer } from '../../../shared/clock.ts';
+import { createOutputTimeline, type OutputTimeline } from '../output-timeline.ts';
 import type { IngestConnection } from './connection.ts';
 import { type Continuity, createContinuity } from './continuity.ts';
 import { createRtmpFanOut, type RtmpFanOut } from './guard.ts';
@@ -13,6 +14,8 @@ export interface Input {
   readonly uid: string;
   readonly fanOut: RtmpFanOut;
   readonly timeline: Timeline;
+  /** What players see: it rises whatever publishers come and go, since players stop at time that steps back. */
+  readonly shownTimeline: OutputTimeline;
   readonly continuity: Continuity;
   readonly players: Set<IngestConnection>;
   publication: InputPublication | undefined;
@@ -50,6 +53,7 @@ export function createInputs({ clock, maxCacheBytes }: { clock: Clock; maxCacheB
         uid,
         fanOut,
         timeline: createTimeline({ clock }),
+        shownTimeline: createOutputTimeline({ clock }),
         continuity: createContinuity(),
         players: new Set(),
         publication: undefined,

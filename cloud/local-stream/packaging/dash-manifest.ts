@@ -17,11 +17,12 @@ export function mpd(presentation: Presentation, segmentBase: string, nowMs: numb
     : `type="dynamic" availabilityStartTime="${iso(startedMs)}" publishTime="${iso(publishedMs)}" minimumUpdatePeriod="PT1S" ` +
       `timeShiftBufferDepth="${seconds(totalMs(presentation))}" suggestedPresentationDelay="${seconds(3 * Math.max(1000, longestMs))}"`;
   const profile = isEnded ? 'urn:mpeg:dash:profile:isoff-on-demand:2011' : 'urn:mpeg:dash:profile:isoff-live:2011';
+  const ofPeriods = { video: byPeriod(presentation.segments.video), audio: byPeriod(presentation.segments.audio) };
   return [
     '<?xml version="1.0" encoding="UTF-8"?>',
     `<MPD xmlns="urn:mpeg:dash:schema:mpd:2011" profiles="${profile}" ${timing} minBufferTime="PT1S" maxSegmentDuration="${longest}">`,
     `  <BaseURL>${segmentBase}</BaseURL>`,
-    ...periodStarts(presentation).map((placed) => periodElement(presentation, placed)),
+    ...periodStarts(presentation, ofPeriods.video).map((placed) => periodElement(ofPeriods, placed)),
     ...(isEnded ? [] : [`  <UTCTiming schemeIdUri="urn:mpeg:dash:utc:direct:2014" value="${iso(nowMs)}"/>`]),
     '</MPD>',
     '',
@@ -34,8 +35,20 @@ interface PlacedPeriod {
   atMs: number;
 }
 
-function periodStarts({ periods, segments, startedMs, isEnded }: Presentation): PlacedPeriod[] {
-  const shown = periods.filter(({ index }) => segments.video.some((segment) => segment.period === index));
+type SegmentsOfPeriods = ReadonlyMap<number, readonly Segment[]>;
+
+function byPeriod(segments: readonly Segment[]): SegmentsOfPeriods {
+  const found = new Map<number, Segment[]>();
+  for (const segment of segments) {
+    const ofPeriod = found.get(segment.period);
+    if (ofPeriod) ofPeriod.push(segment);
+    else found.set(segment.period, [segment]);
+  }
+  return found;
+}
+
+function periodStarts({ periods, startedMs, isEnded }: Presentation, pictures: SegmentsOfPeriods): PlacedPeriod[] {
+  const shown = periods.filter(({ index }) => pictures.has(index));
   const firstMs = isEnded ? (shown[0]?.startMs ?? 0) : 0;
   const placed: PlacedPeriod[] = [];
   for (const period of shown) {
@@ -47,8 +60,8 @@ function periodStarts({ periods, segments, startedMs, isEnded }: Presentation): 
   return placed;
 }
 
-function periodElement({ segments }: Presentation, { period, atMs }: PlacedPeriod): string {
-  const ours = (track: TrackKind) => segments[track].filter((segment) => segment.period === period.index);
+function periodElement(segments: Record<TrackKind, SegmentsOfPeriods>, { period, atMs }: PlacedPeriod): string {
+  const ours = (track: TrackKind) => segments[track].get(period.index) ?? [];
   const sets = [adaptationSet('video', period, period.video, ours('video'))];
   const audio = ours('audio');
   if (period.audio && audio.length > 0) sets.push(adaptationSet('audio', period, period.audio, audio));

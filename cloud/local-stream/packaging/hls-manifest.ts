@@ -45,13 +45,19 @@ export function mediaPlaylist(presentation: Presentation, track: TrackKind, segm
   const lines = [...headLines(presentation, { track, version: 7 }), '#EXT-X-INDEPENDENT-SEGMENTS'];
   if (isEnded) lines.push('#EXT-X-PLAYLIST-TYPE:VOD');
   segments.forEach((segment, index) => {
-    lines.push(
-      ...openingLines(presentation, segment, segments[index - 1], { track, segmentBase }),
-      ...segmentLines(segment, segmentBase),
-    );
+    const before = segments[index - 1];
+    // Days of segments: what has ended needs no clock where the lengths before tell it.
+    if (!isEnded || !before || !goesOn(before, segment)) {
+      lines.push(...openingLines(presentation, segment, before, { track, segmentBase }));
+    }
+    lines.push(...segmentLines(segment, segmentBase));
   });
   if (isEnded) lines.push('#EXT-X-ENDLIST');
   return `${lines.join('\n')}\n`;
+}
+
+function goesOn(before: Segment, segment: Segment): boolean {
+  return segment.period === before.period && segment.startTicks === before.startTicks + before.durationTicks;
 }
 
 /** @param open the first of what is listed when there is no whole segment. */

@@ -61,7 +61,9 @@ export function newestPeriod({ periods, segments }: Presentation): Period | unde
 
 /** Wall clock of a segment's, or a part's, first frame. */
 export function wallMs(segment: Timed, periods: readonly Period[]): number {
-  const period = periods.find(({ index }) => index === segment.period);
+  // Their indexes follow each other: a search for each of a million segments would be one too many.
+  const guess = periods[segment.period - (periods[0]?.index ?? 0)];
+  const period = guess?.index === segment.period ? guess : periods.find(({ index }) => index === segment.period);
   return period ? period.wallMs + startMs(segment) - period.startMs : 0;
 }
 

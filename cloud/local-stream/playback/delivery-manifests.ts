@@ -28,7 +28,7 @@ const MEDIA_PLAYLIST = /^(live|ll|dvr|clip|vod)-(video|audio)\.m3u8$/;
 
 export function manifestRoutes(app: FastifyInstance, options: ManifestRouteOptions, playables: Playables): void {
   const { access, viewers } = options;
-  const dvr = dvrPlaylists(playables);
+  const wholePlaylist = wholePlaylists(playables);
 
   /** Where the addresses of one video's playlists and segments begin: named by video, so that a player never mixes two. */
   function placeOf(request: FastifyRequest<FileRoute>, { kind, isToken }: Admitted, videoUid: string): string {
@@ -64,8 +64,8 @@ export function manifestRoutes(app: FastifyInstance, options: ManifestRouteOptio
       if ('text' in answer) return reply.type(MANIFEST_TYPE.hls).send(answer.text);
       return plain(reply, answer.http, answer.sentence);
     }
-    if (kind === 'dvr' && found.isLive) {
-      return reply.type(MANIFEST_TYPE.hls).send(dvr(found, track as TrackKind));
+    if (kind === 'dvr' || (kind === 'vod' && !found.isLive)) {
+      return reply.type(MANIFEST_TYPE.hls).send(wholePlaylist(found, track as TrackKind));
     }
     const shown = kind === 'clip' ? clipOf(found, query) : seenFrom(kind, found);
     if (typeof shown === 'string') return plain(reply, 400, shown);
@@ -122,22 +122,31 @@ function seenFrom(kind: string | undefined, { isLive, presentation }: Playable):
   return { ...presentation, segments: { video: video.slice(-LISTED_SEGMENTS), audio: audio.slice(-LISTED_SEGMENTS) } };
 }
 
-const MAX_DVR_TEXTS = 16;
+const MAX_KEPT_BYTES = 64 * 1024 * 1024;
 
-/** Playlists of whole broadcasts are long, and the same for everybody until the next segment: each is written once. */
-function dvrPlaylists(playables: Pick<Playables, 'whole'>): (found: Playable, track: TrackKind) => string {
-  const written = new Map<string, { shown: Presentation; text: string }>();
+/**
+ * Playlists of whole broadcasts are long, days of them many MB, and the same for everybody until the next segment: each is written
+ * once, and its bytes are shared by all who read it.
+ */
+function wholePlaylists(playables: Pick<Playables, 'whole'>): (found: Playable, track: TrackKind) => Buffer {
+  const written = new Map<string, { shown: Presentation; bytes: Buffer }>();
+  let keptBytes = 0;
+  function forget(key: string): void {
+    keptBytes -= written.get(key)?.bytes.length ?? 0;
+    written.delete(key);
+  }
   return (found, track) => {
     const key = `${found.videoUid} ${track}`;
     const known = written.get(key);
-    if (known?.shown === found.presentation) return known.text;
-    const text = mediaPlaylist(playables.whole(found), track, '../segments/');
-    written.delete(key);
-    written.set(key, { shown: found.presentation, text });
+    if (known?.shown === found.presentation) return known.bytes;
+    const bytes = Buffer.from(mediaPlaylist(playables.whole(found), track, '../segments/'));
+    forget(key);
+    written.set(key, { shown: found.presentation, bytes });
+    keptBytes += bytes.length;
     for (const oldest of written.keys()) {
-      if (written.size <= MAX_DVR_TEXTS) break;
-      written.delete(oldest);
+      if (keptBytes <= MAX_KEPT_BYTES) break;
+      forget(oldest);
     }
-    return text;
+    return bytes;
   };
 }

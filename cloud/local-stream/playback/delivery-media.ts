@@ -2,9 +2,10 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { Clock } from '../../../shared/clock.ts';
 import type { Broadcasts } from '../packaging/broadcasts.ts';
-import { durationMs, initName, segmentName, startMs } from '../packaging/presentation.ts';
+import { durationMs, initName, segmentName, startMs, totalMs } from '../packaging/presentation.ts';
 import { clipPieces, clipped, clipRange, clipTimeMs } from '../recordings/clips.ts';
 import { type Thumbnails, thumbnailSize } from '../recordings/thumbnails.ts';
+import type { Video } from '../recordings/video.ts';
 import { admittedTo, goneSignal, notFound, notPlayable, plain, subjectOf } from './delivery-answers.ts';
 import type { LowLatencyDelivery, Query } from './ll-delivery.ts';
 import { cutStalled, sendPieces } from './pieces.ts';
@@ -13,6 +14,7 @@ import type { PlaybackAccess } from './playback-access.ts';
 
 export interface MediaRouteOptions {
   access: PlaybackAccess;
+  video: (uid: string) => Video | undefined;
   thumbnails: Thumbnails;
   broadcasts: Pick<Broadcasts, 'onAirVideo'>;
   lowLatency: LowLatencyDelivery;
@@ -97,13 +99,16 @@ async function hasNotCome(
 }
 
 async function thumbnail(
-  { thumbnails }: Pick<MediaRouteOptions, 'thumbnails'>,
+  { thumbnails, video: known }: Pick<MediaRouteOptions, 'thumbnails' | 'video'>,
   playables: Pick<Playables, 'media'>,
   { videoUid, isLive, presentation }: Playable,
   query: Query,
 ): Promise<Buffer | undefined> {
   const { video } = presentation.segments;
-  const wantedMs = clipTimeMs(String(query.time ?? '0')) ?? 0;
+  const share = known(videoUid)?.thumbnailPct ?? 0;
+  const askedMs = query.time === undefined ? undefined : clipTimeMs(String(query.time));
+  const beginsMs = video[0] ? startMs(video[0]) : 0;
+  const wantedMs = askedMs ?? beginsMs + share * totalMs(presentation);
   const at = isLive ? video.at(-1) : (video.find((one) => startMs(one) + durationMs(one) > wantedMs) ?? video.at(-1));
   if (!at) return undefined;
   const moment = segmentName(at);

@@ -32,6 +32,8 @@ export interface DeliveryOptions {
 
 type IdRoute = { Params: { id: string } };
 
+/** A connection on which nothing moves for so long is closed; no answer takes as long to begin. */
+const STALLED_MS = 120_000;
 const EXPOSED = 'content-length, content-range, accept-ranges, etag, location, preview-start-seconds, stream-media-id';
 
 export function createDelivery(options: DeliveryOptions): FastifyPluginCallback {
@@ -52,6 +54,8 @@ export function createDelivery(options: DeliveryOptions): FastifyPluginCallback 
 
 function corsHeaders(app: FastifyInstance): void {
   app.addHook('onRequest', async (request, reply) => {
+    // Whoever takes nothing of an answer holds a place and a segment, which nobody else shares when it is recorded.
+    request.raw.socket?.setTimeout?.(STALLED_MS);
     // A refusal can be read from anywhere; whoever is let in is named instead where origins are limited.
     void reply.header('access-control-allow-origin', '*').header('access-control-expose-headers', EXPOSED);
     if (request.method !== 'OPTIONS') return undefined;

@@ -65,7 +65,7 @@ export function byteRange(
   const [whole, from = '', to = ''] = /^bytes=(\d{0,15})-(\d{0,15})$/.exec(header ?? '') ?? [];
   if (whole === undefined || (from === '' && to === '')) return undefined;
   if (from === '')
-    return to === '0' || size === 0 ? 'unsatisfiable' : { start: Math.max(0, size - Number(to)), end: size };
+    return Number(to) === 0 || size === 0 ? 'unsatisfiable' : { start: Math.max(0, size - Number(to)), end: size };
   const start = Number(from);
   const end = to === '' ? size : Math.min(size, Number(to) + 1);
   if (to !== '' && Number(to) < start) return undefined;

@@ -86,7 +86,8 @@ const MAX_KEYS = 1_000;
 /** As a part of an address; some hundred access rules fit. */
 export const MAX_TOKEN_CHARS = 8_192;
 
-const tokenHeader = z.object({ alg: z.literal('RS256'), kid: z.string().optional() });
+/** `crit` names what has to be understood, and we understand nothing beyond the rest (RFC 7515 §4.1.11). */
+const tokenHeader = z.object({ alg: z.literal('RS256'), kid: z.string().optional(), crit: z.undefined().optional() });
 const claims = z.object({
   sub: z.string().min(1),
   kid: z.string().optional(),

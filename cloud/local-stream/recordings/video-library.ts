@@ -13,8 +13,11 @@ import type { Recordings } from './recordings.ts';
 import { deletionMs, editedVideo, newVideo, type Video, type videoBody } from './video.ts';
 
 export interface VideoLibrary {
-  /** Videos that a crash left unfinished become recordings of what was written; starts the sweep of expired ones. */
-  start(): Promise<void>;
+  /**
+   * Videos that a crash left unfinished become recordings of what was written; starts the sweep of expired ones.
+   * @returns what was finished so: the caller tells of it, once there are addresses to tell.
+   */
+  start(): Promise<readonly Video[]>;
   /** Newest first. */
   list(): Video[];
   get(videoUid: string): Video | undefined;
@@ -39,7 +42,7 @@ export interface VideoLibraryOptions {
   log: Log;
   /** From the end of a broadcast to `ready`. */
   readyDelayMs: number;
-  /** A recording is ready, or will never be. */
+  /** A recording is ready, or will never be; not called for what `start` returns. */
   onFinished?: (video: Video) => void;
 }
 
@@ -79,11 +82,10 @@ export function createVideoLibrary(options: VideoLibraryOptions): VideoLibrary {
   }
 
   /** Reads back what really is on disk, so that the length told is the length that plays. */
-  async function finish(videoUid: string): Promise<void> {
+  async function finish(videoUid: string): Promise<Video | undefined> {
     const presentation = await recordings.read(videoUid);
     change(videoUid, presentation ? landed(presentation) : NOTHING_RECORDED);
-    const video = videos.get(videoUid);
-    if (video) options.onFinished?.(video);
+    return videos.get(videoUid);
   }
   function landed(presentation: Presentation): Partial<Video> {
     const all = [...presentation.segments.video, ...presentation.segments.audio];
@@ -141,9 +143,14 @@ export function createVideoLibrary(options: VideoLibraryOptions): VideoLibrary {
       const cutShort = [...videos.values()].filter(
         ({ state }) => state === 'live-inprogress' || state === 'inprogress',
       );
-      for (const { uid } of cutShort) await finish(uid);
+      const finished: Video[] = [];
+      for (const { uid } of cutShort) {
+        const video = await finish(uid);
+        if (video) finished.push(video);
+      }
       await removeExpired();
       sweep = clock.every('video-sweep', SWEEP_MS, () => void removeExpired());
+      return finished;
     },
     list: () => [...videos.values()].sort((a, b) => b.createdMs - a.createdMs),
     get: (videoUid) => videos.get(videoUid),
@@ -159,7 +166,8 @@ export function createVideoLibrary(options: VideoLibraryOptions): VideoLibrary {
         .then(() => clock.sleep(readyDelayMs, { signal: delays.signal, name: 'video-ready' }))
         // A closing program does not wait out the delay; the recording is whole all the same.
         .catch(() => undefined)
-        .then(() => finish(videoUid));
+        .then(() => finish(videoUid))
+        .then((video) => video && options.onFinished?.(video));
       finishing.add(work);
       await work.finally(() => finishing.delete(work));
     },
