@@ -97,6 +97,14 @@ describe('a viewer', () => {
     expect([sessions.count(), listeners.size, clock.pending()]).toEqual([0, 0, []]);
     expect(peers.made[0]?.isClosed).toBe(true);
   });
+  it('is told to play something else where the library cannot be loaded', async () => {
+    const peers = createFakePeers();
+    const create = () => Promise.reject(new Error('Cannot find module'));
+    const { publish, begin, sessions, clock } = createWorld({ peers: { ...peers, create } });
+    publish();
+    expect(await begin()).toEqual({ http: 503, sentence: expect.stringContaining('play HLS or FLV') });
+    expect([sessions.count(), clock.pending()]).toEqual([0, []]);
+  });
   it('for whom no answer is found in 10 s is told to come again', async () => {
     const { publish, begin, clock } = createWorld({ peers: createFakePeers({ answer: () => new Promise(() => {}) }) });
     publish();

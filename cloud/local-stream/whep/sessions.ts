@@ -52,6 +52,7 @@ export const NOT_STARTED = 'Live broadcast not started yet';
 const CONNECT_TIMEOUT_MS = 10_000;
 const B_FRAMES =
   'The publisher sends B-frames, which WebRTC cannot show; play HLS or FLV, or publish without (ffmpeg: -bf 0)';
+const UNAVAILABLE = 'WebRTC does not work on the machine that serves this; play HLS or FLV';
 const refused = (http: WhepRefusal['http'], sentence: string) => ({ refused: { http, sentence } });
 
 export function createWhepSessions(options: WhepSessionsOptions): WhepSessions {
@@ -77,16 +78,20 @@ export function createWhepSessions(options: WhepSessionsOptions): WhepSessions {
     if (sessions.size >= maxSessions) return refused(503, 'Too many viewers by WebRTC; try again, or play HLS or FLV');
     const sessionId = randomBytes(16).toString('hex');
     const answer = await connect(sessionId, { inputUid, address }, read.offer);
+    if (answer === 'unavailable') return refused(503, UNAVAILABLE);
     if (answer === 'late') return refused(503, 'No way to connect was found in time');
     return answer === 'unusable' ? refused(400, 'Unable to parse SDP') : { sessionId, answer: answer.sdp };
   }
 
-  /** `late`: the library gave no answer before the deadline, e.g. since its port is taken. */
+  /**
+   * `late`: the library gave no answer before the deadline, e.g. since its port is taken. `unavailable`: there is no library,
+   * e.g. on a platform that it is not built for.
+   */
   async function connect(
     sessionId: string,
     { inputUid, address }: { inputUid: string; address: string },
     offer: Parameters<WhepPeers['create']>[0],
-  ): Promise<{ sdp: string } | 'unusable' | 'late'> {
+  ): Promise<{ sdp: string } | 'unusable' | 'late' | 'unavailable'> {
     let isOver = false;
     let isLate = false;
     const endings: (() => void)[] = [];
@@ -104,6 +109,7 @@ export function createWhepSessions(options: WhepSessionsOptions): WhepSessions {
       close('never-connected');
     });
     endings.push(() => deadline.cancel());
+    let isAvailable = false;
     try {
       const peer = await peers.create(offer, {
         open() {
@@ -115,6 +121,7 @@ export function createWhepSessions(options: WhepSessionsOptions): WhepSessions {
         keyFrameWanted: () => session.keyFrameWanted(),
         closed: close,
       });
+      isAvailable = true;
       const session = createWhepSession({ inputUid, peer, feed, clock, onEnded: close });
       endings.push(session.close, peer.close);
       if (isOver) {
@@ -124,8 +131,10 @@ export function createWhepSessions(options: WhepSessionsOptions): WhepSessions {
       }
       return { sdp: await peer.answer };
     } catch (error) {
-      log.info({ inputUid, cause: errorText(error), isLate }, 'whep-offer-failed');
+      if (isAvailable) log.info({ inputUid, cause: errorText(error), isLate }, 'whep-offer-failed');
+      else log.warn({ cause: errorText(error) }, 'webrtc-unavailable');
       close('failed');
+      if (!isAvailable) return 'unavailable';
       return isLate ? 'late' : 'unusable';
     }
   }
