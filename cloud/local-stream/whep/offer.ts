@@ -13,6 +13,7 @@ export interface OfferedTrack {
 }
 
 export interface WhepOffer {
+  /** Without its candidates: where the viewer is shows when it knocks. */
   sdp: string;
   video: OfferedTrack;
   /** Undefined: the viewer takes no sound, or none that we have. */
@@ -67,7 +68,8 @@ export function readOffer(sdp: string, needs: OfferNeeds): ReadOffer {
   const used = opus ? [video, audio] : [video];
   return {
     offer: {
-      sdp,
+      // The library would look up every name in them, each on a thread of its own, and knock at any address they name.
+      sdp: sdp.replace(/^a=candidate:.*\r?\n?/gm, ''),
       video: { mid: video.mid, ...format, ...playoutDelayOf(video) },
       audio: opus && { mid: audio.mid, ...opus },
       unused: sections.flatMap((section) => {
