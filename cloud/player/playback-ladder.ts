@@ -261,7 +261,8 @@ export function createPlaybackLadder(options: LadderOptions): PlaybackLadder {
     stopRehearsal();
     const isWanted =
       kept && (preferred === undefined || kept.way === preferred || !next.some(({ way }) => way === preferred));
-    if (current && kept && isWanted) {
+    // What shows nothing yet is not worth keeping: a better way may be there only now.
+    if (current && kept && isWanted && (current.isPlaying || kept === rungs[0])) {
       current.rung = kept;
       return;
     }

@@ -128,6 +128,19 @@ describe('a transcoder', () => {
     expect(packets).toEqual([4993.5, 5003.5]);
     await transcoder.close();
   });
+  it.each([
+    ['leaves out what piled up while it started', 15, [223.5, 233.5]],
+    ['that is never in time is heard all the same, after 2 s', 400, [1973.5, 1983.5]],
+  ])('%s', async (_what, frameCount, firstMs) => {
+    const { transcoder, runs, packets } = createWorld();
+    transcoder.tag(tags.audioConfig('48000 stereo'));
+    for (let frame = 0; frame < frameCount; frame += 1) transcoder.tag(tags.sound(Math.round((frame * 1024) / 48)));
+    for (const bytes of [opusHead, Buffer.from('OpusTags')]) runs[0]?.stdout.write(page(bytes));
+    for (let count = 0; count < 220; count += 1) runs[0]?.stdout.write(page(Buffer.from('a')));
+    await settle();
+    expect(packets.slice(0, 2)).toEqual(firstMs);
+    await transcoder.close();
+  });
 });
 
 describe('the place of a packet', () => {

@@ -144,6 +144,18 @@ describe('the first way that works', () => {
     expect(ways(runs)).toEqual(['whep', 'ws-flv', 'whep', 'ws-flv']);
     expect(runs.at(-1)?.url).toBe('f2');
   });
+
+  it('that shows nothing yet gives way to a better one that is known only now', () => {
+    const { ladder, open, plays, passes } = createWorld();
+    ladder.show({ hlsUrl: 'h' });
+    ladder.show(sources);
+    expect(ways(open())).toEqual(['whep']);
+    ladder.prefer('hls');
+    ladder.prefer(undefined);
+    plays();
+    passes(1000);
+    expect(ways(open())).toEqual(['whep']);
+  });
 });
 
 describe('with no way', () => {

@@ -30,6 +30,20 @@ describe('an offer', () => {
     expect(audio).toBeUndefined();
     expect(unused).toEqual([{ mid: '1', kind: 'audio', payloadType: 111, codec: 'opus/48000/2' }]);
   });
+  it('loses its candidates, whose names would all be looked up', () => {
+    const candidates = 'a=candidate:1 1 UDP 21 host.example.com 9 typ host\r\n'.repeat(1000);
+    for (const sdp of [offerSdp() + candidates, (offerSdp() + candidates).replaceAll('\r\n', '\n')]) {
+      const { sdp: used } = accepted(sdp);
+      expect(used).toBe(sdp.startsWith(offerSdp()) ? offerSdp() : offerSdp().replaceAll('\r\n', '\n'));
+    }
+  });
+  it.each(['VP8/', 'VP8/x', 'VP8', '/', 'VP8/99999999999999999999', 'VP8/90000/', 'VP8/90000/2/2'])(
+    'with a codec %j keeps it from the library, which would end the process',
+    (codec) => {
+      const sdp = offerSdp().replace('opus/48000/2', codec);
+      expect(accepted(sdp).unused).toEqual([{ mid: '1', kind: 'audio', payloadType: 111, codec: 'PCMU/8000' }]);
+    },
+  );
   it('knows no playout delay when it names none, or one that no header holds', () => {
     expect(accepted(offerSdp().replace(/a=extmap.*\r\n/, '')).video).not.toHaveProperty('playoutDelayId');
     expect(accepted(offerSdp().replace('a=extmap:5', 'a=extmap:99')).video).not.toHaveProperty('playoutDelayId');

@@ -89,6 +89,22 @@ describe('a viewer', () => {
     expect(peers.made[0]?.isClosed).toBe(true);
     expect(await begin()).toHaveProperty('answer');
   });
+  it('are not begun faster than the memory bears that each one leaves', async () => {
+    const { clock, publish, begin, sessions } = createWorld();
+    publish();
+    async function comeAndGo() {
+      const begun = await begin();
+      if ('sessionId' in begun) sessions.end('address', begun.sessionId);
+      return 'sessionId' in begun;
+    }
+    let letIn = 0;
+    while (await comeAndGo()) letIn += 1;
+    expect(letIn).toBe(100);
+    await clock.advance(1000);
+    letIn = 0;
+    while (await comeAndGo()) letIn += 1;
+    expect(letIn).toBe(5);
+  });
   it('whose offer the library cannot use is refused, and holds no place', async () => {
     const peers = createFakePeers({ answer: () => Promise.reject(new Error('no')) });
     const { publish, begin, sessions, clock, listeners } = createWorld({ peers });
@@ -96,6 +112,14 @@ describe('a viewer', () => {
     expect(await begin()).toEqual({ http: 400, sentence: 'Unable to parse SDP' });
     expect([sessions.count(), listeners.size, clock.pending()]).toEqual([0, 0, []]);
     expect(peers.made[0]?.isClosed).toBe(true);
+  });
+  it('is told to play something else where the library cannot be loaded', async () => {
+    const peers = createFakePeers();
+    const create = () => Promise.reject(new Error('Cannot find module'));
+    const { publish, begin, sessions, clock } = createWorld({ peers: { ...peers, create } });
+    publish();
+    expect(await begin()).toEqual({ http: 503, sentence: expect.stringContaining('play HLS or FLV') });
+    expect([sessions.count(), clock.pending()]).toEqual([0, []]);
   });
   it('for whom no answer is found in 10 s is told to come again', async () => {
     const { publish, begin, clock } = createWorld({ peers: createFakePeers({ answer: () => new Promise(() => {}) }) });

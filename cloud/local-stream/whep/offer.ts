@@ -13,6 +13,7 @@ export interface OfferedTrack {
 }
 
 export interface WhepOffer {
+  /** Without its candidates: where the viewer is shows when it knocks. */
   sdp: string;
   video: OfferedTrack;
   /** Undefined: the viewer takes no sound, or none that we have. */
@@ -48,6 +49,8 @@ interface Section {
 export const PLAYOUT_DELAY_URI = 'http://www.webrtc.org/experiments/rtp-hdrext/playout-delay';
 const UNPARSABLE = { refused: { http: 400, sentence: 'Unable to parse SDP' } } as const;
 const MAX_SECTIONS = 8;
+/** RFC 8866 §6.6. */
+const CODEC = /^[\w.-]{1,32}\/\d{1,6}(\/\d{1,2})?$/;
 
 export function readOffer(sdp: string, needs: OfferNeeds): ReadOffer {
   const lines = sdp.split(/\r?\n/);
@@ -67,15 +70,17 @@ export function readOffer(sdp: string, needs: OfferNeeds): ReadOffer {
   const used = opus ? [video, audio] : [video];
   return {
     offer: {
-      sdp,
+      // The library would look up every name in them, each on a thread of its own, and knock at any address they name.
+      sdp: sdp.replace(/^a=candidate:.*\r?\n?/gm, ''),
       video: { mid: video.mid, ...format, ...playoutDelayOf(video) },
       audio: opus && { mid: audio.mid, ...opus },
       unused: sections.flatMap((section) => {
         const { kind, mid, payloadTypes, lines: own } = section;
         if ((kind !== 'audio' && kind !== 'video') || used.includes(section)) return [];
         const payloadType = payloadTypes[0] ?? 0;
-        // Old numbers need no name (RFC 3551 §6).
-        return [{ mid, kind, payloadType, codec: lineOf(own, `a=rtpmap:${payloadType} `) ?? 'PCMU/8000' }];
+        const codec = lineOf(own, `a=rtpmap:${payloadType} `) ?? '';
+        // Old numbers need no name (RFC 3551 §6). One that is none would end the process, in the library.
+        return [{ mid, kind, payloadType, codec: CODEC.test(codec) ? codec : 'PCMU/8000' }];
       }),
     },
   };

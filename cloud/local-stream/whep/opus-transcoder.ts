@@ -36,6 +36,12 @@ const RESTART_MS = 500;
 /** A packet's place follows the AAC frames it was made of, but small steps would be heard. */
 const MAX_DRIFT_MS = 30;
 const SAMPLES_PER_MS = 48;
+/**
+ * While it started, sound piled up in front of it. Sent all at once, that would look like a jittery network: players would keep
+ * 0.2 s more of sound from then on. So it is left out, up to where it is in time, or for 2 s where it never is.
+ */
+const CAUGHT_UP_MS = 80;
+const MOST_LEFT_OUT = 2000 / FRAME_MS;
 
 export function createOpusTranscoder(options: OpusTranscoderOptions): OpusTranscoder {
   const { clock, log } = options;
@@ -113,13 +119,17 @@ function startRun({ ffmpeg, spawn, log, onPacket }: OpusTranscoderOptions, confi
   const child = spawn({ name: 'opus', file: ffmpeg, args: opusArguments(config), stdin: 'pipe', stdout: 'raw' });
   let count = 0;
   let preSkipMs = 0;
+  let newestFedMs = 0;
+  let isCaughtUp = false;
   const parser = createOggParser((packet) => {
     // OpusHead and OpusTags come first (RFC 7845 §3).
     if (count === 0 && packet.length >= 12) preSkipMs = packet.readUInt16LE(10) / SAMPLES_PER_MS;
     count += 1;
     if (count <= 2) return;
     const timestampMs = timeline.place((count - 3) * FRAME_MS - preSkipMs);
-    if (timestampMs !== undefined) onPacket(packet, timestampMs);
+    if (timestampMs === undefined) return;
+    isCaughtUp ||= newestFedMs - timestampMs <= CAUGHT_UP_MS || count > MOST_LEFT_OUT;
+    if (isCaughtUp) onPacket(packet, timestampMs);
   });
   child.stdout?.on('data', (chunk: Buffer) => parser.push(chunk));
   return {
@@ -134,6 +144,7 @@ function startRun({ ffmpeg, spawn, log, onPacket }: OpusTranscoderOptions, confi
       }
       const frame = body.subarray(2);
       timeline.fed(timestampMs);
+      newestFedMs = timestampMs;
       stdin.write(Buffer.concat([adtsHeader(config, frame.length), frame]));
     },
   };

@@ -29,7 +29,7 @@ export interface WhepPeer {
 }
 
 export interface WhepPeers {
-  /** Errors come by `answer`. */
+  /** Errors of an offer come by `answer`. @throws when the library cannot be had here. */
   create(offer: WhepOffer, events: WhepPeerEvents): Promise<WhepPeer>;
   /** Ends every connection and the library's threads. */
   close(): Promise<void>;

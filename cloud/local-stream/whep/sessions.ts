@@ -50,14 +50,29 @@ interface Session {
 }
 
 const CONNECT_TIMEOUT_MS = 10_000;
+/** node-datachannel keeps some 4 kB of each session until the process ends: a flood would fill the memory. */
+const NEW_SESSIONS = { burst: 100, perSecond: 5 };
+const TOO_MANY = 'Too many viewers by WebRTC; try again, or play HLS or FLV';
 const B_FRAMES =
   'The publisher sends B-frames, which WebRTC cannot show; play HLS or FLV, or publish without (ffmpeg: -bf 0)';
+const UNAVAILABLE = 'WebRTC does not work on the machine that serves this; play HLS or FLV';
 const refused = (http: WhepRefusal['http'], sentence: string) => ({ refused: { http, sentence } });
 
 export function createWhepSessions(options: WhepSessionsOptions): WhepSessions {
   const { peers, sound, feed, clock, log, maxSessions = 100 } = options;
   const sessions = new Map<string, Session>();
   let isClosed = false;
+  let mayBegin = NEW_SESSIONS.burst;
+  let countedMs = clock.monotonicMs();
+
+  function takeBeginning(): boolean {
+    const nowMs = clock.monotonicMs();
+    mayBegin = Math.min(NEW_SESSIONS.burst, mayBegin + ((nowMs - countedMs) / 1000) * NEW_SESSIONS.perSecond);
+    countedMs = nowMs;
+    if (mayBegin < 1) return false;
+    mayBegin -= 1;
+    return true;
+  }
 
   /** What a look at the feed tells, without a place in it. */
   function look(inputUid: string) {
@@ -74,19 +89,23 @@ export function createWhepSessions(options: WhepSessionsOptions): WhepSessions {
     const read = readOffer(sdp, { profileIdc, hasAudio: onAir.hasAudio });
     if ('refused' in read) return read;
     if (isReordered) return refused(406, B_FRAMES);
-    if (sessions.size >= maxSessions) return refused(503, 'Too many viewers by WebRTC; try again, or play HLS or FLV');
+    if (sessions.size >= maxSessions || !takeBeginning()) return refused(503, TOO_MANY);
     const sessionId = randomBytes(16).toString('hex');
     const answer = await connect(sessionId, { inputUid, address }, read.offer);
+    if (answer === 'unavailable') return refused(503, UNAVAILABLE);
     if (answer === 'late') return refused(503, 'No way to connect was found in time');
     return answer === 'unusable' ? refused(400, 'Unable to parse SDP') : { sessionId, answer: answer.sdp };
   }
 
-  /** `late`: the library gave no answer before the deadline, e.g. since its port is taken. */
+  /**
+   * `late`: the library gave no answer before the deadline, e.g. since its port is taken. `unavailable`: there is no library,
+   * e.g. on a platform that it is not built for.
+   */
   async function connect(
     sessionId: string,
     { inputUid, address }: { inputUid: string; address: string },
     offer: Parameters<WhepPeers['create']>[0],
-  ): Promise<{ sdp: string } | 'unusable' | 'late'> {
+  ): Promise<{ sdp: string } | 'unusable' | 'late' | 'unavailable'> {
     let isOver = false;
     let isLate = false;
     const endings: (() => void)[] = [];
@@ -104,6 +123,7 @@ export function createWhepSessions(options: WhepSessionsOptions): WhepSessions {
       close('never-connected');
     });
     endings.push(() => deadline.cancel());
+    let isAvailable = false;
     try {
       const peer = await peers.create(offer, {
         open() {
@@ -115,6 +135,7 @@ export function createWhepSessions(options: WhepSessionsOptions): WhepSessions {
         keyFrameWanted: () => session.keyFrameWanted(),
         closed: close,
       });
+      isAvailable = true;
       const session = createWhepSession({ inputUid, peer, feed, clock, onEnded: close });
       endings.push(session.close, peer.close);
       if (isOver) {
@@ -124,8 +145,10 @@ export function createWhepSessions(options: WhepSessionsOptions): WhepSessions {
       }
       return { sdp: await peer.answer };
     } catch (error) {
-      log.info({ inputUid, cause: errorText(error), isLate }, 'whep-offer-failed');
+      if (isAvailable) log.info({ inputUid, cause: errorText(error), isLate }, 'whep-offer-failed');
+      else log.warn({ cause: errorText(error) }, 'webrtc-unavailable');
       close('failed');
+      if (!isAvailable) return 'unavailable';
       return isLate ? 'late' : 'unusable';
     }
   }
