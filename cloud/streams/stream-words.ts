@@ -89,13 +89,14 @@ const unmanagedWords: StreamWords = {
 
 export const wordsOf = { managed: managedWords, unmanaged: unmanagedWords } as const;
 
-/** To one that leaves. @param because it has not asked to. */
+/** To one that leaves. @param because it has not asked to: an error, or a sentence that comes with `stopped`. */
 export function lastWord(
   kind: keyof typeof wordsOf,
   streamId: string | undefined,
-  because?: GlasscastError,
+  because?: GlasscastError | string,
 ): AppStatus {
-  return because ? wordsOf[kind].failed(because, streamId) : wordsOf[kind].stopped(streamId);
+  if (because instanceof GlasscastError) return wordsOf[kind].failed(because, streamId);
+  return wordsOf[kind].stopped(streamId, because);
 }
 
 /** The device's own code when it is one of ours; its text goes to the apps as it is. */
