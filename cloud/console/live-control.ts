@@ -81,14 +81,20 @@ async function chooseStop(
     return isSure ? leave : undefined;
   }
   const answer = await ask({
-    title: 'Others watch, too',
-    text: `${others.join(', ')} ${others.length === 1 ? 'watches' : 'watch'} this stream of ${userId}.`,
+    title: isOurs ? 'Others watch, too' : 'Stop it for everyone?',
+    text: `${listed(others)} ${others.length === 1 ? 'watches' : 'watch'} this stream of ${userId}.`,
     answers: [
       ...(isOurs ? [{ value: 'leave', label: 'Leave it to them' }] : []),
       { value: 'end', label: 'Stop for everyone', isDangerous: true },
     ],
   });
   return answer === 'leave' ? leave : answer === 'end' ? end : undefined;
+}
+
+const NAMED = 3;
+function listed(names: readonly string[]): string {
+  const rest = names.length - NAMED;
+  return rest <= 0 ? names.join(', ') : `${names.slice(0, NAMED).join(', ')} and ${rest} more`;
 }
 
 function settings(): StartSettings {

@@ -83,7 +83,7 @@ function createRow(first: RecordingView, { play, remove }: RowActions): ListItem
       'li',
       { class: 'recording', 'data-uid': first.uid },
       thumbnail,
-      make('span', { class: 'words' }, make('span', { class: 'name', title }, title), detail),
+      make('span', { class: 'words' }, make('span', { class: 'name', title }, whose(first)), detail),
       make('span', { class: 'actions' }, playButton, deleteButton),
       problem,
     ),
@@ -104,13 +104,23 @@ function createRow(first: RecordingView, { play, remove }: RowActions): ListItem
   };
 }
 
-function titleOf({ createdAt, userId, uid }: RecordingView): string {
-  const at = Date.parse(createdAt);
-  return `${userId ?? uid}, ${Number.isFinite(at) ? dayAndTime(at, Date.now()) : createdAt}`;
+function whose({ userId, uid }: RecordingView): string {
+  return userId ?? uid;
 }
 
-function detailOf({ durationSeconds, heightPx, sizeBytes, state, widthPx }: RecordingView): string {
+function when({ createdAt }: RecordingView): string {
+  const at = Date.parse(createdAt);
+  return Number.isFinite(at) ? dayAndTime(at, Date.now()) : createdAt;
+}
+
+function titleOf(recording: RecordingView): string {
+  return `${whose(recording)}, ${when(recording)}`;
+}
+
+function detailOf(recording: RecordingView): string {
+  const { durationSeconds, heightPx, sizeBytes, state, widthPx } = recording;
   return [
+    when(recording),
     state === 'ready' ? undefined : recordingState(state),
     durationSeconds !== undefined && durationSeconds > 0 ? duration(durationSeconds) : undefined,
     widthPx && heightPx && heightPx > 0 ? `${widthPx} × ${heightPx}` : undefined,

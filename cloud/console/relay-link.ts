@@ -30,6 +30,8 @@ export interface RelayLink {
   stopStream(userId: string): Promise<unknown>;
   /** For everybody who watches. */
   endStream(streamId: string): Promise<unknown>;
+  /** An app, or the console itself; the stream ends with its last viewer. */
+  removeViewer(streamId: string, packageName: string): Promise<unknown>;
   addOutput(userId: string, output: { url: string; name?: string }): Promise<OutputView>;
   removeOutput(userId: string, outputId: string): Promise<unknown>;
   timeline(streamId: string): Promise<{ entries: TimelineEntry[] }>;
@@ -120,6 +122,7 @@ export function createRelayLink(token: string, listener: RelayLinkListener): Rel
     startStream: (userId, settings) => call('POST', ofUser(userId), settings),
     stopStream: (userId) => call('DELETE', ofUser(userId)),
     endStream: (streamId) => call('DELETE', ofStream(streamId)),
+    removeViewer: (streamId, name) => call('DELETE', `${ofStream(streamId)}/viewers/${encodeURIComponent(name)}`),
     addOutput: (userId, output) => call('POST', `${ofUser(userId)}/outputs`, output),
     removeOutput: (userId, outputId) => call('DELETE', `${ofUser(userId)}/outputs/${encodeURIComponent(outputId)}`),
     timeline: (streamId) => call('GET', `${ofStream(streamId)}/timeline`),
