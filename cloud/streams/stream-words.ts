@@ -102,10 +102,11 @@ export function lastWord(
 /** The device's own code when it is one of ours; its text goes to the apps as it is. */
 export function deviceError({ errorCode, errorDetails, status }: DeviceStreamStatus): GlasscastError {
   const text = errorDetails ?? status;
-  return new GlasscastError(isErrorCode(errorCode) ? errorCode : 'DEVICE_REPORTED', {
-    reason: text,
-    details: { deviceText: text },
-  });
+  const code = isErrorCode(errorCode) ? errorCode : 'DEVICE_REPORTED';
+  // Our own glasses begin with the table's sentence.
+  const { sentence } = errorKinds[code];
+  const reason = text === sentence ? undefined : text.replace(`${sentence}: `, '');
+  return new GlasscastError(code, { reason, details: { deviceText: text } });
 }
 
 /** With the reason when it lies with the glasses; what an ingest did is nothing that apps could act on. */
