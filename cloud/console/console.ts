@@ -1,7 +1,7 @@
 /** The console page, put together: news of the relay become one state, and every view shows its part of it. */
 import { type ConsoleState, emptyState, isRunning, type News, reduce } from './console-state.ts';
 import { startShortcutList } from './dialogs.ts';
-import { byId, setText } from './elements.ts';
+import { byId, errorText, setText } from './elements.ts';
 import { createFigureHistory } from './figure-history.ts';
 import { createFiguresView } from './figures-view.ts';
 import { createFirstStepsView } from './first-steps-view.ts';
@@ -106,9 +106,14 @@ function startConsole(): void {
   }
   function askRecordings(): void {
     recordingsAskedMs = Date.now();
-    link?.recordings().then(
-      (list) => take({ kind: 'recordings', list }),
-      () => {},
+    const asked = link;
+    asked?.recordings().then(
+      (list) => {
+        recordings.failed(undefined);
+        take({ kind: 'recordings', list });
+      },
+      // That the relay is away is said already.
+      (error: unknown) => asked === link && state.link.state === 'connected' && recordings.failed(errorText(error)),
     );
   }
   function wantTimeline(streamId: string): void {

@@ -9,6 +9,8 @@ import type { RecordingList, RecordingView } from './relay-shapes.ts';
 
 export interface RecordingsView {
   render(list: RecordingList | undefined): void;
+  /** The list could not be had; undefined: it could. */
+  failed(problem: string | undefined): void;
 }
 
 const FIRST_SHOWN = 6;
@@ -47,7 +49,7 @@ export function createRecordingsView(link: () => RelayLink | undefined, changed:
     more.hidden = recordings.length <= FIRST_SHOWN;
     setText(more, isWhole ? 'Show fewer' : `Show all ${recordings.length}`);
     setText(byId('recordings-count'), recordings.length > 0 ? String(recordings.length) : '');
-    byId('recordings-empty').hidden = recordings.length > 0;
+    byId('recordings-empty').hidden = !list || recordings.length > 0;
     byId('recordings-none-kept').hidden = list?.keepsRecordings !== false;
     byId('recordings-none-yet').hidden = list?.keepsRecordings === false;
     const { storage } = list ?? {};
@@ -56,7 +58,12 @@ export function createRecordingsView(link: () => RelayLink | undefined, changed:
       storage ? `${Math.round(storage.totalStorageMinutes)} of ${storage.totalStorageMinutesLimit} minutes used` : '',
     );
   }
-  return { render };
+  return {
+    render,
+    failed(problem) {
+      setText(byId('recordings-problem'), problem ? `The list is not up to date: ${problem}` : '');
+    },
+  };
 }
 
 interface RowActions {

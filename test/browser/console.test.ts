@@ -48,6 +48,23 @@ describe.skipIf(!inject('chromium'))('the console', () => {
     );
   });
 
+  it('takes the printed address in a tab that has the page already', async () => {
+    const { origin, url } = await scriptedRelay();
+    const page = await open(origin);
+    await page.waitForSelector('#login:not([hidden])');
+    await page.goto(url);
+    await page.waitForSelector('#console:not([hidden])');
+    expect(page.url()).not.toContain(CONSOLE_TOKEN);
+  });
+
+  it('says why there is no list of recordings, and promises none', async () => {
+    const relay = await scriptedRelay();
+    relay.world.recordings = new Error('The provider cannot be reached');
+    const page = await open(relay.url);
+    await becomes(page, "document.querySelector('#recordings-problem').textContent.includes('provider cannot')");
+    expect(await page.isHidden('#recordings-empty')).toBe(true);
+  });
+
   it('tells a newcomer without glasses what to do, and shows them as they come', async () => {
     const relay = await scriptedRelay();
     relay.world.recordings = { recordings: [], keepsRecordings: false };
