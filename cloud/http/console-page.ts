@@ -20,6 +20,8 @@ const PAGE_HEADERS = {
     'worker-src blob:',
     "frame-ancestors 'none'",
     "base-uri 'none'",
+    // What is typed goes out by fetch alone.
+    "form-action 'none'",
   ].join('; '),
   'x-content-type-options': 'nosniff',
   'referrer-policy': 'no-referrer',
