@@ -127,8 +127,12 @@ function startConsole(): void {
         take({ kind: 'timeline', streamId, entries });
         for (const event of come) take({ kind: 'event', event });
       },
-      // Asked for again, and not at once.
-      () => setTimeout(() => early.get(streamId) === come && early.delete(streamId), RECORDINGS_SOON_MS),
+      (error: unknown) => {
+        const isForgotten = error instanceof Error && error.cause === 404;
+        if (isForgotten) take({ kind: 'timeline', streamId, entries: [] });
+        // Asked for again, and not at once.
+        setTimeout(() => early.get(streamId) === come && early.delete(streamId), RECORDINGS_SOON_MS);
+      },
     );
   }
 

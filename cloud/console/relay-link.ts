@@ -23,7 +23,7 @@ export interface RelayLinkListener {
   refused(): void;
 }
 
-/** Every call @throws Error with the relay's own sentence. */
+/** Every call @throws Error with the relay's own sentence, and its HTTP status as the cause. */
 export interface RelayLink {
   startStream(userId: string, settings: StartSettings): Promise<unknown>;
   /** The operator stops watching; it ends when nobody else does. */
@@ -71,7 +71,9 @@ export function createRelayLink(token: string, listener: RelayLinkListener): Rel
     });
     const answer = (await response.json().catch(() => ({}))) as { message?: string };
     if (response.status === 401) refuse();
-    if (!response.ok) throw new Error(answer.message ?? `The relay answered ${response.status}`);
+    if (!response.ok) {
+      throw new Error(answer.message ?? `The relay answered ${response.status}`, { cause: response.status });
+    }
     return answer as Result;
   }
 

@@ -68,7 +68,7 @@ export function createTimelineView(want: (streamId: string) => void, changed: ()
         streamId === undefined
           ? 'States, causes and viewers of the stream will stand here, once there is one.'
           : entries
-            ? 'Nothing is written down of this stream yet.'
+            ? 'The relay remembers nothing of this stream.'
             : 'Asking the relay …',
       );
     },

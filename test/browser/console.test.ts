@@ -265,7 +265,7 @@ describe.skipIf(!inject('chromium'))('the console', () => {
     relay.world.sessions = [{ userId: ada, connected: true }];
     relay.world.streams = [stream()];
     const page = await open(relay.url);
-    await becomes(page, "document.querySelector('#timeline-empty').textContent.includes('Nothing')");
+    await becomes(page, "document.querySelector('#timeline-empty').textContent.includes('nothing')");
     const size = async (from: number, to: number) => {
       for (let at = from; at < to; at += 1) {
         const entry = { atMs: at, kind: 'notice' as const, text: `Notice ${at}` };
