@@ -65,6 +65,7 @@ export const errorKinds = {
   DESTINATION_FORBIDDEN: caller(400, 'This relay does not push to that address'),
   DESTINATION_UNRESOLVED: { ...destination("The destination's host name has no address", true), http: 400 },
   NOT_A_VIEWER: caller(403, 'The app does not watch this stream; start or join it first'),
+  VIEWER_NOT_FOUND: caller(404, 'Nobody of this name watches the stream'),
   NOT_AUTHORIZED: caller(403, 'Only the app that added this output may remove it'),
   OUTPUT_NOT_FOUND: caller(404, 'The stream has no output with this id'),
   OUTPUTS_NOT_READY: { ...caller(409, 'The stream is still being made; try again in a moment'), retryable: true },

@@ -13,8 +13,8 @@ export interface KnownSession extends SessionView {
 }
 
 export interface KnownStream extends StreamView {
-  /** When the page saw the state begin. */
-  stateSinceMs: number;
+  /** When the page saw the state begin, or the relay wrote it down; undefined when neither is known. */
+  stateSinceMs: number | undefined;
 }
 
 export interface ConsoleState {
@@ -30,6 +30,8 @@ export interface ConsoleState {
   recordings: RecordingList | undefined;
   /** A user. */
   selected: string | undefined;
+  /** Whom somebody chose: selected again when they come back, as after a restart of the relay. */
+  chosen: string | undefined;
 }
 
 export type News =
@@ -42,6 +44,7 @@ export type News =
   | { kind: 'select'; userId: string };
 
 const KEPT_ENTRIES = 500;
+const KEPT_TIMELINES = 20;
 
 export function emptyState(nowMs: number): ConsoleState {
   return {
@@ -52,6 +55,7 @@ export function emptyState(nowMs: number): ConsoleState {
     timelines: new Map(),
     recordings: undefined,
     selected: undefined,
+    chosen: undefined,
   };
 }
 
@@ -63,7 +67,7 @@ export function isRunning(stream: StreamView | undefined): stream is StreamView 
 export function reduce(state: ConsoleState, news: News, nowMs: number): ConsoleState {
   switch (news.kind) {
     case 'snapshot':
-      return withSelection(snapshotTaken(state, news, nowMs));
+      return withSelection(snapshotTaken(state, news));
     case 'event':
       return withSelection(eventTaken(state, news.event, nowMs));
     case 'linked': {
@@ -73,24 +77,20 @@ export function reduce(state: ConsoleState, news: News, nowMs: number): ConsoleS
     case 'ended':
       return { ...state, ended: news.streams };
     case 'timeline':
-      return { ...state, timelines: new Map(state.timelines).set(news.streamId, news.entries) };
+      return timelineTaken(state, news);
     case 'recordings':
       return { ...state, recordings: news.list };
     case 'select':
-      return { ...state, selected: news.userId };
+      return { ...state, selected: news.userId, chosen: news.userId };
     default:
       news satisfies never;
       return state;
   }
 }
 
-function snapshotTaken(
-  state: ConsoleState,
-  { sessions, streams }: Extract<News, { kind: 'snapshot' }>,
-  nowMs: number,
-): ConsoleState {
+function snapshotTaken(state: ConsoleState, { sessions, streams }: Extract<News, { kind: 'snapshot' }>): ConsoleState {
   const nextStreams = new Map<string, KnownStream>();
-  for (const stream of streams) nextStreams.set(stream.userId, knownStream(state, stream, nowMs));
+  for (const stream of streams) nextStreams.set(stream.userId, knownStream(state, stream, undefined));
   // One that ended meanwhile is not in the relay's list any more, nor is what it showed worth keeping.
   return {
     ...state,
@@ -133,6 +133,22 @@ function eventTaken(state: ConsoleState, event: RelayEvent, nowMs: number): Cons
   }
 }
 
+/** It tells since when a stream is as the page found it. Those that were looked at longest ago go. */
+function timelineTaken(state: ConsoleState, { streamId, entries }: Extract<News, { kind: 'timeline' }>): ConsoleState {
+  const timelines = new Map(state.timelines);
+  timelines.delete(streamId);
+  timelines.set(streamId, entries);
+  for (const oldest of timelines.keys()) {
+    if (timelines.size <= KEPT_TIMELINES) break;
+    timelines.delete(oldest);
+  }
+  const stream = [...state.streams.values()].find((known) => known.streamId === streamId);
+  const written = entries.findLast(({ kind }) => kind === 'state');
+  if (!stream || stream.stateSinceMs !== undefined || written?.state !== stream.state) return { ...state, timelines };
+  const streams = new Map(state.streams).set(stream.userId, { ...stream, stateSinceMs: written.atMs });
+  return { ...state, streams, timelines };
+}
+
 /** The same entry comes twice when it happened between the event stream's start and the list's answer. */
 function withEntry(known: readonly TimelineEntry[], entry: TimelineEntry): readonly TimelineEntry[] {
   const isThere = known.some(
@@ -147,7 +163,7 @@ function knownSession(state: ConsoleState, session: SessionView, nowMs: number |
   return { ...session, awaySinceMs: before && !before.connected ? before.awaySinceMs : nowMs };
 }
 
-function knownStream(state: ConsoleState, stream: StreamView, nowMs: number): KnownStream {
+function knownStream(state: ConsoleState, stream: StreamView, nowMs: number | undefined): KnownStream {
   const before = state.streams.get(stream.userId);
   const isSame = before?.streamId === stream.streamId;
   const playback = stream.playback ?? stream.urls ?? (isSame && isRunning(stream) ? before.playback : undefined);
@@ -158,10 +174,13 @@ function knownStream(state: ConsoleState, stream: StreamView, nowMs: number): Kn
   };
 }
 
-/** Somebody is always selected while there is anybody: who is live, else who is there. */
+/** Somebody is always selected while there is anybody: who was chosen, else who is live, else who is there. */
 function withSelection(state: ConsoleState): ConsoleState {
-  const { selected, sessions, streams } = state;
-  if (selected !== undefined && (sessions.has(selected) || isRunning(streams.get(selected)))) return state;
+  const { chosen, selected, sessions, streams } = state;
+  const isThere = (user: string | undefined) =>
+    user !== undefined && (sessions.has(user) || isRunning(streams.get(user)));
+  if (isThere(chosen)) return chosen === selected ? state : { ...state, selected: chosen };
+  if (isThere(selected)) return state;
   const live = [...streams.values()].find(isRunning)?.userId;
   const there = [...sessions.values()].find(({ connected }) => connected)?.userId;
   const next = live ?? there ?? [...sessions.keys()][0];

@@ -1,7 +1,7 @@
 /** The console page, put together: news of the relay become one state, and every view shows its part of it. */
 import { type ConsoleState, emptyState, isRunning, type News, reduce } from './console-state.ts';
 import { startShortcutList } from './dialogs.ts';
-import { byId, setText } from './elements.ts';
+import { byId, errorText, setText } from './elements.ts';
 import { createFigureHistory } from './figure-history.ts';
 import { createFiguresView } from './figures-view.ts';
 import { createFirstStepsView } from './first-steps-view.ts';
@@ -13,6 +13,7 @@ import { createLiveControl } from './live-control.ts';
 import { createLoginView } from './login-view.ts';
 import { createRecordingsView } from './recordings-view.ts';
 import { createRelayLink, type RelayLink } from './relay-link.ts';
+import type { RecordingView, RelayEvent } from './relay-shapes.ts';
 import { createSharingView } from './sharing-view.ts';
 import { createSnippetsView } from './snippets-view.ts';
 import { createStageView } from './stage-view.ts';
@@ -30,7 +31,8 @@ function startConsole(): void {
   let link: RelayLink | undefined;
   let isDrawing = false;
   let recordingsAskedMs = 0;
-  const wanted = new Set<string>();
+  /** What comes of a stream whose timeline is on its way. */
+  const early = new Map<string, RelayEvent[]>();
   const history = createFigureHistory();
 
   const login = createLoginView(open);
@@ -60,7 +62,7 @@ function startConsole(): void {
     link = createRelayLink(token, {
       snapshot(sessions, streams) {
         login.accepted(token);
-        wanted.clear();
+        early.clear();
         for (const stream of streams) history.take(stream, Date.now());
         take({ kind: 'snapshot', sessions, streams });
         askEnded();
@@ -70,6 +72,7 @@ function startConsole(): void {
         if (event.type === 'stream') history.take(event.stream, Date.now());
         const before = event.type === 'stream' ? state.streams.get(event.stream.userId) : undefined;
         take({ kind: 'event', event });
+        if (event.type === 'stream-entry') early.get(event.streamId)?.push(event);
         if (event.type !== 'stream') return;
         const hasEnded = isRunning(before) && !isRunning(event.stream);
         if (hasEnded) askEnded();
@@ -79,7 +82,7 @@ function startConsole(): void {
         take({ kind: 'linked', isLinked });
         if (!isLinked) login.waiting(reason ?? 'The relay cannot be reached; trying again …');
       },
-      refused: () => leave('The relay refused this token. It is printed when the relay starts.'),
+      refused: () => leave('The relay refused this token.'),
     });
     draw();
   }
@@ -89,6 +92,7 @@ function startConsole(): void {
     link = undefined;
     state = emptyState(Date.now());
     firstSteps.forget();
+    for (const dialog of document.querySelectorAll('dialog')) dialog.close();
     login.askForToken(problem);
     draw();
   }
@@ -102,17 +106,33 @@ function startConsole(): void {
   }
   function askRecordings(): void {
     recordingsAskedMs = Date.now();
-    link?.recordings().then(
-      (list) => take({ kind: 'recordings', list }),
-      () => {},
+    const asked = link;
+    asked?.recordings().then(
+      (list) => {
+        recordings.failed(undefined);
+        take({ kind: 'recordings', list });
+      },
+      // That the relay is away is said already.
+      (error: unknown) => asked === link && state.link.state === 'connected' && recordings.failed(errorText(error)),
     );
   }
   function wantTimeline(streamId: string): void {
-    if (wanted.has(streamId)) return;
-    wanted.add(streamId);
-    link?.timeline(streamId).then(
-      ({ entries }) => take({ kind: 'timeline', streamId, entries }),
-      () => take({ kind: 'timeline', streamId, entries: [] }),
+    if (!link || early.has(streamId)) return;
+    const come: RelayEvent[] = [];
+    early.set(streamId, come);
+    link.timeline(streamId).then(
+      ({ entries }) => {
+        if (early.get(streamId) !== come) return;
+        early.delete(streamId);
+        take({ kind: 'timeline', streamId, entries });
+        for (const event of come) take({ kind: 'event', event });
+      },
+      (error: unknown) => {
+        const isForgotten = error instanceof Error && error.cause === 404;
+        if (isForgotten) take({ kind: 'timeline', streamId, entries: [] });
+        // Asked for again, and not at once.
+        setTimeout(() => early.get(streamId) === come && early.delete(streamId), RECORDINGS_SOON_MS);
+      },
     );
   }
 
@@ -155,7 +175,7 @@ function startConsole(): void {
     live.render(selected, session, stream);
     figures.render(stream);
     timeline.render(state);
-    sharing.render(stream);
+    sharing.render(selected, stream);
     recordings.render(state.recordings);
     const { video } = live.settings();
     const facts = { origin: location.origin, video };
@@ -164,7 +184,7 @@ function startConsole(): void {
 
   function tick(): void {
     if (!link || document.hidden) return;
-    const isUnfinished = state.recordings?.recordings.some(({ state: word }) => word !== 'ready' && word !== 'error');
+    const isUnfinished = state.recordings?.recordings.some((recording) => isBeingFinished(recording, state));
     if (Date.now() - recordingsAskedMs > (isUnfinished ? RECORDINGS_SOON_MS : RECORDINGS_MS)) askRecordings();
     draw();
   }
@@ -186,9 +206,16 @@ function startConsole(): void {
   else leave('');
 }
 
+/** One of a stream that still runs changes by nothing but its end. */
+function isBeingFinished({ state, streamId, userId = '' }: RecordingView, { streams }: ConsoleState): boolean {
+  const stream = streams.get(userId);
+  return state !== 'ready' && state !== 'error' && !(isRunning(stream) && stream.streamId === streamId);
+}
+
 function renderLink({ state, sinceMs }: ConsoleState['link']): void {
   const place = byId('link');
   place.dataset.state = state;
+  byId('console').dataset.link = state;
   const words = {
     connecting: 'Connecting …',
     connected: 'Connected to the relay',

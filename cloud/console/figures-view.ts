@@ -2,12 +2,13 @@
 import { chartPaths, GAP_MS } from './chart-scaling.ts';
 import { isRunning, type KnownStream } from './console-state.ts';
 import { byId, make, makeSvg, setAttribute, setText } from './elements.ts';
-import { type FigureHistory, type FigureName, WINDOW_MS } from './figure-history.ts';
+import { type FigureHistory, type FigureName, figureNames, WINDOW_MS } from './figure-history.ts';
 import { bitsPerSecond, bytes, spoken } from './formatting.ts';
 
 interface Figure {
   name: FigureName;
   title: string;
+  about?: string;
   leastTop: number;
   bottom?: number;
   now: (stream: KnownStream) => string | undefined;
@@ -32,13 +33,16 @@ const figures: readonly Figure[] = [
   {
     name: 'drops',
     title: 'Dropped frames',
+    about:
+      'Pictures that were never sent, because the glasses or their network were too slow. The chart has the new ones.',
     leastTop: 10,
     now: ({ stats }) => (stats?.droppedFrames === undefined ? undefined : String(stats.droppedFrames)),
     edge: (value) => `${value} at once`,
   },
   {
     name: 'queue',
-    title: 'Waiting in the uplink',
+    title: 'Uplink queue',
+    about: 'Encoded and not sent yet. It grows when the network of the glasses is slower than the bitrate.',
     leastTop: 100_000,
     now: ({ stats }) => (stats?.queuedBytes === undefined ? undefined : bytes(stats.queuedBytes)),
     edge: bytes,
@@ -46,6 +50,7 @@ const figures: readonly Figure[] = [
   {
     name: 'temperature',
     title: 'Temperature',
+    about: 'Of the glasses, where they measure it.',
     leastTop: 80,
     bottom: 20,
     now: ({ temperatureC }) => (temperatureC === undefined ? undefined : `${temperatureC.toFixed(1)} °C`),
@@ -65,7 +70,11 @@ export function createFiguresView(history: FigureHistory): FiguresView {
   byId('figures').replaceChildren(...cards.map(({ node }) => node));
   return {
     render(stream) {
-      byId('figures-panel').hidden = !stream;
+      // Empty charts tell nothing: not before a picture, and not of a stream that never had one.
+      const isWithPicture = stream?.state === 'active' || stream?.state === 'interrupted';
+      const hasAny =
+        stream !== undefined && figureNames.some((name) => history.samples(stream.streamId, name).length > 0);
+      byId('figures-panel').hidden = !isWithPicture && !hasAny;
       const { reconnects, width, height } = stream?.stats ?? {};
       const size = width && height ? `${width} × ${height}` : '';
       const back = reconnects ? `came back ${reconnects === 1 ? 'once' : `${reconnects} times`}` : '';
@@ -96,7 +105,7 @@ function createCard(figure: Figure, history: FigureHistory) {
   const node = make(
     'div',
     { class: 'figure', 'data-figure': figure.name },
-    make('dt', {}, figure.title),
+    make('dt', { title: figure.about }, figure.title),
     value,
     make('div', { class: 'chart' }, chart, edge, none),
   );

@@ -21,7 +21,9 @@ export function glassesRows({ sessions, streams, selected }: ConsoleState, searc
   const words = search.toLowerCase().split(/\s+/).filter(Boolean);
   return rows
     .filter((row) => words.every((word) => textOf(row).includes(word)))
-    .sort((one, other) => rankOf(one) - rankOf(other) || one.userId.localeCompare(other.userId));
+    .sort(
+      (one, other) => rankOf(one) - rankOf(other) || one.userId.localeCompare(other.userId, 'en', { numeric: true }),
+    );
 }
 
 /** The user of the row so many steps further, around the ends. */

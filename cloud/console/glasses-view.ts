@@ -45,6 +45,7 @@ export function createGlassesView(actions: { select(userId: string): void; chang
     render(rows, total) {
       byId('search-box').hidden = total < SEARCHABLE;
       setText(byId('glasses-count'), rows.length === total ? `${total}` : `${rows.length} of ${total}`);
+      setText(byId('glasses-summary'), total < SEARCHABLE ? '' : summaryOf(rows));
       byId('nothing-found').hidden = rows.length > 0 || total === 0;
       showRows(rows);
     },
@@ -93,12 +94,26 @@ function createRow(
   };
 }
 
+/** Of those that are listed, the most pressing first: 2 failed · 1 interrupted · 18 live · 60 ready · 22 away. */
+function summaryOf(rows: readonly GlassesRow[]): string {
+  const counts = new Map<string, number>();
+  for (const row of rows) {
+    const [word] = stateOf(row);
+    counts.set(word, (counts.get(word) ?? 0) + 1);
+  }
+  const order = [...(['failed', 'interrupted', 'starting', 'active'] as const).map(stateName), 'Ready', 'Away'];
+  const words = [...new Set([...order, ...counts.keys()])].filter((word) => counts.has(word));
+  return words.map((word) => `${counts.get(word)} ${word.toLowerCase()}`).join(' · ');
+}
+
 function stateOf({ session, stream }: GlassesRow): [string, string] {
+  const hasFailed = stream?.state === 'failed';
   if (isRunning(stream)) {
     if (session && !session.connected && stream.state === 'active') return ['Away', 'interrupted'];
     return [stateName(stream.state), stream.state];
   }
-  return session?.connected ? ['Ready', 'ready'] : ['Away', 'away'];
+  if (!session?.connected) return ['Away', 'away'];
+  return hasFailed ? [stateName('failed'), 'failed'] : ['Ready', 'ready'];
 }
 
 function detailOf({ session, stream }: GlassesRow): string {

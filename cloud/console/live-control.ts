@@ -16,13 +16,14 @@ export function createLiveControl(link: () => RelayLink | undefined, settingsCha
   const button = byId<HTMLButtonElement>('live');
   let shown: { userId: string; session: KnownSession | undefined; stream: KnownStream | undefined } | undefined;
   let busyUser: string | undefined;
-  /** What went wrong, and with whose glasses. */
-  let failure: { userId: string; text: string } | undefined;
+  /** What went wrong, with whose glasses, and how they were: it is old when they are otherwise. */
+  let failure: { text: string; userId: string; situation: string } | undefined;
 
   async function press(asksFirst: boolean): Promise<void> {
     const relay = link();
     if (!relay || !shown || busyUser || button.disabled) return;
     const { userId, stream } = shown;
+    const situation = situationOf(stream);
     failure = undefined;
     try {
       const act = isRunning(stream)
@@ -33,7 +34,7 @@ export function createLiveControl(link: () => RelayLink | undefined, settingsCha
       show();
       await act();
     } catch (error) {
-      failure = { userId, text: errorText(error) };
+      failure = { text: errorText(error), userId, situation };
     } finally {
       busyUser = undefined;
       show();
@@ -48,7 +49,8 @@ export function createLiveControl(link: () => RelayLink | undefined, settingsCha
     button.disabled =
       !shown || busyUser === shown.userId || shown.stream?.state === 'stopping' || (!running && !isThere);
     button.title = !running && shown && !isThere ? 'The glasses have to be connected' : '';
-    setText(byId('failure'), failure && failure.userId === shown?.userId ? failure.text : '');
+    const isNew = failure?.userId === shown?.userId && failure?.situation === situationOf(shown?.stream);
+    setText(byId('failure'), failure && isNew ? failure.text : '');
     setText(byId('settings-note'), running ? 'Changes count from the next start.' : '');
   }
 
@@ -62,6 +64,10 @@ export function createLiveControl(link: () => RelayLink | undefined, settingsCha
     press: (asksFirst) => void press(asksFirst),
     settings,
   };
+}
+
+function situationOf(stream: KnownStream | undefined): string {
+  return stream ? `${stream.streamId} ${stream.state}` : '';
 }
 
 /** Undefined when nothing is to be stopped after all. */
@@ -81,14 +87,20 @@ async function chooseStop(
     return isSure ? leave : undefined;
   }
   const answer = await ask({
-    title: 'Others watch, too',
-    text: `${others.join(', ')} ${others.length === 1 ? 'watches' : 'watch'} this stream of ${userId}.`,
+    title: isOurs ? 'Others watch, too' : 'Stop it for everyone?',
+    text: `${listed(others)} ${others.length === 1 ? 'watches' : 'watch'} this stream of ${userId}.`,
     answers: [
       ...(isOurs ? [{ value: 'leave', label: 'Leave it to them' }] : []),
       { value: 'end', label: 'Stop for everyone', isDangerous: true },
     ],
   });
   return answer === 'leave' ? leave : answer === 'end' ? end : undefined;
+}
+
+const NAMED = 3;
+function listed(names: readonly string[]): string {
+  const rest = names.length - NAMED;
+  return rest <= 0 ? names.join(', ') : `${names.slice(0, NAMED).join(', ')} and ${rest} more`;
 }
 
 function settings(): StartSettings {

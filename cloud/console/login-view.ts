@@ -19,13 +19,13 @@ export function createLoginView(open: (token: string) => void): LoginView {
     event.preventDefault();
     open(field.value.trim());
   });
+  // Pasted into a tab that has the page already: browsers do not load it anew for what stands behind #.
+  addEventListener('hashchange', () => {
+    const given = takeFromAddress();
+    if (given) open(given);
+  });
   return {
-    firstToken() {
-      // The printed address carries the token behind #, which browsers never send; it leaves the address bar at once.
-      const given = new URLSearchParams(location.hash.slice(1)).get('token');
-      if (given) history.replaceState(null, '', location.pathname);
-      return given ?? sessionStorage.getItem(TOKEN_KEY) ?? undefined;
-    },
+    firstToken: () => takeFromAddress() ?? sessionStorage.getItem(TOKEN_KEY) ?? undefined,
     accepted(token) {
       sessionStorage.setItem(TOKEN_KEY, token);
       const wasAsked = !byId('login').hidden;
@@ -44,6 +44,13 @@ export function createLoginView(open: (token: string) => void): LoginView {
       field.focus();
     },
   };
+}
+
+/** The printed address carries the token behind #, which browsers never send; it leaves the address bar at once. */
+function takeFromAddress(): string | undefined {
+  const given = new URLSearchParams(location.hash.slice(1)).get('token');
+  if (given) history.replaceState(null, '', location.pathname);
+  return given ?? undefined;
 }
 
 function showLogin(isShown: boolean): void {

@@ -9,6 +9,8 @@ import type { RecordingList, RecordingView } from './relay-shapes.ts';
 
 export interface RecordingsView {
   render(list: RecordingList | undefined): void;
+  /** The list could not be had; undefined: it could. */
+  failed(problem: string | undefined): void;
 }
 
 const FIRST_SHOWN = 6;
@@ -47,7 +49,7 @@ export function createRecordingsView(link: () => RelayLink | undefined, changed:
     more.hidden = recordings.length <= FIRST_SHOWN;
     setText(more, isWhole ? 'Show fewer' : `Show all ${recordings.length}`);
     setText(byId('recordings-count'), recordings.length > 0 ? String(recordings.length) : '');
-    byId('recordings-empty').hidden = recordings.length > 0;
+    byId('recordings-empty').hidden = !list || recordings.length > 0;
     byId('recordings-none-kept').hidden = list?.keepsRecordings !== false;
     byId('recordings-none-yet').hidden = list?.keepsRecordings === false;
     const { storage } = list ?? {};
@@ -56,7 +58,12 @@ export function createRecordingsView(link: () => RelayLink | undefined, changed:
       storage ? `${Math.round(storage.totalStorageMinutes)} of ${storage.totalStorageMinutesLimit} minutes used` : '',
     );
   }
-  return { render };
+  return {
+    render,
+    failed(problem) {
+      setText(byId('recordings-problem'), problem ? `The list is not up to date: ${problem}` : '');
+    },
+  };
 }
 
 interface RowActions {
@@ -83,7 +90,7 @@ function createRow(first: RecordingView, { play, remove }: RowActions): ListItem
       'li',
       { class: 'recording', 'data-uid': first.uid },
       thumbnail,
-      make('span', { class: 'words' }, make('span', { class: 'name', title }, title), detail),
+      make('span', { class: 'words' }, make('span', { class: 'name', title }, whose(first)), detail),
       make('span', { class: 'actions' }, playButton, deleteButton),
       problem,
     ),
@@ -104,13 +111,23 @@ function createRow(first: RecordingView, { play, remove }: RowActions): ListItem
   };
 }
 
-function titleOf({ createdAt, userId, uid }: RecordingView): string {
-  const at = Date.parse(createdAt);
-  return `${userId ?? uid}, ${Number.isFinite(at) ? dayAndTime(at, Date.now()) : createdAt}`;
+function whose({ userId, uid }: RecordingView): string {
+  return userId ?? uid;
 }
 
-function detailOf({ durationSeconds, heightPx, sizeBytes, state, widthPx }: RecordingView): string {
+function when({ createdAt }: RecordingView): string {
+  const at = Date.parse(createdAt);
+  return Number.isFinite(at) ? dayAndTime(at, Date.now()) : createdAt;
+}
+
+function titleOf(recording: RecordingView): string {
+  return `${whose(recording)}, ${when(recording)}`;
+}
+
+function detailOf(recording: RecordingView): string {
+  const { durationSeconds, heightPx, sizeBytes, state, widthPx } = recording;
   return [
+    when(recording),
     state === 'ready' ? undefined : recordingState(state),
     durationSeconds !== undefined && durationSeconds > 0 ? duration(durationSeconds) : undefined,
     widthPx && heightPx && heightPx > 0 ? `${widthPx} × ${heightPx}` : undefined,

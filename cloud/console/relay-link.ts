@@ -23,13 +23,15 @@ export interface RelayLinkListener {
   refused(): void;
 }
 
-/** Every call @throws Error with the relay's own sentence. */
+/** Every call @throws Error with the relay's own sentence, and its HTTP status as the cause. */
 export interface RelayLink {
   startStream(userId: string, settings: StartSettings): Promise<unknown>;
   /** The operator stops watching; it ends when nobody else does. */
   stopStream(userId: string): Promise<unknown>;
   /** For everybody who watches. */
   endStream(streamId: string): Promise<unknown>;
+  /** An app, or the console itself; the stream ends with its last viewer. */
+  removeViewer(streamId: string, packageName: string): Promise<unknown>;
   addOutput(userId: string, output: { url: string; name?: string }): Promise<OutputView>;
   removeOutput(userId: string, outputId: string): Promise<unknown>;
   timeline(streamId: string): Promise<{ entries: TimelineEntry[] }>;
@@ -69,7 +71,9 @@ export function createRelayLink(token: string, listener: RelayLinkListener): Rel
     });
     const answer = (await response.json().catch(() => ({}))) as { message?: string };
     if (response.status === 401) refuse();
-    if (!response.ok) throw new Error(answer.message ?? `The relay answered ${response.status}`);
+    if (!response.ok) {
+      throw new Error(answer.message ?? `The relay answered ${response.status}`, { cause: response.status });
+    }
     return answer as Result;
   }
 
@@ -120,6 +124,7 @@ export function createRelayLink(token: string, listener: RelayLinkListener): Rel
     startStream: (userId, settings) => call('POST', ofUser(userId), settings),
     stopStream: (userId) => call('DELETE', ofUser(userId)),
     endStream: (streamId) => call('DELETE', ofStream(streamId)),
+    removeViewer: (streamId, name) => call('DELETE', `${ofStream(streamId)}/viewers/${encodeURIComponent(name)}`),
     addOutput: (userId, output) => call('POST', `${ofUser(userId)}/outputs`, output),
     removeOutput: (userId, outputId) => call('DELETE', `${ofUser(userId)}/outputs/${encodeURIComponent(outputId)}`),
     timeline: (streamId) => call('GET', `${ofStream(streamId)}/timeline`),

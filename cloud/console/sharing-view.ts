@@ -1,12 +1,13 @@
 /** Who watches a stream, and where else it is sent: outputs are added and removed here. A key that was typed is never shown again. */
-import { CONSOLE_APP, isRunning, type KnownStream } from './console-state.ts';
+import { isRunning, type KnownStream } from './console-state.ts';
 import { byId, createKeyedList, errorText, type ListItem, make, setAttribute, setText } from './elements.ts';
 import { addressProblem, outputAddress } from './output-address.ts';
 import type { RelayLink } from './relay-link.ts';
 import type { OutputView } from './relay-shapes.ts';
+import { createViewersPanel } from './viewers-panel.ts';
 
 export interface SharingView {
-  render(stream: KnownStream | undefined): void;
+  render(userId: string | undefined, stream: KnownStream | undefined): void;
 }
 
 const statusWords: Record<string, [word: string, look: string]> = {
@@ -19,11 +20,9 @@ const statusWords: Record<string, [word: string, look: string]> = {
 };
 
 export function createSharingView(link: () => RelayLink | undefined): SharingView {
+  let shownUser: string | undefined;
   let shown: KnownStream | undefined;
-  const showViewers = createKeyedList<string>(byId('viewers'), {
-    keyOf: (viewer) => viewer,
-    create: (viewer) => ({ node: viewerNode(viewer), update() {} }),
-  });
+  const viewers = createViewersPanel(link);
   const showOutputs = createKeyedList<OutputView>(byId('outputs'), {
     keyOf: ({ outputId, url, name }) => outputId ?? `${url} ${name}`,
     create: (output) => createOutput(output, remove),
@@ -32,20 +31,20 @@ export function createSharingView(link: () => RelayLink | undefined): SharingVie
   async function remove(outputId: string): Promise<void> {
     if (shown) await link()?.removeOutput(shown.userId, outputId);
   }
-  startForm(async (address, name) => {
+  const form = startForm(async (address, name) => {
     if (!isRunning(shown)) throw new Error('There is no stream to send on; go live first.');
     await link()?.addOutput(shown.userId, { url: address, ...(name ? { name } : {}) });
   });
 
   return {
-    render(stream) {
+    render(userId, stream) {
+      // What was typed was meant for the glasses that were shown.
+      if (userId !== shownUser) form.clear();
+      shownUser = userId;
       shown = stream;
       const running = isRunning(stream) ? stream : undefined;
-      const { outputs = [], viewers = [] } = running ?? {};
-      showViewers(viewers);
-      setText(byId('viewers-count'), viewers.length > 0 ? String(viewers.length) : '');
-      byId('viewers-empty').hidden = viewers.length > 0;
-      setText(byId('viewers-empty'), running ? 'Nobody watches.' : 'Apps that watch will stand here.');
+      const { outputs = [] } = running ?? {};
+      viewers.render(running);
       showOutputs(outputs);
       setText(byId('outputs-count'), outputs.length > 0 ? String(outputs.length) : '');
       const canAdd = running !== undefined && (running.kind ?? 'managed') === 'managed';
@@ -57,11 +56,6 @@ export function createSharingView(link: () => RelayLink | undefined): SharingVie
       );
     },
   };
-}
-
-function viewerNode(viewer: string): HTMLElement {
-  const isOurs = viewer === CONSOLE_APP;
-  return make('li', {}, make('span', { class: 'name', title: viewer }, isOurs ? 'The console' : viewer));
 }
 
 function createOutput(first: OutputView, remove: (outputId: string) => Promise<void>): ListItem<OutputView> {
@@ -116,11 +110,16 @@ function createOutput(first: OutputView, remove: (outputId: string) => Promise<v
   };
 }
 
-function startForm(add: (address: string, name: string) => Promise<void>): void {
+function startForm(add: (address: string, name: string) => Promise<void>): { clear(): void } {
   const form = byId<HTMLFormElement>('output-form');
   const problem = byId('output-problem');
   const [server, key, name] = ['output-server', 'output-key', 'output-name'].map((id) => byId<HTMLInputElement>(id));
   const submit = byId<HTMLButtonElement>('output-submit');
+  function clear(): void {
+    form.reset();
+    setText(problem, '');
+    byId<HTMLDetailsElement>('output-add').open = false;
+  }
   form.addEventListener('submit', (event) => {
     event.preventDefault();
     if (!server || !key || !name) return;
@@ -130,13 +129,11 @@ function startForm(add: (address: string, name: string) => Promise<void>): void 
     if (wrong) return server.focus();
     submit.disabled = true;
     add(address, name.value.trim())
-      .then(() => {
-        form.reset();
-        byId<HTMLDetailsElement>('output-add').open = false;
-      })
+      .then(clear)
       .catch((error: unknown) => setText(problem, errorText(error)))
       .finally(() => {
         submit.disabled = false;
       });
   });
+  return { clear };
 }

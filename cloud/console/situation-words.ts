@@ -7,6 +7,8 @@ export interface SituationWords {
   banner: string;
   /** In place of a picture. */
   placeholder: string;
+  /** Above the placeholder, when something has gone wrong. */
+  title: string;
 }
 
 export interface Situation {
@@ -17,7 +19,16 @@ export interface Situation {
 }
 
 export function situationWords({ session, stream, player }: Situation): SituationWords {
-  if (!isRunning(stream)) return { banner: '', placeholder: idleWords(session, stream) };
+  const title = stream?.state === 'failed' ? 'The stream failed' : '';
+  if (!isRunning(stream)) return { banner: '', placeholder: idleWords(session, stream), title };
+  return { ...runningWords(session, stream, player), title };
+}
+
+function runningWords(
+  session: KnownSession | undefined,
+  stream: KnownStream,
+  player: Situation['player'],
+): Omit<SituationWords, 'title'> {
   const isPictured = player.isPlaying || player.hasLastPicture;
   const banner = bannerOf(session, stream, isPictured) || playerWords(player);
   if (player.isPlaying) return { banner, placeholder: '' };
@@ -32,7 +43,8 @@ function bannerOf(session: KnownSession | undefined, stream: KnownStream, isPict
   }
   if (stream.state !== 'interrupted') return '';
   const why = stream.message ? ` ${sentence(stream.message)}` : '';
-  return `The picture stopped at ${clockTime(stream.stateSinceMs)}.${why} Waiting for the next${isPictured ? '; this is the last one' : ''}.`;
+  const at = stream.stateSinceMs === undefined ? 'has stopped' : `stopped at ${clockTime(stream.stateSinceMs)}`;
+  return `The picture ${at}.${why} Waiting for the next${isPictured ? '; this is the last one' : ''}.`;
 }
 
 /** The player sees that nothing comes before the relay does. */
@@ -60,8 +72,12 @@ function waitingWords(
 }
 
 function idleWords(session: KnownSession | undefined, stream: KnownStream | undefined): string {
-  if (stream?.state === 'failed') return sentence(stream.message ?? 'The stream failed');
-  if (session && !session.connected) {
+  const isAway = session && !session.connected;
+  if (stream?.state === 'failed') {
+    const why = stream.message === undefined ? '' : `${sentence(stream.message)} `;
+    return `${why}${isAway ? 'The glasses are away now; try again when they are back.' : 'Press Go live to try again.'}`;
+  }
+  if (isAway) {
     return `These glasses are away${since(session.awaySinceMs)}. They can go live when they are back.`;
   }
   return 'Press Go live to see what these glasses see.';

@@ -15,13 +15,33 @@ export interface StageView {
   close(): void;
 }
 
-const ways: readonly { way: PlaybackWay; name: string; about: string; source: keyof PlaybackSources }[] = [
-  { way: 'whep', name: 'WebRTC', about: 'WHEP, the fastest', source: 'webrtcUrl' },
-  { way: 'ws-flv', name: 'WS-FLV', about: 'half a second', source: 'flvUrl' },
-  { way: 'll-hls', name: 'LL-HLS', about: 'about a second', source: 'llHlsUrl' },
-  { way: 'hls', name: 'HLS', about: 'about two seconds', source: 'hlsUrl' },
+interface Way {
+  way: PlaybackWay;
+  name: string;
+  about: string;
+  /** How its delay is known, and what is not in it. */
+  measured: string;
+  source: keyof PlaybackSources;
+}
+
+const PLAYLIST_TIME =
+  'By the time that the playlist gives each picture: from its arrival at the server to this screen. Wrong by as much as this device’s clock is.';
+const ways: readonly Way[] = [
+  {
+    ...{ way: 'whep', name: 'WebRTC', about: 'the fastest', source: 'webrtcUrl' },
+    measured: 'By this browser’s count: half the round trip to the server, then the wait and the decoding here.',
+  },
+  {
+    ...{ way: 'ws-flv', name: 'WS-FLV', about: 'half a second', source: 'flvUrl' },
+    measured: 'By the time that the stream itself tells: from the picture’s arrival at the server to this screen.',
+  },
+  {
+    ...{ way: 'll-hls', name: 'LL-HLS', about: 'about a second', source: 'llHlsUrl' },
+    measured: PLAYLIST_TIME,
+  },
+  { ...{ way: 'hls', name: 'HLS', about: 'a few seconds', source: 'hlsUrl' }, measured: PLAYLIST_TIME },
 ];
-const nameOf = (way: PlaybackWay | undefined) => ways.find((known) => known.way === way)?.name;
+const NOT_IN_IT = 'The glasses’ camera and their network come on top.';
 const LOOK_MS = 500;
 
 export function createStageView(): StageView {
@@ -68,17 +88,26 @@ export function createStageView(): StageView {
     const words = situationWords({ session, stream, player: { ...state, hasLastPicture: lastPicture.isThere() } });
     if (state.isPlaying && words.banner === '') lastPicture.take();
     byId('last-picture').hidden = state.isPlaying || !showing || !lastPicture.isThere();
-    setText(byId('placeholder'), words.placeholder);
+    setText(byId('placeholder-title'), words.title);
+    setText(byId('placeholder-text'), words.placeholder);
     setText(byId('banner'), words.banner);
     byId('picture').dataset.still = String(words.banner !== '');
-    const way = stream && showing ? nameOf(state.way) : undefined;
+    const way = stream && showing ? ways.find((known) => known.way === state.way) : undefined;
     const automatic = select.options[0];
-    if (automatic) setText(automatic, way && select.value === '' ? `Automatic: ${way}` : 'Automatic');
-    const isLate = way !== undefined && state.latencyMs !== undefined && words.banner === '';
-    setText(byId('delay'), isLate && state.latencyMs !== undefined ? `${latency(state.latencyMs)} behind` : '');
+    if (automatic) setText(automatic, way && select.value === '' ? `Automatic: ${way.name}` : 'Automatic');
+    renderDelay(way, words.banner === '' ? state.latencyMs : undefined);
     byId('tools').hidden = !showing;
     const onAir = isRunning(stream) && stream.state === 'active' ? stream.stats?.duration : undefined;
     setText(byId('on-air'), onAir === undefined ? '' : duration(onAir));
+  }
+
+  /** A picture from the future is a clock that is wrong: better no word than a wrong one. */
+  function renderDelay(way: Way | undefined, latencyMs: number | undefined): void {
+    const isKnown = way !== undefined && latencyMs !== undefined && latencyMs >= 0;
+    const about = way ? `${way.measured} ${NOT_IN_IT}` : '';
+    setText(byId('delay'), isKnown ? `${latency(latencyMs)} behind` : '');
+    setAttribute(byId('delay'), 'title', about);
+    setText(byId('delay-about'), about);
   }
 
   function renderWays(playback: PlaybackSources | undefined): void {

@@ -12,8 +12,8 @@ export function startTheme(): void {
 
   function apply(): void {
     document.documentElement.dataset.theme = theme;
-    button.textContent = names[theme];
-    button.setAttribute('aria-label', `Colours: ${names[theme]}. Press for the next.`);
+    button.textContent = `Theme: ${names[theme].toLowerCase()}`;
+    button.setAttribute('aria-label', `Theme: ${names[theme].toLowerCase()}. Press for the next.`);
   }
   button.addEventListener('click', () => {
     theme = themes[(themes.indexOf(theme) + 1) % themes.length] ?? 'auto';

@@ -1,5 +1,5 @@
 /** What happened to a stream and why, newest first; also of streams that have ended. */
-import { type ConsoleState, isRunning } from './console-state.ts';
+import { CONSOLE_APP, type ConsoleState, isRunning } from './console-state.ts';
 import { byId, createKeyedList, make, setText } from './elements.ts';
 import { clockTime, dayAndTime, namedNumber, stateName } from './formatting.ts';
 import type { EndedStream, StreamView, TimelineEntry } from './relay-shapes.ts';
@@ -60,17 +60,36 @@ export function createTimelineView(want: (streamId: string) => void, changed: ()
       if (streamId !== undefined && select.value !== streamId) select.value = streamId;
       const entries = streamId === undefined ? [] : timelines.get(streamId);
       if (streamId !== undefined && !entries) want(streamId);
-      showEntries((entries ?? []).map((entry, at) => ({ key: `${streamId} ${at} ${entry.atMs}`, entry })).reverse());
+      showEntries(keyed(streamId, entries ?? []).reverse());
       const isEmpty = (entries ?? []).length === 0;
       byId('timeline-empty').hidden = !isEmpty;
       setText(
         byId('timeline-empty'),
         streamId === undefined
           ? 'States, causes and viewers of the stream will stand here, once there is one.'
-          : 'Nothing is written down of this stream yet.',
+          : entries
+            ? 'The relay remembers nothing of this stream.'
+            : 'Asking the relay …',
       );
     },
   };
+}
+
+/** By what they say and not by their place, which changes when the oldest go. */
+function keyed(streamId: string | undefined, entries: readonly TimelineEntry[]): Keyed[] {
+  const seen = new Map<string, number>();
+  return entries.map((entry) => {
+    const text = `${streamId} ${entry.atMs} ${entry.kind} ${entry.text}`;
+    const times = (seen.get(text) ?? 0) + 1;
+    seen.set(text, times);
+    return { key: `${text} ${times}`, entry };
+  });
+}
+
+/** As the page calls itself everywhere. */
+function withNames(text: string): string {
+  if (text.startsWith(CONSOLE_APP)) return `The console${text.slice(CONSOLE_APP.length)}`;
+  return text.replaceAll(CONSOLE_APP, 'the console');
 }
 
 function titleOf({ createdAt, state }: StreamView, nowMs: number): string {
@@ -87,6 +106,6 @@ function entryNode({ atMs, kind, state, code, text, numbers }: TimelineEntry): H
     'li',
     { 'data-kind': kind, 'data-state': state, title: figures.join(' · ') || undefined },
     make('time', { datetime: new Date(atMs).toISOString() }, clockTime(atMs)),
-    make('span', { class: 'what' }, text, ...(small ? [make('small', {}, small)] : [])),
+    make('span', { class: 'what' }, withNames(text), ...(small ? [make('small', {}, small)] : [])),
   );
 }

@@ -26,6 +26,8 @@ export interface OperatorRoutesOptions {
   operatorStream: {
     start(userId: string, request: StreamRequest): StreamSnapshot;
     stop(userId: string): void;
+    /** Whoever it is; the stream ends with its last one. Errors: STREAM_NOT_FOUND, VIEWER_NOT_FOUND. */
+    removeViewer(streamId: string, packageName: string): void;
     /** On whatever managed stream the user has. Errors: of `RestreamOutputs.add`, STREAM_NOT_FOUND, OUTPUTS_NOT_READY. */
     addOutput(userId: string, destination: Destination): Promise<OperatorOutput>;
     /** Whoever has added it. Errors: of `RestreamOutputs.remove`, STREAM_NOT_FOUND, OUTPUTS_NOT_READY. */
@@ -91,6 +93,11 @@ function addStreamRoutes(server: FastifyInstance, options: OperatorRoutesOptions
   server.delete<{ Params: { streamId: string } }>('/api/streams/:streamId', async ({ params }, reply) => {
     if (!endStream(params.streamId)) throw new GlasscastError('STREAM_NOT_FOUND');
     return reply.code(202).send({ status: 'stopping' });
+  });
+  type OfViewer = { Params: { streamId: string; packageName: string } };
+  server.delete<OfViewer>('/api/streams/:streamId/viewers/:packageName', async ({ params }, reply) => {
+    operatorStream.removeViewer(params.streamId, params.packageName);
+    return reply.code(204).send();
   });
   server.post<OfUser>('/api/users/:userId/managed-stream', async ({ params, body }, reply) => {
     const { outputs, ...settings } = checkedBody(streamRequest, body ?? {});

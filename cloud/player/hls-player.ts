@@ -37,7 +37,9 @@ export function createHlsPlayer(
       return;
     }
     const status = response?.code || (networkDetails as { status?: number } | null)?.status;
-    events.failed(status === 204 ? notStarted : details);
+    // hls.js has names for what went wrong, and no words.
+    const unreached = status ? `The server answered ${status}` : 'The server cannot be reached';
+    events.failed(status === 204 ? notStarted : type === Hls.ErrorTypes.NETWORK_ERROR ? unreached : details);
   }
   function startNative(): void {
     video.src = url;

@@ -40,8 +40,9 @@ export const providerProfiles = {
   local: {
     keyFrameIntervalMs: 1_000,
     provingPollMs: 100,
-    watchingPollMs: 2_000,
-    stallMs: 8_000,
+    watchingPollMs: 1_000,
+    // Its segments are a second long.
+    stallMs: 5_000,
     outputPollMs: 1_000,
     maxRequestsPerSecond: undefined,
     hasPreviewPage: true,

@@ -142,14 +142,14 @@ export class LiveStream {
     this.#inbox.do(() => this.#viewers.add(viewer, { requestedAtMs, isWaiting }));
   }
 
-  /** Says `stopped` to it, or why; false when it was no viewer. */
-  leave(viewerId: string, because?: GlasscastError): boolean {
+  /** False when it was no viewer. @param because see `lastWord`. */
+  leave(viewerId: string, because?: GlasscastError | string): boolean {
     const wasViewer = this.#viewers.has(viewerId);
     this.#inbox.do(() => {
       if (!this.#viewers.dismiss(viewerId, lastWord(this.kind, this.streamId, because))) return;
       this.#outputs.forget(viewerId);
-      if (this.#viewers.size === 0 && this.isOpen()) this.#stop(undefined);
-      else this.#changed();
+      if (this.#viewers.size > 0 || !this.isOpen()) this.#changed();
+      else this.#stop(typeof because === 'string' ? because : undefined);
     });
     return wasViewer;
   }

@@ -17,7 +17,7 @@ export const operator: Viewer = { id: CONSOLE_APP, deliver() {} };
 
 export function operatorStream(
   sessions: { get(userId: string): (GlassesLink & { isKnown(): boolean }) | undefined },
-  streams: Pick<StreamRegistry, 'check' | 'leave' | 'outputs' | 'request' | 'snapshots'>,
+  streams: Pick<StreamRegistry, 'check' | 'leave' | 'outputs' | 'removeViewer' | 'request' | 'snapshots'>,
 ): OperatorRoutesOptions['operatorStream'] {
   function outputsOf(userId: string): RestreamOutputs {
     const found = streams.snapshots().find((stream) => stream.userId === userId && !isStreamOver(stream.state));
@@ -40,6 +40,12 @@ export function operatorStream(
       return snapshot;
     },
     stop: (userId) => streams.leave(userId, operator),
+    removeViewer(streamId, packageName) {
+      const message = `The operator has removed ${packageName} from the stream`;
+      if (streams.removeViewer(streamId, packageName, message)) return;
+      const isThere = streams.snapshots().some((stream) => stream.streamId === streamId);
+      throw new GlasscastError(isThere ? 'VIEWER_NOT_FOUND' : 'STREAM_NOT_FOUND');
+    },
     addOutput: async (userId, destination) => operatorOutput(await outputsOf(userId).add(operator.id, destination)),
     async removeOutput(userId, outputId) {
       const outputs = outputsOf(userId);

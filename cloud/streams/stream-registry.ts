@@ -54,6 +54,8 @@ export interface StreamRegistry {
   hint(liveInputUid: string, hint: IngestHint): void;
   /** Ends it for everybody, who hear this message. @returns false when there is no such stream. */
   end(streamId: string, message: string): boolean;
+  /** Takes one viewer, or an owner, off it, who hears this message. @returns false when that one does not watch it. */
+  removeViewer(streamId: string, viewerId: string, message: string): boolean;
   /** The user's session is over. */
   endUser(userId: string, error: GlasscastError): void;
   /** Goes on with what an earlier process had saved; nobody is told anything until they come back. */
@@ -213,6 +215,11 @@ class Registry implements StreamRegistry {
     const stream = this.#streams().find((candidate) => candidate.streamId === streamId);
     stream?.stop(message);
     return stream !== undefined;
+  }
+
+  removeViewer(streamId: string, viewerId: string, message: string): boolean {
+    const stream = this.#streams().find((candidate) => candidate.streamId === streamId);
+    return stream?.leave(viewerId, message) ?? false;
   }
 
   endUser(userId: string, error: GlasscastError): void {

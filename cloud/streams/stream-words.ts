@@ -89,22 +89,24 @@ const unmanagedWords: StreamWords = {
 
 export const wordsOf = { managed: managedWords, unmanaged: unmanagedWords } as const;
 
-/** To one that leaves. @param because it has not asked to. */
+/** To one that leaves. @param because it has not asked to: an error, or a sentence that comes with `stopped`. */
 export function lastWord(
   kind: keyof typeof wordsOf,
   streamId: string | undefined,
-  because?: GlasscastError,
+  because?: GlasscastError | string,
 ): AppStatus {
-  return because ? wordsOf[kind].failed(because, streamId) : wordsOf[kind].stopped(streamId);
+  if (because instanceof GlasscastError) return wordsOf[kind].failed(because, streamId);
+  return wordsOf[kind].stopped(streamId, because);
 }
 
 /** The device's own code when it is one of ours; its text goes to the apps as it is. */
 export function deviceError({ errorCode, errorDetails, status }: DeviceStreamStatus): GlasscastError {
   const text = errorDetails ?? status;
-  return new GlasscastError(isErrorCode(errorCode) ? errorCode : 'DEVICE_REPORTED', {
-    reason: text,
-    details: { deviceText: text },
-  });
+  const code = isErrorCode(errorCode) ? errorCode : 'DEVICE_REPORTED';
+  // Our own glasses begin with the table's sentence.
+  const { sentence } = errorKinds[code];
+  const reason = text === sentence ? undefined : text.replace(`${sentence}: `, '');
+  return new GlasscastError(code, { reason, details: { deviceText: text } });
 }
 
 /** With the reason when it lies with the glasses; what an ingest did is nothing that apps could act on. */

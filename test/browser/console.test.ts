@@ -48,6 +48,23 @@ describe.skipIf(!inject('chromium'))('the console', () => {
     );
   });
 
+  it('takes the printed address in a tab that has the page already', async () => {
+    const { origin, url } = await scriptedRelay();
+    const page = await open(origin);
+    await page.waitForSelector('#login:not([hidden])');
+    await page.goto(url);
+    await page.waitForSelector('#console:not([hidden])');
+    expect(page.url()).not.toContain(CONSOLE_TOKEN);
+  });
+
+  it('says why there is no list of recordings, and promises none', async () => {
+    const relay = await scriptedRelay();
+    relay.world.recordings = new Error('The provider cannot be reached');
+    const page = await open(relay.url);
+    await becomes(page, "document.querySelector('#recordings-problem').textContent.includes('provider cannot')");
+    expect(await page.isHidden('#recordings-empty')).toBe(true);
+  });
+
   it('tells a newcomer without glasses what to do, and shows them as they come', async () => {
     const relay = await scriptedRelay();
     relay.world.recordings = { recordings: [], keepsRecordings: false };
@@ -175,6 +192,93 @@ describe.skipIf(!inject('chromium'))('the console', () => {
     await becomes(page, "document.querySelector('#failure').textContent === 'Not now'");
   });
 
+  it('takes a viewer off a stream after a question, and keeps one live that only an app watches', async () => {
+    const relay = await scriptedRelay();
+    relay.world.sessions = [{ userId: ada, connected: true }];
+    relay.world.streams = [stream({ viewers: ['com.example.captions'] })];
+    relay.world.refusals = {
+      'DELETE /api/streams/m1/viewers/glasscast.console': { status: 404, message: 'Nobody of this name watches' },
+    };
+    const page = await open(relay.url);
+    await page.waitForSelector('#join:not([hidden])');
+    await page.click('#join-button');
+    await expect.poll(() => relay.asked.at(-1)?.path).toBe(`/api/users/${encodeURIComponent(ada)}/managed-stream`);
+    relay.tell({ type: 'stream', stream: stream({ viewers: ['com.example.captions', 'glasscast.console'] }) });
+    await page.waitForSelector('#join', { state: 'hidden' });
+    await page.click('#viewers [aria-label="Remove the viewer com.example.captions"]');
+    await becomes(page, "document.querySelector('#question').textContent.includes('goes on for the others')");
+    await page.keyboard.press('Escape');
+    await page.click('#viewers [aria-label="Remove the viewer com.example.captions"]');
+    await page.click('#question .danger');
+    await expect.poll(() => relay.asked.at(-1)?.path).toBe('/api/streams/m1/viewers/com.example.captions');
+    expect(relay.asked.map(({ method }) => method)).toEqual(['POST', 'DELETE']);
+    relay.tell({ type: 'stream', stream: stream() });
+    await becomes(page, "document.querySelectorAll('#viewers li').length === 1");
+    await page.click('#viewers button');
+    await becomes(page, "document.querySelector('#question').textContent.includes('the stream ends')");
+    await page.click('#question .danger');
+    await becomes(page, "document.querySelector('#viewers-problem').textContent.includes('Nobody of this name')");
+  });
+
+  it('forgets what was typed for other glasses', async () => {
+    const relay = await scriptedRelay();
+    relay.world.sessions = [
+      { userId: ada, connected: true },
+      { userId: 'grace@example.com', connected: true },
+    ];
+    relay.world.streams = [stream(), stream({ streamId: 'm2', userId: 'grace@example.com' })];
+    const page = await open(relay.url);
+    await page.click('#output-add summary');
+    await page.fill('#output-server', 'rtmp://there/live');
+    await page.fill('#output-key', 'the key of Ada');
+    await page.click('[data-user="grace@example.com"]');
+    await becomes(page, "document.querySelector('#who').textContent === 'grace@example.com'");
+    expect(await page.inputValue('#output-key')).toBe('');
+    expect(await page.inputValue('#output-server')).toBe('');
+  });
+
+  it('misses nothing that happens while a timeline is on its way', async () => {
+    const relay = await scriptedRelay();
+    relay.world.sessions = [{ userId: ada, connected: true }];
+    relay.world.streams = [stream()];
+    relay.world.timelines = { m1: [{ atMs: 1, kind: 'state', state: 'active', text: 'Live' }] };
+    let answer = () => {};
+    relay.world.timelineDelay = new Promise((resolve) => {
+      answer = resolve;
+    });
+    const page = await open(relay.url);
+    await becomes(page, "document.querySelector('#timeline-empty').textContent.includes('Asking')");
+    relay.tell({
+      type: 'stream-entry',
+      streamId: 'm1',
+      entry: { atMs: 2, kind: 'viewer', text: 'com.example watches' },
+    });
+    relay.tell({ type: 'stream', stream: stream({ viewers: ['com.example'] }) });
+    await becomes(page, "document.querySelector('#viewers').textContent.includes('com.example')");
+    answer();
+    await becomes(page, "document.querySelectorAll('#timeline li').length === 2");
+    expect(await textOf(page, '#timeline')).toMatch(/com\.example watches.*Live/);
+  });
+
+  it('is no larger after 20,000 events than after 1,000', { timeout: 60_000 }, async () => {
+    const relay = await scriptedRelay();
+    relay.world.sessions = [{ userId: ada, connected: true }];
+    relay.world.streams = [stream()];
+    const page = await open(relay.url);
+    await becomes(page, "document.querySelector('#timeline-empty').textContent.includes('nothing')");
+    const size = async (from: number, to: number) => {
+      for (let at = from; at < to; at += 1) {
+        const entry = { atMs: at, kind: 'notice' as const, text: `Notice ${at}` };
+        relay.tell({ type: 'stream-entry', streamId: 'm1', entry });
+        if (at % 4 === 0) relay.tell({ type: 'stream', stream: stream({ stats: { bitrate: at, fps: at % 30 } }) });
+      }
+      await becomes(page, `document.querySelector('#timeline li').textContent.includes('Notice ${to - 1}')`, 40_000);
+      return page.evaluate<number>("document.querySelectorAll('*').length");
+    };
+    const first = await size(0, 1000);
+    expect(await size(1000, 20_000)).toBe(first);
+  });
+
   it('says that the relay is away, and shows what is new when it is back', async () => {
     const relay = await scriptedRelay();
     relay.world.sessions = [{ userId: ada, connected: true }];
@@ -183,6 +287,7 @@ describe.skipIf(!inject('chromium'))('the console', () => {
     relay.world.isDown = true;
     relay.cut();
     await becomes(page, '/away since [0-9:]+/.test(document.querySelector("#link-text").textContent)');
+    expect(await page.evaluate("document.querySelector('#console').dataset.link")).toBe('away');
     relay.world.sessions = [{ userId: 'grace@example.com', connected: true }];
     relay.world.isDown = false;
     await becomes(page, "document.querySelector('#link-text').textContent === 'Connected to the relay'");

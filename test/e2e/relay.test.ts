@@ -105,6 +105,18 @@ describe('the managed stream, end to end', () => {
     expect(glasses.inbox.frames.filter(ofType('start_rtmp_stream')).length).toBe(1);
     expect(((await world.providerCall('/live_inputs')) as unknown[]).length).toBe(1);
 
+    // The operator takes one off it; that app may ask again.
+    const viewers = `/api/streams/${lives[0]?.streamId}/viewers`;
+    expect(await world.rest('DELETE', `${viewers}/com.example.right`)).toMatchObject({ status: 204 });
+    expect(await apps[1]?.inbox.take('removed', status('stopped'))).toMatchObject({
+      ...{ streamId: lives[0]?.streamId, message: 'The operator has removed com.example.right from the stream' },
+    });
+    expect(await world.rest('GET', `/api/streams/${lives[0]?.streamId}`)).toMatchObject({
+      ...{ state: 'active', viewers: ['com.example.left'] },
+    });
+    apps[1]?.send({ type: 'managed_stream_request' });
+    await apps[1]?.inbox.take('joined again', status('active'));
+
     // A request while the first one ends waits for its end, and then gets a stream of its own.
     apps[1]?.send({ type: 'managed_stream_stop' });
     await apps[1]?.inbox.take('stopped', status('stopped'));

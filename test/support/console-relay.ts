@@ -26,7 +26,9 @@ export async function startConsoleRelay() {
     streams: [] as StreamView[],
     ended: [] as EndedStream[],
     timelines: {} as Record<string, TimelineEntry[]>,
-    recordings: { recordings: [], keepsRecordings: true } as RecordingList,
+    recordings: { recordings: [], keepsRecordings: true } as RecordingList | Error,
+    /** A timeline is read, and its answer takes as long as this. */
+    timelineDelay: Promise.resolve() as Promise<void>,
     /** Nothing is answered but 503. */
     isDown: false,
     /** Answers to changes, by `METHOD path`; anything else is 202. */
@@ -42,10 +44,16 @@ export async function startConsoleRelay() {
   server.get('/api/sessions', async () => ({ sessions: world.sessions }));
   server.get('/api/streams', async () => ({ streams: world.streams }));
   server.get('/api/streams/history', async () => ({ streams: world.ended }));
-  server.get('/api/recordings', async () => world.recordings);
-  server.get<{ Params: { id: string } }>('/api/streams/:id/timeline', async ({ params }) => ({
-    entries: world.timelines[params.id] ?? [],
-  }));
+  server.get('/api/recordings', async (_request, reply) => {
+    const { recordings } = world;
+    if (!(recordings instanceof Error)) return recordings;
+    return reply.code(502).send({ error: 'PROVIDER_UNREACHABLE', message: recordings.message });
+  });
+  server.get<{ Params: { id: string } }>('/api/streams/:id/timeline', async ({ params }) => {
+    const entries = [...(world.timelines[params.id] ?? [])];
+    await world.timelineDelay;
+    return { entries };
+  });
   server.get('/api/events', (_request, reply) => {
     reply.hijack();
     readers.add(reply.raw);

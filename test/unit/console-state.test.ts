@@ -44,7 +44,10 @@ describe('glasses', () => {
       snapshot([away, session(ada)]),
     );
     expect(chosen.selected).toBe('b@x');
-    expect(reduce(chosen, event({ type: 'session-ended', userId: 'b@x' }), 0).selected).toBe(ada);
+    const left = reduce(chosen, event({ type: 'session-ended', userId: 'b@x' }), 0);
+    expect(left.selected).toBe(ada);
+    // As after a restart of the relay, when glasses come back one by one.
+    expect(reduce(left, event({ type: 'session', session: away }), 0).selected).toBe('b@x');
   });
 });
 
@@ -55,6 +58,17 @@ describe('a stream', () => {
     expect(waiting.streams.get(ada)).toMatchObject({ playback, stateSinceMs: 5000 });
     const over = reduce(waiting, event({ type: 'stream', stream: stream({ state: 'stopped' }) }), 6000);
     expect(over.streams.get(ada)?.playback).toBeUndefined();
+  });
+  it('has its state since the relay wrote it down, where the page has not seen it begin', () => {
+    const found = after(snapshot([session(ada)], [stream({ state: 'interrupted' })]));
+    expect(found.streams.get(ada)?.stateSinceMs).toBeUndefined();
+    const entries = [
+      { atMs: 7, kind: 'state' as const, state: 'interrupted' as const, text: 'No new picture arrives' },
+      { atMs: 9, kind: 'viewer' as const, text: 'app.a watches' },
+    ];
+    const told = reduce(found, { kind: 'timeline', streamId: 'm1', entries }, 50);
+    expect(told.streams.get(ada)?.stateSinceMs).toBe(7);
+    expect(reduce(found, { kind: 'timeline', streamId: 'm1', entries: [] }, 50).streams).toBe(found.streams);
   });
   it('is not replaced by the last word of an older one', () => {
     const next = stream({ streamId: 'm2', state: 'starting' });
@@ -78,6 +92,13 @@ describe('a timeline', () => {
     );
     expect(known.timelines.get('m1')).toHaveLength(2);
     expect(known.timelines.has('m9')).toBe(false);
+  });
+  it('is kept of the streams that were looked at last', () => {
+    const asked = Array.from({ length: 30 }, (_, at) => ({
+      ...{ kind: 'timeline' as const, streamId: `m${at}`, entries: [entry] },
+    }));
+    const { timelines } = after(...asked);
+    expect([timelines.size, timelines.has('m9'), timelines.has('m29')]).toEqual([20, false, true]);
   });
   it('is asked for anew after a reconnect', () => {
     const state = after({ kind: 'timeline', streamId: 'm1', entries: [entry] }, snapshot([]));

@@ -61,6 +61,7 @@ describe('what stands over the picture', () => {
     expect(words({ session: away })).toEqual({
       banner: 'The glasses are away since 12:03:04; waiting for them. The picture is the last one.',
       placeholder: '',
+      title: '',
     });
     expect(words({ session: { ...away, awaySinceMs: undefined } }).banner).toContain('The glasses are away; waiting');
   });
@@ -70,16 +71,22 @@ describe('what stands over the picture', () => {
       'The picture stopped at 12:03:04. The ingest cannot be reached. Waiting for the next; this is the last one.',
     );
   });
+  it('names no time that nobody knows', () => {
+    const interrupted = { ...stream, state: 'interrupted' as const, stateSinceMs: undefined };
+    expect(words({ stream: interrupted }).banner).toBe(
+      'The picture has stopped. Waiting for the next; this is the last one.',
+    );
+  });
   it('speaks of no last picture where there is none, and covers none that is there', () => {
     const player = { isPlaying: false, hasLastPicture: false };
     expect(words({ session: away, player }).banner).toBe('The glasses are away since 12:03:04; waiting for them.');
-    expect(words({ player: { ...player, hasLastPicture: true } })).toEqual({ banner: '', placeholder: '' });
+    expect(words({ player: { ...player, hasLastPicture: true } })).toEqual({ banner: '', placeholder: '', title: '' });
     expect(words({ player: { ...player, hasLastPicture: true, message: 'The broadcast is interrupted' } }).banner).toBe(
       'No new picture arrives: The broadcast is interrupted. This is the last one.',
     );
   });
   it('says nothing over a picture that moves', () => {
-    expect(words({})).toEqual({ banner: '', placeholder: '' });
+    expect(words({})).toEqual({ banner: '', placeholder: '', title: '' });
   });
   it('says what is next where there is no picture', () => {
     const placeholder = (situation: Partial<Situation>) =>
@@ -87,8 +94,11 @@ describe('what stands over the picture', () => {
     expect(placeholder({ stream: undefined })).toContain('Press Go live');
     expect(placeholder({ stream: undefined, session: away })).toContain('away since 12:03:04');
     expect(placeholder({ stream: { ...stream, state: 'failed', message: 'The camera was not found' } })).toBe(
-      'The camera was not found.',
+      'The camera was not found. Press Go live to try again.',
     );
+    expect(
+      words({ session: away, stream: { ...stream, state: 'failed', message: 'The camera was not found' } }),
+    ).toMatchObject({ title: 'The stream failed', placeholder: expect.stringContaining('when they are back') });
     expect(placeholder({})).toContain('on its way');
     expect(placeholder({ player: { isPlaying: false, hasLastPicture: false, message: 'Trying HLS' } })).toBe(
       'Live, but no picture yet: Trying HLS. Trying again …',

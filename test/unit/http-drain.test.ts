@@ -40,7 +40,9 @@ async function world() {
     operatorRoutes: [
       operatorRoutes({
         ...{ catalog: nothing as never, apps: { start: nothing, stop: nothing }, events: createEventFeed(), clock },
-        operatorStream: { start: nothing, stop: nothing, addOutput: nothing, removeOutput: nothing },
+        operatorStream: {
+          ...{ start: nothing, stop: nothing, removeViewer: nothing, addOutput: nothing, removeOutput: nothing },
+        },
         history: { timeline: nothing, ended: nothing },
         sessions: () => [],
         streams: () => [],

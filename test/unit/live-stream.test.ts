@@ -171,6 +171,11 @@ describe('starting', () => {
     await coded.begin();
     coded.say('error', { errorDetails: 'Camera /dev/video9 not found', errorCode: 'CAMERA_NOT_FOUND' });
     expect(coded.first.last()).toMatchObject({ errorCode: 'CAMERA_NOT_FOUND' });
+    const own = streamWorld();
+    await own.goLive();
+    const errorDetails = 'The camera was not found; plug it in or name another one: /dev/video7';
+    own.say('error', { errorDetails, errorCode: 'CAMERA_NOT_FOUND' });
+    expect(own.stream.snapshot().message).toBe(errorDetails);
     expect(coded.glasses.types()).toEqual(['start_stream']);
     expect(coded.ends.length).toBe(1);
   });

@@ -103,6 +103,45 @@ it('adds an output to the stream of apps and removes theirs, and shows no key', 
   expect(streams.snapshots()[0]?.outputs).toEqual([]);
 });
 
+it('removes a viewer, who hears why, and ends the stream with the last one', async () => {
+  const { ask, goLive, known, streams } = world();
+  const [a, b] = [fakeViewer('app.a'), fakeViewer('app.b')];
+  for (const viewer of [a, b]) streams.request(USER, viewer, {}, known);
+  await goLive();
+  const { streamId = '' } = streams.snapshots()[0] ?? {};
+  const path = `/api/streams/${streamId}/viewers`;
+  expect(await ask('DELETE', `${path}/app.c`)).toMatchObject({ status: 404, body: { error: 'VIEWER_NOT_FOUND' } });
+  expect(await ask('DELETE', '/api/streams/none/viewers/app.a')).toMatchObject({
+    ...{ status: 404, body: { error: 'STREAM_NOT_FOUND' } },
+  });
+  expect((await ask('DELETE', `${path}/app.a`)).status).toBe(204);
+  const message = 'The operator has removed app.a from the stream';
+  expect(a.last()).toEqual({ type: 'managed_stream_status', status: 'stopped', streamId, message });
+  expect(streams.repeat(USER, 'app.a')).toBe(false);
+  expect((await ask('DELETE', `${path}/app.a`)).status).toBe(404);
+  // The operator's own page is a viewer like any other.
+  await ask('POST', PATH, {});
+  expect(streams.snapshots()).toMatchObject([{ state: 'active', viewers: ['app.b', 'glasscast.console'] }]);
+  expect((await ask('DELETE', `${path}/glasscast.console`)).status).toBe(204);
+  expect(b.last()).toMatchObject({ status: 'active' });
+  expect((await ask('DELETE', `${path}/app.b`)).status).toBe(204);
+  expect(b.last()).toMatchObject({ status: 'stopped' });
+  expect(streams.snapshots()).toMatchObject([
+    { state: 'stopping', viewers: [], message: 'The operator has removed app.b from the stream' },
+  ]);
+});
+
+it('removes the owner of an unmanaged stream, which ends', async () => {
+  const { ask, known, streams } = world();
+  const owner = fakeViewer('app.a');
+  streams.requestUnmanaged(USER, owner, { publishUrl: 'rtmp://there/live/key' }, known);
+  await settle();
+  const { streamId = '' } = streams.snapshots()[0] ?? {};
+  expect((await ask('DELETE', `/api/streams/${streamId}/viewers/app.a`)).status).toBe(204);
+  const errorDetails = 'The operator has removed app.a from the stream';
+  expect(owner.last()).toEqual({ type: 'stream_status', status: 'stopped', streamId, errorDetails });
+});
+
 it('takes changes of outputs no faster than from apps', async () => {
   const { ask, clock } = world();
   const codes = [];
