@@ -175,6 +175,8 @@ export function createAgent(options: AgentOptions): Agent {
       case 'app_state_change':
       case 'pong':
       case 'unknown':
+      case 'agent_update':
+      case 'agent_rollback':
         return;
       default:
         message satisfies never;

@@ -58,6 +58,12 @@ export const errorKinds = {
   RECORDING_LIVE: { ...caller(409, 'The recording is still being made; stop the stream first'), retryable: true },
   TOKEN_NOT_FOUND: caller(404, 'No core token with this id was issued here'),
   ENROLMENT_NOT_FOUND: caller(404, 'No enrolment with this id is open'),
+  RELEASE_NOT_FOUND: caller(404, 'No release of this version is kept here; publish it first'),
+  RELEASE_REFUSED: caller(400, 'The release is not fit to be run'),
+  RELEASE_EXISTS: caller(409, 'Another release of this version is kept here; give it a new version'),
+  ROLLOUT_NOT_FOUND: caller(404, 'No roll-out with this id'),
+  ROLLOUT_ACTIVE: caller(409, 'Another roll-out is under way; cancel it first'),
+  GLASSES_CANNOT_UPDATE: caller(409, 'These glasses do not update themselves; flash them'),
   HOST_REFUSED: caller(421, 'This relay is not called by that name; use its address, or name it in --allowed-hosts'),
   ROUTE_NOT_FOUND: caller(404, 'No such address; see the API table in the README'),
   INVALID_URL: caller(400, 'The URL of the destination is missing'),
@@ -129,6 +135,10 @@ export const errorKinds = {
   PROVIDER_ECHO_MISMATCH: provider('The streaming provider ignored a setting that was asked for', false),
   PROVIDER_STORAGE_FULL: provider('The streaming provider has no storage left; delete recordings', false),
   PROVIDER_SUBSCRIPTION_MISSING: provider('The streaming provider account has no Stream subscription; add one', false),
+  // flashing a board
+  FLASH_FAILED: device('The board was not flashed'),
+  BOARD_UNFIT: device('The board cannot run the agent', false),
+  BOARD_UNREACHABLE: device('The board cannot be reached'),
   // ours
   PORT_IN_USE: { sentence: 'The port is in use; choose another one', fault: 'us', retryable: false, http: 500 },
   CHILD_START_FAILED: { sentence: 'A child process could not be started', fault: 'us', retryable: true, http: 500 },

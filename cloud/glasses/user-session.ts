@@ -181,6 +181,7 @@ class Session implements UserSession {
         this.send({ type: 'pong' });
         return;
       case 'pong':
+      case 'agent_update_status':
         return;
       case 'unknown':
         if (!NOT_FOR_APPS.has(message.wireType)) this.#tell(message.wireType, message.fields);

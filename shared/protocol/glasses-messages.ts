@@ -4,6 +4,7 @@
  */
 import { z } from 'zod';
 import { audioSettings, deviceStatusWords, streamLimits, videoSettings } from '../stream.ts';
+import { agentFacts, agentRollback, agentUpdate, agentUpdateStatus } from './releases.ts';
 
 /** What the push really does, measured. Rates in bit/s and frames/s, duration in seconds (wire units of MentraOS). */
 export const streamStats = z.object({
@@ -166,6 +167,8 @@ export const toGlasses = z.discriminatedUnion('type', [
   appStopped,
   appStateChange,
   appOrder,
+  agentUpdate,
+  agentRollback,
   ping,
   pong,
   unknownMessage,
@@ -209,6 +212,8 @@ export const glassesConnectionState = z.looseObject({
       localIp: z.string().max(100).nullish(),
     })
     .optional(),
+  /** Ours; of another form it counts as missing. */
+  agent: agentFacts.optional().catch(undefined),
 });
 export const glassesBatteryUpdate = z.looseObject({
   type: z.literal('glasses_battery_update'),
@@ -238,6 +243,7 @@ export const fromGlasses = z.discriminatedUnion('type', [
   glassesBatteryUpdate,
   coreStatusUpdate,
   glassesAnswer,
+  agentUpdateStatus,
   startApp,
   stopApp,
   ping,
