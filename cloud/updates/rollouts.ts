@@ -269,7 +269,10 @@ class Keeper implements Rollouts {
     const { rollout, orders, missing, wakeAtMs } = review(newest, this.#devices(), nowMs, this.#stagesHeldUntilMs);
     if (rollout !== newest) this.#keep(rollout);
     for (const userId of missing) this.#judge(userId, (_, task) => task && afterMissing(task));
-    if (missing.length > 0) return this.reviewSoon();
+    if (missing.length > 0) {
+      this.reviewSoon();
+      return;
+    }
     const left = this.#order(rollout, orders);
     if (left) this.#wakeAt(nowMs + NEXT_ORDERS_MS);
     // At least a moment later, so that nothing runs in circles.
