@@ -9,6 +9,7 @@ import { asGlasscastError, type GlasscastError } from '../../shared/errors.ts';
 import { addAppCommands } from './apps.ts';
 import { type Cli, nextSteps, type Run } from './commands.ts';
 import { addDeviceCommands } from './devices.ts';
+import { addFlashCommand } from './flash.ts';
 import { createRelayApi } from './relay-api.ts';
 import { addReleaseCommands } from './releases.ts';
 import { addStreamCommands } from './streams.ts';
@@ -93,8 +94,8 @@ export function commandLine(surroundings: Surroundings, args: readonly string[] 
       .description(about)
       .action(() => runInPlace(file, []));
   }
-  for (const add of [addTokenCommands, addAppCommands, addDeviceCommands, addReleaseCommands, addStreamCommands])
-    add(program, run);
+  const groups = [addTokenCommands, addAppCommands, addDeviceCommands, addReleaseCommands, addStreamCommands];
+  for (const add of [...groups, addFlashCommand]) add(program, run);
   return program;
 }
 
@@ -112,7 +113,7 @@ function runWith<Args extends unknown[]>(
     const api = createRelayApi({ baseUrl, adminToken: environment.GLASSCAST_ADMIN_TOKEN, clock });
     const noColor = Boolean(environment.NO_COLOR);
     const terminal = createTerminal({ ...{ output, errors, noColor }, isJson: json === true });
-    await work({ api, terminal, clock, environment }, ...(given.slice(0, -1) as Args));
+    await work({ api, relayUrl: baseUrl, terminal, clock, environment }, ...(given.slice(0, -1) as Args));
   };
 }
 
