@@ -1,0 +1,193 @@
+/** apply.sh against fakes of dpkg and systemd: each outcome, each cut, and what is left afterwards. */
+import { spawnSync } from 'node:child_process';
+import { afterEach, describe, expect, it } from 'vitest';
+import { APPLY_SCRIPT, createFlashTree, type FlashTree, type Mood } from '../support/flash-tree.ts';
+
+const trees: FlashTree[] = [];
+const open = (tree = createFlashTree()) => {
+  trees.push(tree);
+  return tree;
+};
+afterEach(() => {
+  for (const tree of trees.splice(0)) tree.remove();
+});
+
+const FLASH = 'var/lib/glasscast-flash';
+const RECOVERY = 'etc/systemd/system/glasscast-flash-recover.service';
+
+function flashed(version = '1.0.0'): FlashTree {
+  const tree = open();
+  tree.stage({ version });
+  expect(tree.run('apply')).toBe(0);
+  tree.write('var/lib/glasscast/agent-token.json', `token of ${version}`);
+  tree.write('var/lib/glasscast/releases/slots.json', `slots of ${version}`);
+  return tree;
+}
+
+const nothingLeft = (tree: FlashTree) => {
+  for (const name of ['journal', 'work', 'before.new', 'trash', 'repack'])
+    expect(tree.has(`${FLASH}/${name}`), name).toBe(false);
+  expect(tree.has(RECOVERY)).toBe(false);
+};
+
+describe('apply.sh', () => {
+  it('flashes an empty board and spends the code without keeping it', () => {
+    const tree = open();
+    tree.stage({ version: '1.0.0', code: 'ABCD-EFGH', user: 'ada@example.com' });
+    expect(tree.run('apply')).toBe(0);
+    expect(tree.result()).toEqual({ id: 'run-1', outcome: 'flashed', version: '1.0.0', reason: '' });
+    expect(tree.seen()).toMatchObject({ version: '1.0.0', settings: 'A=1.0.0\nkey of 1.0.0\n', runs: true });
+    expect(tree.read(`${FLASH}/apply.log`)).not.toContain('ABCD');
+    expect(tree.has(`${FLASH}/current/enrolment-code`)).toBe(false);
+    nothingLeft(tree);
+  });
+
+  it('changes nothing when the same is flashed again', () => {
+    const tree = flashed();
+    const restarts = tree.read('fake/restarts');
+    tree.stage({ version: '1.0.0', id: 'run-2' });
+    expect(tree.run('apply')).toBe(0);
+    expect(tree.result()).toMatchObject({ id: 'run-2', outcome: 'already' });
+    expect(tree.read('fake/restarts')).toBe(restarts);
+  });
+
+  it.each<[Mood, string]>([
+    ['crash', 'ends again and again'],
+    ['sick', 'no such host'],
+    ['hang', 'tells no status'],
+    ['blind', 'Camera: not found'],
+    ['unconfigurable', 'depends on moon'],
+  ])('puts the old one back when the new one is %s', (mood, reason) => {
+    const tree = flashed();
+    const before = tree.seen();
+    tree.stage({ version: '2.0.0', mood });
+    expect(tree.run('apply')).toBe(1);
+    expect(tree.result()).toMatchObject({ outcome: 'rolled_back', version: '1.0.0' });
+    expect(tree.result().reason).toContain(reason);
+    expect(tree.seen()).toEqual(before);
+    expect(tree.read('var/lib/glasscast/releases/slots.json')).toBe('slots of 1.0.0');
+    nothingLeft(tree);
+  });
+
+  it.each<Mood>(['crash', 'sick', 'unconfigurable'])(
+    'leaves nothing on an empty board when the first one is %s',
+    (mood) => {
+      const tree = open();
+      tree.stage({ version: '1.0.0', mood });
+      expect(tree.run('apply')).toBe(1);
+      expect(tree.seen()).toEqual({ version: '', settings: '', runs: false, token: '' });
+      nothingLeft(tree);
+    },
+  );
+
+  it('undoes to what was there before, and once', () => {
+    const tree = flashed();
+    const before = tree.seen();
+    tree.stage({ version: '2.0.0' });
+    tree.run('apply');
+    expect(tree.seen().version).toBe('2.0.0');
+    expect(tree.run('undo')).toBe(0);
+    expect(tree.seen()).toEqual(before);
+    expect(tree.result()).toMatchObject({ id: 'run-undo', outcome: 'undone', version: '1.0.0' });
+    expect(tree.run('undo')).toBe(2);
+    expect(tree.result().reason).toBe('there is nothing to go back to');
+  });
+
+  it('undoes a first flash to nothing', () => {
+    const tree = flashed();
+    expect(tree.run('undo')).toBe(0);
+    expect(tree.seen()).toEqual({ version: '', settings: '', runs: false, token: '' });
+    nothingLeft(tree);
+  });
+
+  it.each([
+    ['a byte is wrong', (tree: FlashTree) => tree.write(`${FLASH}/new/settings`, 'A=other\n')],
+    ['there is no manifest', (tree: FlashTree) => tree.write(`${FLASH}/new/manifest`, '')],
+  ])('refuses when %s', (_, spoil) => {
+    const tree = flashed();
+    tree.stage({ version: '2.0.0' });
+    spoil(tree);
+    expect(tree.run('apply')).toBe(2);
+    expect(tree.seen().version).toBe('1.0.0');
+  });
+
+  it('refuses a reason that would break the result', () => {
+    const tree = flashed();
+    tree.stage({ version: '2.0.0', mood: 'sick' });
+    tree.write(
+      'agent-of-tests',
+      '#!/bin/sh\nprintf \'{\\n  "connected": false,\\n  "cause": "a \\\\"b\\\\" \\\\\\\\ c"\\n}\\n\'\n',
+    );
+    expect(tree.run('apply')).toBe(1);
+    expect(tree.result().reason).toContain('a \\"b\\"');
+  });
+
+  // Debian's busybox runs its own applets before what is on the path: only its reading can be tried with fakes.
+  it.each(['dash', 'busybox sh'])('is read by %s', (shell) => {
+    const [file = '', ...args] = shell.split(' ');
+    const { status, error, stderr } = spawnSync(file, [...args, '-n', APPLY_SCRIPT], { encoding: 'utf8' });
+    if (error === undefined) expect([status, stderr]).toEqual([0, '']);
+  });
+});
+
+/** 1 tries each command there is: eight minutes. */
+const STEP = Number(process.env.FLASH_CUT_STEP ?? 83);
+const endings: [string, () => FlashTree, Mood][] = [
+  ['a good one over an old one', flashed, 'good'],
+  ['a sick one over an old one', flashed, 'sick'],
+  ['a good one on an empty board', () => open(), 'good'],
+  ['an unconfigurable one on an empty board', () => open(), 'unconfigurable'],
+];
+
+describe('a cut of apply.sh', () => {
+  it.each(endings)('ends with the old or the new: %s', { timeout: 600_000 }, (_, start, mood) => {
+    const base = start();
+    const before = base.seen();
+    const wanted = { ...before, version: '2.0.0', settings: 'A=2.0.0\nkey of 2.0.0\n', runs: true };
+    base.stage({ version: '2.0.0', mood });
+    for (let killAt = 1 + (mood.length % STEP); ; killAt += STEP) {
+      const tree = base.copy();
+      try {
+        const code = tree.run('apply', { killAt });
+        if (code !== null) break;
+        tree.run('recover');
+        const context = `cut at ${killAt}: ${JSON.stringify(tree.result())}\n${tree.read(`${FLASH}/apply.log`)}`;
+        expect(
+          [before, wanted].map((each) => JSON.stringify(each)),
+          context,
+        ).toContain(JSON.stringify(tree.seen()));
+        if (mood !== 'good') expect(tree.seen(), context).toEqual(before);
+        nothingLeft(tree);
+        // And the same again comes to its end.
+        tree.stage({ version: '2.0.0' });
+        expect(tree.run('apply'), context).toBe(0);
+        expect(tree.seen(), context).toMatchObject({ version: '2.0.0', runs: true });
+      } finally {
+        tree.remove();
+      }
+    }
+  });
+
+  it('of an undo ends with what was there before', { timeout: 600_000 }, () => {
+    const base = flashed();
+    const before = base.seen();
+    base.stage({ version: '2.0.0' });
+    base.run('apply');
+    const after = base.seen();
+    for (let killAt = 1; ; killAt += STEP) {
+      const tree = base.copy();
+      try {
+        if (tree.run('undo', { killAt }) !== null) break;
+        tree.run('recover');
+        const seen = JSON.stringify(tree.seen());
+        expect(
+          [before, after].map((each) => JSON.stringify(each)),
+          `cut at ${killAt}`,
+        ).toContain(seen);
+        nothingLeft(tree);
+      } finally {
+        tree.remove();
+      }
+    }
+  });
+});
