@@ -42,7 +42,7 @@ export function debugfsPlan(changes: readonly TreeChange[], present: Present): C
     for (const folder of foldersAbove(change.path)) commands.push(...makeFolder(folder, there, 0o755));
     if (change.kind === 'folder') {
       commands.push(...makeFolder(change.path, there, change.mode));
-      commands.push(`set_inode_field ${path} mode 04${octal(change.mode)}`);
+      commands.push(`set_inode_field ${path} mode ${octal(0o040000 | change.mode)}`);
       continue;
     }
     if (there.get(change.path) === 'folder') throw inTheWay(`${change.path} is a folder`);
@@ -56,7 +56,7 @@ export function debugfsPlan(changes: readonly TreeChange[], present: Present): C
     sources.set(source, change.content);
     commands.push(
       `write ${source} ${path}`,
-      `set_inode_field ${path} mode 0100${octal(change.mode)}`,
+      `set_inode_field ${path} mode ${octal(0o100000 | change.mode)}`,
       ...ownedByRoot(path),
     );
     there.set(change.path, 'file');
@@ -77,7 +77,7 @@ function makeFolder(folder: string, there: Map<string, string>, mode: number): s
   if (kind !== undefined) throw inTheWay(`${folder} is no folder`);
   there.set(folder, 'folder');
   const path = quoted(folder);
-  return [`mkdir ${path}`, `set_inode_field ${path} mode 04${octal(mode)}`, ...ownedByRoot(path)];
+  return [`mkdir ${path}`, `set_inode_field ${path} mode ${octal(0o040000 | mode)}`, ...ownedByRoot(path)];
 }
 
 function removal(path: string, there: Map<string, string>): string[] {
@@ -90,7 +90,7 @@ function removal(path: string, there: Map<string, string>): string[] {
 }
 
 const ownedByRoot = (path: string) => [`set_inode_field ${path} uid 0`, `set_inode_field ${path} gid 0`];
-const octal = (mode: number) => (mode & 0o7777).toString(8).padStart(4, '0');
+const octal = (mode: number) => `0${mode.toString(8)}`;
 const inTheWay = (reason: string) => new GlasscastError('FLASH_FAILED', { reason });
 
 /** One entry of a folder, as `ls -p` tells it. */
