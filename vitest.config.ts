@@ -1,12 +1,14 @@
 import { defineConfig } from 'vitest/config';
 import { closingLine } from './test/support/closing-line.ts';
 
+/** Systems that boot, packages that are built and installed. */
+const wholeBoards = { testTimeout: 600_000, hookTimeout: 600_000 };
 const realParts = { testTimeout: 60_000, hookTimeout: 60_000 };
 
 /** They measure milliseconds, or take a core for themselves. */
 const alone = ['test/e2e/{agent,ingest,malformed,outage,outputs,rtmp}*.test.ts', 'test/browser/**/*.test.ts'];
 
-/** unit: test clock, seconds in all. e2e: real parts, which mostly wait, two files at a time. alone: one at a time. */
+/** unit: test clock, seconds in all. e2e: real parts, which mostly wait, two files at a time. alone: one at a time. hardware: whole systems. */
 export default defineConfig({
   test: {
     reporters: [process.stdout.isTTY ? 'default' : 'dot', closingLine()],
@@ -38,6 +40,16 @@ export default defineConfig({
           ...realParts,
           maxWorkers: 1,
           sequence: { groupOrder: 2 },
+        },
+      },
+      {
+        test: {
+          name: 'hardware',
+          include: ['test/hardware/**/*.test.ts'],
+          globalSetup: ['test/support/hardware-setup.ts'],
+          ...wholeBoards,
+          maxWorkers: 1,
+          sequence: { groupOrder: 3 },
         },
       },
     ],

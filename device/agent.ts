@@ -5,7 +5,7 @@
 import { createChildSpawner } from '../shared/child-process.ts';
 import { type Clock, withTimeout } from '../shared/clock.ts';
 import { GlasscastError } from '../shared/errors.ts';
-import { type FfmpegBinary, findFfmpeg } from '../shared/ffmpeg-binary.ts';
+import type { FfmpegBinary } from '../shared/ffmpeg-binary.ts';
 import type { Log } from '../shared/log.ts';
 import type { StartStream, ToGlasses } from '../shared/protocol/glasses-messages.ts';
 import type { PublishUrl } from '../shared/rtmp/publish-url.ts';
@@ -15,8 +15,9 @@ import { defaultEncoderSettings, resolveSettings } from '../shared/stream.ts';
 import type { CameraFolders } from './capture/cameras.ts';
 import type { CaptureSource } from './capture/capture-source.ts';
 import type { CaptureMishaps } from './capture/lit-capture.ts';
+import { findBoardFfmpeg } from './encoding/board-ffmpeg.ts';
 import { encoderProbeText, probeVideoEncoders } from './encoding/encoder-probe.ts';
-import { libx264, type VideoEncoder, videoEncoders } from './encoding/video-encoders.ts';
+import { libx264, type VideoEncoder } from './encoding/video-encoders.ts';
 import type { PrivacyLightDriver } from './publishing/light-keeper.ts';
 import { createPrivacyLight } from './publishing/privacy-light.ts';
 import { createPublisher, type Publisher, type PublisherFacts, type PublisherStatus } from './publishing/publisher.ts';
@@ -35,8 +36,10 @@ export interface AgentOptions {
   source: CaptureSource;
   /** What the relay and apps read as the glasses' model. */
   modelName?: string;
-  /** This ffmpeg or none; default: PATH, then the bundled one. */
+  /** This ffmpeg or none; default: PATH, then the packaged one. */
   ffmpegPath?: string | undefined;
+  /** Where there is no better; default: the one that npm installed. */
+  packagedFfmpeg?: string | undefined;
   /** After an outage: send what was missed, or go on with the present. Default `backfill`. */
   pushMode?: PushMode;
   /** How much media waits for the ingest during an outage. Default 10000. */
@@ -249,8 +252,8 @@ export function createAgent(options: AgentOptions): Agent {
   return {
     async start() {
       redactor.add(options.coreToken);
-      const needsOneOf = videoEncoders.map(({ name }) => name);
-      binary = await findFfmpeg({ spawn, clock, explicitFile: options.ffmpegPath, needsEncoders: ['aac'], needsOneOf });
+      const { ffmpegPath, packagedFfmpeg } = options;
+      binary = await findBoardFfmpeg({ spawn, clock, log, ffmpegPath, packagedFfmpeg, signal: probing.signal });
       log.info({ file: binary.file, version: binary.version, reason: binary.reason }, 'ffmpeg-found');
       if (!options.encoders) encoders = probe(binary);
       if (!closing) connection.start();

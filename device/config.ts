@@ -61,7 +61,10 @@ const schema = z.strictObject({
     .string()
     .min(1)
     .optional()
-    .describe('This ffmpeg and no other; default: FFMPEG_PATH, then PATH, then the bundled one'),
+    .describe('This ffmpeg and no other; default: FFMPEG_PATH, then PATH, then the packaged one'),
+  packagedFfmpeg: path
+    .optional()
+    .describe('The ffmpeg that came with the package, which sets this: when there is no better'),
   pushMode: z
     .enum(['backfill', 'live'])
     .default('backfill')

@@ -5,18 +5,19 @@
 import type { SpawnChild } from '../shared/child-process.ts';
 import type { Clock } from '../shared/clock.ts';
 import type { GlasscastError } from '../shared/errors.ts';
-import { findFfmpeg } from '../shared/ffmpeg-binary.ts';
 import type { Log } from '../shared/log.ts';
 import { defaultEncoderSettings } from '../shared/stream.ts';
 import { rankModes } from './capture/camera-modes.ts';
 import { type Camera, type CameraFolders, listCameras } from './capture/cameras.ts';
 import { describeDevices } from './capture/device-list.ts';
 import { listMicrophones } from './capture/microphones.ts';
+import { findBoardFfmpeg } from './encoding/board-ffmpeg.ts';
 import { encoderProbeText, type ProbedEncoder, probeVideoEncoders } from './encoding/encoder-probe.ts';
 import type { FoundDevices } from './runtime/commands.ts';
 
 export interface FindDevicesOptions {
   ffmpegPath: string | undefined;
+  packagedFfmpeg?: string | undefined;
   spawn: SpawnChild;
   clock: Clock;
   log: Log;
@@ -28,10 +29,10 @@ export interface FindDevicesOptions {
 
 /** @throws GlasscastError FFMPEG_MISSING */
 export async function findDevices(options: FindDevicesOptions): Promise<FoundDevices> {
-  const { ffmpegPath, spawn, clock, log, cameraFolders: folders, alsaFolder } = options;
+  const { spawn, clock, log, cameraFolders: folders, alsaFolder } = options;
   const wanted = defaultEncoderSettings;
   const { widthPx, heightPx, frameRate } = wanted;
-  const binary = await findFfmpeg({ spawn, clock, explicitFile: ffmpegPath });
+  const binary = await findBoardFfmpeg(options);
   const [cameras, microphones] = await Promise.all([
     listCameras({ spawn, clock, binary, ...(folders ? { folders } : {}) }),
     listMicrophones({ spawn, clock, programs: folders?.programs, ...(alsaFolder ? { alsaFolder } : {}) }),

@@ -153,10 +153,10 @@ async function carryOut({ name, args, isJson }: Command): Promise<number> {
   const children = createChildSpawner({ clock, log, redactor });
   const { spawn } = children;
   const isColoured = Boolean(output.isTTY) && !process.env.NO_COLOR;
-  const { ffmpegPath } = config;
+  const { ffmpegPath, packagedFfmpeg } = config;
   const work =
     name === 'devices'
-      ? runDevices(() => findDevices({ ffmpegPath, spawn, clock, log }), print)
+      ? runDevices(() => findDevices({ ffmpegPath, packagedFfmpeg, spawn, clock, log }), print)
       : runDoctor(needsOf(config, { surroundings, spawn, clock, log, redactor }), isColoured, print);
   return work.finally(() => children.close());
 }

@@ -5,7 +5,7 @@
 import type { SpawnChild } from '../shared/child-process.ts';
 import type { Clock } from '../shared/clock.ts';
 import { GlasscastError } from '../shared/errors.ts';
-import { type FfmpegBinary, findFfmpeg } from '../shared/ffmpeg-binary.ts';
+import type { FfmpegBinary } from '../shared/ffmpeg-binary.ts';
 import type { Log } from '../shared/log.ts';
 import type { Redactor, Secret } from '../shared/secrets.ts';
 import { defaultEncoderSettings } from '../shared/stream.ts';
@@ -13,6 +13,7 @@ import type { CameraFolders } from './capture/cameras.ts';
 import { parseCaptureSource } from './capture/capture-source.ts';
 import type { Lamp } from './capture/lit-capture.ts';
 import { type AgentConfig, type Surroundings, statusSocketPath } from './config.ts';
+import { findBoardFfmpeg } from './encoding/board-ffmpeg.ts';
 import { createPrivacyLight } from './publishing/privacy-light.ts';
 import { captureChecks } from './runtime/capture-checks.ts';
 import {
@@ -97,10 +98,10 @@ async function statusOfAgent(config: AgentConfig, { surroundings, clock }: Needs
   return path === undefined ? undefined : askStatus(path, clock).catch(() => undefined);
 }
 
-function ffmpegNeed({ ffmpegPath }: AgentConfig, { spawn, clock }: NeedsOptions) {
+function ffmpegNeed({ ffmpegPath, packagedFfmpeg }: AgentConfig, { spawn, clock, log }: NeedsOptions) {
   let found: FfmpegBinary | undefined;
   const checkFfmpeg = checkOf('ffmpeg', true, async () => {
-    found = await findFfmpeg({ spawn, clock, explicitFile: ffmpegPath });
+    found = await findBoardFfmpeg({ spawn, clock, log, ffmpegPath, packagedFfmpeg });
     return `${found.file}: ${found.reason}`;
   });
   return { checkFfmpeg, binary: () => found };

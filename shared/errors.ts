@@ -139,6 +139,10 @@ export const errorKinds = {
   FLASH_FAILED: device('The board was not flashed'),
   BOARD_UNFIT: device('The board cannot run the agent', false),
   BOARD_UNREACHABLE: device('The board cannot be reached'),
+  RUNTIME_UNAVAILABLE: destination(
+    'A part of the package cannot be fetched; check the network and npm’s registry',
+    true,
+  ),
   // ours
   PORT_IN_USE: { sentence: 'The port is in use; choose another one', fault: 'us', retryable: false, http: 500 },
   CHILD_START_FAILED: { sentence: 'A child process could not be started', fault: 'us', retryable: true, http: 500 },

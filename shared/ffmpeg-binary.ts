@@ -35,6 +35,8 @@ export interface FindFfmpegOptions {
   needsEncoders?: readonly string[];
   /** Of these at least one. Default: nothing. */
   needsOneOf?: readonly string[];
+  /** What else speaks against a candidate, in words that follow its name: "lacks alsa". Default: nothing. */
+  objection?: (candidate: FfmpegBinary) => Promise<string | undefined>;
 }
 
 const PROBE_TIMEOUT_MS = 10_000;
@@ -55,11 +57,11 @@ export async function findFfmpeg(options: FindFfmpegOptions): Promise<FfmpegBina
       const probed = await probe(file, options);
       const missing = needs.filter((name) => !probed.encoders.has(name));
       if (!oneOf.some((name) => probed.encoders.has(name))) missing.push(...oneOf.slice(0, 1));
-      if (missing.length === 0) {
-        const before = refused.length > 0 ? ` (${refused.join('; ')})` : '';
-        return { ...probed, file, origin, reason: `ffmpeg ${probed.version} from ${origin}${before}` };
-      }
-      refused.push(`${file} lacks ${missing.join(', ')}`);
+      const before = refused.length > 0 ? ` (${refused.join('; ')})` : '';
+      const found = { ...probed, file, origin, reason: `ffmpeg ${probed.version} from ${origin}${before}` };
+      const against = missing.length > 0 ? `lacks ${missing.join(', ')}` : await options.objection?.(found);
+      if (against === undefined) return found;
+      refused.push(`${file} ${against}`);
     } catch (error) {
       refused.push(`${file}: ${errorText(error)}`);
     }

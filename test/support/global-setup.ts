@@ -18,7 +18,7 @@ declare module 'vitest' {
   }
 }
 
-interface Peer {
+export interface Peer {
   packages: readonly string[];
   /** Which tests need it. */
   for: string;
@@ -47,6 +47,12 @@ const peers: readonly Peer[] = [
 ];
 
 export default async function setUp(project: TestProject): Promise<void> {
+  await findOrInstall(peers);
+  project.provide('chromium', findChromium() ?? '');
+}
+
+/** What is missing afterwards is told in one line each, or in CI an error. */
+export async function findOrInstall(peers: readonly Peer[]): Promise<void> {
   const isMissing = ({ isThere }: Peer) => !isThere();
   const wanted = peers.filter(isMissing).flatMap(({ packages }) => packages);
   if (wanted.length > 0) await install(wanted);
@@ -55,7 +61,6 @@ export default async function setUp(project: TestProject): Promise<void> {
     if (process.env.CI) throw new Error(`CI skips nothing, and ${packages} could not be installed`);
     say(`Skipped: ${peer.for}. For them install ${packages} (Debian: apt-get install ${packages}).`);
   }
-  project.provide('chromium', findChromium() ?? '');
 }
 
 /** Debian and its kin, as root: nothing else can be installed without asking. */

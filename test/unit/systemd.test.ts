@@ -164,7 +164,7 @@ describe.runIf(findOnPath('systemd-analyze'))('the unit file', () => {
   it('is one that systemd understands', async () => {
     const folder = mkdtempSync(join(tmpdir(), 'glasscast-unit-'));
     const children = createChildSpawner({ clock: createSystemClock(), log: silentLog(), redactor: createRedactor() });
-    const text = readFileSync(new URL('../../scripts/glasscast-agent.service', import.meta.url), 'utf8');
+    const text = readFileSync(new URL('../../scripts/package/files/glasscast-agent.service', import.meta.url), 'utf8');
     const file = join(folder, 'glasscast-agent.service');
     // The program is not installed here.
     writeFileSync(file, text.replace(/^ExecStart=\S+/m, `ExecStart=${process.execPath}`));

@@ -1,0 +1,166 @@
+/**
+ * A small Debian that boots for a test: made once per machine by mmdebstrap, copied for each test, run by systemd-nspawn with a
+ * real systemd, and gone afterwards, also when the test run is killed. Shares the network of this machine.
+ */
+import { createHash } from 'node:crypto';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { mkdir, rename, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type Child, createChildSpawner, findOnPath } from '../../shared/child-process.ts';
+import { createSystemClock } from '../../shared/clock.ts';
+import { silentLog } from '../../shared/log.ts';
+import { createRedactor } from '../../shared/secrets.ts';
+
+/** What a board's system has, and what tests look with. */
+const PACKAGES = [
+  ...['systemd', 'systemd-sysv', 'udev', 'dbus', 'kmod', 'iproute2', 'procps', 'ca-certificates'],
+  ...['openssh-server', 'alsa-utils', 'v4l-utils'],
+];
+const SUITE = 'bookworm';
+/** Not /tmp, which may be memory: a root takes 300 MB. */
+const FOLDER = '/var/tmp/glasscast-debian';
+const BOOT_TIMEOUT_MS = 60_000;
+const POLL_MS = 100;
+
+/** A question, not a fact: the tests' set-up may install what is missing. */
+export const canBootDebian = () =>
+  process.getuid?.() === 0 &&
+  ['mmdebstrap', 'systemd-nspawn', 'nsenter'].every((name) => findOnPath(name) !== undefined);
+
+export interface RunResult {
+  code: number | null;
+  output: string;
+  /** Its last lines on standard error. */
+  errors: string;
+}
+
+export interface DebianRoot {
+  /** Of this machine: what is `/` inside. */
+  folder: string;
+  /** As root, inside and running; sh reads the script from its standard input, `input` follows it. */
+  run(script: string): Promise<RunResult>;
+  /** As `run`. @throws Error with what it printed, unless it ended with 0 */
+  must(script: string): Promise<string>;
+  /** Again, after `powerOff` or `powerCut`. */
+  boot(): Promise<void>;
+  /** In order. */
+  powerOff(): Promise<void>;
+  /** Without a warning to anything inside. */
+  powerCut(): Promise<void>;
+  /** Idempotent; leaves nothing. */
+  close(): Promise<void>;
+}
+
+/** A fresh one, booted. */
+export async function openDebianRoot(): Promise<DebianRoot> {
+  const clock = createSystemClock();
+  const children = createChildSpawner({ clock, log: silentLog(), redactor: createRedactor() });
+  const name = `${process.pid}-${createHash('sha256').update(String(clock.monotonicMs())).digest('hex').slice(0, 6)}`;
+  const folder = join(FOLDER, `copy-${name}`);
+  let machine: Child | undefined;
+
+  async function execute(file: string, args: readonly string[], script?: string): Promise<RunResult> {
+    const lines: string[] = [];
+    const child = children.spawn({
+      ...{ name: file, file, args, stdout: 'lines', onStdoutLine: (line) => void lines.push(line) },
+      ...(script === undefined ? {} : { stdin: 'pipe' as const }),
+    });
+    child.stdin?.end(script);
+    const { code, error, lastLines } = await child.exited;
+    return { code, output: lines.join('\n'), errors: error?.message ?? lastLines.join('\n') };
+  }
+  async function must(file: string, args: readonly string[]): Promise<void> {
+    const { code, errors } = await execute(file, args);
+    if (code !== 0) throw new Error(`${file} ${args.join(' ')} ended with ${code}: ${errors}`);
+  }
+  /** The system's first process: a child of nspawn. */
+  function leader(): string | undefined {
+    try {
+      const pid = machine?.pid;
+      return readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ')[0] || undefined;
+    } catch {
+      return undefined;
+    }
+  }
+  async function run(script: string): Promise<RunResult> {
+    const pid = leader();
+    if (pid === undefined) throw new Error('the Debian root does not run');
+    const inside = ['env', '-i', 'HOME=/root', 'PATH=/usr/sbin:/usr/bin:/sbin:/bin', 'LC_ALL=C.UTF-8', 'sh'];
+    return execute('nsenter', ['-t', pid, '-a', '--', ...inside], script);
+  }
+  async function boot(): Promise<void> {
+    const args = ['-q', '-D', folder, '--boot', '--register=no', '--keep-unit', '--link-journal=no'];
+    // When the test run is killed nspawn gets SIGTERM and ends the system; its own sudden death would leave that running.
+    const mortal = ['--pdeathsig', 'TERM', '--', 'systemd-nspawn', ...args, '-M', `glasscast-${name}`];
+    machine = children.spawn({ name: 'nspawn', file: 'setpriv', args: mortal });
+    const deadlineMs = clock.monotonicMs() + BOOT_TIMEOUT_MS;
+    const states = ['running', 'degraded'];
+    for (;;) {
+      const pid = leader();
+      const answer = pid === undefined ? undefined : await run('systemctl is-system-running --wait');
+      if (answer && states.includes(answer.output)) return;
+      if (clock.monotonicMs() > deadlineMs) throw new Error(`the Debian root does not boot: ${answer?.output}`);
+      await clock.sleep(POLL_MS);
+    }
+  }
+  async function powerCut(): Promise<void> {
+    // Not nspawn, which would leave the system running: with its first process all of it goes.
+    const pid = leader();
+    if (pid !== undefined) process.kill(Number(pid), 'SIGKILL');
+    await machine?.exited;
+  }
+  async function close(): Promise<void> {
+    await powerCut();
+    await children.close();
+    await rm(folder, { recursive: true, force: true });
+  }
+
+  try {
+    await must('cp', ['-a', '--reflink=auto', await baseFolder(must), folder]);
+    await boot();
+  } catch (error) {
+    await close();
+    throw error;
+  }
+  return {
+    ...{ folder, run, boot, powerCut, close },
+    async must(script) {
+      const { code, output, errors } = await run(script);
+      if (code !== 0) throw new Error(`ended with ${code}: ${script}\n${output}\n${errors}`);
+      return output;
+    },
+    async powerOff() {
+      await run('systemctl poweroff');
+      await machine?.exited;
+    },
+  };
+}
+
+/** Made when it is not there yet. Two may make it at once: the first one's counts. */
+async function baseFolder(must: (file: string, args: readonly string[]) => Promise<void>): Promise<string> {
+  await mkdir(FOLDER, { recursive: true });
+  await removeLeftOvers();
+  const hash = createHash('sha256')
+    .update([SUITE, ...PACKAGES].join(' '))
+    .digest('hex')
+    .slice(0, 12);
+  const base = join(FOLDER, `base-${hash}`);
+  if (existsSync(base)) return base;
+  const part = join(FOLDER, `part-${process.pid}-${hash}`);
+  // This machine's network is shared: an sshd on port 22 would be its own.
+  const noSshd = '--customize-hook=systemctl --root="$1" disable ssh.service';
+  await must('mmdebstrap', ['--quiet', '--variant=minbase', `--include=${PACKAGES.join(',')}`, noSshd, SUITE, part]);
+  await rename(part, base).catch((error) => {
+    if (!existsSync(base)) throw error;
+  });
+  return base;
+}
+
+/** Of test runs that were killed: their process is no more. */
+async function removeLeftOvers(): Promise<void> {
+  for (const entry of readdirSync(FOLDER)) {
+    const pid = /^(?:copy|part)-(\d+)-/.exec(entry)?.[1];
+    if (pid !== undefined && !existsSync(`/proc/${pid}`))
+      await rm(join(FOLDER, entry), { recursive: true, force: true });
+  }
+}

@@ -1,0 +1,23 @@
+/** Once before the tests of packages and boards: what they build, boot and look with. */
+import { findOnPath } from '../../shared/child-process.ts';
+import { canBootDebian } from './debian-root.ts';
+import { findOrInstall, type Peer } from './global-setup.ts';
+
+const hasAll = (...names: string[]) => names.every((name) => findOnPath(name) !== undefined);
+
+const peers: readonly Peer[] = [
+  {
+    packages: ['mmdebstrap', 'systemd-container'],
+    for: 'the package in a booted Debian (as root alone)',
+    isThere: () => canBootDebian(),
+  },
+  { packages: ['lintian'], for: "lintian's word on the package", isThere: () => hasAll('lintian') },
+  {
+    packages: ['qemu-user-static'],
+    for: 'the programs for ARM, run',
+    isThere: () => hasAll('qemu-aarch64-static', 'qemu-arm-static'),
+  },
+  { packages: ['openssh-client'], for: 'flashing over ssh', isThere: () => hasAll('ssh', 'ssh-keygen') },
+];
+
+export default () => findOrInstall(peers);
