@@ -41,7 +41,9 @@ function section(text: string, title: string): string {
 
 /** What stands in code: words between backticks, lines of blocks. Comments of blocks are prose. */
 function commandsOf(text: string): string[] {
-  const blocks = [...text.matchAll(/^```\w*\n([\s\S]*?)^```/gm)].flatMap(([, body = '']) => body.split('\n'));
+  const blocks = [...text.replaceAll('\\\n', ' ').matchAll(/^```\w*\n([\s\S]*?)^```/gm)].flatMap(([, body = '']) =>
+    body.split('\n'),
+  );
   const spans = [...text.replace(/^```\w*\n[\s\S]*?^```/gm, '').matchAll(/`([^`\n]+)`/g)].map(([, span = '']) => span);
   return [...blocks.map((line) => line.replace(/(^|\s)#.*$/, '')), ...spans].map((line) => line.trim()).filter(Boolean);
 }
@@ -51,6 +53,10 @@ const OTHERS =
   /^(sudo )?(rpicam-vid|v4l2-ctl|dpkg|apt|systemctl|journalctl|modprobe|adb|fuser|timedatectl|vcgencmd|uname) /;
 /** Of rpicam-vid, named alone. */
 const OF_RPICAM = ['--codec', '--libav-format'];
+/** Of `glasscast flash`, named alone. */
+const OF_FLASH = ['--ssh', '--image', '--adb', '--undo', '--dry-run', '--set'];
+const IS_GLASSCAST = /\bglasscast (?!-)/;
+const nameOfKey = (key: string) => `GLASSCAST_AGENT_${key.replace(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase()}`;
 const flagsOf = (command: string) => [...command.matchAll(/(?<![\w-])--[a-z][a-z-]*/g)].map(([flag]) => flag);
 
 const agentFlags = new Set([
@@ -72,17 +78,19 @@ describe.each(files)('%s', (file) => {
   const commands = commandsOf(text);
 
   test('names only flags and settings of the agent that exist', () => {
-    const ours = commands.filter((each) => !OTHERS.test(each) && !/\bglasscast (?!-)/.test(each));
-    const unknown = ours.flatMap(flagsOf).filter((flag) => !agentFlags.has(flag) && !OF_RPICAM.includes(flag));
-    const ofFlash = ['--ssh', '--image', '--adb', '--undo', '--dry-run'];
-    expect(unknown.filter((flag) => !ofFlash.includes(flag))).toEqual([]);
+    const ours = commands.filter((each) => !OTHERS.test(each) && !IS_GLASSCAST.test(each));
+    const known = (flag: string) => [...agentFlags, ...OF_RPICAM, ...OF_FLASH].includes(flag);
+    expect(ours.flatMap(flagsOf).filter((flag) => !known(flag))).toEqual([]);
     const names = [...text.matchAll(/GLASSCAST_AGENT_\w+/g)].map(([name]) => name);
     expect(names.filter((name) => !agentNames.has(name))).toEqual([]);
+    const keys = [...text.matchAll(/--set (\w+)=/g)].map(([, key = '']) => nameOfKey(key));
+    expect(keys.filter((name) => !agentNames.has(name))).toEqual([]);
   });
 
   test.skipIf(flashText === '')('names only flags of flash that exist', () => {
     const flags = commands.filter((each) => /\bglasscast flash\b/.test(each)).flatMap(flagsOf);
-    expect(flags.filter((flag) => flag !== '--help' && !flashText.includes(flag))).toEqual([]);
+    const wanted = [...new Set([...flags, ...OF_FLASH.filter((flag) => text.includes(flag))])];
+    expect(wanted.filter((flag) => flag !== '--help' && !new RegExp(`${flag}\\b`).test(flashText))).toEqual([]);
   });
 
   test('links inside the project resolve', () => {
