@@ -181,16 +181,24 @@ export function parseFfmpegFormats(lines: readonly string[]): CameraMode[] {
   return merged(modes);
 }
 
-/** rpicam-vid pads lines of raw pictures to 64 pixels and says so nowhere: other widths would come out skewed. */
-const LIBCAMERA_RAW_STEP_PX = 64;
+/**
+ * rpicam-vid pads lines of raw pictures and says so nowhere: other widths would come out skewed. Up to the Raspberry Pi 4 to 64
+ * bytes; the Pi 5 does the same to the lines of colour, which are half as long (libpisp, compute_stride_align).
+ */
+const LIBCAMERA_RAW_STEP_PX = 128;
 /** The encoder of a Raspberry Pi 4, as the data sheet has it. */
 const LIBCAMERA_H264_MAX = { widthPx: 1920, heightPx: 1080 };
 
+/** By this name the kernel lists the H.264 encoder of a Raspberry Pi up to 4. */
+export const PI_ENCODER = 'bcm2835-codec-encode';
+
 /**
  * Of `rpicam-vid --list-cameras` or `libcamera-vid --list-cameras`. The image processor scales a sensor's mode down to any
- * size and slows it to any rate, so each becomes a range of raw pictures and one of H.264.
+ * size and slows it to any rate, so each becomes a range of raw pictures and, where the board has an encoder, one of H.264.
+ * @param hasEncoder see PI_ENCODER. Without it (Raspberry Pi 5) rpicam-vid asks libx264, which writes nothing to a pipe without a
+ *   format named, and holds pictures back; our own run of it does neither.
  */
-export function parseLibcameraList(lines: readonly string[]): LibcameraListing[] {
+export function parseLibcameraList(lines: readonly string[], hasEncoder: boolean): LibcameraListing[] {
   const cameras: LibcameraListing[] = [];
   for (const line of lines) {
     const [, index, name] = /^(\d+)\s*:\s*(\S+)/.exec(line) ?? [];
@@ -202,7 +210,8 @@ export function parseLibcameraList(lines: readonly string[]): LibcameraListing[]
     if (!camera || !/^\s/.test(line)) continue;
     const sensorModes = line.matchAll(/(?<![/x\d])(\d+)x(\d+)(?: [[(]([\d.]+) fps)?(?![\dx]| crop)/g);
     for (const [, width, height, rate] of sensorModes) {
-      camera.modes.push(...libcameraModes(Number(width), Number(height), Number(rate)));
+      const ofSensor = libcameraModes(Number(width), Number(height), Number(rate));
+      camera.modes.push(...ofSensor.filter(({ pixelFormat }) => hasEncoder || pixelFormat !== 'h264'));
     }
   }
   return cameras.map((camera) => ({ ...camera, modes: merged(camera.modes) }));

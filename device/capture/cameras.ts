@@ -11,6 +11,7 @@ import type { FfmpegBinary } from '../../shared/ffmpeg-binary.ts';
 import {
   type CameraMode,
   isNoCamera,
+  PI_ENCODER,
   parseFfmpegFormats,
   parseLibcameraList,
   parseV4l2Ctl,
@@ -50,6 +51,7 @@ export interface CameraFolders {
 }
 
 const LOOK_TIMEOUT_MS = 5_000;
+const VIDEO_NAMES = '/sys/class/video4linux';
 /** libcamera's programs, the present name first. */
 const LIBCAMERA_PROGRAMS = ['rpicam-vid', 'libcamera-vid'] as const;
 
@@ -174,17 +176,24 @@ function refuseBusy(lines: readonly string[], device: string): void {
 async function nameInSys(device: string, { folders }: CameraSearch): Promise<string> {
   // `/dev/v4l/by-id/…` is a link to the node.
   const node = basename(await realpath(device).catch(() => device));
-  const file = join(folders?.names ?? '/sys/class/video4linux', node, 'name');
+  const file = join(folders?.names ?? VIDEO_NAMES, node, 'name');
   return (await readFile(file, 'utf8').catch(() => '')).trim();
 }
 
 async function listLibcamera(search: CameraSearch): Promise<Camera[]> {
   const program = findLibcameraProgram(search.folders?.programs);
   if (!program) return [];
-  const lines = await linesOf(program, ['--list-cameras'], search);
-  return parseLibcameraList(lines).map(({ index, name, modes }) => ({
+  const [lines, hasEncoder] = await Promise.all([linesOf(program, ['--list-cameras'], search), hasPiEncoder(search)]);
+  return parseLibcameraList(lines, hasEncoder).map(({ index, name, modes }) => ({
     ...{ driver: 'libcamera' as const, device: String(index), name, modes },
   }));
+}
+
+async function hasPiEncoder({ folders }: CameraSearch): Promise<boolean> {
+  const folder = folders?.names ?? VIDEO_NAMES;
+  const nodes = await readdir(folder).catch(() => []);
+  const names = await Promise.all(nodes.map((node) => readFile(join(folder, node, 'name'), 'utf8').catch(() => '')));
+  return names.some((name) => name.trim() === PI_ENCODER);
 }
 
 /** Standard output and error together: rpicam-vid and ffmpeg list on the one or the other, by version. */

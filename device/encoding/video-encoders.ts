@@ -47,10 +47,11 @@ export const libx264: VideoEncoder = {
 export const videoEncoders: readonly VideoEncoder[] = [
   {
     ...hardware,
-    // Rockchip boards; in ffmpeg 8 and in Rockchip's own builds.
+    // Rockchip boards with their maker's kernel. Two encoders bear this name, ffmpeg's own (8.1) and the one of ffmpeg-rockchip
+    // and Jellyfin. They share no word for the rate control, and an unknown word ends ffmpeg; unasked, both cap at -maxrate.
+    // Baseline by number: ffmpeg's own has no names for profiles, and takes no notice of it, nor of forced key frames.
     name: 'h264_rkmpp',
-    codecArguments: (settings, binary) =>
-      commonRules('h264_rkmpp', settings, binary, ['-profile:v', 'baseline', '-rc_mode', 'CBR']),
+    codecArguments: (settings, binary) => commonRules('h264_rkmpp', settings, binary, ['-profile:v', '66']),
   },
   {
     ...hardware,

@@ -30,11 +30,17 @@ const DEAF = "trap '' ABRT HUP INT QUIT TERM";
 /** `light` and `answer` are the driver's; any other line than `light` only asks. */
 const LOOP = 'while read -r order; do [ "$order" = light ] && light; answer; done';
 
-/** A trigger (heartbeat, disk activity) would take the LED out of our hands. What is written is believed when read back. */
+/**
+ * A trigger (heartbeat, disk activity) would take the LED out of our hands. One that is `[none]` is left alone: boards allow the
+ * agent's user the brightness, seldom the trigger. What is written is believed when read back.
+ */
 const LED = `${DEAF}
 cd "$1" || exit 1
+is_free() {
+  [ ! -e trigger ] || { read -r triggers < trigger && case "$triggers" in *'[none]'*) ;; *) false ;; esac; }
+}
 light() {
-  { [ ! -e trigger ] || echo none > trigger; } && read -r max < max_brightness && echo "$max" > brightness
+  { is_free || echo none > trigger; } && read -r max < max_brightness && echo "$max" > brightness
 }
 answer() {
   if read -r now < brightness && [ "$now" = "$max" ] && [ "$now" -gt 0 ]; then echo lit; else echo out; fi

@@ -28,8 +28,8 @@ export interface TelemetryOptions {
 
 /** Which sensors there are changes with drivers, rarely; reading their names each time costs more than their values. */
 const LIST_EVERY_MS = 60_000;
-/** Kernel names as boards have them: cpu-thermal, cpu_thermal, soc-thermal, x86_pkg_temp, skin-therm. */
-const TELLING_ZONE = /cpu|soc|skin|pkg/i;
+/** Kernel names as boards have them: cpu-thermal, soc_thermal, bigcore0-thermal, package-thermal, x86_pkg_temp, skin-therm. */
+const TELLING_ZONE = /cpu|core|soc|skin|package|pkg/i;
 /** Says nothing of the processor, and is judged by its own limits elsewhere. */
 const BATTERY_ZONE = /batt|bms|charg/i;
 

@@ -1,6 +1,7 @@
 /** The agent with a camera that comes, goes and is in use: real ffmpegs behind the programs of test/support/fake-cameras.ts. */
 import { rmSync, writeFileSync } from 'node:fs';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { PI_ENCODER } from '../../device/capture/camera-listings.ts';
 import { readVideoConfig } from '../../shared/codec-config.ts';
 import { isSequenceHeader } from '../../shared/rtmp/flv.ts';
 import { libcameraList, webcam } from '../support/camera-listings.ts';
@@ -71,6 +72,7 @@ describe.each(ffmpegFiles)('with %s', (file) => {
   });
 
   test('the H.264 of a Raspberry Pi camera is passed on', async () => {
+    world.cameras.node('video11', PI_ENCODER);
     world.cameras.program('rpicam-vid', rpicamVid(libcameraList));
     await world.start('libcamera', {}, file);
     world.order({ ...small, width: 640, height: 360, frameRate: 30 });
@@ -171,6 +173,7 @@ test.each([
   ['a webcam', 'v4l2:auto', { width: 1280, height: 720, frameRate: 15 }, 'libx264'],
   ['a Raspberry Pi camera', 'libcamera', { width: 640, height: 360, frameRate: 30 }, 'copy'],
 ])('heat, with the H.264 of %s: a smaller picture on the same connection', async (_, source, video, encoder) => {
+  world.cameras.node('video11', PI_ENCODER);
   world.cameras.program('rpicam-vid', rpicamVid(libcameraList));
   await world.start(source, { telemetry: { read: async () => ({ temperatureC: 82 }) } });
   world.order({ ...small, ...video });

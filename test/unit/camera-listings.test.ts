@@ -85,8 +85,8 @@ describe('ffmpeg', () => {
 });
 
 describe('rpicam-vid', () => {
-  test('each sensor mode becomes H.264 and raw, raw in whole lines of 64', () => {
-    const [wide, second] = parseLibcameraList(lines(texts.libcameraList));
+  test('each sensor mode becomes H.264 and raw, raw in whole lines of 128', () => {
+    const [wide, second] = parseLibcameraList(lines(texts.libcameraList), true);
     expect(wide).toMatchObject({ index: 0, name: 'imx708_wide' });
     expect(short(wide?.modes ?? [])).toEqual([
       'h264 1536x864 120.13,1',
@@ -96,16 +96,21 @@ describe('rpicam-vid', () => {
       'yuv420p 4608x2592 14.35,1',
     ]);
     expect(second).toMatchObject({ index: 1, name: 'imx477' });
-    expect(short(second?.modes ?? [])).toContain('yuv420p 1984x1080 50,1');
+    expect(short(second?.modes ?? [])).toContain('yuv420p 1920x1080 50,1');
+  });
+
+  test('without an encoder in the board (Raspberry Pi 5) raw pictures only', () => {
+    const [wide] = parseLibcameraList(lines(texts.libcameraList), false);
+    expect(new Set(wide?.modes.map(({ pixelFormat }) => pixelFormat))).toEqual(new Set(['yuv420p']));
   });
 
   test('older lists without rates', () => {
-    const [only] = parseLibcameraList(lines(texts.oldLibcameraList));
-    expect(short(only?.modes ?? [])).toContain('yuv420p 1984x1520 undefined');
+    const [only] = parseLibcameraList(lines(texts.oldLibcameraList), true);
+    expect(short(only?.modes ?? [])).toContain('yuv420p 1920x1520 undefined');
   });
 
   test.each(['No cameras available!', '', '0 :'])('no camera in %j', (text) => {
-    expect(parseLibcameraList([text])).toEqual([]);
+    expect(parseLibcameraList([text], true)).toEqual([]);
   });
 });
 
@@ -128,7 +133,7 @@ describe('whatever the programs print', () => {
   test.each([
     ['v4l2-ctl', (text: string[]) => parseV4l2Ctl(text).modes],
     ['ffmpeg', parseFfmpegFormats],
-    ['rpicam-vid', (text: string[]) => parseLibcameraList(text).flatMap(({ modes }) => modes)],
+    ['rpicam-vid', (text: string[]) => parseLibcameraList(text, true).flatMap(({ modes }) => modes)],
   ] as const)('%s: modes are whole or absent', (_, parse) => {
     fc.assert(
       fc.property(fc.oneof(mangled, fc.string({ maxLength: 300 })), (text) => {

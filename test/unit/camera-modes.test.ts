@@ -101,8 +101,8 @@ describe('rankModes', () => {
     expect([passed, raw].map((mode) => mode && short(mode))).toEqual(['h264 854x480 30', 'yuv420p 854x480 30']);
   });
 
-  test('libcamera: H.264 as asked, raw in whole lines of 64 pixels', () => {
-    const [camera] = parseLibcameraList(texts.libcameraList.split('\n'));
+  test('libcamera: H.264 as asked, raw in whole lines of 128 pixels', () => {
+    const [camera] = parseLibcameraList(texts.libcameraList.split('\n'), true);
     const order = rankModes({ modes: camera?.modes ?? [] }, wantedOf(854, 480, 30)).map(short);
     expect(order.slice(0, 2)).toEqual(['h264 854x480 30', 'yuv420p 896x480 30']);
   });

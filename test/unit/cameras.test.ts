@@ -1,6 +1,7 @@
 import { mkdirSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { PI_ENCODER } from '../../device/capture/camera-listings.ts';
 import { type CameraSearch, findCamera, listCameras, refusalOfNode } from '../../device/capture/cameras.ts';
 import { createChildSpawner } from '../../shared/child-process.ts';
 import { createSystemClock } from '../../shared/clock.ts';
@@ -39,6 +40,7 @@ const summary = ({ driver, device, name, modes }: Awaited<ReturnType<typeof list
 describe('listCameras', () => {
   test('cameras only, V4L2 before libcamera', async () => {
     board();
+    fakes.node('video31', PI_ENCODER);
     fakes.program('rpicam-vid', rpicamVid(texts.libcameraList));
     expect((await listCameras(search)).map(summary)).toEqual([
       'v4l2:video0 HD Pro Webcam C920 7',
@@ -73,9 +75,16 @@ describe('listCameras', () => {
     expect((await listCameras(search)).map(summary)).toEqual(['v4l2:video0 Cheap Camera 7']);
   });
 
+  test('no H.264 of libcamera without the encoder of a Raspberry Pi', async () => {
+    fakes.node('video20', 'pispbe-input');
+    fakes.program('rpicam-vid', rpicamVid(texts.libcameraList));
+    const formats = (await listCameras(search)).flatMap(({ modes }) => modes.map(({ pixelFormat }) => pixelFormat));
+    expect(new Set(formats)).toEqual(new Set(['yuv420p']));
+  });
+
   test('the older name of libcamera’s program', async () => {
     fakes.program('libcamera-vid', rpicamVid(texts.oldLibcameraList));
-    expect((await listCameras(search)).map(summary)).toEqual(['libcamera:0 imx477 6']);
+    expect((await listCameras(search)).map(summary)).toEqual(['libcamera:0 imx477 4']);
   });
 
   test('one that is busy is listed with its cause', async () => {

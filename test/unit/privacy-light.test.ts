@@ -316,6 +316,14 @@ describe.runIf(process.platform === 'linux')('the keeper itself', () => {
     expect([brightness(), children.running()]).toEqual(['0', []]);
   });
 
+  it('leaves a trigger alone that is none already', async () => {
+    const { open, place, brightness } = fakeLed();
+    writeFileSync(join(place, 'trigger'), '[none] heartbeat mmc0\n');
+    const release = await open().hold(() => {});
+    expect([brightness(), readFileSync(join(place, 'trigger'), 'utf8')]).toEqual(['255', '[none] heartbeat mmc0\n']);
+    await release();
+  });
+
   it('is deaf to signals while the light is lit', async () => {
     const { open, brightness } = fakeLed();
     const release = await open().hold(() => {});

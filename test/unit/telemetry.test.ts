@@ -46,6 +46,16 @@ describe('telemetry', () => {
     expect(await telemetry().read()).toEqual({ temperatureC: 57.875 });
   });
 
+  it('tells the hottest core of a Rockchip RK3588, not its graphics', async () => {
+    await write({
+      ...zone(0, 'package-thermal', 61_000),
+      ...zone(1, 'bigcore0-thermal', 66_500),
+      ...zone(2, 'littlecore-thermal', 60_000),
+      ...zone(3, 'gpu-thermal', 71_000),
+    });
+    expect(await telemetry().read()).toEqual({ temperatureC: 66.5 });
+  });
+
   it('takes what zones there are when none has a telling name', async () => {
     await write({ ...zone(0, 'acpitz', 45_000), ...zone(1, 'bms', 60_000) });
     expect(await telemetry().read()).toEqual({ temperatureC: 45 });

@@ -19,7 +19,7 @@ describe.each(videoEncoders.map((encoder) => [encoder.name, encoder] as const))(
     expect(after(args, '-c:v')).toBe(name);
     expect(after(args, '-bf')).toBe('0');
     expect([after(args, '-b:v'), after(args, '-maxrate')]).toEqual(['1500000', '1500000']);
-    expect(after(args, '-profile:v')).toMatch(/^(constrained_)?baseline$|^578$/);
+    expect(after(args, '-profile:v')).toMatch(/^(constrained_)?baseline$|^66$|^578$/);
   });
   test('makes key frames by the clock, bounded by twice as many pictures', () => {
     expect(after(args, '-force_key_frames')).toBe('expr:if(isnan(prev_forced_t),1,gte(t,prev_forced_t+2-0.01))');
@@ -32,4 +32,9 @@ describe.each(videoEncoders.map((encoder) => [encoder.name, encoder] as const))(
   test('is told its pixel format', () => {
     expect(encoder.tailFilters[0]).toMatch(/^format=(nv12|yuv420p)$/);
   });
+});
+
+test('h264_rkmpp: only words that both encoders of this name know', () => {
+  const args = videoEncoders.find(({ name }) => name === 'h264_rkmpp')?.codecArguments(settings, { hasFpsMode: true });
+  expect(args?.filter((word) => /^-(rc|rc_mode|qp_\w+|level|coder)$/.test(word))).toEqual([]);
 });
