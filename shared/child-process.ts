@@ -38,6 +38,8 @@ export interface ChildSpec {
    * signal is asked for, and `stop()` ends the input in place of the polite signal.
    */
   outlives?: boolean;
+  /** Keeps our terminal, to ask the person there (ssh: passwords, host keys). Ctrl-C then reaches it too. */
+  inTerminal?: boolean;
   /** Patience after the polite signal before SIGKILL. Default 3000. */
   stopTimeoutMs?: number;
   /** Killed when `child.progressed()` is not called for this long. Default: never. */
@@ -198,7 +200,7 @@ function launch(spec: ChildSpec, deathSignal: string | undefined): ChildProcess 
     cwd: spec.cwd,
     env: spec.env ?? withoutOurSettings(process.env),
     // A process group of its own: Ctrl-C in the terminal reaches us alone, and we end our children in our order.
-    detached: true,
+    detached: !spec.inTerminal,
     stdio: [
       spec.stdin ?? (spec.outlives ? 'pipe' : 'ignore'),
       spec.stdout === undefined || spec.stdout === 'ignore' ? 'ignore' : 'pipe',
@@ -211,7 +213,7 @@ function launch(spec: ChildSpec, deathSignal: string | undefined): ChildProcess 
   // A program may be a script that started the real one: what is left of its group goes with it.
   proc.once('exit', () => {
     try {
-      if (proc.pid !== undefined) process.kill(-proc.pid, 'SIGKILL');
+      if (proc.pid !== undefined && !spec.inTerminal) process.kill(-proc.pid, 'SIGKILL');
     } catch {
       // nothing was left
     }

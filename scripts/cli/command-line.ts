@@ -9,6 +9,7 @@ import { asGlasscastError, type GlasscastError } from '../../shared/errors.ts';
 import { addAppCommands } from './apps.ts';
 import { type Cli, nextSteps, type Run } from './commands.ts';
 import { addDeviceCommands } from './devices.ts';
+import { addFlashCommand } from './flash.ts';
 import { createRelayApi } from './relay-api.ts';
 import { addStreamCommands } from './streams.ts';
 import { createTerminal, harmless, type Output } from './terminal.ts';
@@ -87,7 +88,8 @@ export function commandLine(surroundings: Surroundings): Command {
       .description(about)
       .action(() => runInPlace(file, []));
   }
-  for (const add of [addTokenCommands, addAppCommands, addDeviceCommands, addStreamCommands]) add(program, run);
+  for (const add of [addTokenCommands, addAppCommands, addDeviceCommands, addStreamCommands, addFlashCommand])
+    add(program, run);
   return program;
 }
 
@@ -105,7 +107,7 @@ function runWith<Args extends unknown[]>(
     const api = createRelayApi({ baseUrl, adminToken: environment.GLASSCAST_ADMIN_TOKEN, clock });
     const noColor = Boolean(environment.NO_COLOR);
     const terminal = createTerminal({ ...{ output, errors, noColor }, isJson: json === true });
-    await work({ api, terminal, clock, environment }, ...(given.slice(0, -1) as Args));
+    await work({ api, relayUrl: baseUrl, terminal, clock, environment }, ...(given.slice(0, -1) as Args));
   };
 }
 

@@ -11,6 +11,8 @@ import type { Terminal } from './terminal.ts';
 /** Made for one command from its options. */
 export interface Cli {
   api: RelayApi;
+  /** `http://HOST:PORT` */
+  relayUrl: string;
   terminal: Terminal;
   clock: Clock;
   environment: NodeJS.ProcessEnv;

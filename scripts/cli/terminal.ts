@@ -13,6 +13,10 @@ export interface Terminal {
   line(value: unknown, line: string): void;
   /** For people only, on standard error. */
   note(text: string): void;
+  /** A person sits there. */
+  readonly isWatched: boolean;
+  /** Stands on a terminal until the next word of any kind; nowhere else. */
+  passing(text: string): void;
   style(style: Style, text: string): string;
   /** Columns that stand under their heads. */
   table(heads: readonly string[], rows: readonly (readonly string[])[], whenEmpty: string): string[];
@@ -41,21 +45,37 @@ export interface TerminalOptions {
 
 export function createTerminal({ isJson, output, errors, noColor }: TerminalOptions): Terminal {
   const isColoured = Boolean(output.isTTY) && !noColor && !isJson;
+  const isWatched = Boolean(errors.isTTY) && !isJson;
+  let isPassing = false;
+  const settle = () => {
+    if (isPassing) errors.write('\r\u001b[K');
+    isPassing = false;
+  };
   const style: Terminal['style'] = (name, text) => {
     const [on, off] = STYLES[name];
     return isColoured && text !== '' ? `\u001b[${on}m${text}\u001b[${off}m` : text;
   };
   return {
     isJson,
+    isWatched,
     style,
+    passing(text) {
+      if (!isWatched) return;
+      settle();
+      errors.write(text.slice(0, MAX_PASSING_CHARS));
+      isPassing = true;
+    },
     result(value, lines) {
+      settle();
       if (isJson) output.write(`${JSON.stringify(value, null, 2)}\n`);
       else for (const line of lines) output.write(`${line}\n`);
     },
     line(value, line) {
+      settle();
       output.write(`${isJson ? JSON.stringify(value) : line}\n`);
     },
     note(text) {
+      settle();
       if (!isJson) errors.write(`${text}\n`);
     },
     table(heads, rows, whenEmpty) {
@@ -72,6 +92,9 @@ export function createTerminal({ isJson, output, errors, noColor }: TerminalOpti
     },
   };
 }
+
+/** A line that breaks could not be taken back. */
+const MAX_PASSING_CHARS = 78;
 
 // biome-ignore lint/suspicious/noControlCharactersInRegex: colours are control characters
 const COLOURS = /\u001b\[\d+m/g;

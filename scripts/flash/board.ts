@@ -39,6 +39,8 @@ export interface BoardFacts {
   isUnfinished: boolean;
   /** apply.sh runs at this moment. */
   isApplying: boolean;
+  /** There is something that undo can put back, be it nothing. */
+  hasBefore: boolean;
 }
 
 /** A file for the board. */
@@ -106,7 +108,7 @@ export interface Board {
    * @throws GlasscastError BOARD_UNREACHABLE; FLASH_FAILED: it ended without a result
    */
   apply(word: ApplyWord, call: BoardCall & { runId: string; onLine: (line: string) => void }): Promise<ApplyResult>;
-  /** Last lines of apply.log and of the unit's journal, for a person to read. May hold secrets: redact. */
+  /** For a person to read: last lines of apply.log and of the unit's journal. May hold secrets: redact. */
   lastLines(call: BoardCall): Promise<string[]>;
   close(): Promise<void>;
 }

@@ -1,0 +1,210 @@
+/**
+ * A board by the system's ssh, with the user's own configuration, keys and known hosts. One connection is kept open and shared
+ * by all scripts (ControlMaster); it alone may ask the person at the terminal. No secret and no script is ever an argument.
+ */
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type Child, findOnPath, type SpawnChild } from '../../shared/child-process.ts';
+import type { Clock } from '../../shared/clock.ts';
+import { GlasscastError } from '../../shared/errors.ts';
+import type { BoardShell, ShellCall } from './board.ts';
+
+export interface SshShellOptions {
+  /** As ssh takes it: `user@board` or a name of the user's ssh configuration. */
+  destination: string;
+  port?: number | undefined;
+  identityFiles?: readonly string[];
+  /** More of ssh's `-o`, before the user's own. */
+  sshOptions?: readonly string[];
+  /** A person is at the terminal and may be asked for a password or a host key. */
+  isInteractive: boolean;
+  spawn: SpawnChild;
+  clock: Clock;
+  /** Default: the one on PATH. */
+  sshFile?: string | undefined;
+}
+
+const RUN_TIMEOUT_MS = 120_000;
+const MAX_OUTPUT_CHARS = 1_000_000;
+const CONNECTED = 'glasscast-connected';
+/** ssh's own failures; scripts never end with it. */
+const SSH_FAILED = 255;
+
+/**
+ * The remote end reads the script by its length, runs it as root and leaves it the rest of standard input. A shell that read
+ * its script from standard input would swallow some of what follows.
+ */
+const BOOT = [
+  `sh -c 'r=; [ "$(id -u)" = 0 ] || r="sudo -n"`,
+  `exec $r sh -c "s=\\$(dd bs=1 count=$1 2>/dev/null); eval \\"\\$s\\""' sh`,
+].join('; ');
+
+/** @throws GlasscastError INVALID_CONFIG: no ssh here, or no destination */
+export function createSshShell(options: SshShellOptions): BoardShell {
+  const { destination, port, identityFiles = [], sshOptions = [], isInteractive, spawn, clock } = options;
+  const ssh = options.sshFile ?? findOnPath('ssh');
+  if (ssh === undefined)
+    throw new GlasscastError('INVALID_CONFIG', { reason: 'there is no ssh here; install openssh-client' });
+  if (!/^[^\s-]\S*$/.test(destination)) {
+    throw new GlasscastError('INVALID_CONFIG', { reason: '--ssh: expected user@board, as ssh takes it' });
+  }
+  const common = [
+    ...['-T', '-x', '-o', 'ClearAllForwardings=yes', '-o', 'RemoteCommand=none', '-o', 'ForwardAgent=no'],
+    ...(port === undefined ? [] : ['-p', String(port)]),
+    ...identityFiles.flatMap((file) => ['-i', file]),
+    ...sshOptions.flatMap((option) => ['-o', option]),
+  ];
+  let folder: Promise<string> | undefined;
+  let master: Child | undefined;
+  let connecting: Promise<void> | undefined;
+  let wasConnected = false;
+
+  async function controlPath(): Promise<string> {
+    folder ??= mkdtemp(join(tmpdir(), 'glasscast-ssh-'));
+    return join(await folder, 'm');
+  }
+
+  async function connect(signal: AbortSignal): Promise<void> {
+    const path = await controlPath();
+    await rm(path, { force: true });
+    // Only at first: a lost connection comes back while nobody looks.
+    const mayAsk = isInteractive && !wasConnected;
+    let onConnected = () => {};
+    const connected = new Promise<'connected'>((resolve) => {
+      onConnected = () => resolve('connected');
+    });
+    const child = spawn({
+      name: 'ssh-master',
+      file: ssh ?? 'ssh',
+      args: [
+        ...['-N', '-S', path, '-o', 'ControlMaster=yes', '-o', 'ControlPersist=no', '-o', 'ConnectTimeout=15'],
+        ...['-o', 'ServerAliveInterval=5', '-o', 'ServerAliveCountMax=3'],
+        ...['-o', 'PermitLocalCommand=yes', '-o', `LocalCommand=echo ${CONNECTED}`],
+        ...(mayAsk ? [] : ['-o', 'BatchMode=yes']),
+        ...common,
+        ...['--', destination],
+      ],
+      stdout: 'lines',
+      inTerminal: mayAsk,
+      stopSignal: 'SIGTERM',
+      onStdoutLine: (line) => line.includes(CONNECTED) && onConnected(),
+    });
+    const stop = () => void child.stop();
+    signal.addEventListener('abort', stop, { once: true });
+    const first = await Promise.race([connected, child.exited]);
+    signal.removeEventListener('abort', stop);
+    signal.throwIfAborted();
+    if (first !== 'connected') throw sshFailure(first.lastLines, destination);
+    wasConnected = true;
+    master = child;
+    void child.exited.then(() => {
+      if (master === child) master = undefined;
+    });
+  }
+
+  async function run(script: string, { signal, timeoutMs = RUN_TIMEOUT_MS, input }: ShellCall) {
+    signal.throwIfAborted();
+    if (!master) {
+      connecting ??= connect(signal).finally(() => {
+        connecting = undefined;
+      });
+      await connecting;
+    }
+    signal.throwIfAborted();
+    const bytes = Buffer.from(script);
+    const child = spawn({
+      name: 'ssh',
+      file: ssh ?? 'ssh',
+      args: [
+        ...['-S', await controlPath(), '-o', 'ControlMaster=no', '-o', 'BatchMode=yes', ...common],
+        ...['--', destination, `${BOOT} ${bytes.byteLength}`],
+      ],
+      stdin: 'pipe',
+      stdout: 'raw',
+      stopSignal: 'SIGTERM',
+    });
+    const stop = () => void child.stop();
+    signal.addEventListener('abort', stop, { once: true });
+    const late = clock.after('ssh-run', timeoutMs, stop);
+    try {
+      const output = textOf(child);
+      await feed(child, bytes, input);
+      const { code, end, lastLines } = await child.exited;
+      signal.throwIfAborted();
+      if (end === 'stopped') throw unreachable(destination, 'it did not answer in time');
+      if (code === SSH_FAILED || code === null) throw sshFailure(lastLines, destination);
+      const refusal = lastLines.find((line) => /^sudo:|exec: sudo/.test(line));
+      if (code !== 0 && refusal) throw noRoot(destination);
+      return { code, output: await output, errors: lastLines.join('\n') };
+    } finally {
+      late.cancel();
+      signal.removeEventListener('abort', stop);
+    }
+  }
+
+  return {
+    name: destination,
+    run,
+    async close() {
+      await connecting?.catch(() => {});
+      await master?.stop();
+      if (folder) await rm(await folder, { recursive: true, force: true });
+      folder = undefined;
+    },
+  };
+}
+
+async function textOf({ stdout }: Child): Promise<string> {
+  let text = '';
+  if (!stdout) return text;
+  stdout.setEncoding('utf8');
+  for await (const chunk of stdout) if (text.length < MAX_OUTPUT_CHARS) text += chunk;
+  return text;
+}
+
+/** As fast as it is taken. Ends quietly when the child has gone: its exit tells why. */
+async function feed(child: Child, script: Uint8Array, input: AsyncIterable<Uint8Array> | undefined): Promise<void> {
+  const { stdin } = child;
+  if (!stdin) return;
+  let isGone = false;
+  const gone = child.exited.then(() => {
+    isGone = true;
+  });
+  stdin.write(script);
+  for await (const chunk of input ?? []) {
+    if (isGone) return;
+    if (stdin.write(chunk)) continue;
+    await Promise.race([gone, new Promise<void>((resolve) => stdin.once('drain', resolve))]);
+  }
+  stdin.end();
+}
+
+const unreachable = (destination: string, reason: string) =>
+  new GlasscastError('BOARD_UNREACHABLE', { reason: `${destination}: ${reason}` });
+
+function noRoot(destination: string): GlasscastError {
+  const reason = `${destination} may not become root without a password; connect as root, or allow sudo with NOPASSWD`;
+  return new GlasscastError('BOARD_UNFIT', { reason });
+}
+
+const FAILURES: readonly [RegExp, string][] = [
+  [
+    /REMOTE HOST IDENTIFICATION HAS CHANGED/,
+    'its host key has changed; if that is right, ssh-keygen -R it and connect once by ssh',
+  ],
+  [/Host key verification failed/, 'its host key is not known here; connect once by ssh and look at the key'],
+  [/Too many authentication failures/, 'too many keys were tried; name the right one with --identity'],
+  [/Permission denied/, 'it refuses this user or key; try ssh-copy-id, or --identity FILE'],
+  [/Could not resolve hostname/, 'no such name; give its address'],
+  [/Connection refused/, 'nothing listens there; is sshd running, and is --port right'],
+  [/timed out|No route to host|Network is unreachable/i, 'no answer; is it on, and in this network'],
+  [/Connection closed|Connection reset|Broken pipe|closed by remote/i, 'the connection was lost'],
+];
+
+/** @param lastLines what ssh said on standard error */
+export function sshFailure(lastLines: readonly string[], destination: string): GlasscastError {
+  const text = lastLines.join('\n');
+  const known = FAILURES.find(([pattern]) => pattern.test(text))?.[1];
+  return unreachable(destination, known ?? (lastLines.at(-1)?.trim() || 'the connection was lost'));
+}
