@@ -72,6 +72,14 @@ const schema = z.strictObject({
   cloudflareVodWebhookSecret: secret(8)
     .optional()
     .describe('Secret that PUT /stream/webhook answered; opens POST /webhooks/cloudflare/recording'),
+  releasesFolder: z
+    .string()
+    .min(1)
+    .optional()
+    .describe('Folder of the agent’s releases; default: releases in the data folder'),
+  releaseKeys: commaList
+    .optional()
+    .describe('Files with public keys (PEM): only releases signed by one of them are taken; default: glasses decide'),
   restreamPrivateTargets: yesNo
     .default(false)
     .describe('Let apps restream to addresses that are not on the public internet'),

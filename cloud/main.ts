@@ -2,6 +2,7 @@
  * The relay as a program: reads its settings, starts a local Stream unless another provider is named, runs until a signal.
  * SIGINT ends every stream; SIGTERM leaves them to the next process. Exit code 0 after either, 1 when it could not start.
  */
+import type { KeyObject } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type ChildSpawner, createChildSpawner } from '../shared/child-process.ts';
@@ -9,6 +10,7 @@ import { type Clock, createSystemClock } from '../shared/clock.ts';
 import { errorText, GlasscastError } from '../shared/errors.ts';
 import { createLog, type Log } from '../shared/log.ts';
 import { type Ending, runProgram, untilSignal } from '../shared/program.ts';
+import { releaseKeyOf } from '../shared/release.ts';
 import { createRedactor } from '../shared/secrets.ts';
 import type { EffectiveSettings } from '../shared/settings.ts';
 import { type RelayConfig, relaySettings } from './config.ts';
@@ -35,10 +37,12 @@ async function run(config: RelayConfig, effective: EffectiveSettings): Promise<v
   try {
     const appsFile = config.appsFile === undefined ? undefined : await readAppsFile(config.appsFile);
     const provider = config.provider ?? (await startLocalStream(config, { children, clock, log, closers }));
+    const releaseKeys = config.releaseKeys && (await readReleaseKeys(config.releaseKeys));
     const { startDeadlineMs, logLevel: _, appsFile: __, ...settings } = config;
     const relay = createRelay({
       ...settings,
       appsFile,
+      releaseKeys,
       provider,
       timings: { startDeadlineMs },
       pages: registerConsolePage,
@@ -90,6 +94,17 @@ async function readAppsFile(file: string): Promise<string> {
   } catch (error) {
     throw new GlasscastError('INVALID_CONFIG', { reason: `apps file: ${errorText(error)}` });
   }
+}
+
+async function readReleaseKeys(files: readonly string[]): Promise<KeyObject[]> {
+  return Promise.all(
+    files.map(async (file) => {
+      const pem = await readFile(file, 'utf8').catch((error: unknown) => {
+        throw new GlasscastError('INVALID_CONFIG', { reason: `release keys: ${errorText(error)}` });
+      });
+      return releaseKeyOf(pem);
+    }),
+  );
 }
 
 await runProgram(relaySettings, run);

@@ -2,6 +2,8 @@
  * The relay's parts, each group built bottom-up from what it needs: who may come in, streams at their provider, sessions
  * of glasses and apps. Part of the composition root.
  */
+import type { KeyObject } from 'node:crypto';
+import { join } from 'node:path';
 import type { Clock } from '../shared/clock.ts';
 import type { GlasscastError } from '../shared/errors.ts';
 import type { Log } from '../shared/log.ts';
@@ -36,6 +38,8 @@ import type { Store } from './store/store.ts';
 import { createStreamHistory, type StreamHistory } from './streams/stream-history.ts';
 import { createStreamRegistry, type StreamRegistry } from './streams/stream-registry.ts';
 import type { StreamTimings } from './streams/stream-timings.ts';
+import { createReleaseFolder, type ReleaseFolder } from './updates/release-folder.ts';
+import { openRollouts, type Rollouts } from './updates/rollouts.ts';
 
 export interface RelayProvider {
   kind: keyof typeof providerProfiles;
@@ -74,6 +78,10 @@ export interface RelayOptions {
   /** What the provider's webhooks prove themselves by. Default: none is listened to. */
   webhookSecrets?: WebhookSecrets;
   keepRecordings?: boolean;
+  /** Releases of the agent. Default: `releases` in the data folder. */
+  releasesFolder?: string | undefined;
+  /** Releases that are signed by none of these are not taken in. Default: glasses alone decide. */
+  releaseKeys?: readonly KeyObject[] | undefined;
   /** Streams may be pushed on to addresses that are not on the public internet. Default false. */
   restreamPrivateTargets?: boolean;
   /** How long the provider holds a broadcast whose publisher is lost. Default 120. */
@@ -88,6 +96,8 @@ export interface RelayOptions {
   appGraceMs?: number;
   /** The same after a restart of the relay. Default 8000. */
   appResumeGraceMs?: number;
+  /** No stage of a roll-out opens for so long after a restart. Default 30000. */
+  rolloutResumeGraceMs?: number;
   /** Adds the console's pages to the server. */
   pages?: Routes;
   clock: Clock;
@@ -191,19 +201,26 @@ export function composeSessions(
     history: StreamHistory;
     events: EventFeed;
     appSocketUrl: () => string;
+    rollouts: Rollouts;
     /** Makes the ids of apps' sessions unguessable: some of the SDK's requests show nothing else. */
     sessionSecret: Secret;
   },
-): { apps: AppLifecycle; sessions: SessionRegistry } {
+): {
+  apps: AppLifecycle;
+  /** Tells operators how a user's session stands. */
+  publish: (userId: string) => void;
+  sessions: SessionRegistry;
+} {
   const { clock, log } = options;
-  const { catalog, store, streams, history, events, appSocketUrl, sessionSecret } = parts;
+  const { catalog, store, streams, history, events, appSocketUrl, rollouts, sessionSecret } = parts;
   const publish = (userId: string) => {
-    if (sessions.get(userId)) events.publish({ type: 'session', session: sessionView(userId, sessions, apps) });
+    if (!sessions.get(userId)) return;
+    events.publish({ type: 'session', session: sessionView(userId, { sessions, apps, rollouts }) });
   };
   const sessions: SessionRegistry = createSessionRegistry({
     clock,
     log,
-    streams: witnessed(streams, history),
+    streams: witnessed(streams, history, rollouts),
     ...(options.sessionGraceMs === undefined ? {} : { graceMs: options.sessionGraceMs }),
     onDeviceState(userId, state) {
       for (const app of apps.sessions(userId)) app.deviceState(state);
@@ -240,11 +257,28 @@ export function composeSessions(
     ...(options.appResumeGraceMs === undefined ? {} : { resumeGraceMs: options.appResumeGraceMs }),
     onChange: publish,
   });
-  return { apps, sessions };
+  return { apps, publish, sessions };
 }
 
-/** What the glasses say and do, to the streams and into their history. */
-function witnessed(streams: StreamRegistry, history: StreamHistory): GlassesListener {
+/** Releases of the agent, and who gets them when. */
+export async function composeUpdates(
+  options: RelayOptions,
+  store: Store,
+  links: Pick<Parameters<typeof openRollouts>[0], 'toGlasses' | 'onChange'>,
+): Promise<{ releases: ReleaseFolder; rollouts: Rollouts }> {
+  const { clock, dataDir, log, releaseKeys, rolloutResumeGraceMs } = options;
+  // What keeps nothing keeps no releases.
+  const beside = dataDir === ':memory:' ? undefined : join(dataDir, 'releases');
+  const releases = createReleaseFolder({ folder: options.releasesFolder ?? beside, trustedKeys: releaseKeys });
+  const rollouts = await openRollouts({
+    ...{ store, releases, clock, log, ...links },
+    ...(rolloutResumeGraceMs === undefined ? {} : { resumeGraceMs: rolloutResumeGraceMs }),
+  });
+  return { releases, rollouts };
+}
+
+/** What the glasses say and do, to the streams, into their history, and to the roll-outs. */
+function witnessed(streams: StreamRegistry, history: StreamHistory, rollouts: Rollouts): GlassesListener {
   return {
     deviceStatus: (userId, status, glasses) =>
       history.deviceStatus(userId, status, () => streams.deviceStatus(userId, status, glasses)),
@@ -252,18 +286,27 @@ function witnessed(streams: StreamRegistry, history: StreamHistory): GlassesList
     glassesGone(userId) {
       history.glasses(userId, false);
       streams.glassesGone(userId);
+      rollouts.agentGone(userId);
     },
     glassesBack(userId) {
       history.glasses(userId, true);
       streams.glassesBack(userId);
     },
-    endUser: (userId, error) => streams.endUser(userId, error),
+    endUser(userId, error) {
+      streams.endUser(userId, error);
+      rollouts.agentGone(userId);
+    },
+    agentHello: (userId, facts) => rollouts.agentHello(userId, facts),
+    agentUpdate: (userId, status) => rollouts.agentUpdate(userId, status),
   };
 }
 
-export function sessionView(userId: string, sessions: SessionRegistry, apps: AppLifecycle): SessionView {
+export function sessionView(
+  userId: string,
+  { sessions, apps, rollouts }: { sessions: SessionRegistry; apps: AppLifecycle; rollouts: Rollouts },
+): SessionView {
   const state = sessions.get(userId)?.deviceState() ?? { connected: false };
-  return { userId, ...state, apps: apps.running(userId) };
+  return { userId, ...state, apps: apps.running(userId), ...rollouts.device(userId) };
 }
 
 export async function keptSecret(store: Store, name: string): Promise<Secret> {

@@ -16,6 +16,7 @@ import { phoneRoutes } from './http/phone-routes.ts';
 import { publicRoutes } from './http/public-routes.ts';
 import { recordingRoutes } from './http/recording-routes.ts';
 import { sdkRoutes } from './http/sdk-routes.ts';
+import { releaseDownload, updateRoutes } from './http/update-routes.ts';
 import { createUpgrades } from './http/upgrades.ts';
 import { uplinkRoutes } from './http/uplink-routes.ts';
 import { webhookRoutes } from './http/webhook-routes.ts';
@@ -23,6 +24,7 @@ import {
   composeAccess,
   composeSessions,
   composeStreams,
+  composeUpdates,
   keptSecret,
   type RelayOptions,
   sessionView,
@@ -108,9 +110,13 @@ async function startRelay(
   const { api, cleanup, health: providerHealth, history, recordings, streams, webhooks } = composed;
   const address = { url: '' };
   const appSocketUrl = () => `${(options.publicUrl ?? address.url).replace(/^http/, 'ws').replace(/\/+$/, '')}/app-ws`;
-  const { apps, sessions } = composeSessions(options, {
-    ...{ catalog, store, streams, history, events, appSocketUrl },
-    sessionSecret: await keptSecret(store, 'app-session-secret'),
+  const sessionSecret = await keptSecret(store, 'app-session-secret');
+  const { releases, rollouts } = await composeUpdates(options, store, {
+    toGlasses: (userId, message) => sessions.get(userId)?.send(message) ?? false,
+    onChange: (userId) => publish(userId),
+  });
+  const { apps, publish, sessions } = composeSessions(options, {
+    ...{ catalog, store, streams, history, events, appSocketUrl, rollouts, sessionSecret },
   });
 
   const { adminToken, enrolments, tokens, ...guards } = access;
@@ -137,6 +143,7 @@ async function startRelay(
       publicRoutes({ catalog, health }),
       enrolRoute({ enrolments, attempts: guards.attempts }),
       phoneRoutes({ tokens, adminToken, apps, ...guards, areConnected }),
+      releaseDownload({ releases, tokens, adminToken, ...guards, clock }),
       uplinkRoutes({ tokens, attempts: guards.attempts, clock }),
       sdkRoutes({ catalog, apps, storage: createAppStorage({ store, apps }), attempts: guards.attempts }),
       outputRoutes({ catalog, streams, clock, log, attempts: guards.attempts }),
@@ -146,10 +153,11 @@ async function startRelay(
     operatorRoutes: [
       accessRoutes({ tokens, enrolments }),
       recordingRoutes({ recordings }),
+      updateRoutes({ releases, rollouts }),
       operatorRoutes({
         ...{ catalog, events, clock },
         operatorStream: operatorStream(sessions, streams),
-        sessions: () => sessions.all().map(({ userId }) => sessionView(userId, sessions, apps)),
+        sessions: () => sessions.all().map(({ userId }) => sessionView(userId, { sessions, apps, rollouts })),
         streams: () => streams.snapshots(),
         history,
         endStream: (streamId) => streams.end(streamId, 'The operator has ended the stream'),
@@ -162,6 +170,7 @@ async function startRelay(
     () => upgrades.close(),
     () => providerHealth.close(),
     () => webhooks.close(),
+    () => rollouts.close(),
     () => sessions.close(),
     () => apps.close(),
     () => api.close(),

@@ -61,7 +61,13 @@ export const errorKinds = {
   RELEASE_NOT_FOUND: caller(404, 'No release of this version is kept here; publish it first'),
   RELEASE_REFUSED: caller(400, 'The release is not fit to be run'),
   RELEASE_EXISTS: caller(409, 'Another release of this version is kept here; give it a new version'),
+  RELEASE_IN_USE: caller(409, 'A roll-out gives this release to glasses; cancel that first'),
+  RELEASES_FULL: {
+    ...{ sentence: 'There is no room for another release here; remove one first', fault: 'us' },
+    ...{ retryable: false, http: 507 },
+  },
   ROLLOUT_NOT_FOUND: caller(404, 'No roll-out with this id'),
+  ROLLOUT_OVER: caller(409, 'This roll-out is over; start a new one'),
   ROLLOUT_ACTIVE: caller(409, 'Another roll-out is under way; cancel it first'),
   GLASSES_CANNOT_UPDATE: caller(409, 'These glasses do not update themselves; flash them'),
   HOST_REFUSED: caller(421, 'This relay is not called by that name; use its address, or name it in --allowed-hosts'),

@@ -12,6 +12,7 @@ import type {
   GlassesAnswer,
   ToGlasses,
 } from '../../shared/protocol/glasses-messages.ts';
+import type { AgentFacts, AgentUpdateStatus } from '../../shared/protocol/releases.ts';
 import { redactUrlsIn } from '../../shared/secrets.ts';
 import { closeCodes, type Socket } from '../http/socket.ts';
 import type { GlassesLink } from '../streams/stream-orders.ts';
@@ -25,6 +26,9 @@ export interface GlassesListener {
   glassesGone(userId: string): void;
   glassesBack(userId: string): void;
   endUser(userId: string, error: GlasscastError): void;
+  /** The agent there: at each connection, and when it has changed. Undefined: none tells of itself. */
+  agentHello?(userId: string, facts: AgentFacts | undefined): void;
+  agentUpdate?(userId: string, status: AgentUpdateStatus): void;
 }
 
 /** Something the glasses tell whoever wants to know. */
@@ -84,6 +88,8 @@ class Session implements UserSession {
   #grace: Timer | undefined;
   #known: DeviceFacts = {};
   #toldState = '';
+  /** Of this connection. */
+  #toldAgent: string | undefined;
   readonly #locationTiers = new Map<string, string>();
   /** What this socket has been told. */
   #locationTier: string | undefined;
@@ -120,6 +126,7 @@ class Session implements UserSession {
     this.#socket = socket;
     this.#isKnown = true;
     this.#isUnpaired = false;
+    this.#toldAgent = undefined;
     this.#grace?.cancel();
     // First of all: a client waits for nothing longer than for this.
     socket.send({ type: 'connection_ack', sessionId: this.userId });
@@ -157,6 +164,7 @@ class Session implements UserSession {
         // Apps hear of it with the state as a whole.
         this.#isUnpaired = message.status !== 'CONNECTED';
         this.#learn(message);
+        this.#tellAgent(message.agent);
         return;
       case 'glasses_battery_update':
         this.#learn(message);
@@ -180,8 +188,10 @@ class Session implements UserSession {
       case 'ping':
         this.send({ type: 'pong' });
         return;
-      case 'pong':
       case 'agent_update_status':
+        streams.agentUpdate?.(this.userId, message);
+        return;
+      case 'pong':
         return;
       case 'unknown':
         if (!NOT_FOR_APPS.has(message.wireType)) this.#tell(message.wireType, message.fields);
@@ -224,6 +234,14 @@ class Session implements UserSession {
     if (text === this.#toldState) return;
     this.#toldState = text;
     this.#options.onDeviceState(state);
+  }
+
+  /** For operators: apps have no use for it, so it is no part of the state that they hear. */
+  #tellAgent(facts: AgentFacts | undefined): void {
+    const text = JSON.stringify(facts ?? null);
+    if (text === this.#toldAgent) return;
+    this.#toldAgent = text;
+    this.#options.streams.agentHello?.(this.userId, facts);
   }
 
   #tell(wireType: string, data: Record<string, unknown>): void {

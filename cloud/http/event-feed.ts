@@ -1,6 +1,7 @@
 /** News for operators: sessions and streams as they change, to any number of listeners. Keeps nothing. */
 import type { TimelineEntry } from '../streams/stream-timeline.ts';
 import type { StreamSnapshot } from '../streams/stream-views.ts';
+import type { DeviceView } from '../updates/rollouts.ts';
 
 /** A user's session as operators see it. */
 export interface SessionView {
@@ -13,6 +14,10 @@ export interface SessionView {
   batteryLevel?: number;
   charging?: boolean;
   apps: { packageName: string; connected: boolean }[];
+  /** The agent there, as it told last. */
+  agent?: DeviceView['agent'];
+  /** The update of it that is under way, or that failed. */
+  update?: DeviceView['update'];
 }
 
 export type RelayEvent =

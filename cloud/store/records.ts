@@ -4,6 +4,7 @@
  */
 import { z } from 'zod';
 import { playbackUrls } from '../../shared/protocol/app-messages.ts';
+import { updateOutcome } from '../../shared/protocol/releases.ts';
 import { audioSettings, streamLimits, videoSettings } from '../../shared/stream.ts';
 
 const registeredApp = z.object({
@@ -123,6 +124,83 @@ export type Enrolment = z.output<typeof enrolment>;
 /** What one app keeps for one user (the SDK's `session.simpleStorage`). */
 const appStorage = z.object({ packageName: z.string(), userId: z.string(), data: z.record(z.string(), z.string()) });
 
+/** How one pair of glasses stands in the newest roll-out. */
+const rolloutTask = z.object({
+  rolloutId: z.string(),
+  /** `withdrawn`: the operator has sent them back. */
+  state: z.enum(['ordered', 'done', 'failed', 'withdrawn']),
+  /** Power or process ended in the middle of it, so many times. */
+  interruptions: z.number(),
+  /** The outcome that they told before they were ordered: told again, it is no news. */
+  before: z.string().optional(),
+  /** They have said that they end now and come back as the other version. */
+  switchingSinceMs: z.number().optional(),
+  reason: z.string().optional(),
+});
+export type RolloutTask = z.output<typeof rolloutTask>;
+
+/** The agent on the glasses of a user, as its last hello told it. */
+const agentRecord = z.object({
+  userId: z.string(),
+  version: z.string(),
+  architecture: z.string(),
+  canUpdate: z.boolean(),
+  lastUpdate: updateOutcome.optional(),
+  seenAtMs: z.number(),
+  task: rolloutTask.optional(),
+});
+export type AgentRecord = z.output<typeof agentRecord>;
+
+const rolloutFailure = z.object({
+  userId: z.string(),
+  /** `missing`: they did not come back. */
+  outcome: z.enum(['rolled_back', 'interrupted', 'refused', 'missing']),
+  reason: z.string().optional(),
+  atMs: z.number(),
+});
+export type RolloutFailure = z.output<typeof rolloutFailure>;
+
+/** Glasses by how they stand in a roll-out. */
+const rolloutCounts = z.object({
+  done: z.number(),
+  underWay: z.number(),
+  failed: z.number(),
+  /** They cannot, need not or shall not. */
+  skipped: z.number(),
+  /** Of the present stage, and not here. */
+  away: z.number(),
+  /** Of later stages. */
+  later: z.number(),
+});
+export type RolloutCounts = z.output<typeof rolloutCounts>;
+
+const rolloutRecord = z.object({
+  rolloutId: z.string(),
+  version: z.string(),
+  /** Per cent of the users, ascending. */
+  stages: z.array(z.number()),
+  /** These and nobody else, in place of stages. */
+  users: z.array(z.string()).optional(),
+  soakSeconds: z.number(),
+  maxFailures: z.number(),
+  state: z.enum(['running', 'paused', 'done', 'cancelled']),
+  /** Index of the present one. */
+  stage: z.number(),
+  createdAtMs: z.number(),
+  /** Since then the present stage is soaking. */
+  completeSinceMs: z.number().optional(),
+  endedAtMs: z.number().optional(),
+  pausedBecause: z.string().optional(),
+  /** The newest. */
+  failures: z.array(rolloutFailure),
+  failureCount: z.number(),
+  /** Those from before the last resume. */
+  forgivenCount: z.number(),
+  /** As they were when it was replaced by another one. */
+  counts: rolloutCounts.optional(),
+});
+export type RolloutRecord = z.output<typeof rolloutRecord>;
+
 const namedValue = z.object({ name: z.string(), value: z.string() });
 
 const kind = <T extends object>(schema: z.ZodType<T>, keyOf: (record: T) => string, { isVital = false } = {}) => ({
@@ -141,6 +219,8 @@ export const recordKinds = {
   tokens: kind(issuedToken, ({ tokenId }) => tokenId, { isVital: true }),
   enrolments: kind(enrolment, ({ hashedCode }) => hashedCode),
   appStorage: kind(appStorage, ({ packageName, userId }) => appStorageKey(packageName, userId)),
+  agents: kind(agentRecord, ({ userId }) => userId),
+  rollouts: kind(rolloutRecord, ({ rolloutId }) => rolloutId),
   values: kind(namedValue, ({ name }) => name, { isVital: true }),
 };
 

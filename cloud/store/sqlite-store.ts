@@ -75,6 +75,8 @@ export function createSqliteStore({ file, onUnreadable }: SqliteStoreOptions): S
     tokens: collection('tokens', recordKinds.tokens),
     enrolments: collection('enrolments', recordKinds.enrolments),
     appStorage: collection('appStorage', recordKinds.appStorage),
+    agents: collection('agents', recordKinds.agents),
+    rollouts: collection('rollouts', recordKinds.rollouts),
     values: collection('values', recordKinds.values),
     async close() {
       if (closed) return;

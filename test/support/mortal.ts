@@ -84,6 +84,8 @@ export function createMortal(root: Clock, disk: Store, onDeath: () => void): Mor
       tokens: collection(disk.tokens),
       enrolments: collection(disk.enrolments),
       appStorage: collection(disk.appStorage),
+      agents: collection(disk.agents),
+      rollouts: collection(disk.rollouts),
       values: collection(disk.values),
       close: async () => {},
     },
