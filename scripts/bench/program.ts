@@ -46,6 +46,14 @@ export interface BenchReport {
   [section: string]: unknown;
 }
 
+export interface BenchOption {
+  name: string;
+  default: string;
+  help: string;
+  /** Takes no value: `yes` when it is given. */
+  isFlag?: boolean;
+}
+
 export interface BenchDescription {
   /** `bench:start` */
   name: string;
@@ -54,7 +62,7 @@ export interface BenchDescription {
   defaultRuns: number;
   defaultSeconds: number;
   /** Beside the common ones. */
-  options?: readonly { name: string; default: string; help: string }[];
+  options?: readonly BenchOption[];
   measure(bench: Bench): Promise<BenchReport>;
 }
 
@@ -70,12 +78,16 @@ ${about}
 
   --runs N        how often each is measured (default ${defaultRuns})
   --seconds N     length of one measurement (default ${defaultSeconds})
-${options.map((own) => `  ${`--${own.name} X`.padEnd(15)} ${own.help} (default ${own.default || 'none'})\n`).join('')}  --ffmpeg PATH   this ffmpeg instead of the one that is found
+${options.map(optionHelp).join('')}  --ffmpeg PATH   this ffmpeg instead of the one that is found
   --verbose       the log of all parts on standard error
   --help          this text
 
 Progress goes to standard error, one JSON document to standard output.
 `;
+
+function optionHelp({ name, help, isFlag, default: by }: BenchOption): string {
+  return `  ${`--${name}${isFlag ? '' : ' X'}`.padEnd(15)} ${help}${isFlag ? '' : ` (default ${by || 'none'})`}\n`;
+}
 
 /** Runs the benchmark as this process's program; sets the exit code. */
 export async function runBench(description: BenchDescription): Promise<void> {
@@ -150,7 +162,7 @@ function readOptions({ defaultRuns, defaultSeconds, options = [] }: BenchDescrip
   try {
     const { values } = parseArgs({
       options: {
-        ...Object.fromEntries(options.map((own) => [own.name, { type: 'string', default: own.default } as const])),
+        ...Object.fromEntries(options.map((own) => [own.name, parsedAs(own)])),
         runs: { type: 'string', default: String(defaultRuns) },
         seconds: { type: 'string', default: String(defaultSeconds) },
         ffmpeg: { type: 'string', default: process.env.FFMPEG_PATH ?? '' },
@@ -161,13 +173,18 @@ function readOptions({ defaultRuns, defaultSeconds, options = [] }: BenchDescrip
     if (values.help) return 'help';
     const runs = Math.ceil(positive('--runs', values.runs));
     const seconds = positive('--seconds', values.seconds);
-    const own = Object.fromEntries(options.map(({ name }) => [name, String(values[name as keyof typeof values])]));
+    const own = Object.fromEntries(options.map(({ name }) => [name, textOf(values[name as keyof typeof values])]));
     return { runs, seconds, options: own, ffmpegFile: values.ffmpeg || undefined, isVerbose: values.verbose };
   } catch (error) {
     process.stderr.write(`${errorText(error)}; see --help\n`);
     return process.exit(2);
   }
 }
+
+const parsedAs = ({ isFlag, default: by }: BenchOption) =>
+  isFlag ? ({ type: 'boolean', default: false } as const) : ({ type: 'string', default: by } as const);
+
+const textOf = (value: unknown) => (typeof value === 'boolean' ? (value ? 'yes' : '') : String(value));
 
 function positive(name: string, text: string): number {
   const value = Number(text);

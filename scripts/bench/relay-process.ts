@@ -18,6 +18,8 @@ export interface RelayProcess {
   hasGlasses(userId: string): Promise<boolean>;
   /** Streams that are not yet over. */
   streams(): Promise<{ userId: string; state: string }[]>;
+  /** Anything else of the operator's REST. @throws GlasscastError INTERNAL: refused, with the relay's reason */
+  ask<T>(method: string, path: string, body?: object): Promise<T>;
   stop(): Promise<void>;
 }
 
@@ -78,7 +80,7 @@ function operator(
   url: string,
   adminToken: string,
   { redactor }: Bench,
-): Pick<RelayProcess, 'coreToken' | 'startApp' | 'hasGlasses' | 'streams'> {
+): Pick<RelayProcess, 'coreToken' | 'startApp' | 'hasGlasses' | 'streams' | 'ask'> {
   async function ask<T>(method: string, path: string, body?: object): Promise<T> {
     const response = await fetch(`${url}${path}`, {
       method,
@@ -88,11 +90,13 @@ function operator(
       },
       ...(body ? { body: JSON.stringify(body) } : {}),
     });
-    const answer = (await response.json()) as T & { message?: string };
+    const text = await response.text();
+    const answer = (text === '' ? {} : JSON.parse(text)) as T & { message?: string };
     if (!response.ok) throw new GlasscastError('INTERNAL', { reason: `${method} ${path}: ${answer.message}` });
     return answer;
   }
   return {
+    ask,
     async coreToken(email) {
       const { coreToken } = await ask<{ coreToken: string }>('POST', '/api/tokens', { email });
       redactor.add(coreToken);

@@ -1,0 +1,124 @@
+/** The course of the bench: world, streams of the sizes asked for, faults, power off; and the report. */
+import { GlasscastError } from '../../shared/errors.ts';
+import { type Goal, goal, goalAtLeast, rounded } from '../bench/measuring.ts';
+import type { Bench, BenchReport } from '../bench/program.ts';
+import { type BoardWorld, openBoardWorld, type StreamWish, type WorldPhases } from './board-world.ts';
+import { faults } from './faults.ts';
+import type { PlayedMedia } from './played-media.ts';
+
+export async function measureBoard(bench: Bench): Promise<BenchReport> {
+  const sizes = (bench.options.sizes ?? '').split(',').map(wishOf);
+  const phases = createPhases(bench);
+  const startedMs = bench.clock.monotonicMs();
+  const isFresh = bench.options.fresh === 'yes';
+  const world = await openBoardWorld(bench, phases, { piecesAt: bench.options.cache ?? '', isFresh });
+  const streams: { wish: StreamWish; startMs: number; played: PlayedMedia }[] = [];
+  for (const wish of sizes) streams.push(await measureStream(bench, world, phases, wish));
+  const results = bench.options.faults === 'yes' ? await runFaults(bench, world, phases) : [];
+  await phases.time('power off', () => world.board.powerOff());
+  const totalMs = bench.clock.monotonicMs() - startedMs;
+  bench.progress(`from an empty disk to the power off: ${seconds(totalMs)}`);
+  return {
+    goals: [...streams.flatMap(({ wish, played }) => goalsOf(wish, played)), ...results.map(goalOfFault)],
+    phasesMs: phases.all(),
+    totalMs: rounded(totalMs),
+    streams,
+    faults: results,
+    method: {
+      phases: "by this machine's clock: from the call to the proof, e.g. boot: until the board's root shell answers",
+      startMs: "from the operator's order to the relay's word active, which the local Stream's API gives",
+      played: 'HTTP-FLV of the local Stream, decoded by ffmpeg on this machine; rate by the times in the stream',
+    },
+  };
+}
+
+interface Phases extends WorldPhases {
+  all(): Record<string, number>;
+}
+
+export function createPhases({ clock, progress }: Pick<Bench, 'clock' | 'progress'>): Phases {
+  const done = new Map<string, number>();
+  return {
+    async time(name, work) {
+      const fromMs = clock.monotonicMs();
+      const result = await work();
+      const ms = clock.monotonicMs() - fromMs;
+      done.set(name, rounded(ms));
+      progress(`${name}: ${seconds(ms)}`);
+      return result;
+    },
+    all: () => Object.fromEntries(done),
+  };
+}
+
+const seconds = (ms: number) => `${(ms / 1000).toFixed(1)} s`;
+
+/** `320x180@5`. @throws GlasscastError INVALID_CONFIG */
+export function wishOf(text: string): StreamWish {
+  const [, width, height, rate] = /^(\d{2,4})x(\d{2,4})@(\d{1,2})$/.exec(text.trim()) ?? [];
+  if (rate === undefined)
+    throw new GlasscastError('INVALID_CONFIG', { reason: `--sizes: "${text}" is not as 320x180@5` });
+  const [widthPx, heightPx, frameRate] = [Number(width), Number(height), Number(rate)];
+  return { widthPx, heightPx, frameRate, videoBitrateBps: Math.max(200_000, widthPx * heightPx * frameRate) };
+}
+
+async function measureStream(bench: Bench, world: BoardWorld, phases: WorldPhases, wish: StreamWish) {
+  const name = `${wish.widthPx}x${wish.heightPx}@${wish.frameRate}`;
+  const askedMs = bench.clock.monotonicMs();
+  const streamId = await phases.time(`start ${name}`, async () => {
+    const id = await world.start(wish);
+    await world.awaitState(id, ['active']);
+    return id;
+  });
+  const startMs = rounded(bench.clock.monotonicMs() - askedMs);
+  const played = await phases.time(`decode ${name}`, () => world.play(streamId, bench.seconds));
+  const use = await world.board.shell.must("top -bn2 -d2 | grep '^%Cpu' | tail -1");
+  bench.progress(`${name}: ${JSON.stringify(played)}; ${use}`);
+  for (const { text, code } of await world.timeline(streamId)) bench.note(`${code ?? ''} ${text}`);
+  await world.stop();
+  await world.awaitState(streamId, ['stopped', 'error']);
+  return { wish, startMs, played };
+}
+
+function goalsOf({ widthPx, heightPx, frameRate }: StreamWish, played: PlayedMedia): Goal[] {
+  const name = `${widthPx}x${heightPx}@${frameRate}`;
+  const isWhole =
+    played.videoCodec === 'h264' &&
+    played.audioCodec === 'aac' &&
+    played.widthPx === widthPx &&
+    played.heightPx === heightPx &&
+    played.complaints.length === 0;
+  return [
+    goalAtLeast(`${name}: H.264 of that size and AAC, decoded without a complaint`, isWhole ? 1 : 0, 1, 'yes'),
+    goalAtLeast(`${name}: pictures per second`, played.framesPerSecond, frameRate * 0.9, 'per s'),
+  ];
+}
+
+export interface FaultResult {
+  name: string;
+  isAsPromised: boolean;
+  /** What was seen, or what was not as promised. */
+  seen: string;
+  ms: number;
+}
+
+async function runFaults(bench: Bench, world: BoardWorld, phases: WorldPhases): Promise<FaultResult[]> {
+  const results: FaultResult[] = [];
+  for (const { name, run } of faults.filter((fault) => fault.name.includes(bench.options.only ?? ''))) {
+    const fromMs = bench.clock.monotonicMs();
+    const [isAsPromised, seen] = await phases
+      .time(name, () => run(bench, world))
+      .then((text): [boolean, string] => [true, text])
+      .catch((error: Error): [boolean, string] => {
+        if (bench.signal.aborted) throw error;
+        return [false, error.message];
+      });
+    bench.progress(`${isAsPromised ? 'as promised' : 'NOT AS PROMISED'}: ${seen}`);
+    results.push({ name, isAsPromised, seen, ms: rounded(bench.clock.monotonicMs() - fromMs) });
+    if (!isAsPromised) await world.stop().catch(() => {});
+  }
+  return results;
+}
+
+const goalOfFault = ({ name, isAsPromised }: FaultResult): Goal =>
+  goal(name, isAsPromised ? 0 : 1, 0, 'broken promises');
