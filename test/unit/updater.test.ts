@@ -245,10 +245,11 @@ describe('a version on trial', () => {
       const { updater, done, clock } = trial();
       updater[words[0]]();
       expect(done).toEqual([]);
-      expect(updater.facts()).not.toHaveProperty('lastUpdate');
+      expect(updater.facts()).toEqual({ version: '0.2.0', architecture: 'arm64', canUpdate: true, onTrial: true });
       updater[words[1]]();
       updater.onAccepted();
       expect(done).toEqual(['confirm', 'announce']);
+      expect(updater.facts()).not.toHaveProperty('onTrial');
       expect(updater.facts()).toMatchObject({ lastUpdate: { outcome: 'installed' } });
       expect(clock.pending()).toEqual([]);
     }
