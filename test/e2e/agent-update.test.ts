@@ -1,5 +1,5 @@
 /** An installed agent that updates itself, with real processes: `launch` by sh, bundles that are real releases, a small relay. */
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { chownSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
@@ -251,6 +251,21 @@ test('whatever is in its folder, the flashed version streams', async () => {
   order('0.4.0');
   expect(await state('refused', from)).toMatchObject({ reason: expect.stringMatching(/place of the folder/) });
 });
+
+test.runIf(process.getuid?.() === 0)(
+  'root runs nothing that another user could replace, and takes no orders there',
+  async () => {
+    await startBoard();
+    await updated('0.2.0');
+    await board.stop();
+    chownSync(board.releasesFolder, 12_345, 12_345);
+    const from = relay.words.length;
+    board.start();
+    expect((await hello('0.1.0', from)).agent).toMatchObject({ canUpdate: false });
+    order('0.2.0');
+    expect(await state('refused', from)).toMatchObject({ reason: expect.stringMatching(/belongs to another user/) });
+  },
+);
 
 test('two agents on one folder: the second one runs, and changes nothing', async () => {
   await startBoard();
