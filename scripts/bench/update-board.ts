@@ -17,6 +17,8 @@ export interface UpdateBoardOptions {
   folder: string;
   flashedVersion: string;
   relayUrl: string;
+  /** Default: any. */
+  coreToken?: string;
   ffmpegFile: string;
   trialMs: number;
   onLine?: (line: string) => void;
@@ -63,7 +65,7 @@ export async function makeUpdateBoard(options: UpdateBoardOptions): Promise<Upda
     GLASSCAST_AGENT_RELEASES_FOLDER: releasesFolder,
     GLASSCAST_AGENT_UPDATE_TRIAL_MS: String(options.trialMs),
     GLASSCAST_AGENT_RELAY_URL: options.relayUrl,
-    GLASSCAST_AGENT_CORE_TOKEN: 'the-core-token-of-ada',
+    GLASSCAST_AGENT_CORE_TOKEN: options.coreToken ?? 'the-core-token-of-ada',
     GLASSCAST_AGENT_STATUS_SOCKET: 'none',
     FFMPEG_PATH: options.ffmpegFile,
   };

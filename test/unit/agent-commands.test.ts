@@ -27,6 +27,8 @@ describe('the first word', () => {
     [[], { name: 'run', args: [] }],
     [['--source', 'test-pattern'], { name: 'run', args: ['--source', 'test-pattern'] }],
     [['run', '--json'], { name: 'run', args: ['--json'], isJson: false }],
+    [['--version'], { name: 'version', args: [] }],
+    [['version'], { name: 'version' }],
     [['help'], { name: 'run', args: ['--help'] }],
     [['status', '--json', '--status-socket', 'x'], { name: 'status', args: ['--status-socket', 'x'], isJson: true }],
     [['doctor', '--help'], { name: 'doctor', args: ['--help'], isJson: false }],
@@ -57,6 +59,10 @@ it('a reader who stops early ends nothing; any other trouble with the output doe
 describe('status', () => {
   const full = {
     connected: true,
+    agent: {
+      version: '0.2.0',
+      lastUpdate: { version: '0.3.0', outcome: 'rolled_back', reason: 'no video encoder works' },
+    },
     relayUrl: 'ws://relay/glasses-ws',
     stream: {
       streamId: 'm1234567890',
@@ -76,6 +82,8 @@ describe('status', () => {
 
   it('is told to people', () => {
     expect(statusLines(full)).toEqual([
+      'Agent          0.2.0',
+      'Last update    0.3.0 rolled back: no video encoder works',
       'Relay          connected to ws://relay/glasses-ws',
       'Stream         m1234567890, publishing',
       '  requested    1280×720, 30 frames/s, 2.00 Mbit/s',

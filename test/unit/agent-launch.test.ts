@@ -8,6 +8,7 @@ import { createChildSpawner } from '../../shared/child-process.ts';
 import { createSystemClock } from '../../shared/clock.ts';
 import { silentLog } from '../../shared/log.ts';
 import { createRedactor } from '../../shared/secrets.ts';
+import { descendantsOf, isRunning } from '../support/processes.ts';
 
 const launch = fileURLToPath(new URL('../../scripts/package/files/launch', import.meta.url));
 let folder = '';
@@ -17,8 +18,20 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
+const commandsOf = (pids: number[]) =>
+  pids.map((pid) => {
+    try {
+      return readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ').trim();
+    } catch {
+      return '';
+    }
+  });
+
 /** Each call of Node is a line `CODE ARGUMENTS`; an agent also tells what the environment says. */
-async function launched(args: string[], answer: { text: string; code?: number; agentCode?: number }) {
+async function launched(
+  args: string[],
+  answer: { text: string; code?: number; agentCode?: number; isHanging?: boolean; signal?: NodeJS.Signals },
+) {
   const home = join(folder, 'home');
   const fake = `#!/bin/sh
 case $1 in
@@ -29,14 +42,14 @@ case $1 in
     printf ' <%s>' "$@" >>'${folder}/calls'
     printf '\\n' >>'${folder}/calls'
     printf '%s %s %s %s %s %s' "$GLASSCAST_LAUNCH_MODE" "$GLASSCAST_LAUNCH_PLACE" "$GLASSCAST_LAUNCH_FLASHED" "$GLASSCAST_LAUNCH_RESTARTS" "\${WATCHDOG_PID-unset}" "\${GLASSCAST_AGENT_PACKAGED_FFMPEG-none}" >'${folder}/environment'
-    exit ${answer.agentCode ?? 0} ;;
+    ${answer.isHanging ? 'exec sleep 1000' : `exit ${answer.agentCode ?? 0}`} ;;
 esac
 `;
   writeFileSync(join(home, 'node'), fake);
   chmodSync(join(home, 'node'), 0o755);
   const children = createChildSpawner({ clock: createSystemClock(), log: silentLog(), redactor: createRedactor() });
   const errors: string[] = [];
-  const { code } = await children.spawn({
+  const child = children.spawn({
     ...{ name: 'launch', file: '/bin/sh', args: [launch, ...args] },
     env: {
       PATH: process.env.PATH,
@@ -44,9 +57,16 @@ esac
       GLASSCAST_AGENT_RELEASE_KEYS_FOLDER: join(folder, 'keys'),
     },
     onStderrLine: (line) => errors.push(line),
-  }).exited;
+  });
+  const descendants: number[] = [];
+  while (answer.signal && !commandsOf(descendants).includes('sleep 1000')) {
+    await new Promise((resolve) => setImmediate(resolve));
+    descendants.splice(0, descendants.length, ...descendantsOf(child.pid ?? 0));
+  }
+  if (answer.signal) process.kill(child.pid ?? 0, answer.signal);
+  const { code } = await child.exited;
   const read = (name: string) => readFileSync(join(folder, name), 'utf8').replaceAll(folder, '');
-  return { code, errors, calls: read('calls').trim().split('\n'), environment: read('environment') };
+  return { code, errors, descendants, calls: read('calls').trim().split('\n'), environment: read('environment') };
 }
 
 describe.runIf(process.platform === 'linux')('launch', () => {
@@ -87,6 +107,17 @@ describe.runIf(process.platform === 'linux')('launch', () => {
     const { calls, code } = await launched(['run'], { text: 'trial a 0.2.0 0.1.0', agentCode: 7 });
     expect(code).toBe(7);
     expect(calls.at(-1)).toBe('launcher ended /releases /keys it ended with code 7 before it had proven itself');
+  });
+
+  it.each([
+    ['SIGABRT', 137, 'launcher ended /releases /keys it hung, and systemd ended it'],
+    ['SIGTERM', 143, undefined],
+    ['SIGINT', 143, undefined],
+  ] as const)('in a trial ends the agent on %s, and waits for it', async (signal, code, note) => {
+    const all = await launched(['run'], { text: 'trial a 0.2.0 0.1.0', isHanging: true, signal });
+    expect(all.code).toBe(code);
+    expect(all.calls[2]).toBe(note);
+    expect(all.descendants.filter(isRunning)).toEqual([]);
   });
 
   it('names the ffmpeg of the package', async () => {

@@ -104,3 +104,16 @@ test('the status socket is where agent and status both look', () => {
   );
   expect(statusSocketPath({ tokenFile }, surroundingsOf({}), none)).toBe('kept/agent.sock');
 });
+
+test('how it was launched is told by launch alone, and is no setting', () => {
+  const launch = (environment: Record<string, string>) => surroundingsOf(environment).launch;
+  const said = { GLASSCAST_LAUNCH_PLACE: 'b', GLASSCAST_LAUNCH_FLASHED: '0.1.0', GLASSCAST_LAUNCH_MODE: 'trial' };
+  expect(launch({ ...said, GLASSCAST_LAUNCH_RESTARTS: 'yes' })).toEqual({
+    ...{ place: 'b', flashedVersion: '0.1.0', isTrial: true, isRestarted: true },
+  });
+  expect(launch({ GLASSCAST_LAUNCH_PLACE: 'flashed', GLASSCAST_LAUNCH_FLASHED: '' })).toEqual({
+    ...{ place: 'flashed', flashedVersion: undefined, isTrial: false, isRestarted: false },
+  });
+  expect([launch({}), launch({ GLASSCAST_LAUNCH_PLACE: '../x' })]).toEqual([undefined, undefined]);
+  expect(agentSettings.read([], { ...said, GLASSCAST_AGENT_CORE_TOKEN: 'x' })).toMatchObject({ updateTrialMs: 90_000 });
+});

@@ -7,7 +7,7 @@ import { createTestClock, settle } from '../support/test-clock.ts';
 function world() {
   const clock = createTestClock();
   let finish = () => {};
-  const publisher: Pick<Publisher, 'streamId' | 'state' | 'start' | 'close'> = {
+  const publisher: { -readonly [Key in 'streamId' | 'state' | 'start' | 'close']: Publisher[Key] } = {
     streamId: 'm1',
     state: 'publishing',
     start: () => {},
@@ -23,7 +23,7 @@ function world() {
   const publishUrl = 'rtmp://127.0.0.1/live/key';
   const start = () =>
     orders.take({ type: 'start_stream', streamId: 'm1', publishUrl, video: {}, audio: {}, stream: {} });
-  return { clock, orders, start, finish: () => finish() };
+  return { clock, orders, start, publisher, finish: () => finish() };
 }
 
 test('an order that does not come to its end shows for how long', async () => {
@@ -43,4 +43,22 @@ test('an order that does not come to its end shows for how long', async () => {
   expect(orders.busyMs).toBe(0);
   await clock.advance(5_000);
   finish();
+});
+
+test('there is no time for an update from the order of a stream until all of it is down', async () => {
+  const { clock, orders, start, finish, publisher } = world();
+  expect(orders.isIdle).toBe(true);
+  start();
+  // Before anything of it has begun.
+  expect(orders.isIdle).toBe(false);
+  await settle();
+  expect(orders.isIdle).toBe(false);
+  orders.take({ type: 'stop_stream', streamId: 'm1' });
+  await settle();
+  publisher.state = 'stopped';
+  await clock.advance(3_000);
+  expect(orders.isIdle).toBe(false);
+  finish();
+  await settle();
+  expect(orders.isIdle).toBe(true);
 });
