@@ -284,7 +284,9 @@ class Keeper implements Rollouts {
     if (rollout.state !== 'running' && rollout.state !== 'done') return false;
     const again = [...this.#unheard].filter((userId) => {
       const agent = this.#agents.get(userId);
-      return agent && this.#here.has(userId) && taskOf(rollout, agent)?.state === 'ordered';
+      const isOrdered = agent && this.#here.has(userId) && taskOf(rollout, agent)?.state === 'ordered';
+      // On trial it runs already.
+      return isOrdered && agent.version !== rollout.version;
     });
     this.#unheard.clear();
     const wanted = [...again, ...newcomers];

@@ -70,6 +70,7 @@ async function createUpdatingDevice({ url, coreToken, fetchRelease, ...start }: 
   let before = state.version;
   let peer: Peer | undefined;
   let lastUpdate: AgentFacts['lastUpdate'];
+  let isOnTrial = false;
 
   async function connect(): Promise<void> {
     if (state.hasClosed) return;
@@ -88,13 +89,15 @@ async function createUpdatingDevice({ url, coreToken, fetchRelease, ...start }: 
     mine.socket.on('message', (data) => take(JSON.parse(data.toString()) as Frame));
     for (const frame of mine.inbox.frames) take(frame);
     mine.closed.then(() => (peer === mine ? connect() : undefined));
-    const agent: AgentFacts = {
-      version: state.version,
-      architecture: 'arm64',
-      canUpdate: true,
-      ...(lastUpdate ? { lastUpdate } : {}),
-    };
-    mine.send({ type: 'glasses_connection_state', status: 'CONNECTED', modelName: 'Glasscast board', agent });
+    // On trial first, and again once it has proven itself.
+    if (isOnTrial) hello(mine, { onTrial: true });
+    if (isOnTrial) await new Promise((resolve) => setTimeout(resolve, 30));
+    isOnTrial = false;
+    hello(mine, lastUpdate ? { lastUpdate } : {});
+  }
+  function hello(to: Peer, more: Partial<AgentFacts>): void {
+    const agent: AgentFacts = { version: state.version, architecture: 'arm64', canUpdate: true, ...more };
+    to.send({ type: 'glasses_connection_state', status: 'CONNECTED', modelName: 'Glasscast board', agent });
   }
   function say(version: string, word: string, more: object = {}): void {
     peer?.send({ type: 'agent_update_status', version, state: word, ...more });
@@ -131,6 +134,7 @@ async function createUpdatingDevice({ url, coreToken, fetchRelease, ...start }: 
       state.manner = 'installs';
     } else {
       before = state.version;
+      isOnTrial = true;
       state.version = version;
       lastUpdate = { version, outcome: 'installed' };
     }
