@@ -65,6 +65,17 @@ describe('a release', () => {
     const gone = await made.glasscast('release', 'remove', '1.4.0');
     expect([gone.code, gone.err]).toEqual([1, expect.stringMatching(/No release of this version.*release publish/)]);
     expect((await made.glasscast('release', 'list')).out).toBe('No releases.');
+    const refusals: [string[], RegExp][] = [
+      [['build', '--version', '1.4', '--key', key], /--version: expected MAJOR\.MINOR\.PATCH/],
+      [['build', '--version', '1.4.0', '--key', join(at, 'ours.pem')], /is no private Ed25519 key.*release key/],
+      [['build', '--version', '1.4.0', '--key', join(at, 'none')], /ENOENT/],
+      [['publish', key], /not fit to be run/],
+      [['publish', join(at, 'none')], /ENOENT/],
+    ];
+    for (const [args, reason] of refusals) {
+      const { code, err } = await made.glasscast('release', ...args);
+      expect([code, err]).toEqual([1, expect.stringMatching(reason)]);
+    }
     const versionless = await made.glasscast('--version');
     expect([versionless.code, versionless.out]).toEqual([0, expect.stringMatching(/^\d+\.\d+\.\d+$/)]);
   });
