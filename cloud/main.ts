@@ -7,7 +7,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type ChildSpawner, createChildSpawner } from '../shared/child-process.ts';
 import { type Clock, createSystemClock } from '../shared/clock.ts';
-import { errorText, GlasscastError } from '../shared/errors.ts';
+import { errorText, GlasscastError, isGlasscastError } from '../shared/errors.ts';
 import { createLog, type Log } from '../shared/log.ts';
 import { type Ending, runProgram, untilSignal } from '../shared/program.ts';
 import { releaseKeyOf } from '../shared/release.ts';
@@ -36,8 +36,8 @@ async function run(config: RelayConfig, effective: EffectiveSettings): Promise<v
   const { ended, isEnding } = untilSignal(clock, closeAll);
   try {
     const appsFile = config.appsFile === undefined ? undefined : await readAppsFile(config.appsFile);
-    const provider = config.provider ?? (await startLocalStream(config, { children, clock, log, closers }));
     const releaseKeys = config.releaseKeys && (await readReleaseKeys(config.releaseKeys));
+    const provider = config.provider ?? (await startLocalStream(config, { children, clock, log, closers }));
     const { startDeadlineMs, logLevel: _, appsFile: __, ...settings } = config;
     const relay = createRelay({
       ...settings,
@@ -99,10 +99,12 @@ async function readAppsFile(file: string): Promise<string> {
 async function readReleaseKeys(files: readonly string[]): Promise<KeyObject[]> {
   return Promise.all(
     files.map(async (file) => {
-      const pem = await readFile(file, 'utf8').catch((error: unknown) => {
-        throw new GlasscastError('INVALID_CONFIG', { reason: `release keys: ${errorText(error)}` });
-      });
-      return releaseKeyOf(pem);
+      try {
+        return releaseKeyOf(await readFile(file, 'utf8'));
+      } catch (error) {
+        const why = isGlasscastError(error) ? `${file}: a public Ed25519 key as PEM is wanted` : errorText(error);
+        throw new GlasscastError('INVALID_CONFIG', { reason: `release keys: ${why}` });
+      }
     }),
   );
 }

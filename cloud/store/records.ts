@@ -145,6 +145,7 @@ const agentRecord = z.object({
   version: z.string(),
   architecture: z.string(),
   canUpdate: z.boolean(),
+  onTrial: z.boolean().optional(),
   lastUpdate: updateOutcome.optional(),
   seenAtMs: z.number(),
   task: rolloutTask.optional(),

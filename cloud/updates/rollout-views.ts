@@ -5,8 +5,8 @@ import { type Census, taskOf } from './rollout.ts';
 
 export interface DeviceUpdate {
   version: string;
-  /** `ordered`: nothing was heard of it yet. `failed` stays until the version runs or another roll-out begins. */
-  state: AgentUpdateStatus['state'] | 'ordered' | 'failed';
+  /** `ordered`: nothing was heard of it yet. `trial`: it runs, and has to prove itself. `failed` stays until the version runs or another roll-out begins. */
+  state: AgentUpdateStatus['state'] | 'ordered' | 'trial' | 'failed';
   /** Of the download. */
   percent?: number | undefined;
   reason?: string | undefined;
@@ -45,18 +45,19 @@ export interface RolloutView {
 const MAX_LISTED = 50;
 
 export function deviceView(
-  { version, architecture, canUpdate, lastUpdate, ...agent }: AgentRecord,
+  agent: AgentRecord,
   newest: RolloutRecord | undefined,
   progress: AgentUpdateStatus | undefined,
 ): DeviceView {
-  const facts = { version, architecture, canUpdate, ...(lastUpdate ? { lastUpdate } : {}) };
-  const task = newest && taskOf(newest, { version, architecture, canUpdate, ...agent });
+  const { userId: _, seenAtMs: __, task: ___, ...facts } = agent;
+  const task = newest && taskOf(newest, agent);
   if (newest && task?.state === 'failed') {
     const reason = task.reason === undefined ? {} : { reason: task.reason };
     return { agent: facts, update: { version: newest.version, state: 'failed', ...reason } };
   }
+  if (agent.onTrial) return { agent: facts, update: { version: agent.version, state: 'trial' } };
   if (progress) {
-    const { type: _, ...update } = progress;
+    const { type: ____, ...update } = progress;
     return { agent: facts, update };
   }
   if (newest && task?.state === 'ordered')

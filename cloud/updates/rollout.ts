@@ -76,7 +76,7 @@ export interface Verdict {
 export function afterHello(rollout: RolloutRecord, device: AgentRecord): Verdict {
   const task = taskOf(rollout, device);
   if (task?.state === 'withdrawn') return { task };
-  if (device.version === rollout.version) return { task: newTask(rollout, 'done') };
+  if (device.version === rollout.version) return { task: device.onTrial ? task : newTask(rollout, 'done') };
   if (!task || task.state === 'failed') return { task };
   if (skipReason(rollout, device) !== undefined) return { task: undefined };
   const { lastUpdate } = device;

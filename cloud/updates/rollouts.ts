@@ -189,7 +189,9 @@ class Keeper implements Rollouts {
       await this.#options.store.rollouts.delete(rolloutId);
     this.#options.log.info({ rolloutId: rollout.rolloutId, version }, 'rollout-began');
     // Who runs it already has proven it.
-    for (const userId of this.#here) this.#judge(userId, (agent) => afterHello(rollout, agent));
+    for (const userId of this.#here) {
+      if (this.#agents.get(userId)?.version === version) this.#judge(userId, (agent) => afterHello(rollout, agent));
+    }
     this.#review();
     return this.#view(rollout.rolloutId);
   }
@@ -284,7 +286,9 @@ class Keeper implements Rollouts {
     if (rollout.state !== 'running' && rollout.state !== 'done') return false;
     const again = [...this.#unheard].filter((userId) => {
       const agent = this.#agents.get(userId);
-      return agent && this.#here.has(userId) && taskOf(rollout, agent)?.state === 'ordered';
+      const isOrdered = agent && this.#here.has(userId) && taskOf(rollout, agent)?.state === 'ordered';
+      // On trial it runs already.
+      return isOrdered && agent.version !== rollout.version;
     });
     this.#unheard.clear();
     const wanted = [...again, ...newcomers];

@@ -141,7 +141,7 @@ async function follow(cli: Cli, first: Rollout): Promise<void> {
   let now = first;
   try {
     for (;;) {
-      const line = `${now.rolloutId}  ${now.version}  ${terminal.style(styleOf(now.state), now.state)}  stage ${stageOf(now)}  ${progressOf(now)}`;
+      const line = `${now.rolloutId}  ${now.version}  ${terminal.style(styleOf(now.state), now.state)}  ${now.users ? '' : 'stage '}${stageOf(now)}  ${progressOf(now)}`;
       if (line !== lastLine) terminal.line(now, line);
       lastLine = line;
       if (now.state !== 'running') return requireDone(now);
@@ -173,7 +173,9 @@ function requireDone({ rolloutId, state, reason }: Rollout): void {
 }
 
 function stageOf({ stage, stages, users }: Rollout): string {
-  return users ? `${users.length} named` : `${stage}/${stages.length} (${stages[stage - 1]} %)`;
+  return users
+    ? `${users.length} user${users.length === 1 ? '' : 's'}`
+    : `${stage}/${stages.length} (${stages[stage - 1]} %)`;
 }
 
 function progressOf({ devices }: Rollout): string {

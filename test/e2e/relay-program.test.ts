@@ -1,4 +1,5 @@
-import { mkdtemp, rm } from 'node:fs/promises';
+import { generateKeyPairSync } from 'node:crypto';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -111,5 +112,11 @@ describe('the relay program', () => {
     expect([wrong.code, wrong.lastLines.at(-1)]).toEqual([1, expect.stringContaining('unknown GLASSCAST_PROT')]);
     const noFile = await startRelay({ GLASSCAST_APPS_FILE: '/nowhere.json' }).child.exited;
     expect([noFile.code, noFile.lastLines.at(-1)]).toEqual([1, expect.stringContaining('apps file')]);
+    const key = join(folder, 'private.pem');
+    const pem = generateKeyPairSync('ed25519').privateKey.export({ type: 'pkcs8', format: 'pem' });
+    await writeFile(key, pem);
+    const noKey = await startRelay({ GLASSCAST_RELEASE_KEYS: key }).child.exited;
+    expect([noKey.code, noKey.lastLines.at(-1)]).toEqual([1, expect.stringContaining(`${key}: a public Ed25519 key`)]);
+    expect(noKey.lastLines.join()).not.toContain(String(pem).split('\n')[1]);
   });
 });

@@ -151,6 +151,14 @@ describe('an outcome', () => {
     expect(afterHello(rollout, failed).task?.state).toBe('failed');
   });
 
+  it('is none yet while the version is on trial', () => {
+    const trial = { ...switched(), version: '1.4.0', onTrial: true };
+    expect(afterHello(rollout, trial)).toEqual({ task: trial.task });
+    expect(censusOf(rollout, [{ ...trial, isHere: false }]).switching).toEqual([{ userId: 'a', sinceMs: 7 }]);
+    const back = { ...trial, version: '1.3.0', onTrial: undefined, lastUpdate: outcome('rolled_back', 'no encoder') };
+    expect(afterHello(rollout, back).failure).toEqual({ outcome: 'rolled_back', reason: 'no encoder' });
+  });
+
   it.each<[string, UpdateOutcome, Verdict['failure']]>([
     ['rolled back', outcome('rolled_back', 'no hello'), { outcome: 'rolled_back', reason: 'no hello' }],
     ['refused', outcome('refused', 'not trusted'), { outcome: 'refused', reason: 'not trusted' }],
