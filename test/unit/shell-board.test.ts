@@ -1,7 +1,7 @@
 /** The scripts of a shell board, run by this machine's sh where they can be, and its patience with a board that is away. */
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -84,6 +84,18 @@ describe('put', () => {
     // toEqual looks at each byte, for seconds.
     expect(readFileSync(join(folder, 'new/package.deb')).equals(content)).toBe(true);
     expect(readdirSync(folder).filter((name) => name.endsWith('.part'))).toEqual([]);
+  });
+
+  it('brings nothing over that the board has from a flash before', async () => {
+    const file = fileOf(content);
+    mkdirSync(join(folder, 'current'));
+    writeFileSync(join(folder, 'current/package.deb'), content);
+    const seen: number[] = [];
+    const board = createShellBoard({ shell: localShell(), clock: createTestClock() });
+    await board.put(file, { signal, onProgress: (bytes) => void seen.push(bytes) });
+    expect(seen[0]).toBe(content.byteLength);
+    expect(readFileSync(join(folder, 'new/package.deb')).equals(content)).toBe(true);
+    expect(statSync(join(folder, 'current/package.deb')).nlink).toBe(1);
   });
 
   it('refuses a small file that arrives otherwise, and names that lead elsewhere', async () => {
