@@ -150,7 +150,7 @@ function discreet({ tell, redactor, code }: Pick<FlashOptions, 'tell' | 'redacto
 type Parts<Key extends keyof FlashOptions> = Pick<FlashOptions, Key>;
 
 async function lookAt(board: Board, { tell, order, nowMs, signal }: FlashOptions): Promise<BoardFacts> {
-  tell.progress('Board', 'looking', undefined);
+  tell.progress('Board', `connecting to ${board.name}`, undefined);
   const facts = await board.look({ signal });
   const unfit = whyUnfit(facts, order.source, board.isOffline);
   if (unfit !== undefined) throw new GlasscastError('BOARD_UNFIT', { reason: unfit });
