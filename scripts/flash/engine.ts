@@ -257,7 +257,7 @@ async function applied(
   }
 }
 
-const failure = (reason: string) => new GlasscastError('FLASH_FAILED', { reason, details: { isTold: true } });
+const failure = (reason: string) => new GlasscastError('FLASH_FAILED', { reason });
 
 async function prove(
   version: string,
