@@ -6,7 +6,7 @@
 import { errorText, GlasscastError, isGlasscastError } from '../../shared/errors.ts';
 import type { Redactor, Secret } from '../../shared/secrets.ts';
 import type { ApplyResult, Board, BoardArchitecture, BoardFacts, BoardFile } from './board.ts';
-import { boardText, warningsOf, whyUnfit } from './fitness.ts';
+import { boardText, nextAfter, warningsOf, whyUnfit } from './fitness.ts';
 import {
   applyScript,
   type FlashOrder,
@@ -64,7 +64,8 @@ const STANDING = {
  * @throws GlasscastError BOARD_UNREACHABLE, BOARD_UNFIT, INVALID_CONFIG; FLASH_FAILED: with why, what is on the board now and
  * what to do next; its details hold the board's last `lines`, redacted
  */
-export async function flash(options: FlashOptions): Promise<FlashOutcome> {
+export async function flash(given: FlashOptions): Promise<FlashOutcome> {
+  const options = { ...given, tell: discreet(given) };
   const { board, tell, signal, isDryRun, relay } = options;
   const at = { standing: 'untouched' as keyof typeof STANDING };
   try {
@@ -107,13 +108,14 @@ export async function flash(options: FlashOptions): Promise<FlashOutcome> {
     if (signal.aborted || outcome !== 'flashed' || !relay || !isGlasscastError(error) || error.code !== 'FLASH_FAILED')
       throw error;
     tell.step('Relay', 'failed', error.message);
-    await applied('undo', newId(), options);
-    throw error;
+    const { version } = await applied('undo', newId(), options);
+    throw failure(`${reasonOf(error)}; ${nowThere(version)}`);
   }
 }
 
 /** Back to what was on the board before the last flash. @throws as `flash` */
-export async function undoFlash(options: Omit<FlashOptions, 'order' | 'packageFor'>): Promise<FlashOutcome> {
+export async function undoFlash(given: Omit<FlashOptions, 'order' | 'packageFor'>): Promise<FlashOutcome> {
+  const options = { ...given, tell: discreet(given) };
   const { board, tell, isDryRun, newId } = options;
   const at = { standing: 'untouched' as keyof typeof STANDING };
   try {
@@ -136,10 +138,19 @@ export async function undoFlash(options: Omit<FlashOptions, 'order' | 'packageFo
   }
 }
 
+/** What a board says may quote what it was given. */
+function discreet({ tell, redactor, code }: Pick<FlashOptions, 'tell' | 'redactor' | 'code'>): FlashTeller {
+  if (code !== undefined) redactor.add(code);
+  return {
+    step: (name, state, text) => tell.step(name, state, redactor.redact(text)),
+    progress: (name, text, percent) => tell.progress(name, redactor.redact(text), percent),
+  };
+}
+
 type Parts<Key extends keyof FlashOptions> = Pick<FlashOptions, Key>;
 
 async function lookAt(board: Board, { tell, order, nowMs, signal }: FlashOptions): Promise<BoardFacts> {
-  tell.progress('Board', 'looking', undefined);
+  tell.progress('Board', `connecting to ${board.name}`, undefined);
   const facts = await board.look({ signal });
   const unfit = whyUnfit(facts, order.source, board.isOffline);
   if (unfit !== undefined) throw new GlasscastError('BOARD_UNFIT', { reason: unfit });
@@ -180,7 +191,6 @@ function isSame(facts: BoardFacts, order: FlashOrder, { code }: Parts<'code'>): 
 async function codeFor({ hasToken, flashed }: BoardFacts, options: FlashOptions) {
   const { code, order, relay, board, redactor, tell } = options;
   if (code !== undefined) {
-    redactor.add(code);
     tell.step('Code', 'ok', 'the one of GLASSCAST_ENROLMENT_CODE');
     return { code, cancel: async () => {} };
   }
@@ -237,7 +247,7 @@ async function applied(
       tell.step(name, 'ok', version ? `${version} is there again` : 'nothing of the agent is left on the board');
       return result;
     case 'rolled_back':
-      throw failure(`${reason}; ${version ? `${version} is there again` : 'nothing was left on the board'}`);
+      throw failure(`${reason}; ${nowThere(version)}`);
     case 'refused':
       throw failure(`${reason}; nothing was changed on the board`);
     case 'broken':
@@ -247,7 +257,8 @@ async function applied(
   }
 }
 
-const failure = (reason: string) => new GlasscastError('FLASH_FAILED', { reason, details: { isTold: true } });
+const nowThere = (version: string) => (version ? `${version} is there again` : 'nothing was left on the board');
+const failure = (reason: string) => new GlasscastError('FLASH_FAILED', { reason });
 
 async function prove(
   version: string,
@@ -320,7 +331,9 @@ async function explained(
   tell.progress('Board', 'asking for its last words', undefined);
   const said = standing === STANDING.untouched ? [] : await board.lastLines({ signal }).catch(() => []);
   const lines = said.map((line) => redactor.redact(line));
-  return new GlasscastError('FLASH_FAILED', { reason: redactor.redact(reasonOf(error)), details: { lines } });
+  const reason = redactor.redact(reasonOf(error));
+  const next = nextAfter(reason);
+  return new GlasscastError('FLASH_FAILED', { reason: next ? `${reason}. ${next}` : reason, details: { lines } });
 }
 
 /** What follows the table's sentence. */

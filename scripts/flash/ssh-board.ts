@@ -28,6 +28,9 @@ export interface SshShellOptions {
 const RUN_TIMEOUT_MS = 120_000;
 const MAX_OUTPUT_CHARS = 1_000_000;
 const CONNECTED = 'glasscast-connected';
+/** sudo also warns, of a host without a name for one, and goes on. */
+const NO_ROOT =
+  /^sudo: (a password|a terminal|sorry|no tty|.*not allowed)|not in the sudoers|may not run sudo|exec: sudo/;
 /** ssh's own failures; scripts never end with it. */
 const SSH_FAILED = 255;
 
@@ -134,7 +137,7 @@ export function createSshShell(options: SshShellOptions): BoardShell {
       signal.throwIfAborted();
       if (end === 'stopped') throw unreachable(destination, 'it did not answer in time');
       if (code === SSH_FAILED || code === null) throw sshFailure(lastLines, destination);
-      const refusal = lastLines.find((line) => /^sudo:|exec: sudo/.test(line));
+      const refusal = lastLines.some((line) => NO_ROOT.test(line));
       if (code !== 0 && refusal) throw noRoot(destination);
       return { code, output: await output, errors: lastLines.join('\n') };
     } finally {
@@ -167,16 +170,17 @@ async function textOf({ stdout }: Child): Promise<string> {
 async function feed(child: Child, script: Uint8Array, input: AsyncIterable<Uint8Array> | undefined): Promise<void> {
   const { stdin } = child;
   if (!stdin) return;
-  let isGone = false;
-  const gone = child.exited.then(() => {
-    isGone = true;
-  });
+  const gone = child.exited.then(() => 'gone' as const);
   stdin.write(script);
-  for await (const chunk of input ?? []) {
-    if (isGone) return;
-    if (stdin.write(chunk)) continue;
+  const chunks = input?.[Symbol.asyncIterator]();
+  for (;;) {
+    const next = await Promise.race([gone, chunks?.next()]);
+    if (next === 'gone' || next === undefined || next.done) break;
+    if (stdin.write(next.value)) continue;
     await Promise.race([gone, new Promise<void>((resolve) => stdin.once('drain', resolve))]);
   }
+  // What is left unread would keep its file open.
+  void chunks?.return?.(undefined)?.catch(() => {});
   stdin.end();
 }
 
