@@ -7,7 +7,8 @@ import { type Clock, withTimeout } from '../shared/clock.ts';
 import { GlasscastError } from '../shared/errors.ts';
 import type { FfmpegBinary } from '../shared/ffmpeg-binary.ts';
 import type { Log } from '../shared/log.ts';
-import type { StartStream, ToGlasses } from '../shared/protocol/glasses-messages.ts';
+import type { FromGlasses, StartStream, ToGlasses } from '../shared/protocol/glasses-messages.ts';
+import type { AgentFacts } from '../shared/protocol/releases.ts';
 import type { PublishUrl } from '../shared/rtmp/publish-url.ts';
 import type { PushMode } from '../shared/rtmp/push.ts';
 import type { Redactor, Secret } from '../shared/secrets.ts';
@@ -25,6 +26,8 @@ import { createStreamOrders } from './publishing/stream-orders.ts';
 import { createTelemetry, type Telemetry } from './publishing/telemetry.ts';
 import { createCloudConnection, type RelayOutage } from './runtime/cloud-connection.ts';
 import { type StreamPartsOptions, streamParts } from './stream-parts.ts';
+import type { AgentUpdates } from './updates/agent-updates.ts';
+import { agentVersion } from './version.ts';
 
 export interface AgentOptions {
   clock: Clock;
@@ -67,6 +70,8 @@ export interface AgentOptions {
   maxTemperatureC?: number;
   leaseMs?: number;
   statsEveryMs?: number;
+  /** Default: this agent tells its version and refuses to be another one. */
+  updates?: Pick<AgentUpdates, 'openUpdater'> | undefined;
   /** A scripted world instead of the real network, sensors and devices; closed by who opened it. */
   simulation?: AgentSimulation | undefined;
 }
@@ -85,6 +90,8 @@ export interface AgentSimulation {
 export interface AgentStatus {
   connected: boolean;
   relayUrl: string;
+  /** Its version, and how its last update ended. */
+  agent: AgentFacts;
   /** Why the relay is not reached. */
   cause: string | undefined;
   ffmpeg: { file: string; version: string; reason: string } | undefined;
@@ -126,6 +133,7 @@ export function createAgent(options: AgentOptions): Agent {
   let encoders: Promise<readonly VideoEncoder[]> = Promise.resolve(options.encoders ?? [libx264]);
   let binary: FfmpegBinary | undefined;
   let closing: Promise<void> | undefined;
+  let helloIp: string | undefined;
 
   const orders = createStreamOrders({ clock, log, send: (message) => connection.send(message), openPublisher });
   const connection = createCloudConnection({
@@ -133,21 +141,36 @@ export function createAgent(options: AgentOptions): Agent {
     log,
     url: options.relayUrl,
     coreToken: options.coreToken,
-    hello: (localIp) => [
-      {
-        type: 'glasses_connection_state',
-        status: 'CONNECTED',
-        modelName: options.modelName ?? 'Glasscast',
-        // Apps that ask for Wi-Fi before streaming mean: is there a network. These words go out on an open line only, and
-        // that line is the proof, be it over Wi-Fi, a cable or loopback. The network's name is not known here.
-        wifi: { connected: true, ...(localIp === undefined ? {} : { localIp }) },
-      },
-    ],
+    hello(localIp) {
+      helloIp = localIp;
+      return [helloOf(localIp)];
+    },
     present: orders.present,
     onMessage,
     outage: simulation?.relayOutage,
   });
 
+  const updater = options.updates?.openUpdater({
+    ...{ relayUrl: options.relayUrl, coreToken: options.coreToken },
+    send: connection.send,
+    isIdle: () => orders.isIdle,
+    announce: () => connection.send(helloOf(helloIp)),
+  });
+
+  function facts(): AgentFacts {
+    return updater?.facts() ?? { version: agentVersion, architecture: process.arch, canUpdate: false };
+  }
+  function helloOf(localIp: string | undefined): FromGlasses {
+    return {
+      type: 'glasses_connection_state',
+      status: 'CONNECTED',
+      modelName: options.modelName ?? 'Glasscast',
+      // Apps that ask for Wi-Fi before streaming mean: is there a network. These words go out on an open line only, and
+      // that line is the proof, be it over Wi-Fi, a cable or loopback. The network's name is not known here.
+      wifi: { connected: true, ...(localIp === undefined ? {} : { localIp }) },
+      agent: facts(),
+    };
+  }
   function onMessage(message: ToGlasses): void {
     switch (message.type) {
       case 'start_stream':
@@ -172,14 +195,20 @@ export function createAgent(options: AgentOptions): Agent {
       case 'request_single_location':
       case 'set_location_tier':
       case 'show_wifi_setup':
-      case 'connection_ack':
       case 'app_started':
       case 'app_stopped':
       case 'app_state_change':
       case 'pong':
       case 'unknown':
+        return;
+      case 'connection_ack':
+        updater?.onAccepted();
+        return;
       case 'agent_update':
+        updater?.update(message.version);
+        return;
       case 'agent_rollback':
+        updater?.rollBack();
         return;
       default:
         message satisfies never;
@@ -228,6 +257,7 @@ export function createAgent(options: AgentOptions): Agent {
     const probed = await probeVideoEncoders({ spawn, clock, log, binary: found, signal: probing.signal, ...size });
     log.info({ encoders: encoderProbeText(probed).split('\n') }, 'encoders-probed');
     const working = probed.filter(({ works }) => works).map(({ encoder }) => encoder);
+    if (working.length > 0) updater?.onEncoderProven();
     return working.length > 0 ? working : [libx264];
   }
   function status(): AgentStatus {
@@ -235,6 +265,7 @@ export function createAgent(options: AgentOptions): Agent {
     const { temperatureC, battery, backlog, notices = [] } = stream ?? {};
     return {
       ...{ connected: connection.connected, relayUrl: options.relayUrl, cause: connection.cause?.message },
+      agent: facts(),
       ffmpeg: binary && { file: binary.file, version: binary.version, reason: binary.reason },
       light: privacyLight && { isLit: light.isLit, name: privacyLightName(privacyLight) },
       ...{ stream, temperatureC, backlog, notices, batteryPercent: battery?.percent, isCharging: battery?.isCharging },
@@ -242,7 +273,7 @@ export function createAgent(options: AgentOptions): Agent {
   }
   async function shutDown(): Promise<void> {
     probing.abort();
-    await orders.close();
+    await Promise.all([updater?.close(), orders.close()]);
     await light.close();
     await encoders;
     await connection.close();

@@ -6,9 +6,11 @@ import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { z } from 'zod';
 import { logLevels } from '../shared/log.ts';
+import { releaseVersion } from '../shared/release.ts';
 import { Secret } from '../shared/secrets.ts';
 import { createSettings, yesNo } from '../shared/settings.ts';
 import { parsePrivacyLight } from './publishing/light-keeper.ts';
+import type { LaunchFacts } from './updates/agent-updates.ts';
 
 const secret = z
   .string()
@@ -91,6 +93,15 @@ const schema = z.strictObject({
   seed: z.coerce.number().int().min(0).max(4_294_967_295).default(1).describe('Of what a scenario leaves to chance'),
   caFile: z.string().min(1).optional().describe('PEM file of certificates to trust for rtmps instead of the system’s'),
   leaseMs: milliseconds.default(60_000).describe('How long to publish without a keep-alive from the relay'),
+  releasesFolder: path
+    .default('/var/lib/glasscast/releases')
+    .describe('Where other versions of the agent are kept; glasscast-agent’s launcher reads it too'),
+  releaseKeysFolder: path
+    .default('/etc/glasscast/release-keys')
+    .describe('Public keys (*.pem) whose releases are trusted; none there: no updates'),
+  updateTrialMs: milliseconds
+    .default(90_000)
+    .describe('How long a new version has to reach the relay and find an encoder, before the one of before comes back'),
   statusSocket: path
     .optional()
     .describe('Where the running agent tells its status, or none; default: in /run, else beside the token file'),
@@ -104,7 +115,8 @@ export type AgentConfig = z.output<typeof schema>;
 export const agentSettings = createSettings({
   schema,
   prefix: 'GLASSCAST_AGENT_',
-  environmentOnly: ['coreToken', 'enrolmentCode'],
+  // The last three are the launcher's as well, which reads no flags.
+  environmentOnly: ['coreToken', 'enrolmentCode', 'releasesFolder', 'releaseKeysFolder', 'updateTrialMs'],
   fileKey: 'configFile',
   // The name that other programs know as well.
   aliases: { FFMPEG_PATH: 'ffmpegPath' },
@@ -114,6 +126,7 @@ export const agentSettings = createSettings({
     '  status   what the running agent does (exit code 1: none is running)',
     '  doctor   look at everything that it needs, one after the other (exit code 1: something needed is missing)',
     '  devices  cameras, microphones and encoders found here',
+    '  version  which version this is; also --version',
     'status, doctor and devices take these flags too, and --json.',
   ].join('\n'),
   about: 'The agent: publishes what the glasses see when the relay asks. With a test pattern it is the simulator.',
@@ -126,12 +139,27 @@ export interface Surroundings {
   credentialsFolder: string | undefined;
   /** Of sockets and the like, its owner's alone. */
   runtimeFolder: string | undefined;
+  /** Undefined: not started by `launch`. */
+  launch?: LaunchFacts | undefined;
 }
 
 export function surroundingsOf(environment: Record<string, string | undefined>): Surroundings {
   return {
     credentialsFolder: environment.CREDENTIALS_DIRECTORY || undefined,
     runtimeFolder: environment.XDG_RUNTIME_DIR || undefined,
+    launch: launchFactsOf(environment),
+  };
+}
+
+/** Not settings: said by scripts/package/files/launch alone. */
+function launchFactsOf(environment: Record<string, string | undefined>): LaunchFacts | undefined {
+  const { GLASSCAST_LAUNCH_PLACE: place, GLASSCAST_LAUNCH_FLASHED: flashed } = environment;
+  if (place !== 'flashed' && place !== 'a' && place !== 'b') return undefined;
+  return {
+    place,
+    flashedVersion: releaseVersion.safeParse(flashed).data,
+    isTrial: environment.GLASSCAST_LAUNCH_MODE === 'trial',
+    isRestarted: environment.GLASSCAST_LAUNCH_RESTARTS === 'yes',
   };
 }
 

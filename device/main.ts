@@ -24,6 +24,8 @@ import { openStatusSocket, type StatusSocket } from './runtime/status-socket.ts'
 import { createServiceNotifier } from './runtime/systemd.ts';
 import { readScenario } from './simulator/scenario.ts';
 import { openSimulation, type Simulation } from './simulator/simulation.ts';
+import { type AgentUpdates, openUpdates } from './updates/agent-updates.ts';
+import { agentVersion } from './version.ts';
 
 const UNIT_STATUS_EVERY_MS = 5_000;
 /** Of the sources; the agent as one file has none beside it. */
@@ -51,6 +53,9 @@ async function run(config: AgentConfig, effective: EffectiveSettings): Promise<v
     tokenFile,
     statusSocket: _,
     configFile: __,
+    releasesFolder,
+    releaseKeysFolder,
+    updateTrialMs: trialMs,
     ...settings
   } = rest;
   const source = parseCaptureSource(sourceText, microphone);
@@ -65,6 +70,7 @@ async function run(config: AgentConfig, effective: EffectiveSettings): Promise<v
   const enrolling = new AbortController();
   let agent: Agent | undefined;
   let simulation: Simulation | undefined;
+  let updates: AgentUpdates | undefined;
   const status = () => agent?.status() ?? { connected: false, cause: 'enrolling' };
   const summary = () => statusSummary(statusReport.parse(status()));
   const notifier = createServiceNotifier({
@@ -72,7 +78,7 @@ async function run(config: AgentConfig, effective: EffectiveSettings): Promise<v
     // That the timer fires shows that the event loop turns.
     isHealthy: () => agent?.isHealthy() ?? true,
   });
-  const { ended, isEnding } = untilSignal(clock, async () => {
+  const { ended, end, isEnding } = untilSignal(clock, async () => {
     notifier.stopping();
     enrolling.abort();
     await agent?.close();
@@ -87,9 +93,17 @@ async function run(config: AgentConfig, effective: EffectiveSettings): Promise<v
     const signal = enrolling.signal;
     const coreToken = await findCoreToken({ ...sources, credentialsFolder, clock, log, redactor, signal });
     simulation = script && (await openSimulation({ scenario: script, seed, clock, log }));
+    updates = await openUpdates({
+      ...{ clock, log, launch: surroundings.launch, releasesFolder, releaseKeysFolder, trialMs },
+      ...{ version: agentVersion, architecture: process.arch, nodeVersion: process.versions.node },
+      end(exitCode) {
+        process.exitCode = exitCode;
+        end();
+      },
+    });
     agent = createAgent({
       ...settings,
-      simulation,
+      ...{ simulation, updates },
       modelName: modelName ?? (source.kind === 'camera' ? 'Glasscast' : 'Glasscast Simulator'),
       ...{ coreToken, source, ca, clock, log, redactor },
     });
@@ -104,6 +118,7 @@ async function run(config: AgentConfig, effective: EffectiveSettings): Promise<v
   } finally {
     unitStatus.cancel();
     await agent?.close();
+    updates?.close();
     await simulation?.close();
     await socket?.close();
     await notifier.close();
@@ -140,6 +155,10 @@ async function readCaFile(file: string): Promise<string> {
 
 async function carryOut({ name, args, isJson }: Command): Promise<number> {
   const { stdout: output, stderr: errors } = process;
+  if (name === 'version') {
+    output.write(`${agentVersion}\n`);
+    return 0;
+  }
   const config = agentSettings.read(args, process.env);
   if (config === 'help') {
     output.write(agentSettings.help());

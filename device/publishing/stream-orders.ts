@@ -23,6 +23,8 @@ export interface StreamOrders {
   present(): FromGlasses[];
   /** The running stream, or the last one until another begins. */
   readonly publisher: Publisher | undefined;
+  /** No stream runs, and no order waits or is under way. */
+  readonly isIdle: boolean;
   /** How long the order under way has been at it; 0: none is. */
   readonly busyMs: number;
   /** Stops the stream; later orders are ignored. */
@@ -33,10 +35,12 @@ export function createStreamOrders({ clock, log, send, openPublisher }: StreamOr
   let publisher: Publisher | undefined;
   let closing: Promise<void> | undefined;
   let busySinceMs: number | undefined;
+  let waiting = 0;
   // Starts and stops are carried out one after the other; a start waits until the stream before it is down.
   let orders: Promise<void> = Promise.resolve();
 
   function enqueue(order: () => Promise<void>): void {
+    waiting += 1;
     orders = orders
       .then(() => {
         busySinceMs = clock.monotonicMs();
@@ -48,6 +52,7 @@ export function createStreamOrders({ clock, log, send, openPublisher }: StreamOr
       })
       .finally(() => {
         busySinceMs = undefined;
+        waiting -= 1;
       });
   }
   /** The lease is renewed and the ack given at once, whatever orders wait. */
@@ -128,6 +133,9 @@ export function createStreamOrders({ clock, log, send, openPublisher }: StreamOr
     present: () => (publisher && isRunning(publisher) ? [statusMessage(publisher.status())] : []),
     get publisher() {
       return publisher;
+    },
+    get isIdle() {
+      return waiting === 0 && !(publisher && isRunning(publisher));
     },
     get busyMs() {
       return busySinceMs === undefined ? 0 : clock.monotonicMs() - busySinceMs;

@@ -9,7 +9,9 @@ import { statusLines } from './status-report.ts';
 import { askStatus } from './status-socket.ts';
 
 const commandNames = ['run', 'status', 'doctor', 'devices'] as const;
-export type CommandName = (typeof commandNames)[number];
+/** Of which version the agent is; also `version`. */
+const VERSION_FLAG = '--version';
+export type CommandName = (typeof commandNames)[number] | 'version';
 
 export interface Command {
   name: CommandName;
@@ -25,10 +27,11 @@ export interface Command {
 export function parseCommand(given: readonly string[]): Command {
   const [first = ''] = given;
   if (first === 'help') return { name: 'run', args: ['--help'], isJson: false };
+  if (first === 'version' || first === VERSION_FLAG) return { name: 'version', args: [], isJson: false };
   if (first === '' || first.startsWith('-')) return { name: 'run', args: [...given], isJson: false };
   const name = commandNames.find((known) => known === first);
   if (!name) {
-    const reason = `no command "${first}"; there are ${commandNames.join(', ')}, and --help`;
+    const reason = `no command "${first}"; there are ${commandNames.join(', ')}, --version and --help`;
     throw new GlasscastError('INVALID_CONFIG', { reason });
   }
   const rest = given.slice(1);

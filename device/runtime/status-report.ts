@@ -18,6 +18,12 @@ const quality = z
 const part = <Schema extends z.ZodType>(schema: Schema) => schema.optional().catch(undefined);
 
 export const statusReport = z.object({
+  agent: part(
+    z.object({
+      version: z.string(),
+      lastUpdate: part(z.object({ version: z.string(), outcome: z.string(), reason: part(z.string()) })),
+    }),
+  ),
   connected: part(z.boolean()),
   relayUrl: part(z.string()),
   /** Why the relay is not reached. */
@@ -60,7 +66,10 @@ export function statusLines(answer: unknown): string[] {
   const report = statusReport.safeParse(answer).data;
   if (!report) return ['The agent answers, but not with a status'];
   const { connected, relayUrl, cause, stream, light, ffmpeg, backlog, temperatureC, batteryPercent, notices } = report;
+  const update = report.agent?.lastUpdate;
   const rows: [string, string | undefined][] = [
+    ['Agent', report.agent?.version],
+    ['Last update', update && `${update.version} ${update.outcome.replace('_', ' ')}${because(update.reason)}`],
     ['Relay', `${connected ? 'connected' : 'not connected'}${relayUrl ? ` to ${relayUrl}` : ''}${because(cause)}`],
     ['Stream', stream ? `${stream.streamId}, ${stream.state}` : 'none'],
     ['  requested', stream?.requested && qualityText(stream.requested)],

@@ -1,0 +1,27 @@
+/**
+ * One agent at a time has a folder of releases: the others run what is there and change nothing. The claim is a name that
+ * the kernel takes back with the process, however that ends; no file is left to be in somebody's way.
+ */
+import { createHash } from 'node:crypto';
+import { createServer } from 'node:net';
+import { resolve } from 'node:path';
+
+export interface FolderClaim {
+  release(): void;
+}
+
+/** Undefined: another process has it. Where there are no such names (they are Linux') nobody is kept out. */
+export function claimFolder(folder: string): Promise<FolderClaim | undefined> {
+  if (process.platform !== 'linux') return Promise.resolve({ release() {} });
+  const name = createHash('sha256').update(resolve(folder)).digest('hex').slice(0, 32);
+  return new Promise((settle) => {
+    const server = createServer((socket) => socket.destroy());
+    server.once('error', (error: NodeJS.ErrnoException) => {
+      settle(error.code === 'EADDRINUSE' ? undefined : { release() {} });
+    });
+    server.listen(`\0glasscast-releases-${name}`, () => {
+      server.unref();
+      settle({ release: () => void server.close() });
+    });
+  });
+}
