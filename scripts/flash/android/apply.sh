@@ -113,7 +113,7 @@ prove() {
   reason='the agent did not start'
   step gate "the agent has ${deadline:-120} s to prove itself"
   while [ "$(date +%s)" -lt "$end" ]; do
-    if timeout 20 "$home/$(current)/launch" status --json >"$flash/status.out" 2>/dev/null </dev/null; then
+    if timeout 20 sh "$home/$(current)/launch" status --json >"$flash/status.out" 2>/dev/null </dev/null; then
       if grep -q '^ \{0,2\}{\{0,1\} *"connected": *true' "$flash/status.out"; then
         good=$((good + 1))
         [ "$good" -ge 3 ] && { reason=; return 0; }

@@ -1,6 +1,6 @@
 /** Android boards: the real scripts on a scripted adb, whose device is a folder and lacks what Android lacks. */
 import { createHash } from 'node:crypto';
-import { readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeEach, expect, test } from 'vitest';
 import type { ApplyResult, Board } from '../../scripts/flash/board.ts';
@@ -204,9 +204,7 @@ test('where /system cannot be written Magisk starts it; without either nothing i
     reason: expect.stringContaining('nothing would start it at the next boot'),
   });
   expect(await readdir(join(world.root, 'data'))).toEqual(['adb', 'glasscast-flash']);
-  await writeFile(join(world.root, 'data/adb/magisk'), '');
-  await rm(join(world.root, 'data/adb/magisk'));
-  const { mkdir } = await import('node:fs/promises');
+
   await mkdir(join(world.root, 'data/adb/magisk'));
   expect(await flash('1.0.0', 'connects')).toMatchObject({ outcome: 'flashed' });
   expect(await world.read('data/adb/service.d/glasscast.sh')).toContain('/data/glasscast/supervise');
