@@ -61,7 +61,7 @@ const token = async () => (await world.read('data/glasscast/state/agent-token.js
 
 test('installs a tree that brings its own loader, gates it, starts it at boot, and keeps no code', async () => {
   expect(await facts()).toMatchObject({
-    architecture: 'arm64',
+    architecture: 'amd64',
     os: 'Android 13 (Glass)',
     needsNoDebian: true,
     installedVersion: undefined,
@@ -75,7 +75,7 @@ test('installs a tree that brings its own loader, gates it, starts it at boot, a
     isUnfinished: false,
     flashed: { fingerprint: 'fingerprint of 1.0.0' },
   });
-  expect(await token()).toContain('code-');
+  expect(await token()).toContain('token of code-');
   expect(await world.read('data/glasscast/settings')).toBe(RELAY);
   const mode = async (path: string) => ((await stat(join(world.root, path))).mode & 0o777).toString(8);
   expect(await mode('data/glasscast/settings')).toBe('600');
@@ -83,9 +83,7 @@ test('installs a tree that brings its own loader, gates it, starts it at boot, a
   expect(await world.read('system/etc/init/glasscast.rc')).toContain(
     'service glasscast /system/bin/sh /data/glasscast/supervise',
   );
-  expect(await world.read('data/glasscast/a/launch')).toContain(
-    'exec "$tree/lib/ld-linux-aarch64.so.1" --library-path',
-  );
+  expect(await world.read('data/glasscast/a/launch')).toContain('exec "$tree/lib/ld-linux-x86-64.so.2" --library-path');
   expect(
     (await readdir(join(world.root, 'data/glasscast-flash'))).filter((name) => /new|journal|part/.test(name)),
   ).toEqual([]);
@@ -193,7 +191,7 @@ test.each<[DeviceManners, string, string]>([
 
 test.each(['aosp', 'magisk'] as const)('root by the su of %s', async (su) => {
   await world.set({ allowsRoot: false, su });
-  expect(await facts()).toMatchObject({ architecture: 'arm64' });
+  expect(await facts()).toMatchObject({ architecture: 'amd64' });
 });
 
 test('where /system cannot be written Magisk starts it; without either nothing is left behind', async () => {
@@ -215,7 +213,7 @@ test('without the libraries of Debian the way to get them is told', async () => 
   await expect(bring(world.board(), '1.0.0', 'connects')).rejects.toMatchObject({
     code: 'INVALID_CONFIG',
     message: expect.stringMatching(
-      /lacks libstdc\+\+\.so\.6 \(on Debian: .*apt-get download libc6:arm64 libstdc\+\+6:arm64/,
+      /lacks libstdc\+\+\.so\.6 \(on Debian: .*apt-get download libc6:amd64 libstdc\+\+6:amd64/,
     ),
   });
 });

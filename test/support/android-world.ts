@@ -1,5 +1,5 @@
 /** A scripted adb with its device, and a package whose agent is a few lines of JavaScript. */
-import { chmod, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { chmod, copyFile, mkdir, mkdtemp, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -69,24 +69,9 @@ export async function createAndroidWorld({ clock, children }: { clock: Clock; ch
   await program('bin/mount', '#!/bin/sh\nexit 0\n');
   await program('bin/setprop', '#!/bin/sh\nexit 0\n');
   const properties =
-    'case $1 in ro.product.cpu.abi) echo arm64-v8a;; ro.build.version.release) echo 13;; ro.product.model) echo Glass;; esac';
+    'case $1 in ro.product.cpu.abi) echo x86_64;; ro.build.version.release) echo 13;; ro.product.model) echo Glass;; esac';
   await program('bin/getprop', `#!/bin/sh\n${properties}\n`);
-  // The loader of this world starts this machine's Node, whatever it is given for one. To who looks it is for ARM; the kernel
-  // does not take it, and dash then reads it as a script, whose first line is no command.
-  const head = Buffer.from(`\u007fELF=1 ${'#'.repeat(11)}`);
-  const elf = Buffer.concat([head, Buffer.from([183, 0]), Buffer.from(`\nshift 3\nexec "${process.execPath}" "$@"\n`)]);
-  for (const name of [
-    'ld-linux-aarch64.so.1',
-    'libc.so.6',
-    'libm.so.6',
-    'libdl.so.2',
-    'libpthread.so.0',
-    'librt.so.1',
-    'libstdc++.so.6',
-    'libgcc_s.so.1',
-  ]) {
-    await writeFile(join(home, 'glibc', name), elf);
-  }
+  for (const name of LIBRARIES) await copyFile(await placeOf(name), join(home, 'glibc', name));
   const set = (manners: DeviceManners) =>
     writeFile(join(home, 'device.json'), JSON.stringify({ state: 'device', allowsRoot: true, ...manners }));
   await set({});
@@ -101,15 +86,15 @@ export async function createAndroidWorld({ clock, children }: { clock: Clock; ch
     },
     /** @returns its path */
     async package(version: string, manners: AgentManners): Promise<string> {
-      const path = join(home, `glasscast-agent_${version}_arm64.deb`);
-      const agent = `// ${version} ${manners}\n${AGENT}`.replace('MANNERS', manners);
+      const path = join(home, `glasscast-agent_${version}_amd64.deb`);
+      const agent = `# ${version}\nmanners='${manners}'\n${AGENT}`;
       const entries = [
         { path: 'usr/lib/glasscast/agent.mjs', bytes: Buffer.from(agent) },
-        { path: 'usr/lib/glasscast/node', bytes: Buffer.alloc(300_000, version), mode: 0o755 as const },
+        { path: 'usr/lib/glasscast/node', bytes: await readFile('/usr/bin/dash'), mode: 0o755 as const },
         { path: 'usr/lib/glasscast/ffmpeg', bytes: Buffer.from('ffmpeg'), mode: 0o755 as const },
         { path: 'usr/lib/glasscast/launch', bytes: Buffer.from('the one for Debian'), mode: 0o755 as const },
       ];
-      const control = { Package: 'glasscast-agent', Version: version, Architecture: 'arm64' };
+      const control = { Package: 'glasscast-agent', Version: version, Architecture: 'amd64' };
       await writeFile(path, await debianArchive({ control, scripts: {}, entries, modifiedS: 0 }));
       return path;
     },
@@ -129,19 +114,31 @@ export async function createAndroidWorld({ clock, children }: { clock: Clock; ch
   };
 }
 
-/** Uses its code as the real one does, and tells its status by a file beside its token. */
+/**
+ * Uses its code as the real one does, and tells its status by a file beside its token. The "Node" of this package is dash, started
+ * by this machine's real loader.
+ */
 const AGENT = `
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
-const { GLASSCAST_AGENT_TOKEN_FILE: token, GLASSCAST_AGENT_ENROLMENT_CODE: code, GLASSCAST_AGENT_STATUS_SOCKET: socket } = process.env;
-const manners = 'MANNERS';
-if (process.argv[2] === 'run') {
-  if (manners === 'dies') process.exit(1);
-  if (code && !existsSync(token)) writeFileSync(token, JSON.stringify({ coreToken: 'token-of-' + code }));
-  writeFileSync(socket, JSON.stringify({ pid: process.pid, connected: manners === 'connects' && existsSync(token) }));
-  setInterval(() => {}, 1000);
-} else {
-  const { pid, connected } = JSON.parse(readFileSync(socket, 'utf8'));
-  process.kill(pid, 0);
-  console.log(JSON.stringify({ connected, ...(connected ? {} : { cause: 'nobody there' }) }, null, 2));
-}
+if [ "$1" = run ]; then
+  [ "$manners" != dies ] || exit 1
+  token=$GLASSCAST_AGENT_TOKEN_FILE
+  [ -z "\${GLASSCAST_AGENT_ENROLMENT_CODE:-}" ] || [ -f "$token" ] || echo "token of $GLASSCAST_AGENT_ENROLMENT_CODE" >"$token"
+  [ "$manners" = connects ] && [ -f "$token" ] && connected=true || connected=false
+  echo "$$ $connected" >"$GLASSCAST_AGENT_STATUS_SOCKET"
+  while :; do sleep 0.2; done
+fi
+read -r pid connected <"$GLASSCAST_AGENT_STATUS_SOCKET" && kill -0 "$pid" || exit 1
+printf '{\\n  "connected": %s,\\n  "cause": "nobody there"\\n}\\n' "$connected"
 `;
+
+const LIBRARIES = [
+  ...['ld-linux-x86-64.so.2', 'libc.so.6', 'libm.so.6', 'libdl.so.2', 'libpthread.so.0', 'librt.so.1'],
+  ...['libstdc++.so.6', 'libgcc_s.so.1'],
+];
+
+async function placeOf(name: string): Promise<string> {
+  for (const folder of ['/lib/x86_64-linux-gnu', '/usr/lib/x86_64-linux-gnu', '/lib64']) {
+    if (await stat(join(folder, name)).catch(() => undefined)) return join(folder, name);
+  }
+  throw new Error(`this machine has no ${name}`);
+}
