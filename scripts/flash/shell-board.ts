@@ -191,6 +191,11 @@ function partScript(file: BoardFile, flashFolder: string): string {
 part=$f/upload-${file.sha256}.part
 for other in "$f"/upload-*.part; do [ "$other" = "$part" ] || rm -f "$other"; done
 [ -f "$target" ] && [ ${sumOf('$target')} = ${file.sha256} ] && mv "$target" "$part"
+# A copy: the one of before must stay as it is whatever becomes of this one.
+for known in current before; do
+  known=$f/$known/\${target##*/}
+  [ -f "$known" ] && [ ! -f "$part" ] && [ ${sumOf('$known')} = ${file.sha256} ] && cp "$known" "$part"
+done
 size=$(wc -c <"$part" 2>/dev/null) || size=0
 size=$((size))
 [ "$size" -le ${file.bytes} ] || { rm -f "$part"; size=0; }

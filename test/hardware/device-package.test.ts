@@ -101,11 +101,15 @@ systemctl restart glasscast-agent`);
     expect(await unit('ActiveState')).toBe('active');
     expect(await unit('StatusText')).not.toBe('');
     await streams();
-    const processes = await root.must('ps -eo user:20,args | grep /usr/lib/glasscast/ | grep -v grep');
-    expect(processes).toMatch(/^glasscast-agent +\/usr\/lib\/glasscast\/node \/usr\/lib\/glasscast\/agent.mjs run$/m);
-    expect(processes).toMatch(/^glasscast-agent +\/usr\/lib\/glasscast\/ffmpeg /m);
-    expect(processes).not.toMatch(/^root/m);
-    expect(await root.must('stat -L -c "%U" /var/lib/glasscast')).toBe('glasscast-agent');
+    const processes = (await root.must('ps -eo uid:1,args | grep /usr/lib/glasscast/ | grep -v grep')).split('\n');
+    const [user] = processes[0]?.split(' ') ?? [];
+    // systemd.exec(5), DynamicUser=.
+    expect(Number(user)).toBeGreaterThanOrEqual(61_184);
+    expect(Number(user)).toBeLessThanOrEqual(65_519);
+    expect(processes).toContain(`${user} /usr/lib/glasscast/node /usr/lib/glasscast/agent.mjs run`);
+    expect(processes.some((line) => line.startsWith(`${user} /usr/lib/glasscast/ffmpeg `))).toBe(true);
+    expect(processes.filter((line) => !line.startsWith(`${user} `))).toEqual([]);
+    expect(await root.must('stat -L -c "%u %a" /var/lib/glasscast')).toBe(`${user} 700`);
   });
 
   it('tells its status, its needs and its devices to who asks on the board', async () => {

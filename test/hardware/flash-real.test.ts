@@ -17,6 +17,12 @@ interface StreamJson {
   urls?: { hlsUrl: string };
 }
 
+interface RecordingJson {
+  streamId: string;
+  state: string;
+  urls: { hlsUrl: string };
+}
+
 describe.skipIf(!canBootDebian())('glasscast flash with the real package', { timeout: 300_000 }, () => {
   let board: SshBoard;
   let relay: RelayWorld;
@@ -24,7 +30,7 @@ describe.skipIf(!canBootDebian())('glasscast flash with the real package', { tim
   const clock = createSystemClock();
 
   beforeAll(async () => {
-    [board, relay] = await Promise.all([openSshBoard(), createRelayWorld()]);
+    [board, relay] = await Promise.all([openSshBoard(), createRelayWorld({ keepRecordings: true })]);
     const made = { architecture: 'amd64', version: '1.2.3', outFolder: board.folder } as const;
     packageFile = (await buildDevicePackage({ ...made, spawn: board.spawn, clock })).file;
   }, 600_000);
@@ -66,7 +72,13 @@ describe.skipIf(!canBootDebian())('glasscast flash with the real package', { tim
     expect(stream, stream?.message).toMatchObject({ state: 'active' });
     await clock.sleep(seconds * 1_000);
     await relay.rest('DELETE', path);
-    const probed = await probe(board.spawn, stream?.urls?.hlsUrl ?? '', { countFrames: true });
+    let url: string | undefined;
+    for (let i = 0; i < 120 && url === undefined; i += 1) {
+      await clock.sleep(250);
+      const { recordings } = await relay.rest<{ recordings: RecordingJson[] }>('GET', '/api/recordings');
+      url = recordings.find((each) => each.streamId === streamId && each.state === 'ready')?.urls.hlsUrl;
+    }
+    const probed = await probe(board.spawn, url ?? '', { countFrames: true });
     const video = probed.streams.find(({ codec_type: type }) => type === 'video');
     return {
       codecs: probed.streams.map(({ codec_name: name }) => name).sort(),
