@@ -102,6 +102,7 @@ async function arm({ tree, wifi, files, applyScript, runId, signal, onLine }: Ar
   });
   if (await isThere(tree, changes)) return { id: runId, outcome: 'already', version: '', reason: '' };
   await requireRoom(tree, changes);
+  if (setup) onLine(`Wi-Fi by ${setup.way}`);
   // What an earlier flash put in and this one does not: a Wi-Fi network that is no more wanted.
   const kept = new Set(changes.map(({ path }) => path));
   const stale = before

@@ -1,8 +1,10 @@
 /** Android boards: the real scripts on a scripted adb, whose device is a folder and lacks what Android lacks. */
 import { createHash } from 'node:crypto';
-import { mkdir, readdir, readFile, rm, stat } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rm, stat, symlink } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, afterEach, beforeEach, expect, test } from 'vitest';
+import { fileURLToPath } from 'node:url';
+import { afterAll, afterEach, beforeEach, expect, onTestFinished, test } from 'vitest';
+import { runCommandLine } from '../../scripts/cli/command-line.ts';
 import type { ApplyResult, Board } from '../../scripts/flash/board.ts';
 import { createChildSpawner } from '../../shared/child-process.ts';
 import { createSystemClock } from '../../shared/clock.ts';
@@ -206,6 +208,38 @@ test('where /system cannot be written Magisk starts it; without either nothing i
   await mkdir(join(world.root, 'data/adb/magisk'));
   expect(await flash('1.0.0', 'connects')).toMatchObject({ outcome: 'flashed' });
   expect(await world.read('data/adb/service.d/glasscast.sh')).toContain('/data/glasscast/supervise');
+});
+
+test('by the command line: flashed, known again, undone, and the code told nowhere', async () => {
+  await symlink(fileURLToPath(new URL('../support/scripted-adb.mjs', import.meta.url)), join(world.home, 'adb'));
+  const before = { PATH: process.env.PATH, SCRIPTED_ADB: process.env.SCRIPTED_ADB };
+  Object.assign(process.env, { PATH: `${world.home}:${before.PATH}`, SCRIPTED_ADB: world.home });
+  onTestFinished(() => {
+    process.env.PATH = before.PATH;
+    delete process.env.SCRIPTED_ADB;
+  });
+  const file = await world.package('1.0.0', 'connects');
+  const glasscast = async (args: string[], environment: Record<string, string> = {}) => {
+    const said: string[] = [];
+    const output = { write: (text: string) => said.push(text) };
+    const all = ['--relay-url', 'http://192.0.2.1:8787', 'flash', '--adb', ...args];
+    const code = await runCommandLine(all, { environment, output, errors: output });
+    expect(said.join('')).not.toContain('2222-3333');
+    return `${code} ${said.join('')}`;
+  };
+  const flags = ['--glibc', join(world.home, 'glibc'), '--package', file, '--source', 'test-pattern'];
+  const code = { GLASSCAST_ENROLMENT_CODE: '2222-3333' };
+  expect(await glasscast([...flags, '--dry-run'], code)).toMatch(
+    /^0 .*Android 13 \(Glass\), amd64.*Nothing was changed/s,
+  );
+  expect(await facts()).toMatchObject({ installedVersion: undefined });
+  expect(await glasscast(flags, code)).toMatch(/^0 .*is flashed with 1\.0\.0/s);
+  expect(await token()).toContain('2222-3333');
+  expect(await glasscast(flags)).toMatch(/^0 .*already flashed, and running/s);
+  expect(await glasscast(['--undo'])).toMatch(/^0 .*nothing of the agent is left/s);
+  expect(await glasscast(['--undo'])).toMatch(/^1 .*nothing to go back to/s);
+  await world.set({ state: 'unauthorized' });
+  expect(await glasscast(flags, code)).toMatch(/^1 .*accept the key that it shows/s);
 });
 
 test('without the libraries of Debian the way to get them is told', async () => {
