@@ -158,25 +158,64 @@ test('cut while a new tree is tried, the old one comes back at the next boot', a
     onLine: (line) => void (line.startsWith('gate') && stop.abort()),
   });
   await expect(applying).rejects.toThrow();
-  // As a power cut: every process of the device at once.
-  const pids = [
-    await world.read('data/glasscast-flash/apply.pid'),
-    await world.read('data/glasscast/state/supervise.pid'),
-  ];
-  for (const pid of pids) process.kill(-Number(pid), 'SIGKILL');
+  await world.powerCut();
   expect(await world.read('data/glasscast-flash/journal')).toContain('trying a');
-  const env = { PATH: join(world.home, 'bin'), SCRIPTED_ADB: world.home, GLASSCAST_FLASH_PAUSE: '0.2' };
-  const booted = children.spawn({
-    name: 'init',
-    file: join(world.home, 'bin/sh'),
-    args: [join(world.root, 'data/glasscast/supervise'), world.root],
-    env,
-  });
+  const booted = world.boot();
   while ((await facts()).isUnfinished) await clock.sleep(100);
   while (!(await facts()).isRunning) await clock.sleep(100);
   expect((await facts()).installedVersion).toBe('1.0.0');
   expect(await world.read('data/glasscast-flash/result.json')).toContain('"outcome":"rolled_back"');
   await booted.stop();
+});
+
+test('cut at any moment of an update it comes to its end at the next boot, and an agent runs', async () => {
+  await flash('1.0.0', 'connects');
+  const seen = new Set<string>();
+  for (const [at, afterMs] of [0, 150, 400, 700, 1_000, 1_300, 1_700, 2_200].entries()) {
+    const wanted = `2.0.${at}`;
+    const board = world.board();
+    const runId = await bring(board, wanted, 'connects');
+    const before = (await facts()).installedVersion;
+    const stop = new AbortController();
+    const applying = board.apply('apply', { signal: stop.signal, runId, onLine: () => {} }).catch(() => {});
+    await clock.sleep(afterMs);
+    stop.abort();
+    await world.powerCut();
+    await applying;
+    world.boot();
+    const isSettled = async () => {
+      const now = await facts();
+      return now.isRunning && !now.isUnfinished && !now.isApplying && now;
+    };
+    let settled = await isSettled();
+    while (!settled) {
+      await clock.sleep(100);
+      settled = await isSettled();
+    }
+    expect([before, wanted]).toContain(settled.installedVersion);
+    seen.add(settled.installedVersion === before ? 'old' : 'new');
+  }
+  expect(await flash('3.0.0', 'connects')).toMatchObject({ outcome: 'flashed', version: '3.0.0' });
+  expect(seen.size).toBeGreaterThan(0);
+});
+
+test('a full disk is told, and the old tree goes on; with room again the new one comes', async () => {
+  await flash('1.0.0', 'connects');
+  await world.breakProgram('tar');
+  expect(await flash('2.0.0', 'connects')).toMatchObject({
+    outcome: 'refused',
+    version: '1.0.0',
+    reason: expect.stringContaining('is there room on /data?'),
+  });
+  expect(await facts()).toMatchObject({ installedVersion: '1.0.0', isRunning: true, isUnfinished: false });
+  await world.mendProgram('tar');
+  await world.breakProgram('cat');
+  await expect(bring(world.board(), '2.0.0', 'connects')).rejects.toMatchObject({
+    code: 'FLASH_FAILED',
+    message: expect.stringContaining('No space left on device'),
+  });
+  await world.mendProgram('cat');
+  expect(await flash('2.0.0', 'connects')).toMatchObject({ outcome: 'flashed', version: '2.0.0' });
 });
 
 test.each<[DeviceManners, string, string]>([

@@ -1,5 +1,5 @@
 /** A scripted adb with its device, and a package whose agent is a few lines of JavaScript. */
-import { chmod, copyFile, mkdir, mkdtemp, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
+import { chmod, copyFile, mkdir, mkdtemp, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -77,6 +77,22 @@ export async function createAndroidWorld({ clock, children }: { clock: Clock; ch
   await set({});
   const adbFile = fileURLToPath(new URL('scripted-adb.mjs', import.meta.url));
 
+  async function powerCut(): Promise<void> {
+    for (let isAnyLeft = true; isAnyLeft; ) {
+      isAnyLeft = false;
+      for (const pid of (await readdir('/proc')).filter((name) => /^\d+$/.test(name))) {
+        const environment = await readFile(`/proc/${pid}/environ`, 'latin1').catch(() => '');
+        if (!environment.includes(`SCRIPTED_ADB=${home}\0`) || Number(pid) === process.pid) continue;
+        isAnyLeft = true;
+        try {
+          process.kill(Number(pid), 'SIGKILL');
+        } catch {
+          // gone meanwhile
+        }
+      }
+    }
+  }
+
   return {
     ...{ home, root, set },
     board(serial?: string) {
@@ -99,16 +115,25 @@ export async function createAndroidWorld({ clock, children }: { clock: Clock; ch
       return path;
     },
     read: (path: string) => readFile(join(root, path), 'utf8').catch(() => undefined),
+    /** Every process of the device at once. */
+    powerCut,
+    /** A program of the device that fails from now on. */
+    breakProgram: async (name: string) => {
+      await rm(join(bin, name), { force: true });
+      await program(`bin/${name}`, '#!/bin/sh\necho "$0: No space left on device" >&2\nexit 1\n');
+    },
+    mendProgram: async (name: string) => {
+      await rm(join(bin, name));
+      await symlink(findOnPath(name) ?? '/nowhere', join(bin, name));
+    },
+    /** As init does at boot. */
+    boot() {
+      const env = { PATH: bin, SCRIPTED_ADB: home, GLASSCAST_FLASH_PAUSE: '0.2' };
+      const args = [join(root, 'data/glasscast/supervise'), root];
+      return children.spawn({ name: 'init', file: join(bin, 'sh'), args, env });
+    },
     async close() {
-      const pid = Number(await readFile(join(root, 'data/glasscast/state/supervise.pid'), 'utf8').catch(() => ''));
-      // The supervisor leads a session of its own.
-      if (pid > 1) {
-        try {
-          process.kill(-pid, 'SIGKILL');
-        } catch {
-          // gone
-        }
-      }
+      await powerCut();
       await rm(home, { recursive: true, force: true });
     },
   };
