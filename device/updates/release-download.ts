@@ -129,7 +129,9 @@ export function createReleaseDownload(options: ReleaseDownloadOptions): ReleaseD
           authorization: `Bearer ${options.coreToken.reveal()}`,
           // Counted as they are.
           'accept-encoding': 'identity',
-          ...(part.tag === undefined ? {} : { range: `bytes=${part.bytes}-`, 'if-range': part.tag }),
+          ...(part.tag === undefined || part.bytes === 0
+            ? {}
+            : { range: `bytes=${part.bytes}-`, 'if-range': part.tag }),
         },
         // The token is for this relay only.
         redirect: 'error',
@@ -297,6 +299,7 @@ const DISK_CAUSES: Readonly<Record<string, string>> = {
   EACCES: 'the folder of releases may not be written to',
   EPERM: 'the folder of releases may not be written to',
   ENOTDIR: 'something else is in the place of the folder of releases',
+  EEXIST: 'something else is in the place of the folder of releases',
   EISDIR: 'something else is in the place of the folder of releases',
   EIO: 'the disk fails',
 };

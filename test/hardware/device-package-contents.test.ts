@@ -80,7 +80,8 @@ describe.runIf(canEmulate()).each(deviceArchitectures)('the package for %s', (ar
     expect(depends).toContain(`libstdc++6 (>= ${gccOf[newest('GLIBCXX') ?? '']})`);
   });
 
-  it('is without an error to lintian', async () => {
+  // It takes half a minute, and the others differ by their programs alone.
+  it.runIf(architecture === 'arm64')('is without a word of lintian', async () => {
     if (!findOnPath('lintian')) return;
     const { output } = await run('lintian', ['--allow-root', made.file]);
     expect(output).toBe('');

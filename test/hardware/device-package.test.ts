@@ -87,6 +87,7 @@ describe.runIf(canBootDebian())('the package, installed', () => {
     expect(await root.must('systemctl is-enabled glasscast-agent')).toBe('enabled');
     expect(await unit('ActiveState')).toMatch(/^activating|^active/);
     expect(await root.must('glasscast-agent --help')).toContain('--relay-url');
+    expect(await root.must('glasscast-agent --version')).toContain('0.1.0');
     expect((await root.run('glasscast-agent status')).code).toBe(1);
   });
 
@@ -164,5 +165,18 @@ systemctl restart glasscast-agent`);
     const left = await root.must("find / -xdev -name '*glasscast*' -not -path '/proc/*' -not -path '/var/log/*'");
     expect(left).toBe('');
     expect((await root.run('ps -ef | grep -v grep | grep glasscast')).output).toBe('');
+  });
+
+  it('is installed into a system that does not run, and starts with it', async () => {
+    await root.powerOff();
+    copyFileSync(made[0]?.file ?? '', join(root.folder, 'root/agent.deb'));
+    const { code } = await children.spawn({
+      ...{ name: 'dpkg', file: 'chroot', args: [root.folder, 'dpkg', '-i', '/root/agent.deb'], stdout: 'ignore' },
+      env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin' },
+    }).exited;
+    expect(code).toBe(0);
+    await root.boot();
+    expect(await root.must('systemctl is-enabled glasscast-agent')).toBe('enabled');
+    expect(await unit('ActiveState')).toMatch(/^activ/);
   });
 });
