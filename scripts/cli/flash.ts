@@ -121,6 +121,7 @@ async function flashBoard(cli: Cli, flags: FlashFlags): Promise<void> {
       : await flash({ ...options, order: orderOf(cli, flags), packageFor: packageMaker(flags, cli, children) });
     terminal.result({ board: board.name, ...outcome, steps }, [closing(board, outcome)]);
   } catch (error) {
+    terminal.passing('');
     tellLastWords(error, terminal);
     throw error;
   } finally {
@@ -202,7 +203,8 @@ export function teller(terminal: Terminal, steps: object[]): FlashTeller {
     },
     progress(name, text, percent) {
       const shown = harmless(text);
-      if (terminal.isWatched) {
+      // While a board is connected to, ssh may have a question of its own for the terminal.
+      if (terminal.isWatched && name !== 'Board') {
         terminal.passing(`… ${name.padEnd(15)} ${percent === undefined ? '' : `${Math.floor(percent)} % `}${shown}`);
         return;
       }

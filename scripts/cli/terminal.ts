@@ -15,7 +15,7 @@ export interface Terminal {
   note(text: string): void;
   /** A person sits there. */
   readonly isWatched: boolean;
-  /** Stands on a terminal until the next word of any kind; nowhere else. */
+  /** Stands on a terminal until the next word of any kind, or until it is empty; nowhere else. */
   passing(text: string): void;
   style(style: Style, text: string): string;
   /** Columns that stand under their heads. */
@@ -62,6 +62,7 @@ export function createTerminal({ isJson, output, errors, noColor }: TerminalOpti
     passing(text) {
       if (!isWatched) return;
       settle();
+      if (text === '') return;
       errors.write(text.slice(0, MAX_PASSING_CHARS));
       isPassing = true;
     },

@@ -6,7 +6,7 @@
 import { errorText, GlasscastError, isGlasscastError } from '../../shared/errors.ts';
 import type { Redactor, Secret } from '../../shared/secrets.ts';
 import type { ApplyResult, Board, BoardArchitecture, BoardFacts, BoardFile } from './board.ts';
-import { boardText, warningsOf, whyUnfit } from './fitness.ts';
+import { boardText, nextAfter, warningsOf, whyUnfit } from './fitness.ts';
 import {
   applyScript,
   type FlashOrder,
@@ -108,8 +108,8 @@ export async function flash(given: FlashOptions): Promise<FlashOutcome> {
     if (signal.aborted || outcome !== 'flashed' || !relay || !isGlasscastError(error) || error.code !== 'FLASH_FAILED')
       throw error;
     tell.step('Relay', 'failed', error.message);
-    await applied('undo', newId(), options);
-    throw error;
+    const { version } = await applied('undo', newId(), options);
+    throw failure(`${reasonOf(error)}; ${nowThere(version)}`);
   }
 }
 
@@ -150,7 +150,7 @@ function discreet({ tell, redactor, code }: Pick<FlashOptions, 'tell' | 'redacto
 type Parts<Key extends keyof FlashOptions> = Pick<FlashOptions, Key>;
 
 async function lookAt(board: Board, { tell, order, nowMs, signal }: FlashOptions): Promise<BoardFacts> {
-  tell.progress('Board', 'looking', undefined);
+  tell.progress('Board', `connecting to ${board.name}`, undefined);
   const facts = await board.look({ signal });
   const unfit = whyUnfit(facts, order.source, board.isOffline);
   if (unfit !== undefined) throw new GlasscastError('BOARD_UNFIT', { reason: unfit });
@@ -254,7 +254,7 @@ async function applied(
       tell.step(name, 'ok', version ? `${version} is there again` : 'nothing of the agent is left on the board');
       return result;
     case 'rolled_back':
-      throw failure(`${reason}; ${version ? `${version} is there again` : 'nothing was left on the board'}`);
+      throw failure(`${reason}; ${nowThere(version)}`);
     case 'refused':
       throw failure(`${reason}; nothing was changed on the board`);
     case 'broken':
@@ -264,7 +264,8 @@ async function applied(
   }
 }
 
-const failure = (reason: string) => new GlasscastError('FLASH_FAILED', { reason, details: { isTold: true } });
+const nowThere = (version: string) => (version ? `${version} is there again` : 'nothing was left on the board');
+const failure = (reason: string) => new GlasscastError('FLASH_FAILED', { reason });
 
 async function prove(
   version: string,
@@ -337,7 +338,9 @@ async function explained(
   tell.progress('Board', 'asking for its last words', undefined);
   const said = standing === STANDING.untouched ? [] : await board.lastLines({ signal }).catch(() => []);
   const lines = said.map((line) => redactor.redact(line));
-  return new GlasscastError('FLASH_FAILED', { reason: redactor.redact(reasonOf(error)), details: { lines } });
+  const reason = redactor.redact(reasonOf(error));
+  const next = nextAfter(reason);
+  return new GlasscastError('FLASH_FAILED', { reason: next ? `${reason}. ${next}` : reason, details: { lines } });
 }
 
 /** What follows the table's sentence. */

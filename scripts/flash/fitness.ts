@@ -1,4 +1,4 @@
-/** Whether a board can run the agent, in words for a person. Pure. */
+/** Whether a board can run the agent, and what to do when it does not, in words for a person. Pure. */
 import type { BoardFacts } from './board.ts';
 
 /** What the package's Node is built for. */
@@ -60,3 +60,23 @@ export function boardText(facts: BoardFacts): string {
 }
 
 const counted = (count: number, noun: string) => `${count || 'no'} ${noun}${count === 1 ? '' : 's'}`;
+
+const NEXT: readonly [RegExp, string][] = [
+  [
+    /does not reach the relay/,
+    'See that the board reaches the relay: name it with --agent-relay-url as seen from there',
+  ],
+  [/^no agent of/, 'See that --relay-url and --agent-relay-url are the same relay, and --email the user of the code'],
+  [
+    /^(Camera|Microphone|Encoder|Privacy light|ffmpeg):/,
+    'See to that, or flash with another --source, --microphone or --set',
+  ],
+  [/test stream/, 'See what "glasscast streams watch" and the journal of glasscast-agent on the board say'],
+  [/No space left|is there room/, 'Make room on /var of the board'],
+  [/depends on/, 'Install that on the board by apt-get, or take the package for its system'],
+];
+
+/** @param reason of a flash that failed. @returns undefined: the reason says it all */
+export function nextAfter(reason: string): string | undefined {
+  return NEXT.find(([pattern]) => pattern.test(reason))?.[1];
+}

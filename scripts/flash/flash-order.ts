@@ -9,7 +9,7 @@ import { agentSettings } from '../../device/config.ts';
 import { errorText, GlasscastError } from '../../shared/errors.ts';
 import { releaseKeyOf } from '../../shared/release.ts';
 import type { Secret } from '../../shared/secrets.ts';
-import { type BoardArchitecture, type BoardFile, FLASH_FOLDER } from './board.ts';
+import type { BoardArchitecture, BoardFile } from './board.ts';
 
 export interface PackageFile {
   path: string;
@@ -140,8 +140,6 @@ export function filesOf(order: FlashOrder, { runId, code, deadlineSeconds, gate,
 export function applyScript(): BoardFile {
   return textFile('apply.sh', readFileSync(new URL('apply.sh', import.meta.url), 'utf8'));
 }
-
-export const FILES_FOLDER = `${FLASH_FOLDER}/new`;
 
 function textFile(name: string, text: string): BoardFile {
   const content = Buffer.from(text);

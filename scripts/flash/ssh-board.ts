@@ -28,6 +28,9 @@ export interface SshShellOptions {
 const RUN_TIMEOUT_MS = 120_000;
 const MAX_OUTPUT_CHARS = 1_000_000;
 const CONNECTED = 'glasscast-connected';
+/** sudo also warns, of a host without a name for one, and goes on. */
+const NO_ROOT =
+  /^sudo: (a password|a terminal|sorry|no tty|.*not allowed)|not in the sudoers|may not run sudo|exec: sudo/;
 /** ssh's own failures; scripts never end with it. */
 const SSH_FAILED = 255;
 
@@ -134,7 +137,7 @@ export function createSshShell(options: SshShellOptions): BoardShell {
       signal.throwIfAborted();
       if (end === 'stopped') throw unreachable(destination, 'it did not answer in time');
       if (code === SSH_FAILED || code === null) throw sshFailure(lastLines, destination);
-      const refusal = lastLines.find((line) => /^sudo:|exec: sudo/.test(line));
+      const refusal = lastLines.some((line) => NO_ROOT.test(line));
       if (code !== 0 && refusal) throw noRoot(destination);
       return { code, output: await output, errors: lastLines.join('\n') };
     } finally {

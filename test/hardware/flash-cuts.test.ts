@@ -38,7 +38,7 @@ const endings: [string, () => FlashTree, Mood][] = [
   ['an unconfigurable one on an empty board', () => open(), 'unconfigurable'],
 ];
 
-describe('a cut of apply.sh', () => {
+describe.skipIf(process.platform !== 'linux')('a cut of apply.sh', () => {
   it.each(endings)('ends with the old or the new: %s', { timeout: 600_000 }, (_, start, mood) => {
     const base = start();
     const before = base.seen();

@@ -174,6 +174,25 @@ describe.skipIf(!canBootDebian())('flash --ssh', { timeout: 240_000 }, () => {
     expect(await world.root.must(sums)).toBe(files);
   });
 
+  it('comes to its end when apply.sh itself is killed', async () => {
+    const running = flash(await world.options({ version: '4.1.0' }));
+    await until(() => world.progress.some(({ text }) => text.startsWith('gate')));
+    await world.root.must('systemctl kill -s KILL glasscast-flash.service');
+    expect(await running).toMatchObject({ outcome: 'flashed', version: '4.1.0' });
+  });
+
+  it('changes nothing when there is no room', async () => {
+    const before = await seen();
+    await world.root.must('mount -t tmpfs -o size=5M none /var/lib/glasscast-flash');
+    const kept = await reasonOf(flash(await world.options({ version: '4.2.0' })));
+    expect(kept).toContain('is there room?; nothing was changed on the board');
+    await world.root.must('umount /var/lib/glasscast-flash && mount -t tmpfs -o size=2M none /var/lib/glasscast-flash');
+    const brought = await reasonOf(flash(await world.options({ version: '4.2.0' }, { board: world.board() })));
+    expect(brought).toContain('No space left on device');
+    await world.root.must('umount /var/lib/glasscast-flash');
+    expect(await seen()).toEqual(before);
+  });
+
   it('never has a code or a script among the arguments of ssh', () => {
     const all = world.sshArguments.join('\n');
     expect(all).not.toContain('CODE-');

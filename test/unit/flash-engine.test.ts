@@ -141,7 +141,9 @@ describe('flash', () => {
     const reason = 'the agent does not reach the relay: no such host';
     const { options } = world({ version: '1.0.0', outcome: 'rolled_back', reason, lines: [`spent ${CODE}`] });
     const failure = await failureOf(flash(options));
-    expect(failure.message).toBe(`The board was not flashed: ${reason}; 1.0.0 is there again`);
+    expect(failure.message).toBe(
+      `The board was not flashed: ${reason}; 1.0.0 is there again. See that the board reaches the relay: name it with --agent-relay-url as seen from there`,
+    );
     expect(failure.details.lines).toEqual(['spent ***']);
   });
 
@@ -150,7 +152,9 @@ describe('flash', () => {
     relay[name] = async () => {
       throw new GlasscastError('FLASH_FAILED', { reason: 'it did not come' });
     };
-    expect((await failureOf(flash(options))).message).toBe('The board was not flashed: it did not come');
+    expect((await failureOf(flash(options))).message).toBe(
+      'The board was not flashed: it did not come; 1.0.0 is there again',
+    );
     expect(board.state.version).toBe('1.0.0');
     expect(told.slice(-2).map(({ name: step, state }) => [step, state])).toEqual([
       ['Relay', 'failed'],

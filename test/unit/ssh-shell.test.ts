@@ -91,6 +91,15 @@ describe('createSshShell', () => {
     await shell.close();
   });
 
+  it('takes a warning of sudo for what it is', async () => {
+    const { shell } = fakeSsh({ code: 1, lines: ['sudo: unable to resolve host board', 'cat: write error'] });
+    expect(await shell.run('cat >x', { signal })).toMatchObject({
+      code: 1,
+      errors: expect.stringContaining('write error'),
+    });
+    await shell.close();
+  });
+
   it('ends a session that does not answer, and one that is given up', async () => {
     const { shell, clock, specs, stopped } = fakeSsh({});
     const stopping = new AbortController();
