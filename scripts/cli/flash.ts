@@ -19,18 +19,20 @@ import {
 } from '../flash/engine.ts';
 import { type PackageFile, packageFileOf, readReleaseKeys, settingsText } from '../flash/flash-order.ts';
 import { createRelaySide } from '../flash/relay-side.ts';
-import { createShellBoard } from '../flash/shell-board.ts';
-import { createSshShell } from '../flash/ssh-board.ts';
 import { type Cli, collected, type Run, wholeNumber } from './commands.ts';
+import { type BoardFlags, openBoard } from './flash-boards.ts';
 import { harmless, type Terminal } from './terminal.ts';
 
 const HELP = `
 Environment:
   GLASSCAST_ADMIN_TOKEN    lets the relay give the board its code, and say whether it came; without it give a code
   GLASSCAST_ENROLMENT_CODE a code of "glasscast device enrol", once; never a flag, as others can see flags
+  GLASSCAST_WIFI_PASSWORD  of --wifi-ssid; kept in the image as the key that is made from it
 
 Examples:
   glasscast flash --ssh pi@10.0.0.7 --relay-url https://relay.example --email ada@example.com
+  glasscast flash --image raspios.img --wifi-ssid home --wifi-country DE --relay-url … --email ada@example.com
+  glasscast flash --adb --glibc ./glibc --relay-url http://10.0.0.2:8787 --email ada@example.com
   glasscast flash --ssh pi@10.0.0.7 … --dry-run       every step, and nothing done
   glasscast flash --ssh pi@10.0.0.7 --undo            back to what was there before the last flash
 
@@ -38,11 +40,7 @@ The settings on the board are those of this command and no others. It may be sto
 brought over is not brought again, and the same package and settings again change nothing. A new version that does not
 prove itself on the board is taken back there, with the connection or without.`;
 
-export interface FlashFlags {
-  ssh?: string;
-  port?: number;
-  identity?: string[];
-  sshOption?: string[];
+export interface FlashFlags extends BoardFlags {
   package?: string;
   agentVersion?: string;
   agentRelayUrl?: string;
@@ -55,7 +53,6 @@ export interface FlashFlags {
   /** `--no-test-stream` */
   testStream: boolean;
   dryRun?: true;
-  undo?: true;
 }
 
 export function addFlashCommand(program: Command, run: Run): void {
@@ -66,6 +63,17 @@ export function addFlashCommand(program: Command, run: Run): void {
     .option('--port <n>', 'of its sshd', wholeNumber)
     .option('--identity <file>', 'private key for ssh; may be repeated', collected)
     .option('--ssh-option <name=value>', 'as -o of ssh; may be repeated', collected)
+    .option(
+      '--image <file|folder>',
+      'a board that does not run: its image (ext4, alone or with partitions) or its mounted root',
+    )
+    .option('--partition <n>', 'of the image, when several hold a system', wholeNumber)
+    .option('--wifi-ssid <name>', 'the image joins this Wi-Fi; its password: GLASSCAST_WIFI_PASSWORD, or you are asked')
+    .option('--wifi-country <code>', 'where it is used, as DE: the channels that are allowed there')
+    .option('--wifi-interface <name>', 'of the board (default: any, or wlan0 without NetworkManager)')
+    .option('--wifi-open', 'that Wi-Fi has no password')
+    .option('--adb [serial]', 'an Android board, by the adb of this system')
+    .option('--glibc <folder>', "Debian's C library for the Android board, unpacked")
     .option('--package <file>', 'this .deb (default: one is made for the board)')
     .option('--agent-version <version>', 'of the package that is made (default: of these sources)')
     .option('--agent-relay-url <url>', 'ws(s)://…/glasses-ws as the board reaches it (default: from --relay-url)')
@@ -99,7 +107,7 @@ async function flashBoard(cli: Cli, flags: FlashFlags): Promise<void> {
   const steps: object[] = [];
   let board: Board | undefined;
   try {
-    board = openBoard(flags, cli, children);
+    board = await openBoard(flags, cli, children.spawn);
     const { code, relay } = sidesOf(cli);
     const options: Omit<FlashOptions, 'order' | 'packageFor'> = {
       ...{ board, code, relay, redactor, signal: stopping.signal, tell: teller(terminal, steps) },
@@ -121,21 +129,6 @@ async function flashBoard(cli: Cli, flags: FlashFlags): Promise<void> {
     await board?.close();
     await children.close();
   }
-}
-
-function openBoard(
-  { ssh, port, identity, sshOption }: FlashFlags,
-  { clock, terminal }: Cli,
-  { spawn }: ChildSpawner,
-): Board {
-  if (ssh === undefined) {
-    throw new GlasscastError('INVALID_CONFIG', { reason: 'which board? Give --ssh user@board' });
-  }
-  const shell = createSshShell({
-    ...{ destination: ssh, port, identityFiles: identity ?? [], sshOptions: sshOption ?? [] },
-    ...{ isInteractive: terminal.isWatched && Boolean(process.stdin.isTTY), spawn, clock },
-  });
-  return createShellBoard({ shell, clock });
 }
 
 function sidesOf({ api, clock, environment }: Cli): Pick<FlashOptions, 'code' | 'relay'> {

@@ -170,6 +170,9 @@ async function takePackage({ architecture }: BoardFacts, { packageFor, tell }: F
   return taken;
 }
 
+/** An image is written today and boots some day; the relay gives no code for longer. */
+const FIRST_BOOT_WITHIN_S = 604_800;
+
 /** Of the package: itself, unpacked, and the one of before. */
 const ROOM_FACTOR = 6;
 
@@ -199,9 +202,13 @@ async function codeFor({ hasToken, flashed }: BoardFacts, options: FlashOptions)
     return undefined;
   }
   if (relay === undefined || order.user === undefined) throw noWayIn();
-  const made = await relay.enrol(order.user, board.name.slice(0, 60));
+  const made = await relay.enrol(
+    order.user,
+    board.name.slice(0, 60),
+    board.isOffline ? FIRST_BOOT_WITHIN_S : undefined,
+  );
   redactor.add(made.code);
-  tell.step('Code', 'ok', `made for ${order.user}, good once`);
+  tell.step('Code', 'ok', `made for ${order.user}, good once${board.isOffline ? ', for a week' : ''}`);
   return made;
 }
 

@@ -28,7 +28,7 @@ export type RunProgram = (run: ProgramRun) => Promise<ProgramEnd>;
 export function createProgramRunner(spawn: SpawnChild): RunProgram {
   return async ({ name, args, package: debianPackage, cwd, signal, onOutput }) => {
     signal?.throwIfAborted();
-    const file = findOnPath(name, `${process.env.PATH ?? ''}:/usr/sbin:/sbin`);
+    const file = findOnPath(name) ?? findOnPath(name, '/usr/sbin:/sbin');
     if (file === undefined) {
       throw failed(`${name} is not installed here (Debian: apt-get install ${debianPackage})`);
     }

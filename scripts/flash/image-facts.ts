@@ -36,6 +36,7 @@ export async function readImageFacts(tree: RootTree): Promise<BoardFacts> {
     flashed: isArmed && flashed !== undefined ? { fingerprint: flashed, user } : undefined,
     isUnfinished: begun.some((node) => node !== undefined),
     isApplying: false,
+    hasBefore: isArmed,
   };
 }
 

@@ -6,7 +6,8 @@ import { Secret } from '../../shared/secrets.ts';
 import type { RelayApi } from '../cli/relay-api.ts';
 
 export interface RelaySide {
-  enrol(user: string, label: string): Promise<{ code: Secret; cancel(): Promise<void> }>;
+  /** @param validSeconds of the code; undefined: as the relay has it, which is minutes */
+  enrol(user: string, label: string, validSeconds?: number): Promise<{ code: Secret; cancel(): Promise<void> }>;
   /**
    * Until the agent of this user is there, with this version where the relay tells versions.
    * @throws GlasscastError FLASH_FAILED: not in time; as RelayApi
@@ -72,8 +73,8 @@ export function createRelaySide({ api, clock, ...patience }: RelaySideOptions): 
   }
 
   return {
-    async enrol(email, label) {
-      const { enrolmentId, code } = await api.ask('POST', '/api/enrolments', made, { email, label });
+    async enrol(email, label, expiresInSeconds) {
+      const { enrolmentId, code } = await api.ask('POST', '/api/enrolments', made, { email, label, expiresInSeconds });
       const path = `/api/enrolments/${encodeURIComponent(enrolmentId)}`;
       return { code: new Secret(code), cancel: async () => void (await api.ask('DELETE', path, z.unknown())) };
     },

@@ -13,7 +13,7 @@ import { createSystemClock } from '../../shared/clock.ts';
 import { silentLog } from '../../shared/log.ts';
 import { createRedactor, Secret } from '../../shared/secrets.ts';
 import { boardFile, makeFakeRoot, putFlash } from '../support/fake-root.ts';
-import { damage, faultsOf, makeDisk, ownersIn, ROOT_OFFSET_BYTES } from '../support/flash-image-world.ts';
+import { damage, faultsOf, makeDisk, makeTwinDisk, ownersIn, ROOT_OFFSET_BYTES } from '../support/flash-image-world.ts';
 
 const children = createChildSpawner({ clock: createSystemClock(), log: silentLog(), redactor: createRedactor() });
 const run: RunProgram = createProgramRunner(children.spawn);
@@ -157,6 +157,27 @@ test('what does not fit is told before anything is written', async () => {
   await board.put(boardFile('new/package.deb', Buffer.alloc(70_000_000, 1)), { signal, onProgress: () => {} });
   await expect(board.apply('apply', call)).rejects.toThrow(/75 MB have to go in, and \d+ MB are free/);
   expect(await hashOf(file)).toBe(hash);
+});
+
+test('of several systems one has to be named; the other is left alone', async () => {
+  const root = await makeFakeRoot();
+  const place = join(tmpdir(), `glasscast-twin-${process.pid}.img`);
+  try {
+    await makeTwinDisk(run, root, place, 40);
+    const open = (partition?: number) => createImageBoard({ path: place, partition, run });
+    await expect(open()).rejects.toThrow('several partitions hold a system; choose by --partition N, of 1, 2');
+    await expect(open(3)).rejects.toThrow('--partition 3 holds no ext file system; these do: 1 (42 MB); 2 (42 MB)');
+    const board = await open(2);
+    await putFlash(board);
+    expect((await board.apply('apply', call)).outcome).toBe('armed');
+    expect((await (await open(2)).look({ signal })).flashed?.fingerprint).toBe('f1');
+    expect((await (await open(1)).look({ signal })).flashed).toBeUndefined();
+    for (const offset of [ROOT_OFFSET_BYTES, ROOT_OFFSET_BYTES + 40 * 1_048_576])
+      expect(await faultsOf(run, place, offset)).toBe('');
+  } finally {
+    await rm(root, { recursive: true });
+    await rm(place, { force: true });
+  }
 });
 
 test('a damaged file system is not written to, and the way out is told', async () => {

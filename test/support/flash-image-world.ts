@@ -28,6 +28,24 @@ export async function makeDisk(run: RunProgram, rootFolder: string, file: string
   await must(run, 'mke2fs', ['-q', '-F', '-t', 'ext4', '-L', 'rootfs', '-d', rootFolder, ...place]);
 }
 
+/** Two systems beside each other, as A/B boards have them: partitions 1 and 2. */
+export async function makeTwinDisk(run: RunProgram, rootFolder: string, file: string, rootMb: number): Promise<void> {
+  const sector = Buffer.alloc(512);
+  const offsets = [ROOT_OFFSET_BYTES, ROOT_OFFSET_BYTES + rootMb * 1_048_576];
+  for (const [at, offset] of offsets.entries()) {
+    sector.writeUInt8(0x83, 446 + at * 16 + 4);
+    sector.writeUInt32LE(offset / 512, 446 + at * 16 + 8);
+    sector.writeUInt32LE(rootMb * 2048, 446 + at * 16 + 12);
+  }
+  sector.writeUInt16LE(0xaa55, 510);
+  await writeFile(file, sector);
+  await truncate(file, ROOT_OFFSET_BYTES + 2 * rootMb * 1_048_576);
+  for (const offset of offsets) {
+    const place = ['-E', `offset=${offset}`, file, `${rootMb}M`];
+    await must(run, 'mke2fs', ['-q', '-F', '-t', 'ext4', '-d', rootFolder, ...place]);
+  }
+}
+
 /** The tree of the disk takes the folder's place. */
 export async function unpackDisk(run: RunProgram, file: string, rootFolder: string): Promise<void> {
   for (const name of await readdir(rootFolder)) await rm(join(rootFolder, name), { recursive: true, force: true });
