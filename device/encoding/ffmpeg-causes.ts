@@ -15,6 +15,9 @@ interface Rule {
 /** ffmpeg 5.1 says so whenever it closes a camera, whatever was the matter. */
 const FAREWELL = /ioctl\(VIDIOC_QBUF\): bad file descriptor/i;
 
+/** The names that ALSA's own configuration makes. A static ffmpeg misses them where that is not there, or loads plugins. */
+const NO_ALSA_NAMES = /unknown pcm (hw|plughw|dsnoop|default|sysdefault)\b/i;
+
 const RULES: readonly Rule[] = [
   { text: /cannot open video device .*no such file|\/dev\/video\S*: no such (file|device)/i, code: 'CAMERA_NOT_FOUND' },
   { text: /cannot open video device .*permission denied|\/dev\/\S+: permission denied/i, code: 'CAPTURE_FORBIDDEN' },
@@ -46,6 +49,9 @@ const RULES: readonly Rule[] = [
   { text: /unknown encoder/i, code: 'FFMPEG_MISSING' },
 ];
 
+const BLIND =
+  'as this ffmpeg cannot read the ALSA configuration: install libasound2-data, or the ffmpeg of this system';
+
 /**
  * The cause of an encoder's end.
  * @param said its last lines of standard error, oldest first, already redacted.
@@ -55,7 +61,10 @@ export function causeOf(said: readonly string[], source: CaptureSource): Glassca
   const rules = RULES.filter(({ isOfCamera }) => !isOfCamera || source.kind === 'camera');
   for (const { text, code } of rules) {
     const line = lines.find((each) => text.test(each));
-    if (line) return new GlasscastError(code, { reason: nameOf(code, line, source) ?? words(line) });
+    if (!line) continue;
+    const reason = nameOf(code, line, source) ?? words(line);
+    const isBlind = code === 'MICROPHONE_NOT_FOUND' && lines.some((each) => NO_ALSA_NAMES.test(each));
+    return new GlasscastError(code, { reason: isBlind ? `${reason}, ${BLIND}` : reason });
   }
   // PulseAudio's errors, and ALSA's later ones, name only the device: "nope: No such process".
   const microphone = recorderOf(source);

@@ -54,7 +54,7 @@ const OTHERS =
 /** Of rpicam-vid, named alone. */
 const OF_RPICAM = ['--codec', '--libav-format'];
 /** Of `glasscast flash`, named alone. */
-const OF_FLASH = ['--ssh', '--image', '--adb', '--undo', '--dry-run', '--set'];
+const OF_FLASH = ['--ssh', '--image', '--adb', '--undo', '--dry-run', '--set', '--glibc'];
 const IS_GLASSCAST = /\bglasscast (?!-)/;
 const nameOfKey = (key: string) => `GLASSCAST_AGENT_${key.replace(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase()}`;
 const flagsOf = (command: string) => [...command.matchAll(/(?<![\w-])--[a-z][a-z-]*/g)].map(([flag]) => flag);

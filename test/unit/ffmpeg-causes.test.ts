@@ -48,6 +48,12 @@ const recorded: [string, CaptureSource, string, string][] = [
     'MICROPHONE_BUSY',
     'alsa:hw:9',
   ],
+  [
+    'ALSA lib ../../src/conf.c:3545:(snd_config_hooks_call) Cannot open shared library libasound_module_conf_pulse.so|ALSA lib ../../../src/pcm/pcm.c:2565:(snd_pcm_open_noupdate) Unknown PCM hw:9|[alsa @ 0x19be8bc0] [error] cannot open audio device hw:9 (No such file or directory)|[error] hw:9: Input/output error',
+    camera,
+    'MICROPHONE_NOT_FOUND',
+    'alsa:hw:9, as this ffmpeg cannot read the ALSA configuration',
+  ],
   ['[error] nope: No such process', pulse, 'MICROPHONE_NOT_FOUND', 'or name another one: pulse:nope'],
   [
     '[alsa @ 0x55bd4a5f4a00] [warning] ALSA buffer xrun.|[alsa @ 0x55bd4a5f4a00] [error] ALSA read error: No such device|[error] hw:9: Input/output error',
