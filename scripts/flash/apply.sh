@@ -128,15 +128,19 @@ repack() {
   tree=$flash/repack
   rm -rf "$tree"
   mkdir -p "$tree/DEBIAN" && chmod 755 "$tree" "$tree/DEBIAN" || return 1
-  dpkg-query -L "$package" | sed 's|^/||; /^\.\{0,1\}$/d' >"$flash/repack.list" || return 1
-  (cd "$root/" && tar --no-recursion -cf - -T "$flash/repack.list") | (cd "$tree" && tar -xpf -) || return 1
+  dpkg-query -L "$package" | sed 's|^/||; /^\.\{0,1\}$/d' >"$flash/repack.all" || return 1
+  # A folder of the package may be a link on the board (/lib): as a link it would lead nowhere in the tree.
+  while read -r path; do
+    [ -L "$root/$path" ] && grep -q "^$path/" "$flash/repack.all" || printf '%s\n' "$path"
+  done <"$flash/repack.all" >"$flash/repack.list"
+  (cd "$root/" && tar --no-recursion -cf - -T "$flash/repack.list") | (cd "$tree" && umask 022 && tar -xpf -) || return 1
   dpkg-query -s "$package" | awk '/^Conffiles:/ { skip = 1; next } /^[^ ]/ { skip = 0 } !skip && !/^Status:/' >"$tree/DEBIAN/control"
   for name in preinst postinst prerm postrm conffiles md5sums triggers; do
     [ -f "$root/var/lib/dpkg/info/$package.$name" ] && cp -p "$root/var/lib/dpkg/info/$package.$name" "$tree/DEBIAN/$name"
   done
   dpkg-deb -Zgzip -z1 --build "$tree" "$1.new" >/dev/null && mv "$1.new" "$1"
   built=$?
-  rm -rf "$tree" "$flash/repack.list"
+  rm -rf "$tree" "$flash/repack.list" "$flash/repack.all"
   return "$built"
 }
 
@@ -175,6 +179,9 @@ keep_state() {
   return 0
 }
 
+# Fit for a line of settings and for sed.
+code_of_work() { tr -cd 'A-Za-z0-9_-' 2>/dev/null <"$flash/work/enrolment-code" | grep .; }
+
 # $1 a folder with settings and release-keys, or without. $2: a line to add
 put_settings() {
   if [ -f "$1/settings" ]; then
@@ -204,7 +211,7 @@ install_new() {
   systemctl daemon-reload
   systemctl stop "$unit" 2>/dev/null
   if [ -f "$flash/work/enrolment-code" ]; then
-    put_settings "$flash/work" "GLASSCAST_AGENT_ENROLMENT_CODE=$(tr -cd 'A-Za-z0-9_-' <"$flash/work/enrolment-code")"
+    put_settings "$flash/work" "GLASSCAST_AGENT_ENROLMENT_CODE=$(code_of_work)"
   fi
   start_agent
 }
@@ -349,7 +356,7 @@ roll_back() {
   why=$1
   write_journal "restoring $(printf '%s' "$why" | tr '\000-\037' ' ')"
   step restore "$why"
-  journalctl -u "$unit" -n 15 --no-pager -o cat 2>/dev/null >"$flash/failed.log"
+  journalctl -u "$unit" -n 15 --no-pager -o cat 2>/dev/null | sed "s/$(code_of_work || echo 'no code')/***/g" >"$flash/failed.log"
   outcome=rolled_back
   # Once it is dropped, everything was put back and told.
   if [ -d "$flash/before.new" ]; then

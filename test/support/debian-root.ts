@@ -14,7 +14,7 @@ import { createRedactor } from '../../shared/secrets.ts';
 /** What a board's system has, and what tests look with. */
 const PACKAGES = [
   ...['systemd', 'systemd-sysv', 'udev', 'dbus', 'kmod', 'iproute2', 'procps', 'ca-certificates'],
-  ...['openssh-server', 'alsa-utils', 'v4l-utils'],
+  ...['openssh-server', 'sudo', 'alsa-utils', 'v4l-utils'],
 ];
 const SUITE = 'bookworm';
 /** Not /tmp, which may be memory: a root takes 300 MB. */
