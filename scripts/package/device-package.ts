@@ -136,10 +136,8 @@ async function entriesOf(options: DevicePackageOptions, { node, ffmpeg }: { node
     { path: 'usr/share/glasscast/default', bytes: await sourceOf('default') },
     { path: 'usr/share/lintian/overrides/glasscast-agent', bytes: await sourceOf('lintian-overrides') },
     { path: 'usr/share/man/man8/glasscast-agent.8.gz', bytes: await gzipped(Buffer.from(manualPage(version))) },
-    {
-      path: `${DOC}/copyright`,
-      bytes: Buffer.from(copyrightFile(runtimes[architecture], node.licence?.toString() ?? '')),
-    },
+    { path: `${DOC}/copyright`, bytes: Buffer.from(copyrightFile(runtimes[architecture])) },
+    { path: `${DOC}/node-terms.gz`, bytes: await gzipped(node.licence ?? Buffer.of()) },
     { path: `${DOC}/changelog.gz`, bytes: await gzipped(Buffer.from(changelogOf(version))) },
     { path: 'etc/glasscast/release-keys', isFolder: true },
   ];

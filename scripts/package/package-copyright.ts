@@ -1,8 +1,7 @@
 /** The copyright file of the package for boards, in Debian's machine-readable form (DEP 5): ours, Node's and ffmpeg's. */
 import type { RuntimePin } from './runtimes.ts';
 
-/** @param nodeLicence the text that Node's package holds */
-export function copyrightFile({ node, ffmpeg }: { node: RuntimePin; ffmpeg: RuntimePin }, nodeLicence: string): string {
+export function copyrightFile({ node, ffmpeg }: { node: RuntimePin; ffmpeg: RuntimePin }): string {
   return `Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/
 Upstream-Name: glasscast
 
@@ -11,7 +10,7 @@ Copyright: 2026 the authors of Glasscast
 License: Apache-2.0
 
 Files: usr/lib/glasscast/node
-Copyright: the Node.js contributors, and the authors named below
+Copyright: Node.js contributors, and the authors that its licence names
 License: Node.js
 Comment: From the npm package ${node.name} ${node.version}.
 
@@ -29,15 +28,7 @@ License: GPL-3
  On Debian systems the text is in /usr/share/common-licenses/GPL-3.
 
 License: Node.js
-${folded(nodeLicence)}
+ The text is in /usr/share/doc/glasscast-agent/node-terms.gz, as it came with the
+ program.
 `;
-}
-
-/** As a field's continuation: each line begins with a blank, an empty one holds a dot. */
-function folded(text: string): string {
-  return text
-    .trimEnd()
-    .split('\n')
-    .map((line) => ` ${line.trimEnd() || '.'}`)
-    .join('\n');
 }
