@@ -160,7 +160,7 @@ function levelAt(level: Level | undefined, sinceMs: number): number | undefined 
 }
 
 /** mulberry32: small, and the same on every machine. Gives 0 to 1, 1 excluded. */
-function createRandom(seed: number, index = 0): () => number {
+export function createRandom(seed: number, index = 0): () => number {
   let state = (Math.trunc(seed) ^ Math.imul(index + 1, 0x9e37_79b1)) >>> 0;
   return () => {
     state = (state + 0x6d2b_79f5) >>> 0;

@@ -297,6 +297,7 @@ const DISK_CAUSES: Readonly<Record<string, string>> = {
   EACCES: 'the folder of releases may not be written to',
   EPERM: 'the folder of releases may not be written to',
   ENOTDIR: 'something else is in the place of the folder of releases',
+  EEXIST: 'something else is in the place of the folder of releases',
   EISDIR: 'something else is in the place of the folder of releases',
   EIO: 'the disk fails',
 };
