@@ -67,6 +67,7 @@ export const errorKinds = {
     ...{ retryable: false, http: 507 },
   },
   ROLLOUT_NOT_FOUND: caller(404, 'No roll-out with this id'),
+  ROLLOUT_PAUSED: caller(409, 'The roll-out is paused'),
   ROLLOUT_OVER: caller(409, 'This roll-out is over; start a new one'),
   ROLLOUT_ACTIVE: caller(409, 'Another roll-out is under way; cancel it first'),
   GLASSES_CANNOT_UPDATE: caller(409, 'These glasses do not update themselves; flash them'),

@@ -11,6 +11,7 @@ import { type Cli, nextSteps, type Run } from './commands.ts';
 import { addDeviceCommands } from './devices.ts';
 import { addFlashCommand } from './flash.ts';
 import { createRelayApi } from './relay-api.ts';
+import { addReleaseCommands } from './releases.ts';
 import { addStreamCommands } from './streams.ts';
 import { createTerminal, harmless, type Output } from './terminal.ts';
 import { addTokenCommands } from './tokens.ts';
@@ -44,7 +45,7 @@ export interface Surroundings {
 /** @returns the exit code: 0 done, 1 refused or failed, 2 the command line is wrong; the reason has been told. */
 export async function runCommandLine(args: readonly string[], surroundings: Surroundings): Promise<number> {
   if (await runProgramOf(args)) return 0;
-  const command = commandLine(surroundings);
+  const command = commandLine(surroundings, args);
   try {
     await command.parseAsync(args, { from: 'user' });
     return 0;
@@ -66,13 +67,15 @@ function tell({ code, message: said }: GlasscastError, isJson: boolean, errors: 
   errors.write(`${text}\n`);
 }
 
-/** @throws CommanderError from its parse: it has then said what is wrong */
-export function commandLine(surroundings: Surroundings): Command {
+/**
+ * @param args what it is made for
+ * @throws CommanderError from its parse: it has then said what is wrong
+ */
+export function commandLine(surroundings: Surroundings, args: readonly string[] = []): Command {
   const { output, errors } = surroundings;
   const run: Run = (work) => runWith(surroundings, work);
   const program = new Command('glasscast')
     .description('Puts what smart glasses see on the internet, live.')
-    .version(version())
     .option('--relay-url <url>', 'where the relay is; before GLASSCAST_URL', httpUrl)
     .option('--json', 'answers, and refusals on standard error, as JSON')
     .addHelpText('after', ENVIRONMENT)
@@ -82,14 +85,17 @@ export function commandLine(surroundings: Surroundings): Command {
       writeErr: (text) => void errors.write(text),
     })
     .exitOverride();
+  // Behind a command it is that command's own, which the program's would take.
+  const isCommands = args.slice(0, args.indexOf('--version') + 1).some((word) => !word.startsWith('-'));
+  if (!isCommands) program.version(version());
   for (const [name, { file, about }] of programs) {
     program
       .command(name)
       .description(about)
       .action(() => runInPlace(file, []));
   }
-  for (const add of [addTokenCommands, addAppCommands, addDeviceCommands, addStreamCommands, addFlashCommand])
-    add(program, run);
+  const groups = [addTokenCommands, addAppCommands, addDeviceCommands, addReleaseCommands, addStreamCommands];
+  for (const add of [...groups, addFlashCommand]) add(program, run);
   return program;
 }
 

@@ -2,7 +2,8 @@
 import type { Command } from 'commander';
 import { z } from 'zod';
 import { type Cli, type Run, segment, wholeNumber } from './commands.ts';
-import { harmless } from './terminal.ts';
+import { addRolloutCommands } from './rollouts.ts';
+import { harmless, type Terminal } from './terminal.ts';
 
 const sessions = z.looseObject({
   sessions: z.array(
@@ -13,10 +14,28 @@ const sessions = z.looseObject({
       wifiSsid: z.string().optional(),
       batteryLevel: z.number().optional(),
       charging: z.boolean().optional(),
+      agent: z
+        .looseObject({
+          version: z.string(),
+          canUpdate: z.boolean(),
+          lastUpdate: z
+            .looseObject({ version: z.string(), outcome: z.string(), reason: z.string().optional() })
+            .optional(),
+        })
+        .optional(),
+      update: z
+        .looseObject({
+          version: z.string(),
+          state: z.string(),
+          percent: z.number().optional(),
+          reason: z.string().optional(),
+        })
+        .optional(),
       apps: z.array(z.looseObject({ packageName: z.string(), connected: z.boolean() })),
     }),
   ),
 });
+type Session = z.output<typeof sessions>['sessions'][number];
 const newEnrolment = z.looseObject({ code: z.string(), expiresAt: z.string() });
 const enrolments = z.looseObject({
   enrolments: z.array(
@@ -39,23 +58,43 @@ export function addDeviceCommands(program: Command, run: Run): void {
     .option('--minutes <n>', 'how long the code is good', wholeNumber)
     .action(run(enrol));
   device.command('codes').description('codes that were not used yet').action(run(codes));
+  addRolloutCommands(device, run);
   device.command('cancel <enrolmentId>').description('such a code is good no more').action(run(cancel));
 }
 
 async function list({ api, terminal }: Cli): Promise<void> {
   const answer = await api.ask('GET', '/api/sessions', sessions);
-  const rows = answer.sessions.map(({ userId, connected, modelName, wifiSsid, batteryLevel, charging, apps }) => [
-    harmless(userId),
-    connected ? terminal.style('green', 'connected') : terminal.style('yellow', 'away'),
-    harmless(modelName),
-    batteryLevel === undefined ? '' : `${Math.round(batteryLevel)} %${charging ? ' charging' : ''}`,
-    harmless(wifiSsid),
-    apps.map((each) => harmless(each.packageName)).join(','),
-  ]);
-  terminal.result(
-    answer,
-    terminal.table(['USER', 'GLASSES', 'MODEL', 'BATTERY', 'WIFI', 'APPS'], rows, 'No glasses are known.'),
-  );
+  const rows = answer.sessions.map((session) => {
+    const { userId, connected, modelName, wifiSsid, batteryLevel, charging, apps, agent } = session;
+    return [
+      harmless(userId),
+      connected ? terminal.style('green', 'connected') : terminal.style('yellow', 'away'),
+      harmless(modelName),
+      harmless(agent?.version),
+      updateText(session, terminal),
+      batteryLevel === undefined ? '' : `${Math.round(batteryLevel)} %${charging ? ' charging' : ''}`,
+      harmless(wifiSsid),
+      apps.map((each) => harmless(each.packageName)).join(','),
+    ];
+  });
+  const heads = ['USER', 'GLASSES', 'MODEL', 'VERSION', 'UPDATE', 'BATTERY', 'WIFI', 'APPS'];
+  terminal.result(answer, terminal.table(heads, rows, 'No glasses are known.'));
+}
+
+/** The update that is under way, else how the last one ended when it did not end well. */
+function updateText({ agent, update }: Session, terminal: Terminal): string {
+  const why = (reason: string | undefined) => (reason === undefined ? '' : ` (${harmless(reason).slice(0, 60)})`);
+  if (update) {
+    const { version, state, percent, reason } = update;
+    const done = percent === undefined ? '' : ` ${Math.round(percent)} %`;
+    const isBad = state === 'failed' || state === 'refused';
+    return terminal.style(isBad ? 'red' : 'yellow', `${harmless(version)} ${harmless(state)}${done}${why(reason)}`);
+  }
+  if (agent?.lastUpdate && agent.lastUpdate.outcome !== 'installed') {
+    const { version, outcome, reason } = agent.lastUpdate;
+    return terminal.style('red', `${harmless(version)} ${harmless(outcome).replace('_', ' ')}${why(reason)}`);
+  }
+  return agent && !agent.canUpdate ? 'by flashing' : '';
 }
 
 async function enrol(

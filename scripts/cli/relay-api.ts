@@ -9,6 +9,8 @@ import { type ErrorCode, errorKinds, errorText, GlasscastError } from '../../sha
 export interface RelayApi {
   /** @throws GlasscastError RELAY_UNREACHABLE, ADMIN_TOKEN_REQUIRED, and whatever the relay answers */
   ask<T>(method: 'GET' | 'POST' | 'PUT' | 'DELETE', path: string, answer: z.ZodType<T>, body?: object): Promise<T>;
+  /** Puts a file there. @throws as `ask` */
+  upload<T>(path: string, bytes: Uint8Array, answer: z.ZodType<T>): Promise<T>;
   /** What happens from now on, until the relay goes or `signal` aborts; the promise settles when it is being listened to. */
   events(signal: AbortSignal): Promise<AsyncIterable<unknown>>;
 }
@@ -26,11 +28,16 @@ const ANSWER_TIMEOUT_MS = 60_000;
 const refusal = z.object({ error: z.string(), message: z.string() });
 
 export function createRelayApi({ baseUrl, adminToken, clock }: RelayApiOptions): RelayApi {
-  async function send(method: string, path: string, signal: AbortSignal, body?: object): Promise<Response> {
+  async function send(
+    method: string,
+    path: string,
+    signal: AbortSignal,
+    body?: object | Uint8Array,
+  ): Promise<Response> {
     if (!adminToken) throw new GlasscastError('ADMIN_TOKEN_REQUIRED', { reason: 'GLASSCAST_ADMIN_TOKEN is not set' });
     const headers = {
       authorization: `Bearer ${adminToken}`,
-      ...(body ? { 'content-type': 'application/json' } : {}),
+      ...(body ? { 'content-type': isFile(body) ? 'application/octet-stream' : 'application/json' } : {}),
     };
     let response: Response;
     try {
@@ -38,7 +45,7 @@ export function createRelayApi({ baseUrl, adminToken, clock }: RelayApiOptions):
         method,
         headers,
         signal,
-        ...(body ? { body: JSON.stringify(body) } : {}),
+        ...(body ? { body: isFile(body) ? new Blob([body]) : JSON.stringify(body) } : {}),
       });
     } catch (cause) {
       throw new GlasscastError('RELAY_UNREACHABLE', { reason: `${baseUrl}: ${causeText(cause)}`, cause });
@@ -47,23 +54,26 @@ export function createRelayApi({ baseUrl, adminToken, clock }: RelayApiOptions):
     throw refused(response.status, await response.text().catch(() => ''));
   }
 
+  async function asked<T>(method: string, path: string, answer: z.ZodType<T>, body?: object | Uint8Array): Promise<T> {
+    const abort = new AbortController();
+    const late = clock.after('relay-answer', ANSWER_TIMEOUT_MS, () => abort.abort(new Error('no answer in time')));
+    try {
+      const response = await send(method, path, abort.signal, body);
+      const text = await response.text();
+      const parsed = answer.safeParse(text === '' ? {} : JSON.parse(text));
+      if (parsed.success) return parsed.data;
+      throw new GlasscastError('MALFORMED_MESSAGE', { reason: `the answer to ${method} ${path} is not a relay's` });
+    } catch (error) {
+      if (!(error instanceof SyntaxError)) throw error;
+      throw new GlasscastError('MALFORMED_MESSAGE', { reason: `${baseUrl} does not answer as a relay does` });
+    } finally {
+      late.cancel();
+    }
+  }
+
   return {
-    async ask(method, path, answer, body) {
-      const abort = new AbortController();
-      const late = clock.after('relay-answer', ANSWER_TIMEOUT_MS, () => abort.abort(new Error('no answer in time')));
-      try {
-        const response = await send(method, path, abort.signal, body);
-        const text = await response.text();
-        const parsed = answer.safeParse(text === '' ? {} : JSON.parse(text));
-        if (parsed.success) return parsed.data;
-        throw new GlasscastError('MALFORMED_MESSAGE', { reason: `the answer to ${method} ${path} is not a relay's` });
-      } catch (error) {
-        if (!(error instanceof SyntaxError)) throw error;
-        throw new GlasscastError('MALFORMED_MESSAGE', { reason: `${baseUrl} does not answer as a relay does` });
-      } finally {
-        late.cancel();
-      }
-    },
+    ask: asked,
+    upload: (path, bytes, answer) => asked('PUT', path, answer, bytes),
     async events(signal) {
       const { body } = await send('GET', '/api/events', signal);
       if (!body) throw new GlasscastError('RELAY_UNREACHABLE', { reason: `${baseUrl}: no events` });
@@ -101,6 +111,7 @@ function refused(status: number, text: string): GlasscastError {
   return new GlasscastError(error, { reason });
 }
 
+const isFile = (body: object): body is Uint8Array<ArrayBuffer> => body instanceof Uint8Array;
 const isErrorCode = (text: string): text is ErrorCode => Object.hasOwn(errorKinds, text);
 
 function jsonOf(text: string): unknown {
