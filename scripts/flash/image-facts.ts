@@ -35,6 +35,7 @@ export async function readImageFacts(tree: RootTree): Promise<BoardFacts> {
     hasToken: (await firstOf(tree, TOKEN_FILES)) !== undefined,
     flashed: isArmed && flashed !== undefined ? { fingerprint: flashed, user } : undefined,
     isUnfinished: begun.some((node) => node !== undefined),
+    hasBefore: false,
     isApplying: false,
   };
 }
