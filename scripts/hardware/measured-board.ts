@@ -102,12 +102,15 @@ export interface FaultResult {
   ms: number;
 }
 
+/** Small enough for an emulated processor to spare some for what a fault costs. */
+export const faultWish = wishOf('320x180@5');
+
 async function runFaults(bench: Bench, world: BoardWorld, phases: WorldPhases): Promise<FaultResult[]> {
   const results: FaultResult[] = [];
   for (const { name, run } of faults.filter((fault) => fault.name.includes(bench.options.only ?? ''))) {
     const fromMs = bench.clock.monotonicMs();
     const [isAsPromised, seen] = await phases
-      .time(name, () => run(bench, world))
+      .time(name, () => run(bench, world, faultWish))
       .then((text): [boolean, string] => [true, text])
       .catch((error: Error): [boolean, string] => {
         if (bench.signal.aborted) throw error;
