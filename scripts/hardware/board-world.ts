@@ -82,7 +82,7 @@ export interface WorldPhases {
 }
 
 const POLL_MS = 200;
-const AGENT_TIMEOUT_MS = 180_000;
+const AGENT_TIMEOUT_MS = 300_000;
 const STATE_TIMEOUT_MS = 60_000;
 
 /** @param piecesAt folder of what is kept between runs. @param isFresh empties it first */
@@ -91,7 +91,6 @@ export async function openBoardWorld(
   phases: WorldPhases,
   { piecesAt, isFresh, settings = [] }: { piecesAt: string; isFresh: boolean; settings?: readonly string[] },
 ): Promise<BoardWorld> {
-  const { clock } = bench;
   const pieces = await openPieces({
     ...{ folder: piecesAt, isFresh },
     onPiece: (name, state) => bench.progress(`${name}: ${state === 'kept' ? 'kept from before' : 'being made'}`),
@@ -124,8 +123,14 @@ export async function openBoardWorld(
     },
     ...looks(bench, relay),
   };
-  await phases.time('agent', () => world.awaitAgent());
-  bench.progress(`the agent is there ${Math.round(clock.monotonicMs() / 1000)}`);
+  try {
+    await phases.time('agent', () => world.awaitAgent());
+  } catch (error) {
+    const units = '-u glasscast-agent -u glasscast-first-boot';
+    const { output } = await world.board.shell.run(`journalctl -b --no-pager -n 40 -o cat ${units}`);
+    bench.progress(`the last words of the board:\n${output}`);
+    throw error;
+  }
   return world;
 }
 
