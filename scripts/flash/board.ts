@@ -41,6 +41,8 @@ export interface BoardFacts {
   isApplying: boolean;
   /** There is something that undo can put back, be it nothing. */
   hasBefore: boolean;
+  /** Nothing of the system is used: loader and libraries come along. Default: a Debian is needed. */
+  needsNoDebian?: boolean;
 }
 
 /** A file for the board. */

@@ -64,7 +64,8 @@ const STANDING = {
  * @throws GlasscastError BOARD_UNREACHABLE, BOARD_UNFIT, INVALID_CONFIG; FLASH_FAILED: with why, what is on the board now and
  * what to do next; its details hold the board's last `lines`, redacted
  */
-export async function flash(options: FlashOptions): Promise<FlashOutcome> {
+export async function flash(given: FlashOptions): Promise<FlashOutcome> {
+  const options = { ...given, tell: discreet(given) };
   const { board, tell, signal, isDryRun, relay } = options;
   const at = { standing: 'untouched' as keyof typeof STANDING };
   try {
@@ -113,7 +114,8 @@ export async function flash(options: FlashOptions): Promise<FlashOutcome> {
 }
 
 /** Back to what was on the board before the last flash. @throws as `flash` */
-export async function undoFlash(options: Omit<FlashOptions, 'order' | 'packageFor'>): Promise<FlashOutcome> {
+export async function undoFlash(given: Omit<FlashOptions, 'order' | 'packageFor'>): Promise<FlashOutcome> {
+  const options = { ...given, tell: discreet(given) };
   const { board, tell, isDryRun, newId } = options;
   const at = { standing: 'untouched' as keyof typeof STANDING };
   try {
@@ -134,6 +136,15 @@ export async function undoFlash(options: Omit<FlashOptions, 'order' | 'packageFo
   } catch (error) {
     throw await explained(error, STANDING[at.standing], options);
   }
+}
+
+/** What a board says may quote what it was given. */
+function discreet({ tell, redactor, code }: Pick<FlashOptions, 'tell' | 'redactor' | 'code'>): FlashTeller {
+  if (code !== undefined) redactor.add(code);
+  return {
+    step: (name, state, text) => tell.step(name, state, redactor.redact(text)),
+    progress: (name, text, percent) => tell.progress(name, redactor.redact(text), percent),
+  };
 }
 
 type Parts<Key extends keyof FlashOptions> = Pick<FlashOptions, Key>;
@@ -180,7 +191,6 @@ function isSame(facts: BoardFacts, order: FlashOrder, { code }: Parts<'code'>): 
 async function codeFor({ hasToken, flashed }: BoardFacts, options: FlashOptions) {
   const { code, order, relay, board, redactor, tell } = options;
   if (code !== undefined) {
-    redactor.add(code);
     tell.step('Code', 'ok', 'the one of GLASSCAST_ENROLMENT_CODE');
     return { code, cancel: async () => {} };
   }

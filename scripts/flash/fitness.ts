@@ -8,14 +8,22 @@ const MAX_CLOCK_ERROR_MS = 300_000;
 
 /** @returns undefined: it can */
 export function whyUnfit(facts: BoardFacts, source: string, isOffline: boolean): string | undefined {
-  if (!facts.hasDpkg) return `it has no dpkg (${facts.os}); the agent comes as a package of Debian and its kin`;
-  if (!facts.hasSystemd) return `systemd does not run there (${facts.os})`;
-  if (!isNewEnough(facts.libcVersion)) {
-    return `its C library is ${facts.libcVersion ? `glibc ${facts.libcVersion}` : 'not glibc'}; glibc ${MIN_LIBC.join('.')} or newer is needed (Debian 10)`;
+  if (!facts.needsNoDebian) {
+    const lack = whatDebianLacks(facts);
+    if (lack !== undefined) return lack;
   }
   // An image's cameras come with the board.
   if (!isOffline && source.startsWith('v4l2:') && facts.cameras.length === 0) {
     return 'it has no camera (/dev/video*); plug one in, or flash with --source test-pattern';
+  }
+  return undefined;
+}
+
+function whatDebianLacks(facts: BoardFacts): string | undefined {
+  if (!facts.hasDpkg) return `it has no dpkg (${facts.os}); the agent comes as a package of Debian and its kin`;
+  if (!facts.hasSystemd) return `systemd does not run there (${facts.os})`;
+  if (!isNewEnough(facts.libcVersion)) {
+    return `its C library is ${facts.libcVersion ? `glibc ${facts.libcVersion}` : 'not glibc'}; glibc ${MIN_LIBC.join('.')} or newer is needed (Debian 10)`;
   }
   return undefined;
 }

@@ -26,6 +26,7 @@ export interface ImageBoardOptions {
 
 /** Folders, and what ext keeps about files. */
 const SPARE_BYTES = 4_000_000;
+const APPLY = 'apply.sh';
 const CODE = 'new/enrolment-code';
 const OPTIONS = 'new/options';
 const MANIFEST = 'new/manifest';
@@ -38,6 +39,7 @@ export async function createImageBoard(options: ImageBoardOptions): Promise<Boar
 
 export function boardOf(tree: RootTree, wifi: WifiNetwork | undefined): Board {
   const files = new Map<string, TreeContent>();
+  let applyScript: Uint8Array | undefined;
   return {
     name: tree.name,
     isOffline: true,
@@ -52,12 +54,14 @@ export function boardOf(tree: RootTree, wifi: WifiNetwork | undefined): Board {
       const content =
         file.content instanceof Uint8Array ? file.content : { path: file.content.path, bytes: file.bytes };
       if (file.sha256 !== (await contentHash(content))) throw failed(`${file.name} has changed meanwhile`);
-      // What is armed brings its own, which is the same.
-      if (file.name !== 'apply.sh') files.set(requireName(file), content);
+      if (file.name === APPLY) applyScript = file.content instanceof Uint8Array ? file.content : undefined;
+      else files.set(requireName(file), content);
       onProgress(file.bytes);
     },
     apply: (word, { signal, runId, onLine }) =>
-      word === 'undo' ? disarm(tree, runId, signal, onLine) : arm({ tree, wifi, files, runId, signal, onLine }),
+      word === 'undo'
+        ? disarm(tree, runId, signal, onLine)
+        : arm({ tree, wifi, files, applyScript, runId, signal, onLine }),
     lastLines: async () => [],
     close: () => tree.close(),
   };
@@ -67,12 +71,14 @@ interface Arming {
   tree: RootTree;
   wifi: WifiNetwork | undefined;
   files: ReadonlyMap<string, TreeContent>;
+  /** Default: the one beside this file. */
+  applyScript: Uint8Array | undefined;
   runId: string;
   signal: AbortSignal;
   onLine: (line: string) => void;
 }
 
-async function arm({ tree, wifi, files, runId, signal, onLine }: Arming): Promise<ApplyResult> {
+async function arm({ tree, wifi, files, applyScript, runId, signal, onLine }: Arming): Promise<ApplyResult> {
   const before = await readArmed(tree);
   if (await hasBegun(tree)) {
     const reason =
@@ -89,7 +95,7 @@ async function arm({ tree, wifi, files, runId, signal, onLine }: Arming): Promis
   const changes = armingChanges({
     files: await firstBootFiles(files),
     enrolmentCode: code instanceof Uint8Array ? code : code && (await readFile(code.path)),
-    applyScript: await scriptText('apply.sh'),
+    applyScript: applyScript ?? (await scriptText(APPLY)),
     firstBootScript: await scriptText('first-boot.sh'),
     wifi: setup,
     isTheirs: (path) => theirs.has(path),

@@ -37,6 +37,7 @@ export async function readImageFacts(tree: RootTree): Promise<BoardFacts> {
     isUnfinished: begun.some((node) => node !== undefined),
     hasBefore: false,
     isApplying: false,
+    hasBefore: isArmed,
   };
 }
 

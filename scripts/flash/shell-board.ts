@@ -23,6 +23,21 @@ export interface ShellBoardOptions {
   clock: Clock;
   /** How long a board that cannot be reached is waited for while apply.sh runs there. Default 5 minutes: it may boot. */
   patienceMs?: number;
+  /** Default: those of a board with dpkg and systemd. */
+  ways?: ShellWays;
+}
+
+/** What differs between systems: where things lie, and the scripts that look at the board and at apply.sh. */
+export interface ShellWays {
+  flashFolder: string;
+  /** Prints what board-facts.ts reads. */
+  look: string;
+  /** Prints `started` when this run is under way or has ended, and `busy` when another one is. */
+  start: (word: ApplyWord, runId: string) => string;
+  /** Prints `active` or `gone`, a line with the result or an empty one, and the log from `offset` on. */
+  follow: (offset: number) => string;
+  /** Prints what the failed agent said last. */
+  lastLines: string;
 }
 
 const LOOK_EVERY_MS = 1_000;
@@ -34,7 +49,13 @@ const MAX_SMALL_BYTES = 262_144;
 
 const look = readFileSync(new URL('look.sh', import.meta.url), 'utf8');
 
-export function createShellBoard({ shell, clock, patienceMs = PATIENCE_MS }: ShellBoardOptions): Board {
+export function createShellBoard({
+  shell,
+  clock,
+  patienceMs = PATIENCE_MS,
+  ways = debianWays,
+}: ShellBoardOptions): Board {
+  const { flashFolder } = ways;
   /** @throws GlasscastError FLASH_FAILED: the script failed */
   async function run(script: string, call: ShellCall): Promise<string> {
     const { code, output, errors } = await shell.run(script, call);
@@ -70,8 +91,8 @@ export function createShellBoard({ shell, clock, patienceMs = PATIENCE_MS }: She
     let rest = '';
     let isStarted = false;
     while (clock.monotonicMs() - startedMs < APPLY_TIMEOUT_MS) {
-      if (!isStarted) isStarted = isOurs(await runPatiently(startScript(word, runId), call, onAway), onLine);
-      const answer = await runPatiently(followScript(offset), call, onAway);
+      if (!isStarted) isStarted = isOurs(await runPatiently(ways.start(word, runId), call, onAway), onLine);
+      const answer = await runPatiently(ways.follow(offset), call, onAway);
       isAway = false;
       const { state, result, log } = followed(answer);
       offset += Buffer.byteLength(log);
@@ -92,7 +113,7 @@ export function createShellBoard({ shell, clock, patienceMs = PATIENCE_MS }: She
   return {
     name: shell.name,
     isOffline: false,
-    look: async ({ signal }) => boardFactsOf(await run(look, { signal, timeoutMs: 60_000 })),
+    look: async ({ signal }) => boardFactsOf(await run(ways.look, { signal, timeoutMs: 60_000 })),
     async put(file, { signal, onProgress }) {
       if (!/^[a-z][\w.-]*(\/\w[\w.-]*)*$/.test(file.name) || file.name.includes('..')) {
         throw new GlasscastError('INTERNAL', { reason: `${file.name} is no name for a file on a board` });
@@ -103,14 +124,18 @@ export function createShellBoard({ shell, clock, patienceMs = PATIENCE_MS }: She
     },
     apply,
     async lastLines({ signal }) {
-      const { output } = await shell.run(LAST_LINES, { signal, timeoutMs: 30_000 });
+      const { output } = await shell.run(ways.lastLines, { signal, timeoutMs: 30_000 });
       return output.split('\n').filter((line) => line.trim() !== '');
     },
     close: () => shell.close(),
   };
 
   async function putSmall(file: BoardFile, { signal }: BoardCall): Promise<void> {
-    const output = await run(smallScript(file), { signal, input: contentOf(file, 0, () => {}), timeoutMs: 60_000 });
+    const output = await run(smallScript(file, flashFolder), {
+      signal,
+      input: contentOf(file, 0, () => {}),
+      timeoutMs: 60_000,
+    });
     if (output.trim() !== 'done')
       throw new GlasscastError('FLASH_FAILED', { reason: `${file.name} did not arrive whole` });
   }
@@ -118,11 +143,12 @@ export function createShellBoard({ shell, clock, patienceMs = PATIENCE_MS }: She
   async function putLarge(file: BoardFile, { signal }: BoardCall, onProgress: (bytes: number) => void): Promise<void> {
     // A part that is damaged is dropped over there, and sent once more from the start.
     for (let attempt = 0; attempt < 2; attempt += 1) {
-      const [, have] = /^have (\d+)$/m.exec(await run(partScript(file), { signal, timeoutMs: 120_000 })) ?? [];
+      const [, have] =
+        /^have (\d+)$/m.exec(await run(partScript(file, flashFolder), { signal, timeoutMs: 120_000 })) ?? [];
       const offset = Number(have ?? file.bytes);
       onProgress(Math.min(offset, file.bytes));
       const input = contentOf(file, offset, onProgress);
-      const output = await run(appendScript(file), { signal, input, timeoutMs: UPLOAD_TIMEOUT_MS });
+      const output = await run(appendScript(file, flashFolder), { signal, input, timeoutMs: UPLOAD_TIMEOUT_MS });
       if (output.trim() === 'done') return;
     }
     throw new GlasscastError('FLASH_FAILED', { reason: `${file.name} did not arrive whole; try again` });
@@ -147,12 +173,12 @@ async function* contentOf(
   }
 }
 
-const prepared = ({ name }: BoardFile) =>
-  [`umask 077`, `f=${FLASH_FOLDER}`, `target=$f/${name}`, `mkdir -p "\${target%/*}"`, `chmod 700 "$f"`].join('\n');
+const prepared = ({ name }: BoardFile, flashFolder: string) =>
+  [`umask 077`, `f=${flashFolder}`, `target=$f/${name}`, `mkdir -p "\${target%/*}"`, `chmod 700 "$f"`].join('\n');
 const sumOf = (path: string) => `"$(sha256sum <"${path}" | cut -c 1-64)"`;
 
-function smallScript(file: BoardFile): string {
-  return `${prepared(file)}
+function smallScript(file: BoardFile, flashFolder: string): string {
+  return `${prepared(file, flashFolder)}
 cat >"$target.upload" || exit 1
 [ ${sumOf('$target.upload')} = ${file.sha256} ] || { rm -f "$target.upload"; echo wrong; exit 0; }
 sync
@@ -160,8 +186,8 @@ mv "$target.upload" "$target" && sync && echo done`;
 }
 
 /** How much is there. Parts of anything else only take room. */
-function partScript(file: BoardFile): string {
-  return `${prepared(file)}
+function partScript(file: BoardFile, flashFolder: string): string {
+  return `${prepared(file, flashFolder)}
 part=$f/upload-${file.sha256}.part
 for other in "$f"/upload-*.part; do [ "$other" = "$part" ] || rm -f "$other"; done
 [ -f "$target" ] && [ ${sumOf('$target')} = ${file.sha256} ] && mv "$target" "$part"
@@ -171,8 +197,8 @@ size=$((size))
 echo "have $size"`;
 }
 
-function appendScript(file: BoardFile): string {
-  return `${prepared(file)}
+function appendScript(file: BoardFile, flashFolder: string): string {
+  return `${prepared(file, flashFolder)}
 part=$f/upload-${file.sha256}.part
 cat >>"$part" || exit 1
 [ ${sumOf('$part')} = ${file.sha256} ] || { [ "$(($(wc -c <"$part")))" -lt ${file.bytes} ] || rm -f "$part"; echo wrong; exit 0; }
@@ -237,3 +263,8 @@ const LAST_LINES = `f=${FLASH_FOLDER}
 tail -n 30 "$f/apply.log" 2>/dev/null | grep -v '^== ' | tail -n 8
 if [ -s "$f/failed.log" ]; then tail -n 8 "$f/failed.log"; else journalctl -u glasscast-agent.service -n 8 --no-pager -o cat 2>/dev/null; fi
 exit 0`;
+
+const debianWays: ShellWays = {
+  flashFolder: FLASH_FOLDER,
+  ...{ look, start: startScript, follow: followScript, lastLines: LAST_LINES },
+};
