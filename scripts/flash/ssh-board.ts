@@ -167,16 +167,17 @@ async function textOf({ stdout }: Child): Promise<string> {
 async function feed(child: Child, script: Uint8Array, input: AsyncIterable<Uint8Array> | undefined): Promise<void> {
   const { stdin } = child;
   if (!stdin) return;
-  let isGone = false;
-  const gone = child.exited.then(() => {
-    isGone = true;
-  });
+  const gone = child.exited.then(() => 'gone' as const);
   stdin.write(script);
-  for await (const chunk of input ?? []) {
-    if (isGone) return;
-    if (stdin.write(chunk)) continue;
+  const chunks = input?.[Symbol.asyncIterator]();
+  for (;;) {
+    const next = await Promise.race([gone, chunks?.next()]);
+    if (next === 'gone' || next === undefined || next.done) break;
+    if (stdin.write(next.value)) continue;
     await Promise.race([gone, new Promise<void>((resolve) => stdin.once('drain', resolve))]);
   }
+  // What is left unread would keep its file open.
+  void chunks?.return?.(undefined)?.catch(() => {});
   stdin.end();
 }
 
