@@ -129,7 +129,9 @@ export function createReleaseDownload(options: ReleaseDownloadOptions): ReleaseD
           authorization: `Bearer ${options.coreToken.reveal()}`,
           // Counted as they are.
           'accept-encoding': 'identity',
-          ...(part.tag === undefined ? {} : { range: `bytes=${part.bytes}-`, 'if-range': part.tag }),
+          ...(part.tag === undefined || part.bytes === 0
+            ? {}
+            : { range: `bytes=${part.bytes}-`, 'if-range': part.tag }),
         },
         // The token is for this relay only.
         redirect: 'error',

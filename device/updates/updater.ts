@@ -227,6 +227,7 @@ export function createUpdater(options: UpdaterOptions): Updater {
         version: running.version,
         architecture: options.architecture,
         canUpdate: hindrance === undefined,
+        ...(isOnTrial ? { onTrial: true } : {}),
         ...(last ? { lastUpdate: last } : {}),
       };
     },

@@ -33,6 +33,8 @@ export const agentFacts = z.object({
   architecture: z.string().max(20),
   /** Orders to update or to roll back are understood, and can be carried out where the agent is installed. */
   canUpdate: z.boolean(),
+  /** This version has not proven itself yet. It says hello again when it has; if it does not, the version of before does. */
+  onTrial: z.boolean().optional(),
   lastUpdate: updateOutcome.optional(),
 });
 export type AgentFacts = z.output<typeof agentFacts>;
@@ -49,7 +51,7 @@ export const agentUpdateStatus = z.object({
   version: z.string().max(40),
   state: z.enum([
     'downloading',
-    /** Ready, and a stream runs. */
+    /** A stream runs: loading and switching go on when it has ended. */
     'waiting',
     /** The agent ends now and comes back as the other version. */
     'switching',
