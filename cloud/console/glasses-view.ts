@@ -117,14 +117,16 @@ function stateOf({ session, stream }: GlassesRow): [string, string] {
 }
 
 function detailOf({ session, stream }: GlassesRow): string {
-  const { batteryLevel, charging, modelName } = session ?? {};
+  const { agent, batteryLevel, charging, modelName } = session ?? {};
   const battery =
     batteryLevel === undefined ? undefined : `${Math.round(batteryLevel)} %${charging ? ' charging' : ''}`;
   const viewers = isRunning(stream) ? (stream.viewers ?? []) : [];
   const others = viewers.filter((viewer) => viewer !== CONSOLE_APP);
   const watched =
     others.length === 0 ? undefined : others.length === 1 ? '1 app watches' : `${others.length} apps watch`;
-  return [modelName, battery, watched].filter(Boolean).join(' · ') || (session ? 'Glasses' : 'No session');
+  return (
+    [modelName, agent?.version, battery, watched].filter(Boolean).join(' · ') || (session ? 'Glasses' : 'No session')
+  );
 }
 
 /** A fresh one every so often, by another address for the same picture; what cannot be loaded is not shown. */

@@ -11,6 +11,7 @@ export interface SessionView {
   batteryLevel?: number;
   charging?: boolean;
   apps?: { packageName: string; connected: boolean }[];
+  agent?: { version: string };
 }
 
 /** A state of the stream table. */

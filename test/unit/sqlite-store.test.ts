@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import Database from 'libsql';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import type { LedgerEntry, RegisteredApp } from '../../cloud/store/records.ts';
+import type { AgentRecord, LedgerEntry, RegisteredApp, RolloutRecord } from '../../cloud/store/records.ts';
 import { createSqliteStore } from '../../cloud/store/sqlite-store.ts';
 
 const app: RegisteredApp = {
@@ -86,6 +86,34 @@ describe('the SQLite store', () => {
       [],
       undefined,
     ]);
+    await second.close();
+  });
+
+  it('keeps roll-outs, and the agents on glasses with how they stand in one', async () => {
+    const file = join(folder, 'relay.db');
+    const first = createSqliteStore({ file });
+    const agent: AgentRecord = {
+      ...{ userId: 'ada@example.com', version: '1.3.0', architecture: 'arm64', canUpdate: true, seenAtMs: 5 },
+      lastUpdate: { version: '1.4.0', outcome: 'rolled_back', reason: 'no hello' },
+      task: {
+        rolloutId: 'r1',
+        state: 'ordered',
+        interruptions: 1,
+        before: '1.4.0 rolled_back no hello',
+        switchingSinceMs: 7,
+      },
+    };
+    const rollout: RolloutRecord = {
+      ...{ rolloutId: 'r1', version: '1.4.0', stages: [5, 100], soakSeconds: 600, maxFailures: 1, state: 'paused' },
+      ...{ stage: 1, createdAtMs: 1, pausedBecause: 'ada', failureCount: 1, forgivenCount: 0 },
+      failures: [{ userId: 'ada@example.com', outcome: 'missing', atMs: 9 }],
+    };
+    await first.agents.put(agent);
+    await first.rollouts.put(rollout);
+    await first.close();
+    const second = createSqliteStore({ file });
+    expect([await second.agents.all(), await second.rollouts.all()]).toEqual([[agent], [rollout]]);
+    expect([await second.agents.delete(agent.userId), await second.rollouts.delete('r1')]).toEqual([true, true]);
     await second.close();
   });
 });

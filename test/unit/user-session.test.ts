@@ -7,6 +7,7 @@ import { createTestClock } from '../support/test-clock.ts';
 
 function world({ clock = createTestClock(), areExpected = false } = {}) {
   const heard: string[] = [];
+  const agents: string[] = [];
   const states: unknown[] = [];
   const news: unknown[] = [];
   const session = createUserSession({
@@ -21,6 +22,8 @@ function world({ clock = createTestClock(), areExpected = false } = {}) {
       glassesGone: () => void heard.push('gone'),
       glassesBack: () => void heard.push('back'),
       endUser: () => void heard.push('end user'),
+      agentHello: (_user, facts) => void agents.push(`agent ${facts?.version}`),
+      agentUpdate: (_user, { state }) => void agents.push(`update ${state}`),
     },
     onDeviceState: (state) => void states.push(state),
     onNews: (told) => void news.push(told),
@@ -45,7 +48,7 @@ function world({ clock = createTestClock(), areExpected = false } = {}) {
     };
     return fake;
   };
-  return { clock, heard, states, news, session, socket };
+  return { agents, clock, heard, states, news, session, socket };
 }
 
 describe('a user session', () => {
@@ -130,6 +133,24 @@ describe('a user session', () => {
     expect(glasses.sent.at(-1)).toEqual({ type: 'pong' });
     session.detach(glasses);
     expect(heard.at(-1)).toBe('gone');
+  });
+
+  it('tells operators of the agent, once for each connection and at each change, and apps nothing of it', () => {
+    const { agents, session, socket, states, news } = world();
+    session.attach(socket());
+    const say = (frame: object) => session.receive(decodeFromGlasses(JSON.stringify(frame)).message);
+    const hello = (version?: string) =>
+      say({
+        ...{ type: 'glasses_connection_state', status: 'CONNECTED', modelName: 'Glasscast' },
+        ...(version ? { agent: { version, architecture: 'arm64', canUpdate: true } } : {}),
+      });
+    for (const version of ['1.3.0', '1.3.0', '1.4.0']) hello(version);
+    say({ type: 'agent_update_status', version: '1.5.0', state: 'downloading', percent: 7 });
+    session.attach(socket());
+    hello('1.4.0');
+    hello();
+    expect(agents).toEqual(['agent 1.3.0', 'agent 1.4.0', 'update downloading', 'agent 1.4.0', 'agent undefined']);
+    expect(JSON.stringify([states, news])).not.toMatch(/agent|1\.4\.0|arm64/);
   });
 
   it('tells apps the whole of what happens, by one name for each thing (defect 49)', () => {
