@@ -35,7 +35,6 @@ export async function readImageFacts(tree: RootTree): Promise<BoardFacts> {
     hasToken: (await firstOf(tree, TOKEN_FILES)) !== undefined,
     flashed: isArmed && flashed !== undefined ? { fingerprint: flashed, user } : undefined,
     isUnfinished: begun.some((node) => node !== undefined),
-    hasBefore: false,
     isApplying: false,
     hasBefore: isArmed,
   };
