@@ -18,9 +18,6 @@ import { bootVirtualBoard, HOST_AS_SEEN_BY_BOARD, type VirtualBoard } from './vi
 
 export const BOARD_USER = 'bench@glasscast.example';
 
-/** The virtual keyboard's scroll lock: a light of the kernel's whose other end QEMU shows. */
-export const LIGHT = 'input1::scrolllock';
-
 export interface StreamWish {
   widthPx: number;
   heightPx: number;
@@ -57,6 +54,8 @@ export interface PassedTag {
 export interface BoardWorld {
   readonly board: VirtualBoard;
   relay: RelayProcess;
+  /** As the board finds it. */
+  relayUrl: string;
   image: BoardImage;
   /** What passed the door of the ingest, oldest first. */
   readonly tags: readonly PassedTag[];
@@ -85,11 +84,19 @@ const POLL_MS = 200;
 const AGENT_TIMEOUT_MS = 300_000;
 const STATE_TIMEOUT_MS = 60_000;
 
-/** @param piecesAt folder of what is kept between runs. @param isFresh empties it first */
+export interface BoardWorldOptions {
+  /** Folder of what is kept between runs. */
+  piecesAt: string;
+  /** Empties it first. */
+  isFresh: boolean;
+  /** Public keys whose updates the board takes. Default: none. */
+  releaseKeyFiles?: readonly string[];
+}
+
 export async function openBoardWorld(
   bench: Bench,
   phases: WorldPhases,
-  { piecesAt, isFresh, settings = [] }: { piecesAt: string; isFresh: boolean; settings?: readonly string[] },
+  { piecesAt, isFresh, releaseKeyFiles = [] }: BoardWorldOptions,
 ): Promise<BoardWorld> {
   const pieces = await openPieces({
     ...{ folder: piecesAt, isFresh },
@@ -106,7 +113,7 @@ export async function openBoardWorld(
     const { code } = await relay.ask<{ code: string }>('POST', '/api/enrolments', { email: BOARD_USER });
     await flashImage(bench, {
       ...{ disk, relayUrl, code, package: agentPackage, user: BOARD_USER },
-      ...{ microphone: MICROPHONE, set: [`privacyLight=led:${LIGHT}`, ...settings] },
+      releaseKeyFiles,
     });
   });
   const held: { board: VirtualBoard | undefined } = { board: undefined };
@@ -116,7 +123,7 @@ export async function openBoardWorld(
   };
   await phases.time('boot', boot);
   const world: BoardWorld = {
-    ...{ relay, image, tags, boot },
+    ...{ relay, relayUrl, image, tags, boot },
     get board() {
       if (!held.board) throw new GlasscastError('BOARD_UNREACHABLE', { reason: 'it was never booted' });
       return held.board;
@@ -134,9 +141,6 @@ export async function openBoardWorld(
   return world;
 }
 
-/** The other end of the loopback sound card, which plays nothing: real samples of silence, by the card's clock. */
-const MICROPHONE = 'alsa:plughw:CARD=Loopback,DEV=1';
-
 async function startRelay(bench: Bench, tags: PassedTag[]): Promise<{ relay: RelayProcess; relayUrl: string }> {
   const media = await startMedia(bench);
   media.listeners.onTag = ({ kind, timestampMs }, connection) =>
@@ -153,7 +157,7 @@ async function startRelay(bench: Bench, tags: PassedTag[]): Promise<{ relay: Rel
   return { relay, relayUrl: `${relay.url.replace('http://127.0.0.1', `ws://${HOST_AS_SEEN_BY_BOARD}`)}/glasses-ws` };
 }
 
-type Looks = Omit<BoardWorld, 'board' | 'relay' | 'image' | 'tags' | 'boot'>;
+type Looks = Omit<BoardWorld, 'board' | 'relay' | 'relayUrl' | 'image' | 'tags' | 'boot'>;
 
 function looks(bench: Bench, relay: RelayProcess): Looks {
   const { clock, signal } = bench;

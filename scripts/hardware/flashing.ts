@@ -5,17 +5,19 @@ import { join } from 'node:path';
 import { Secret } from '../../shared/secrets.ts';
 import type { Bench } from '../bench/program.ts';
 import { flash } from '../flash/engine.ts';
-import { settingsText } from '../flash/flash-order.ts';
+import { readReleaseKeys, type SettingsWish, settingsText } from '../flash/flash-order.ts';
 import { createProgramRunner } from '../flash/host-programs.ts';
 import { createImageBoard } from '../flash/image-board.ts';
 import { buildDevicePackage, type DevicePackage } from '../package/device-package.ts';
 
-export async function buildPackage(bench: Bench): Promise<DevicePackage> {
+/** @param version default: of these sources */
+export async function buildPackage(bench: Bench, version?: string): Promise<DevicePackage> {
   const { spawn, clock, note } = bench;
   const text = await readFile(new URL('../../package.json', import.meta.url), 'utf8');
-  const { version } = JSON.parse(text) as { version: string };
+  const own = (JSON.parse(text) as { version: string }).version;
   const outFolder = join(bench.folder, 'package');
-  return buildDevicePackage({ architecture: 'amd64', version, outFolder, spawn, clock, onProgress: note });
+  const made = { architecture: 'amd64', version: version ?? own, outFolder } as const;
+  return buildDevicePackage({ ...made, spawn, clock, onProgress: note });
 }
 
 export interface ImageFlash {
@@ -26,24 +28,39 @@ export interface ImageFlash {
   /** Enrolment code, good once. */
   code: string;
   user: string;
-  microphone: string;
-  /** `key=value` */
-  set: readonly string[];
+  /** Public keys whose updates it takes. */
+  releaseKeyFiles: readonly string[];
 }
+
+/** Of the agent on the board: the camera and the sound card that the kernel pretends, the light of the virtual keyboard. */
+export function boardSettings(relayUrl: string): SettingsWish & { source: string } {
+  const set = [`privacyLight=led:${LIGHT}`, `updateTrialMs=${UPDATE_TRIAL_MS}`];
+  return { relayUrl, source: 'v4l2:auto', microphone: MICROPHONE, set };
+}
+
+/** The virtual keyboard's scroll lock: a light of the kernel's whose other end QEMU shows. */
+export const LIGHT = 'input1::scrolllock';
+/** The other end of the loopback sound card, which plays nothing: real samples of silence, by the card's clock. */
+const MICROPHONE = 'alsa:plughw:CARD=Loopback,DEV=1';
+/** Longer than a board needs, since an emulated processor starts Node and tries encoders slowly. */
+const UPDATE_TRIAL_MS = 60_000;
 
 /** `glasscast flash --image`. @throws GlasscastError FLASH_FAILED, BOARD_UNFIT */
 export async function flashImage(bench: Bench, options: ImageFlash): Promise<void> {
   const { spawn, clock, redactor, signal, note } = bench;
-  const { disk, relayUrl, microphone, set, user } = options;
+  const { disk, relayUrl, user, releaseKeyFiles } = options;
+  const order = boardSettings(relayUrl);
   redactor.add(options.code);
   const board = await createImageBoard({ path: disk, run: createProgramRunner(spawn) });
   const { file, bytes, sha256, version } = options.package;
-  const source = 'v4l2:auto';
   try {
     await flash({
       ...{ board, code: new Secret(options.code), relay: undefined, redactor, signal, nowMs: clock.now },
       ...{ wantsTestStream: false, isDryRun: false, newId: randomUUID, run: { deadlineSeconds: 120, gate: 'agent' } },
-      order: { settings: settingsText({ relayUrl, source, microphone, set }), source, releaseKeys: new Map(), user },
+      order: {
+        ...{ settings: settingsText(order), source: order.source, user },
+        releaseKeys: readReleaseKeys(releaseKeyFiles),
+      },
       packageFor: async () => ({ path: file, bytes, sha256, version, architecture: 'amd64' }),
       tell: { step: (name, state, text) => note(`flash: ${name}: ${state}: ${text}`), progress: () => {} },
     });

@@ -1,7 +1,8 @@
 /** The privacy light, whose other end is outside the board: what QEMU's keyboard was told is what a bystander would see. */
 import type { Bench } from '../bench/program.ts';
-import { type BoardWorld, LIGHT, type StreamWish } from './board-world.ts';
+import type { BoardWorld, StreamWish } from './board-world.ts';
 import { expectThat, inSeconds, liveStream, stopped, until } from './fault-steps.ts';
+import { LIGHT } from './flashing.ts';
 
 const LED = `/sys/class/leds/${LIGHT}`;
 const OUT_TIMEOUT_MS = 20_000;

@@ -3,18 +3,21 @@ import { GlasscastError } from '../../shared/errors.ts';
 import { type Goal, goal, goalAtLeast, rounded } from '../bench/measuring.ts';
 import type { Bench, BenchReport } from '../bench/program.ts';
 import { type BoardWorld, openBoardWorld, type StreamWish, type WorldPhases } from './board-world.ts';
-import { faults } from './faults.ts';
+import { type Fault, faults } from './faults.ts';
 import type { PlayedMedia } from './played-media.ts';
+import { makeReleaseKey, type ReleaseKey, updateScenario } from './update-scenario.ts';
 
 export async function measureBoard(bench: Bench): Promise<BenchReport> {
   const sizes = (bench.options.sizes ?? '').split(',').map(wishOf);
   const phases = createPhases(bench);
   const startedMs = bench.clock.monotonicMs();
   const isFresh = bench.options.fresh === 'yes';
-  const world = await openBoardWorld(bench, phases, { piecesAt: bench.options.cache ?? '', isFresh });
+  const key = await makeReleaseKey(bench.folder);
+  const where = { piecesAt: bench.options.cache ?? '', isFresh, releaseKeyFiles: [key.publicKeyFile] };
+  const world = await openBoardWorld(bench, phases, where);
   const streams: { wish: StreamWish; startMs: number; played: PlayedMedia }[] = [];
   for (const wish of sizes) streams.push(await measureStream(bench, world, phases, wish));
-  const results = bench.options.faults === 'yes' ? await runFaults(bench, world, phases) : [];
+  const results = await runFaults(bench, world, phases, chosenFaults(bench, key));
   await phases.time('power off', () => world.board.powerOff());
   const totalMs = bench.clock.monotonicMs() - startedMs;
   bench.progress(`from an empty disk to the power off: ${seconds(totalMs)}`);
@@ -105,9 +108,24 @@ export interface FaultResult {
 /** Small enough for an emulated processor to spare some for what a fault costs. */
 export const faultWish = wishOf('320x180@5');
 
-async function runFaults(bench: Bench, world: BoardWorld, phases: WorldPhases): Promise<FaultResult[]> {
+/** @throws GlasscastError INVALID_CONFIG */
+function chosenFaults({ options }: Bench, key: ReleaseKey): readonly Fault[] {
+  const { faults: wanted, only = '', scenario } = options;
+  if (scenario !== '' && scenario !== 'update') {
+    throw new GlasscastError('INVALID_CONFIG', { reason: `--scenario: there is update, and no ${scenario}` });
+  }
+  const chosen = wanted === 'yes' ? faults.filter(({ name }) => name.includes(only)) : [];
+  return [...chosen, ...(scenario === 'update' ? updateScenario(key) : [])];
+}
+
+async function runFaults(
+  bench: Bench,
+  world: BoardWorld,
+  phases: WorldPhases,
+  chosen: readonly Fault[],
+): Promise<FaultResult[]> {
   const results: FaultResult[] = [];
-  for (const { name, run } of faults.filter((fault) => fault.name.includes(bench.options.only ?? ''))) {
+  for (const { name, run } of chosen) {
     const fromMs = bench.clock.monotonicMs();
     const [isAsPromised, seen] = await phases
       .time(name, () => run(bench, world, faultWish))
