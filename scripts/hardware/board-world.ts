@@ -12,7 +12,7 @@ import { createProgramRunner } from '../flash/host-programs.ts';
 import { type BoardImage, buildBoardImage } from './board-image.ts';
 import { buildPackage, flashImage } from './flashing.ts';
 import { createGuestProvider } from './guest-provider.ts';
-import { openPieces } from './pieces.ts';
+import { openPieces, type Pieces } from './pieces.ts';
 import { type PlayedMedia, playedMedia } from './played-media.ts';
 import { bootVirtualBoard, HOST_AS_SEEN_BY_BOARD, type VirtualBoard } from './virtual-board.ts';
 
@@ -57,6 +57,7 @@ export interface BoardWorld {
   /** As the board finds it. */
   relayUrl: string;
   image: BoardImage;
+  pieces: Pieces;
   /** What passed the door of the ingest, oldest first. */
   readonly tags: readonly PassedTag[];
   /** Again, from the same disk. */
@@ -104,7 +105,7 @@ export async function openBoardWorld(
   });
   const run = createProgramRunner(bench.spawn);
   const image = await phases.time('image', () => buildBoardImage({ pieces, run, signal: bench.signal }));
-  const agentPackage = await phases.time('package', () => buildPackage(bench));
+  const agentPackage = await phases.time('package', () => buildPackage(bench, pieces));
   const tags: PassedTag[] = [];
   const { relay, relayUrl } = await phases.time('relay', () => startRelay(bench, tags));
   const disk = join(bench.folder, 'disk.ext4');
@@ -123,7 +124,7 @@ export async function openBoardWorld(
   };
   await phases.time('boot', boot);
   const world: BoardWorld = {
-    ...{ relay, relayUrl, image, tags, boot },
+    ...{ relay, relayUrl, pieces, image, tags, boot },
     get board() {
       if (!held.board) throw new GlasscastError('BOARD_UNREACHABLE', { reason: 'it was never booted' });
       return held.board;
@@ -157,7 +158,7 @@ async function startRelay(bench: Bench, tags: PassedTag[]): Promise<{ relay: Rel
   return { relay, relayUrl: `${relay.url.replace('http://127.0.0.1', `ws://${HOST_AS_SEEN_BY_BOARD}`)}/glasses-ws` };
 }
 
-type Looks = Omit<BoardWorld, 'board' | 'relay' | 'relayUrl' | 'image' | 'tags' | 'boot'>;
+type Looks = Omit<BoardWorld, 'board' | 'relay' | 'relayUrl' | 'pieces' | 'image' | 'tags' | 'boot'>;
 
 function looks(bench: Bench, relay: RelayProcess): Looks {
   const { clock, signal } = bench;

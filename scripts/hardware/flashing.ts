@@ -1,23 +1,44 @@
 /** The project's own way of getting the agent onto a board, as the bench uses it: a package made from these sources, flashed. */
 import { randomUUID } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { Secret } from '../../shared/secrets.ts';
 import type { Bench } from '../bench/program.ts';
 import { flash } from '../flash/engine.ts';
-import { readReleaseKeys, type SettingsWish, settingsText } from '../flash/flash-order.ts';
+import { packageFileOf, readReleaseKeys, type SettingsWish, settingsText } from '../flash/flash-order.ts';
 import { createProgramRunner } from '../flash/host-programs.ts';
 import { createImageBoard } from '../flash/image-board.ts';
+import { bundleForDevice } from '../package/agent-bundle.ts';
 import { buildDevicePackage, type DevicePackage } from '../package/device-package.ts';
+import { keyOf, type Pieces } from './pieces.ts';
 
-/** @param version default: of these sources */
-export async function buildPackage(bench: Bench, version?: string): Promise<DevicePackage> {
+/** @param version default: of these sources. Made once as long as they do not change: packing takes half a minute. */
+export async function buildPackage(bench: Bench, pieces: Pieces, version?: string): Promise<DevicePackage> {
   const { spawn, clock, note } = bench;
   const text = await readFile(new URL('../../package.json', import.meta.url), 'utf8');
-  const own = (JSON.parse(text) as { version: string }).version;
-  const outFolder = join(bench.folder, 'package');
-  const made = { architecture: 'amd64', version: version ?? own, outFolder } as const;
-  return buildDevicePackage({ ...made, spawn, clock, onProgress: note });
+  const wanted = version ?? (JSON.parse(text) as { version: string }).version;
+  const [agentCode, launcherCode] = await Promise.all([
+    bundleForDevice({ version: wanted }),
+    bundleForDevice({ version: wanted, entry: LAUNCHER_ENTRY }),
+  ]);
+  const madeOf = [agentCode, launcherCode, ...(await packagingSources())].map((bytes) => keyOf([bytes.toString()]));
+  const made = { architecture: 'amd64', version: wanted, agentCode, launcherCode } as const;
+  const folder = await pieces.piece(`package-${wanted}`, madeOf, async (outFolder) => {
+    await buildDevicePackage({ ...made, outFolder, spawn, clock, onProgress: note });
+  });
+  const file = join(folder, `glasscast-agent_${wanted}_amd64.deb`);
+  const { bytes, sha256 } = await packageFileOf(file);
+  return { file, architecture: 'amd64', version: wanted, bytes, sha256 };
+}
+
+const LAUNCHER_ENTRY = 'device/updates/launcher.ts';
+
+async function packagingSources(): Promise<Buffer[]> {
+  const folder = fileURLToPath(new URL('../package', import.meta.url));
+  const entries = await readdir(folder, { recursive: true, withFileTypes: true });
+  const files = entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name));
+  return Promise.all(files.sort().map((file) => readFile(file)));
 }
 
 export interface ImageFlash {

@@ -83,7 +83,7 @@ async function flashOverSsh(bench: Bench, world: BoardWorld, wish: StreamWish, k
   ];
   const to = { destination: 'root@127.0.0.1', port: world.board.sshPort, identityFiles: [identity], sshOptions };
   const board = createShellBoard({ shell: createSshShell({ ...to, isInteractive: false, spawn, clock }), clock });
-  const made = await buildPackage(bench, FLASHED);
+  const made = await buildPackage(bench, world.pieces, FLASHED);
   const fromMs = clock.monotonicMs();
   const order = boardSettings(world.relayUrl);
   try {
