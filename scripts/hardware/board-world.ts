@@ -10,13 +10,16 @@ import { type RelayProcess, startRelayProcess } from '../bench/relay-process.ts'
 import { startMedia } from '../bench/world.ts';
 import { createProgramRunner } from '../flash/host-programs.ts';
 import { type BoardImage, buildBoardImage } from './board-image.ts';
-import { buildPackage, flashImage } from './flashing.ts';
+import { buildPackage, flashImage, LIGHT } from './flashing.ts';
 import { createGuestProvider } from './guest-provider.ts';
 import { openPieces, type Pieces } from './pieces.ts';
 import { type PlayedMedia, playedMedia } from './played-media.ts';
 import { bootVirtualBoard, HOST_AS_SEEN_BY_BOARD, type VirtualBoard } from './virtual-board.ts';
 
 export const BOARD_USER = 'bench@glasscast.example';
+
+/** States of the relay's that nothing follows. */
+export const OVER: readonly string[] = ['stopped', 'failed'];
 
 export interface StreamWish {
   widthPx: number;
@@ -131,6 +134,8 @@ export async function openBoardWorld(
     },
     ...looks(bench, relay),
   };
+  // Named by a number that the kernel gives: better told now than as a stream that does not start.
+  await world.board.shell.must(`test -d /sys/class/leds/${LIGHT} || { ls /sys/class/leds; false; }`);
   try {
     await phases.time('agent', () => world.awaitAgent());
   } catch (error) {
@@ -201,6 +206,9 @@ function looks(bench: Bench, relay: RelayProcess): Looks {
     awaitState: (streamId, states, timeoutMs = STATE_TIMEOUT_MS) => {
       const look = async () => {
         const found = await stream(streamId);
+        if (found && OVER.includes(found.state) && !states.includes(found.state)) {
+          throw new GlasscastError('START_TIMEOUT', { reason: `it is over: ${await story(streamId)}` });
+        }
         return found && states.includes(found.state) ? found : undefined;
       };
       return poll(timeoutMs, look, async () => `no ${states.join(' or ')}: ${await story(streamId)}`);

@@ -1,7 +1,7 @@
 /** What all faults do: a stream that runs, some time of watching, and a promise that was not kept as one sentence. */
 import { GlasscastError } from '../../shared/errors.ts';
 import type { Bench } from '../bench/program.ts';
-import type { BoardWorld, StreamWish } from './board-world.ts';
+import { type BoardWorld, OVER, type StreamWish } from './board-world.ts';
 import { type PassedStretch, passedStretch } from './passed-media.ts';
 
 /** @throws GlasscastError INTERNAL unless it is so */
@@ -18,7 +18,7 @@ export async function liveStream(world: BoardWorld, wish: StreamWish): Promise<s
 
 export async function stopped(world: BoardWorld, streamId: string): Promise<void> {
   await world.stop();
-  await world.awaitState(streamId, ['stopped', 'error']);
+  await world.awaitState(streamId, OVER);
 }
 
 /** What passes from now on for so long. */

@@ -55,16 +55,14 @@ export interface ImageFlash {
 
 /** Of the agent on the board: the camera and the sound card that the kernel pretends, the light of the virtual keyboard. */
 export function boardSettings(relayUrl: string): SettingsWish & { source: string } {
-  const set = [`privacyLight=led:${LIGHT}`, `updateTrialMs=${UPDATE_TRIAL_MS}`];
+  const set = [`privacyLight=led:${LIGHT}`];
   return { relayUrl, source: 'v4l2:auto', microphone: MICROPHONE, set };
 }
 
 /** The virtual keyboard's scroll lock: a light of the kernel's whose other end QEMU shows. */
-export const LIGHT = 'input1::scrolllock';
+export const LIGHT = 'input0::scrolllock';
 /** The other end of the loopback sound card, which plays nothing: real samples of silence, by the card's clock. */
 const MICROPHONE = 'alsa:plughw:CARD=Loopback,DEV=1';
-/** Longer than a board needs, since an emulated processor starts Node and tries encoders slowly. */
-const UPDATE_TRIAL_MS = 60_000;
 
 /** `glasscast flash --image`. @throws GlasscastError FLASH_FAILED, BOARD_UNFIT */
 export async function flashImage(bench: Bench, options: ImageFlash): Promise<void> {

@@ -1,6 +1,6 @@
 /** The privacy light, whose other end is outside the board: what QEMU's keyboard was told is what a bystander would see. */
 import type { Bench } from '../bench/program.ts';
-import type { BoardWorld, StreamWish } from './board-world.ts';
+import { type BoardWorld, OVER, type StreamWish } from './board-world.ts';
 import { expectThat, inSeconds, liveStream, stopped, until } from './fault-steps.ts';
 import { LIGHT } from './flashing.ts';
 
@@ -33,7 +33,7 @@ export async function lightThatCannotBeLit(bench: Bench, world: BoardWorld, wish
   const before = world.tags.length;
   try {
     const streamId = await world.start(wish);
-    const { errorCode, message } = await world.awaitState(streamId, ['stopped', 'error'], 60_000);
+    const { errorCode, message } = await world.awaitState(streamId, OVER, 60_000);
     expectThat(errorCode === 'PRIVACY_LIGHT_FAILED', `it says that the light failed; it said ${errorCode}`);
     const sent = world.tags.slice(before).filter(({ kind }) => kind === 'video').length;
     expectThat(sent === 0, `no picture is sent; there were ${sent}`);

@@ -2,7 +2,7 @@
 import { GlasscastError } from '../../shared/errors.ts';
 import { type Goal, goal, goalAtLeast, rounded } from '../bench/measuring.ts';
 import type { Bench, BenchReport } from '../bench/program.ts';
-import { type BoardWorld, openBoardWorld, type StreamWish, type WorldPhases } from './board-world.ts';
+import { type BoardWorld, OVER, openBoardWorld, type StreamWish, type WorldPhases } from './board-world.ts';
 import { type Fault, faults } from './faults.ts';
 import type { PlayedMedia } from './played-media.ts';
 import { makeReleaseKey, type ReleaseKey, updateScenario } from './update-scenario.ts';
@@ -79,7 +79,7 @@ async function measureStream(bench: Bench, world: BoardWorld, phases: WorldPhase
   bench.progress(`${name}: ${JSON.stringify(played)}; ${use}`);
   for (const { text, code } of await world.timeline(streamId)) bench.note(`${code ?? ''} ${text}`);
   await world.stop();
-  await world.awaitState(streamId, ['stopped', 'error']);
+  await world.awaitState(streamId, OVER);
   return { wish, startMs, played };
 }
 

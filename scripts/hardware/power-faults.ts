@@ -1,6 +1,6 @@
 /** Heat and battery by the virtual hardware: the kernel's own ACPI drivers tell the agent what the bench has set. */
 import type { Bench } from '../bench/program.ts';
-import type { BoardWorld, StreamWish } from './board-world.ts';
+import { type BoardWorld, OVER, type StreamWish } from './board-world.ts';
 import { expectThat, inSeconds, liveStream, stopped } from './fault-steps.ts';
 
 const COOL_C = 35;
@@ -24,7 +24,7 @@ export async function boardIsHot(bench: Bench, world: BoardWorld, wish: StreamWi
   await line('HEAT_RECOVERED', bench.clock.now());
   await board.setTemperature(HOT_C);
   const sinceMs = bench.clock.now();
-  const { state, errorCode, message } = await world.awaitState(streamId, ['stopped', 'error']);
+  const { state, errorCode, message } = await world.awaitState(streamId, OVER);
   told.push(`${state} ${errorCode} after ${inSeconds(bench.clock.now() - sinceMs)} (${message})`);
   await board.setTemperature(COOL_C);
   expectThat(errorCode === 'OVERHEATED', `it ends because of the heat; it ended with ${errorCode}`);
@@ -44,7 +44,7 @@ export async function batteryRunsLow(bench: Bench, world: BoardWorld, wish: Stre
   const charging = await world.stream(streamId);
   expectThat(charging?.state === 'active', `3 % on the charger is no end; it is ${charging?.state}`);
   await board.setBattery(3, false);
-  const { errorCode, message } = await world.awaitState(streamId, ['stopped', 'error']);
+  const { errorCode, message } = await world.awaitState(streamId, OVER);
   await board.setBattery(100, false);
   expectThat(errorCode === 'BATTERY_LOW', `it ends because of the battery; it ended with ${errorCode}`);
   const again = await liveStream(world, wish);

@@ -1,6 +1,6 @@
 /** Network, clock, disk and power: what happens to the board as a whole. */
 import type { Bench } from '../bench/program.ts';
-import type { BoardWorld, StreamWish } from './board-world.ts';
+import { type BoardWorld, OVER, type StreamWish } from './board-world.ts';
 import { expectPlayable, expectThat, inSeconds, liveStream, stopped, untilPicture, watched } from './fault-steps.ts';
 import { passedStretch } from './passed-media.ts';
 
@@ -81,7 +81,7 @@ export async function powerCut(bench: Bench, world: BoardWorld, wish: StreamWish
   const bootMs = clock.monotonicMs() - fromMs;
   await world.awaitAgent();
   const thereMs = clock.monotonicMs() - fromMs;
-  const before = await world.awaitState(streamId, ['active', 'stopped', 'error'], 90_000);
+  const before = await world.awaitState(streamId, ['active', ...OVER], 90_000);
   const id = before.state === 'active' ? streamId : await liveStream(world, wish);
   const played = await expectPlayable(world, id, 4);
   const pictureMs = clock.monotonicMs() - fromMs;
