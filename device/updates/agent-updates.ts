@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import type { Clock } from '../../shared/clock.ts';
 import type { Log } from '../../shared/log.ts';
 import type { Secret } from '../../shared/secrets.ts';
-import { claimFolder } from './folder-claim.ts';
+import { claimFolder, isSomebodyElses } from './folder-claim.ts';
 import { createReleaseDownload } from './release-download.ts';
 import { readReleaseKeys } from './release-keys.ts';
 import { createReleaseSlots } from './release-slots.ts';
@@ -85,8 +85,10 @@ function hindranceOf(
   { releasesFolder, releaseKeysFolder }: AgentUpdatesOptions,
 ): string | undefined {
   if (!launch) return 'this agent was not started by its package, so update it where it comes from';
+  if (launch.flashedVersion === undefined) return 'the launcher of this agent does not work; flash the package again';
   if (!launch.isRestarted) return 'this agent runs at a terminal, where nobody would start it again';
   if (!hasKeys) return `no release key is trusted here; put one into ${releaseKeysFolder}`;
   if (!hasFolder) return `another agent uses ${releasesFolder}`;
+  if (isSomebodyElses(releasesFolder)) return `${releasesFolder} belongs to another user, and this agent is root`;
   return undefined;
 }

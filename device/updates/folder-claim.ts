@@ -3,6 +3,7 @@
  * the kernel takes back with the process, however that ends; no file is left to be in somebody's way.
  */
 import { createHash } from 'node:crypto';
+import { statSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { resolve } from 'node:path';
 
@@ -24,4 +25,13 @@ export function claimFolder(folder: string): Promise<FolderClaim | undefined> {
       settle({ release: () => void server.close() });
     });
   });
+}
+
+/** For root: what another user can replace between its proof and its start is not run at all. */
+export function isSomebodyElses(folder: string): boolean {
+  try {
+    return process.getuid?.() === 0 && statSync(folder).uid !== 0;
+  } catch {
+    return false;
+  }
 }

@@ -8,10 +8,10 @@
  *   launcher.mjs confirmed RELEASES KEYS      exit code 0: no version is on trial (any more)
  *   launcher.mjs ended RELEASES KEYS REASON   the version on trial has failed
  */
-import { statSync, writeSync } from 'node:fs';
+import { writeSync } from 'node:fs';
 import { errorText } from '../../shared/errors.ts';
 import { agentVersion } from '../version.ts';
-import { claimFolder } from './folder-claim.ts';
+import { claimFolder, isSomebodyElses } from './folder-claim.ts';
 import { readReleaseKeys } from './release-keys.ts';
 import { createReleaseSlots, type SlotLaunch } from './release-slots.ts';
 import { slotDisk } from './slot-disk.ts';
@@ -32,17 +32,8 @@ function slotsHere() {
   });
 }
 
-/** Root proves what another user could replace before root runs it. */
-function isSomebodyElses(): boolean {
-  try {
-    return process.getuid?.() === 0 && statSync(folder).uid !== 0;
-  } catch {
-    return false;
-  }
-}
-
 async function launchNow(): Promise<SlotLaunch> {
-  if (isSomebodyElses()) return flashed;
+  if (isSomebodyElses(folder)) return flashed;
   if (question === 'look') return slotsHere().look();
   const claim = await claimFolder(folder);
   try {

@@ -15,7 +15,7 @@ import { bundleForDevice } from './agent-bundle.ts';
 import { debianArchive, gzipped, type PackageEntry } from './debian-archive.ts';
 import { manualPage } from './manual-page.ts';
 import { copyrightFile } from './package-copyright.ts';
-import { type DeviceArchitecture, type Runtime, runtimeOf, runtimes } from './runtimes.ts';
+import { type DeviceArchitecture, runtimeOf as fetchedRuntime, type Runtime, runtimes } from './runtimes.ts';
 
 export type { DeviceArchitecture } from './runtimes.ts';
 
@@ -31,6 +31,8 @@ export interface DevicePackageOptions {
   outFolder: string;
   /** Of what npm's registry gave. Default: in node_modules/.cache. */
   cacheFolder?: string | undefined;
+  /** Where Node and ffmpeg come from. Default: npm's registry. */
+  runtimeOf?: typeof fetchedRuntime | undefined;
   spawn: SpawnChild;
   clock: Clock;
   /** A line for people. */
@@ -69,7 +71,8 @@ const sourceOf = (name: string) => readFile(pathOf(`scripts/package/files/${name
  * @throws GlasscastError INVALID_CONFIG: no such version; RUNTIME_UNAVAILABLE: no Node or ffmpeg to be had
  */
 export async function buildDevicePackage(options: DevicePackageOptions): Promise<DevicePackage> {
-  const { architecture, version, outFolder, spawn, clock, onProgress = () => {} } = options;
+  const { architecture, version, outFolder, spawn, clock } = options;
+  const { runtimeOf = fetchedRuntime, onProgress = () => {} } = options;
   if (!releaseVersion.safeParse(version).success) {
     throw new GlasscastError('INVALID_CONFIG', { reason: 'expected a version MAJOR.MINOR.PATCH, as 1.4.0' });
   }

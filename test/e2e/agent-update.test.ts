@@ -1,10 +1,13 @@
 /** An installed agent that updates itself, with real processes: `launch` by sh, bundles that are real releases, a small relay. */
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { chownSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { createRandom } from '../../device/simulator/timeline.ts';
+import { TRIAL_FAILED_EXIT_CODE } from '../../device/updates/updater.ts';
 import { openReleaseShop, type ReleaseShop } from '../../scripts/bench/release-shop.ts';
 import { isAlive, makeUpdateBoard, type UpdateBoard } from '../../scripts/bench/update-board.ts';
+import { drawKills, type KillWorld, killUpdate, updatePhases } from '../../scripts/bench/update-kills.ts';
 import { type GlassesWord, startUpdateRelay, type UpdateRelay } from '../../scripts/bench/update-relay.ts';
 import { type ChildSpawner, createChildSpawner, findOnPath } from '../../shared/child-process.ts';
 import { createSystemClock } from '../../shared/clock.ts';
@@ -117,22 +120,21 @@ describe('a release that fails comes back as the version of before, with the rea
 
   test('when it does not reach the relay in time; a later order tries again, without another download', async () => {
     await startBoard({ trialMs: 3_000 });
-    await updated('0.2.0');
-    relay.releases.set('0.3.0', shop.seal('0.3.0'));
-    order('0.3.0');
-    await state('switching', relay.words.length - 1);
+    relay.releases.set('0.2.0', shop.seal('0.2.0'));
+    order('0.2.0');
+    await state('switching');
     const from = relay.words.length;
     relay.behaviour.isThere = false;
-    await clock.sleep(6_000);
+    await untilTrue(() => board.exitCodes.includes(TRIAL_FAILED_EXIT_CODE));
     relay.behaviour.isThere = true;
     const { agent } = await outcome('rolled_back', from);
     expect(agent).toMatchObject({
-      version: '0.2.0',
-      lastUpdate: { version: '0.3.0', reason: expect.stringMatching(/relay was not reached/) },
+      version: '0.1.0',
+      lastUpdate: { version: '0.2.0', reason: expect.stringMatching(/relay was not reached within 3 s/) },
     });
     const asked = relay.requests.length;
-    order('0.3.0');
-    await hello('0.3.0', from);
+    order('0.2.0');
+    expect((await hello('0.2.0', from)).agent).toMatchObject({ onTrial: true });
     expect(relay.requests).toHaveLength(asked);
   });
 });
@@ -250,6 +252,21 @@ test('whatever is in its folder, the flashed version streams', async () => {
   expect(await state('refused', from)).toMatchObject({ reason: expect.stringMatching(/place of the folder/) });
 });
 
+test.runIf(process.getuid?.() === 0)(
+  'root runs nothing that another user could replace, and takes no orders there',
+  async () => {
+    await startBoard();
+    await updated('0.2.0');
+    await board.stop();
+    chownSync(board.releasesFolder, 12_345, 12_345);
+    const from = relay.words.length;
+    board.start();
+    expect((await hello('0.1.0', from)).agent).toMatchObject({ canUpdate: false });
+    order('0.2.0');
+    expect(await state('refused', from)).toMatchObject({ reason: expect.stringMatching(/belongs to another user/) });
+  },
+);
+
 test('two agents on one folder: the second one runs, and changes nothing', async () => {
   await startBoard();
   await updated('0.2.0');
@@ -258,6 +275,33 @@ test('two agents on one folder: the second one runs, and changes nothing', async
   const { agent } = await hello('0.2.0', from);
   expect(agent?.canUpdate).toBe(false);
 });
+
+test('an update that is cut at any of its steps comes back and streams', async () => {
+  await startBoard();
+  await board.stop();
+  const isKeyFrame = ({ kind, body }: (typeof sink.tags)[number]) =>
+    kind === 'video' && body[0] === 0x17 && body[1] === 1;
+  const world: KillWorld = {
+    ...{ clock, spawn: children.spawn, shop, folder, ffmpegFile: findOnPath('ffmpeg') ?? bundledFfmpeg() ?? 'ffmpeg' },
+    ingest: {
+      openUrl: async () => `rtmp://127.0.0.1:${sink.port}/live/${sink.connections}-key`,
+      untilKeyFrame() {
+        const before = sink.tags.length;
+        return sink.until(() => sink.tags.slice(before).some(isKeyFrame));
+      },
+    },
+  };
+  for (const kill of drawKills(updatePhases.length, createRandom(7))) {
+    const { booted, streamed, ran, expected, trouble } = await killUpdate(world, kill);
+    expect({ kill, booted, streamed, ran, trouble }).toEqual({
+      kill,
+      booted: true,
+      streamed: true,
+      ran: expected,
+      trouble: undefined,
+    });
+  }
+}, 120_000);
 
 // ── small change ──
 

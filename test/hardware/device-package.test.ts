@@ -87,6 +87,7 @@ describe.runIf(canBootDebian())('the package, installed', () => {
     expect(await root.must('systemctl is-enabled glasscast-agent')).toBe('enabled');
     expect(await unit('ActiveState')).toMatch(/^activating|^active/);
     expect(await root.must('glasscast-agent --help')).toContain('--relay-url');
+    expect(await root.must('glasscast-agent --version')).toContain('0.1.0');
     expect((await root.run('glasscast-agent status')).code).toBe(1);
   });
 
@@ -101,11 +102,15 @@ systemctl restart glasscast-agent`);
     expect(await unit('ActiveState')).toBe('active');
     expect(await unit('StatusText')).not.toBe('');
     await streams();
-    const processes = await root.must('ps -eo user:20,args | grep /usr/lib/glasscast/ | grep -v grep');
-    expect(processes).toMatch(/^glasscast-agent +\/usr\/lib\/glasscast\/node \/usr\/lib\/glasscast\/agent.mjs run$/m);
-    expect(processes).toMatch(/^glasscast-agent +\/usr\/lib\/glasscast\/ffmpeg /m);
-    expect(processes).not.toMatch(/^root/m);
-    expect(await root.must('stat -L -c "%U" /var/lib/glasscast')).toBe('glasscast-agent');
+    const processes = (await root.must('ps -eo uid:1,args | grep /usr/lib/glasscast/ | grep -v grep')).split('\n');
+    const [user] = processes[0]?.split(' ') ?? [];
+    // systemd.exec(5), DynamicUser=.
+    expect(Number(user)).toBeGreaterThanOrEqual(61_184);
+    expect(Number(user)).toBeLessThanOrEqual(65_519);
+    expect(processes).toContain(`${user} /usr/lib/glasscast/node /usr/lib/glasscast/agent.mjs run`);
+    expect(processes.some((line) => line.startsWith(`${user} /usr/lib/glasscast/ffmpeg `))).toBe(true);
+    expect(processes.filter((line) => !line.startsWith(`${user} `))).toEqual([]);
+    expect(await root.must('stat -L -c "%u %a" /var/lib/glasscast')).toBe(`${user} 700`);
   });
 
   it('tells its status, its needs and its devices to who asks on the board', async () => {
@@ -160,5 +165,18 @@ systemctl restart glasscast-agent`);
     const left = await root.must("find / -xdev -name '*glasscast*' -not -path '/proc/*' -not -path '/var/log/*'");
     expect(left).toBe('');
     expect((await root.run('ps -ef | grep -v grep | grep glasscast')).output).toBe('');
+  });
+
+  it('is installed into a system that does not run, and starts with it', async () => {
+    await root.powerOff();
+    copyFileSync(made[0]?.file ?? '', join(root.folder, 'root/agent.deb'));
+    const { code } = await children.spawn({
+      ...{ name: 'dpkg', file: 'chroot', args: [root.folder, 'dpkg', '-i', '/root/agent.deb'], stdout: 'ignore' },
+      env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin' },
+    }).exited;
+    expect(code).toBe(0);
+    await root.boot();
+    expect(await root.must('systemctl is-enabled glasscast-agent')).toBe('enabled');
+    expect(await unit('ActiveState')).toMatch(/^activ/);
   });
 });

@@ -1,6 +1,7 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createServiceNotifier } from '../../device/runtime/systemd.ts';
 import { type ChildExit, createChildSpawner, findOnPath, type SpawnChild } from '../../shared/child-process.ts';
@@ -173,5 +174,19 @@ describe.runIf(findOnPath('systemd-analyze'))('the unit file', () => {
     }).exited;
     rmSync(folder, { recursive: true });
     expect([code, lastLines]).toEqual([0, []]);
+  });
+
+  it('exposes at most 2.5 ("OK") by systemd-analyze security, and allows camera and sound', async () => {
+    const children = createChildSpawner({ clock: createSystemClock(), log: silentLog(), redactor: createRedactor() });
+    const file = fileURLToPath(new URL('../../scripts/package/files/glasscast-agent.service', import.meta.url));
+    const lines: string[] = [];
+    const { code } = await children.spawn({
+      ...{ name: 'exposure', file: 'systemd-analyze', stdout: 'lines', onStdoutLine: (line) => void lines.push(line) },
+      args: ['security', '--no-pager', '--offline=true', '--threshold=25', file],
+    }).exited;
+    const exposure = /exposure level for \S+: (\d+\.\d)/.exec(lines.join('\n'))?.[1];
+    expect([code, Number(exposure) <= 2.5, exposure]).toEqual([0, true, expect.anything()]);
+    const devices = /DeviceAllow= .*special devices: (.*?) {2}/.exec(lines.join('\n'))?.[1]?.split(' ');
+    expect(devices).toEqual(expect.arrayContaining(['char-video4linux:rw', 'char-alsa:rw', 'char-gpiochip:rw']));
   });
 });
