@@ -66,6 +66,8 @@ export interface BoardWorld {
   /** Again, from the same disk. */
   boot(): Promise<void>;
   awaitAgent(isThere?: boolean, timeoutMs?: number): Promise<void>;
+  /** Until the one before is down: a start in between would join what is ending. */
+  awaitNoStream(): Promise<void>;
   /** Gives the id; resolves when it was accepted. */
   start(wish: StreamWish): Promise<string>;
   /** Running or just ended. */
@@ -198,6 +200,10 @@ function looks(bench: Bench, relay: RelayProcess): Looks {
     awaitAgent: async (isThere = true, timeoutMs = AGENT_TIMEOUT_MS) => {
       const look = async () => ((await relay.hasGlasses(BOARD_USER)) === isThere ? true : undefined);
       await poll(timeoutMs, look, async () => `the agent did not ${isThere ? 'come' : 'go'}`);
+    },
+    awaitNoStream: async () => {
+      const look = async () => ((await relay.streams()).length === 0 ? true : undefined);
+      await poll(STATE_TIMEOUT_MS, look, async () => 'a stream does not end');
     },
     async start({ widthPx: width, heightPx: height, frameRate, videoBitrateBps: bitrate }) {
       const body = { video: { width, height, frameRate, bitrate }, audio: { bitrate: 32_000 } };

@@ -9,8 +9,9 @@ export function expectThat(isSo: boolean, promise: string): void {
   if (!isSo) throw new GlasscastError('INTERNAL', { reason: `promised: ${promise}` });
 }
 
-/** The stream of the user, or a new one. Resolves when viewers can see it. */
+/** A new one. Resolves when viewers can see it. */
 export async function liveStream(world: BoardWorld, wish: StreamWish): Promise<string> {
+  await world.awaitNoStream();
   const streamId = await world.start(wish);
   await world.awaitState(streamId, ['active']);
   return streamId;

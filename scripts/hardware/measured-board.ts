@@ -75,8 +75,9 @@ async function measureStream(bench: Bench, world: BoardWorld, phases: WorldPhase
   });
   const startMs = rounded(bench.clock.monotonicMs() - askedMs);
   const played = await phases.time(`decode ${name}`, () => world.play(streamId, bench.seconds));
-  const use = await world.board.shell.must("top -bn2 -d2 | grep '^%Cpu' | tail -1");
+  const use = await world.board.shell.must("TERM=dumb top -bn2 -d2 | grep '^%Cpu' | tail -1");
   bench.progress(`${name}: ${JSON.stringify(played)}; ${use}`);
+  if (played.audioCodec === undefined) bench.note(await lastWords(world));
   for (const { text, code } of await world.timeline(streamId)) bench.note(`${code ?? ''} ${text}`);
   await world.stop();
   await world.awaitState(streamId, OVER);
@@ -136,10 +137,16 @@ async function runFaults(
       });
     bench.progress(`${isAsPromised ? 'as promised' : 'NOT AS PROMISED'}: ${seen}`);
     results.push({ name, isAsPromised, seen, ms: rounded(bench.clock.monotonicMs() - fromMs) });
-    if (!isAsPromised) await world.stop().catch(() => {});
+    if (!isAsPromised) {
+      bench.note(await lastWords(world).catch(() => 'the board says nothing'));
+      await world.stop().catch(() => {});
+    }
   }
   return results;
 }
+
+const lastWords = async ({ board }: BoardWorld) =>
+  (await board.shell.run('journalctl -b --no-pager -n 40 -o cat -u glasscast-agent')).output;
 
 const goalOfFault = ({ name, isAsPromised }: FaultResult): Goal =>
   goal(name, isAsPromised ? 0 : 1, 0, 'broken promises');
