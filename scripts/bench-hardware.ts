@@ -16,6 +16,7 @@ await runBench({
   options: [
     { name: 'faults', default: '', help: 'then every fault on the running board', isFlag: true },
     { name: 'only', default: '', help: 'of the faults, those whose name holds this' },
+    { name: 'scenario', default: '', help: 'update: flashed over ssh, a broken update, a power cut in an update' },
     { name: 'fresh', default: '', help: 'begin with nothing that was kept from before', isFlag: true },
     { name: 'cache', default: piecesFolder(process.env), help: 'where the pieces are kept' },
     { name: 'sizes', default: '320x180@5', help: 'what is streamed, as 320x180@5,640x360@10' },

@@ -18,7 +18,7 @@ export interface RelayProcess {
   hasGlasses(userId: string): Promise<boolean>;
   /** Streams that are not yet over. */
   streams(): Promise<{ userId: string; state: string }[]>;
-  /** Anything else of the operator's REST. @throws GlasscastError INTERNAL: refused, with the relay's reason */
+  /** Anything else of the operator's REST; bytes go as they are. @throws GlasscastError INTERNAL: refused, with the relay's reason */
   ask<T>(method: string, path: string, body?: object): Promise<T>;
   stop(): Promise<void>;
 }
@@ -86,9 +86,9 @@ function operator(
       method,
       headers: {
         authorization: `Bearer ${adminToken}`,
-        ...(body ? { 'content-type': 'application/json' } : {}),
+        ...(body ? { 'content-type': isBytes(body) ? 'application/octet-stream' : 'application/json' } : {}),
       },
-      ...(body ? { body: JSON.stringify(body) } : {}),
+      ...(body ? { body: isBytes(body) ? Buffer.from(body) : JSON.stringify(body) } : {}),
     });
     const text = await response.text();
     const answer = (text === '' ? {} : JSON.parse(text)) as T & { message?: string };
@@ -113,3 +113,5 @@ function operator(
     streams: async () => (await ask<{ streams: { userId: string; state: string }[] }>('GET', '/api/streams')).streams,
   };
 }
+
+const isBytes = (body: object): body is Uint8Array => body instanceof Uint8Array;

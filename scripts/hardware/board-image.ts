@@ -145,7 +145,7 @@ interface FirstFileSystem {
 }
 
 async function firstFileSystem({ kernel, tools, version, init }: FirstFileSystem): Promise<Buffer> {
-  const folders = ['bin', 'dev', 'root'].map((path) => ({ path }));
+  const folders = ['bin', 'dev', 'root', 'sys'].map((path) => ({ path }));
   const modules = await modulesOf(kernel, version, DISK_MODULES);
   const files = await Promise.all(
     modules.map(async ({ name, path }) => ({
@@ -165,11 +165,15 @@ function initScript(modules: readonly string[]): string {
   return `#!/bin/busybox sh
 b=/bin/busybox
 $b mount -t devtmpfs dev /dev
+$b mount -t sysfs sys /sys
 for name in ${modules.join(' ')}; do $b insmod /$name.ko; done
 tries=0
 while [ ! -b /dev/vda ] && [ $tries -lt 200 ]; do $b sleep 0.05; tries=$((tries + 1)); done
+# The keyboard is to be the first input device whatever else comes: its light is named by its number.
+tries=0
+while [ ! -d /sys/class/leds/input0::scrolllock ] && [ $tries -lt 200 ]; do $b sleep 0.05; tries=$((tries + 1)); done
 $b mount -t ext4 -o rw /dev/vda /root
-$b umount /dev
+$b umount /dev /sys
 exec $b switch_root /root /sbin/init
 `;
 }

@@ -10,16 +10,16 @@ import { type RelayProcess, startRelayProcess } from '../bench/relay-process.ts'
 import { startMedia } from '../bench/world.ts';
 import { createProgramRunner } from '../flash/host-programs.ts';
 import { type BoardImage, buildBoardImage } from './board-image.ts';
-import { buildPackage, flashImage } from './flashing.ts';
+import { buildPackage, flashImage, LIGHT } from './flashing.ts';
 import { createGuestProvider } from './guest-provider.ts';
-import { openPieces } from './pieces.ts';
+import { openPieces, type Pieces } from './pieces.ts';
 import { type PlayedMedia, playedMedia } from './played-media.ts';
 import { bootVirtualBoard, HOST_AS_SEEN_BY_BOARD, type VirtualBoard } from './virtual-board.ts';
 
 export const BOARD_USER = 'bench@glasscast.example';
 
-/** The virtual keyboard's scroll lock: a light of the kernel's whose other end QEMU shows. */
-export const LIGHT = 'input1::scrolllock';
+/** States of the relay's that nothing follows. */
+export const OVER: readonly string[] = ['stopped', 'failed'];
 
 export interface StreamWish {
   widthPx: number;
@@ -57,12 +57,17 @@ export interface PassedTag {
 export interface BoardWorld {
   readonly board: VirtualBoard;
   relay: RelayProcess;
+  /** As the board finds it. */
+  relayUrl: string;
   image: BoardImage;
+  pieces: Pieces;
   /** What passed the door of the ingest, oldest first. */
   readonly tags: readonly PassedTag[];
   /** Again, from the same disk. */
   boot(): Promise<void>;
   awaitAgent(isThere?: boolean, timeoutMs?: number): Promise<void>;
+  /** Until the one before is down: a start in between would join what is ending. */
+  awaitNoStream(): Promise<void>;
   /** Gives the id; resolves when it was accepted. */
   start(wish: StreamWish): Promise<string>;
   /** Running or just ended. */
@@ -82,23 +87,30 @@ export interface WorldPhases {
 }
 
 const POLL_MS = 200;
-const AGENT_TIMEOUT_MS = 180_000;
+const AGENT_TIMEOUT_MS = 300_000;
 const STATE_TIMEOUT_MS = 60_000;
 
-/** @param piecesAt folder of what is kept between runs. @param isFresh empties it first */
+export interface BoardWorldOptions {
+  /** Folder of what is kept between runs. */
+  piecesAt: string;
+  /** Empties it first. */
+  isFresh: boolean;
+  /** Public keys whose updates the board takes. Default: none. */
+  releaseKeyFiles?: readonly string[];
+}
+
 export async function openBoardWorld(
   bench: Bench,
   phases: WorldPhases,
-  { piecesAt, isFresh, settings = [] }: { piecesAt: string; isFresh: boolean; settings?: readonly string[] },
+  { piecesAt, isFresh, releaseKeyFiles = [] }: BoardWorldOptions,
 ): Promise<BoardWorld> {
-  const { clock } = bench;
   const pieces = await openPieces({
     ...{ folder: piecesAt, isFresh },
     onPiece: (name, state) => bench.progress(`${name}: ${state === 'kept' ? 'kept from before' : 'being made'}`),
   });
   const run = createProgramRunner(bench.spawn);
   const image = await phases.time('image', () => buildBoardImage({ pieces, run, signal: bench.signal }));
-  const agentPackage = await phases.time('package', () => buildPackage(bench));
+  const agentPackage = await phases.time('package', () => buildPackage(bench, pieces));
   const tags: PassedTag[] = [];
   const { relay, relayUrl } = await phases.time('relay', () => startRelay(bench, tags));
   const disk = join(bench.folder, 'disk.ext4');
@@ -107,7 +119,7 @@ export async function openBoardWorld(
     const { code } = await relay.ask<{ code: string }>('POST', '/api/enrolments', { email: BOARD_USER });
     await flashImage(bench, {
       ...{ disk, relayUrl, code, package: agentPackage, user: BOARD_USER },
-      ...{ microphone: MICROPHONE, set: [`privacyLight=led:${LIGHT}`, ...settings] },
+      releaseKeyFiles,
     });
   });
   const held: { board: VirtualBoard | undefined } = { board: undefined };
@@ -117,20 +129,25 @@ export async function openBoardWorld(
   };
   await phases.time('boot', boot);
   const world: BoardWorld = {
-    ...{ relay, image, tags, boot },
+    ...{ relay, relayUrl, pieces, image, tags, boot },
     get board() {
       if (!held.board) throw new GlasscastError('BOARD_UNREACHABLE', { reason: 'it was never booted' });
       return held.board;
     },
     ...looks(bench, relay),
   };
-  await phases.time('agent', () => world.awaitAgent());
-  bench.progress(`the agent is there ${Math.round(clock.monotonicMs() / 1000)}`);
+  // Named by a number that the kernel gives: better told now than as a stream that does not start.
+  await world.board.shell.must(`test -d /sys/class/leds/${LIGHT} || { ls /sys/class/leds; false; }`);
+  try {
+    await phases.time('agent', () => world.awaitAgent());
+  } catch (error) {
+    const units = '-u glasscast-agent -u glasscast-first-boot';
+    const { output } = await world.board.shell.run(`journalctl -b --no-pager -n 40 -o cat ${units}`);
+    bench.progress(`the last words of the board:\n${output}`);
+    throw error;
+  }
   return world;
 }
-
-/** The other end of the loopback sound card, which plays nothing: real samples of silence, by the card's clock. */
-const MICROPHONE = 'alsa:plughw:CARD=Loopback,DEV=1';
 
 async function startRelay(bench: Bench, tags: PassedTag[]): Promise<{ relay: RelayProcess; relayUrl: string }> {
   const media = await startMedia(bench);
@@ -148,7 +165,7 @@ async function startRelay(bench: Bench, tags: PassedTag[]): Promise<{ relay: Rel
   return { relay, relayUrl: `${relay.url.replace('http://127.0.0.1', `ws://${HOST_AS_SEEN_BY_BOARD}`)}/glasses-ws` };
 }
 
-type Looks = Omit<BoardWorld, 'board' | 'relay' | 'image' | 'tags' | 'boot'>;
+type Looks = Omit<BoardWorld, 'board' | 'relay' | 'relayUrl' | 'pieces' | 'image' | 'tags' | 'boot'>;
 
 function looks(bench: Bench, relay: RelayProcess): Looks {
   const { clock, signal } = bench;
@@ -184,6 +201,10 @@ function looks(bench: Bench, relay: RelayProcess): Looks {
       const look = async () => ((await relay.hasGlasses(BOARD_USER)) === isThere ? true : undefined);
       await poll(timeoutMs, look, async () => `the agent did not ${isThere ? 'come' : 'go'}`);
     },
+    awaitNoStream: async () => {
+      const look = async () => ((await relay.streams()).length === 0 ? true : undefined);
+      await poll(STATE_TIMEOUT_MS, look, async () => 'a stream does not end');
+    },
     async start({ widthPx: width, heightPx: height, frameRate, videoBitrateBps: bitrate }) {
       const body = { video: { width, height, frameRate, bitrate }, audio: { bitrate: 32_000 } };
       return (await relay.ask<BoardStream>('POST', `/api/users/${user}/managed-stream`, body)).streamId;
@@ -191,6 +212,9 @@ function looks(bench: Bench, relay: RelayProcess): Looks {
     awaitState: (streamId, states, timeoutMs = STATE_TIMEOUT_MS) => {
       const look = async () => {
         const found = await stream(streamId);
+        if (found && OVER.includes(found.state) && !states.includes(found.state)) {
+          throw new GlasscastError('START_TIMEOUT', { reason: `it is over: ${await story(streamId)}` });
+        }
         return found && states.includes(found.state) ? found : undefined;
       };
       return poll(timeoutMs, look, async () => `no ${states.join(' or ')}: ${await story(streamId)}`);

@@ -2,19 +2,22 @@
 import { GlasscastError } from '../../shared/errors.ts';
 import { type Goal, goal, goalAtLeast, rounded } from '../bench/measuring.ts';
 import type { Bench, BenchReport } from '../bench/program.ts';
-import { type BoardWorld, openBoardWorld, type StreamWish, type WorldPhases } from './board-world.ts';
-import { faults } from './faults.ts';
+import { type BoardWorld, OVER, openBoardWorld, type StreamWish, type WorldPhases } from './board-world.ts';
+import { type Fault, faults } from './faults.ts';
 import type { PlayedMedia } from './played-media.ts';
+import { makeReleaseKey, type ReleaseKey, updateScenario } from './update-scenario.ts';
 
 export async function measureBoard(bench: Bench): Promise<BenchReport> {
   const sizes = (bench.options.sizes ?? '').split(',').map(wishOf);
   const phases = createPhases(bench);
   const startedMs = bench.clock.monotonicMs();
   const isFresh = bench.options.fresh === 'yes';
-  const world = await openBoardWorld(bench, phases, { piecesAt: bench.options.cache ?? '', isFresh });
+  const key = await makeReleaseKey(bench.folder);
+  const where = { piecesAt: bench.options.cache ?? '', isFresh, releaseKeyFiles: [key.publicKeyFile] };
+  const world = await openBoardWorld(bench, phases, where);
   const streams: { wish: StreamWish; startMs: number; played: PlayedMedia }[] = [];
   for (const wish of sizes) streams.push(await measureStream(bench, world, phases, wish));
-  const results = bench.options.faults === 'yes' ? await runFaults(bench, world, phases) : [];
+  const results = await runFaults(bench, world, phases, chosenFaults(bench, key));
   await phases.time('power off', () => world.board.powerOff());
   const totalMs = bench.clock.monotonicMs() - startedMs;
   bench.progress(`from an empty disk to the power off: ${seconds(totalMs)}`);
@@ -72,11 +75,12 @@ async function measureStream(bench: Bench, world: BoardWorld, phases: WorldPhase
   });
   const startMs = rounded(bench.clock.monotonicMs() - askedMs);
   const played = await phases.time(`decode ${name}`, () => world.play(streamId, bench.seconds));
-  const use = await world.board.shell.must("top -bn2 -d2 | grep '^%Cpu' | tail -1");
+  const use = await world.board.shell.must("TERM=dumb top -bn2 -d2 | grep '^%Cpu' | tail -1");
   bench.progress(`${name}: ${JSON.stringify(played)}; ${use}`);
+  if (played.audioCodec === undefined) bench.note(await lastWords(world));
   for (const { text, code } of await world.timeline(streamId)) bench.note(`${code ?? ''} ${text}`);
   await world.stop();
-  await world.awaitState(streamId, ['stopped', 'error']);
+  await world.awaitState(streamId, OVER);
   return { wish, startMs, played };
 }
 
@@ -102,12 +106,30 @@ export interface FaultResult {
   ms: number;
 }
 
-async function runFaults(bench: Bench, world: BoardWorld, phases: WorldPhases): Promise<FaultResult[]> {
+/** Small enough for an emulated processor to spare some for what a fault costs. */
+export const faultWish = wishOf('320x180@5');
+
+/** @throws GlasscastError INVALID_CONFIG */
+function chosenFaults({ options }: Bench, key: ReleaseKey): readonly Fault[] {
+  const { faults: wanted, only = '', scenario } = options;
+  if (scenario !== '' && scenario !== 'update') {
+    throw new GlasscastError('INVALID_CONFIG', { reason: `--scenario: there is update, and no ${scenario}` });
+  }
+  const chosen = wanted === 'yes' ? faults.filter(({ name }) => name.includes(only)) : [];
+  return [...chosen, ...(scenario === 'update' ? updateScenario(key) : [])];
+}
+
+async function runFaults(
+  bench: Bench,
+  world: BoardWorld,
+  phases: WorldPhases,
+  chosen: readonly Fault[],
+): Promise<FaultResult[]> {
   const results: FaultResult[] = [];
-  for (const { name, run } of faults.filter((fault) => fault.name.includes(bench.options.only ?? ''))) {
+  for (const { name, run } of chosen) {
     const fromMs = bench.clock.monotonicMs();
     const [isAsPromised, seen] = await phases
-      .time(name, () => run(bench, world))
+      .time(name, () => run(bench, world, faultWish))
       .then((text): [boolean, string] => [true, text])
       .catch((error: Error): [boolean, string] => {
         if (bench.signal.aborted) throw error;
@@ -115,10 +137,16 @@ async function runFaults(bench: Bench, world: BoardWorld, phases: WorldPhases): 
       });
     bench.progress(`${isAsPromised ? 'as promised' : 'NOT AS PROMISED'}: ${seen}`);
     results.push({ name, isAsPromised, seen, ms: rounded(bench.clock.monotonicMs() - fromMs) });
-    if (!isAsPromised) await world.stop().catch(() => {});
+    if (!isAsPromised) {
+      bench.note(await lastWords(world).catch(() => 'the board says nothing'));
+      await world.stop().catch(() => {});
+    }
   }
   return results;
 }
+
+const lastWords = async ({ board }: BoardWorld) =>
+  (await board.shell.run('journalctl -b --no-pager -n 40 -o cat -u glasscast-agent')).output;
 
 const goalOfFault = ({ name, isAsPromised }: FaultResult): Goal =>
   goal(name, isAsPromised ? 0 : 1, 0, 'broken promises');

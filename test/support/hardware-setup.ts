@@ -1,5 +1,6 @@
 /** Once before the tests of packages and boards: what they build, boot and look with. */
 import { findOnPath } from '../../shared/child-process.ts';
+import { canRunVirtualBoard } from './board-bench.ts';
 import { canBootDebian } from './debian-root.ts';
 import { findOrInstall, type Peer } from './global-setup.ts';
 
@@ -16,6 +17,11 @@ const peers: readonly Peer[] = [
     packages: ['qemu-user-static'],
     for: 'the programs for ARM, run',
     isThere: () => hasAll('qemu-aarch64-static', 'qemu-arm-static'),
+  },
+  {
+    packages: ['mmdebstrap', 'e2fsprogs', 'qemu-system-x86'],
+    for: 'a whole board in a virtual machine (as root alone)',
+    isThere: () => canRunVirtualBoard(),
   },
   { packages: ['openssh-client'], for: 'flashing over ssh', isThere: () => hasAll('ssh', 'ssh-keygen') },
 ];
