@@ -21,7 +21,7 @@ export interface RelaySide {
 }
 
 export interface RelaySideOptions {
-  api: RelayApi;
+  api: Pick<RelayApi, 'ask'>;
   clock: Clock;
   helloTimeoutMs?: number;
   streamTimeoutMs?: number;

@@ -9,15 +9,12 @@ const signal = new AbortController().signal;
 /** Answers of each path in turn; the last one stays. */
 function fakeRelay(answers: Record<string, object[]>) {
   const asked: string[] = [];
-  const api: RelayApi = {
+  const api: Pick<RelayApi, 'ask'> = {
     async ask(method, path, answer) {
       const name = `${method} ${path}`;
       asked.push(name);
       const all = answers[name] ?? [{}];
       return answer.parse(all.length > 1 ? all.shift() : all[0]);
-    },
-    async events() {
-      throw new Error('not asked for');
     },
   };
   const clock = createTestClock();
