@@ -54,9 +54,15 @@ const { arch, out, cache, version: wanted } = program.parse().opts<Options>();
 const clock = createSystemClock();
 const children = createChildSpawner({ clock, log: silentLog(), redactor: createRedactor() });
 const say = (line: string) => void process.stderr.write(`${line}\n`);
-const end = (signal: NodeJS.Signals) => process.once(signal, () => void children.close().then(() => process.exit(130)));
-end('SIGINT');
-end('SIGTERM');
+const interrupted = new AbortController();
+/** A fetch that is cut fails, and tidies up; anything else leaves nothing behind. */
+function interrupt(): void {
+  interrupted.abort();
+  if (children.running().length === 0) process.exit(130);
+  void children.close();
+}
+process.once('SIGINT', interrupt);
+process.once('SIGTERM', interrupt);
 try {
   for (const architecture of arch === 'all' ? deviceArchitectures : [arch]) {
     const made = await buildDevicePackage({
@@ -66,8 +72,8 @@ try {
     process.stdout.write(`${made.file}\n`);
   }
 } catch (error) {
-  say(asGlasscastError(error).message);
-  process.exitCode = 1;
+  if (!interrupted.signal.aborted) say(asGlasscastError(error).message);
+  process.exitCode = interrupted.signal.aborted ? 130 : 1;
 } finally {
   await children.close();
 }

@@ -91,6 +91,11 @@ describe.runIf(canBootDebian())('the package, installed', () => {
     expect((await root.run('glasscast-agent status')).code).toBe(1);
   });
 
+  it('brings rules that udev understands', async () => {
+    const word = await root.must('udevadm test /sys/devices/virtual/mem/null 2>&1 | grep 70-glasscast');
+    expect(word).toBe('Reading rules file: /usr/lib/udev/rules.d/70-glasscast.rules');
+  });
+
   it('is enrolled by its settings, becomes ready, and streams as a user of its own with the ffmpeg it brought', async () => {
     const { code } = await relay.rest<{ code: string }>('POST', '/api/enrolments', { email: USER });
     await root.must(`cat >>/etc/default/glasscast-agent <<END
