@@ -84,7 +84,7 @@ test('status tells what the running agent does, until a signal ends it cleanly',
   expect(await ended(['status'])).toMatchObject({ code: 1, output: '', errors: expect.stringContaining('no agent') });
   const agent = await startAgent();
   const people = await ended(['status']);
-  expect(people).toMatchObject({ code: 0, errors: '', output: expect.stringMatching(/^Relay +connected/) });
+  expect(people).toMatchObject({ code: 0, errors: '', output: expect.stringMatching(/^Relay +connected/m) });
   const machines = await ended(['status', '--json']);
   expect(JSON.parse(machines.output)).toMatchObject({ connected: true, ffmpeg: { version: expect.any(String) } });
   expect(statSync(join(folder, '.glasscast/agent.sock')).mode & 0o777).toBe(0o600);
