@@ -1,6 +1,6 @@
 /** Images that are written by the real debugfs and looked at by the real e2fsck; nothing boots. */
 import { createHash } from 'node:crypto';
-import { copyFile, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -35,6 +35,9 @@ beforeAll(async () => {
 });
 afterAll(async () => {
   await children.close();
+  for (const name of await readdir(tmpdir())) {
+    if (name.startsWith(`glasscast-image-${process.pid}-`)) await rm(join(tmpdir(), name), { recursive: true });
+  }
   await rm(folder, { recursive: true, force: true });
 });
 
@@ -147,6 +150,15 @@ test('Ctrl-C in the middle leaves the image as it was, and no copy', async () =>
   await expect(board.apply('apply', { ...call, signal: stop.signal, onLine })).rejects.toThrow();
   expect(await hashOf(file)).toBe(hash);
   expect((await readdir(folder)).filter((name) => name.includes('glasscast-part'))).toEqual([]);
+});
+
+test('what a run that was killed left in the folder for temporary files is removed by the next one', async () => {
+  const left = join(tmpdir(), 'glasscast-image-4194303-killed');
+  await mkdir(left, { recursive: true });
+  await writeFile(join(left, 'source-0'), 'a secret');
+  const tree = await createExtImage({ file: await disk(), offsetBytes: ROOT_OFFSET_BYTES, run });
+  await tree.close();
+  expect(await readdir(tmpdir())).not.toContain('glasscast-image-4194303-killed');
 });
 
 test('what does not fit is told before anything is written', async () => {
