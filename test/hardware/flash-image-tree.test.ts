@@ -38,6 +38,7 @@ afterAll(async () => {
   for (const name of await readdir(tmpdir())) {
     if (name.startsWith(`glasscast-image-${process.pid}-`)) await rm(join(tmpdir(), name), { recursive: true });
   }
+  await rm(join(tmpdir(), `glasscast-plain-${process.pid}.img`), { force: true });
   await rm(folder, { recursive: true, force: true });
 });
 
