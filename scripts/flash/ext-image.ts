@@ -30,6 +30,7 @@ export interface ExtImageOptions {
 
 const FOLDER_NAME = 'glasscast-image-';
 const E2FSPROGS = 'e2fsprogs';
+const MAX_LINKS = 16;
 /** A folder in an image has no more of ours in it. */
 const MAX_DEPTH = 12;
 
@@ -52,13 +53,13 @@ export async function createExtImage({ file, offsetBytes, run }: ExtImageOptions
   const tree: RootTree = {
     name: basename(image),
     async look(path) {
-      return statedNode(await askText(`stat ${quoted(path)}`));
+      return statedNode(await askText(`stat ${quoted(await followed(path))}`));
     },
     async read(path, maxBytes) {
       const node = await tree.look(path);
       if (node?.kind !== 'file') return undefined;
       if (node.bytes > maxBytes) throw new GlasscastError('BOARD_UNFIT', { reason: `${path} is too large` });
-      return (await ask(`cat ${quoted(path)}`)).output;
+      return (await ask(`cat ${quoted(await followed(path))}`)).output;
     },
     hash: (path) => hashIn('image', path),
     list: async (path) => (await entriesOf(path)).map(({ name }) => name),
@@ -69,6 +70,14 @@ export async function createExtImage({ file, offsetBytes, run }: ExtImageOptions
     close: () => rm(folder, { recursive: true, force: true }),
   };
   return tree;
+
+  /** debugfs follows links to folders on its way, and leaves the last one. */
+  async function followed(path: string, links = 0): Promise<string> {
+    const text = await askText(`stat ${quoted(path)}`);
+    if (!/Type: symlink/.test(text) || links > MAX_LINKS) return path;
+    const target = /Fast link dest: "(.*)"/.exec(text)?.[1] ?? (await askText(`cat ${quoted(path)}`));
+    return followed(target.startsWith('/') ? target : `${dirname(path)}/${target}`, links + 1);
+  }
 
   async function hashIn(name: string, path: string): Promise<string | undefined> {
     if ((await tree.look(path))?.kind !== 'file' && name === 'image') return undefined;

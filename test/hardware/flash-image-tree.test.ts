@@ -117,6 +117,24 @@ test('names with spaces and quotes, and many files in a folder', async () => {
   await tree.close();
 });
 
+test('links are followed to what they name, in the image', async () => {
+  const tree = await createExtImage({ file: await disk(), offsetBytes: ROOT_OFFSET_BYTES, run });
+  const long = `/etc/${'long-'.repeat(20)}`;
+  const link = (path: string, target: string): TreeChange => ({ kind: 'link', path, target });
+  const changes = [
+    link('/etc/near', '../bin/../lib/there'),
+    link('/etc/far', '/etc/near'),
+    link('/etc/slow', long),
+    link(long, 'far'),
+    link('/etc/loop', 'loop'),
+  ];
+  const target: TreeChange = { kind: 'file', path: '/usr/lib/there', mode: 0o600, content: Buffer.from('x') };
+  await tree.change([target, ...changes], { signal, onStep: () => {} });
+  for (const path of ['/etc/near', '/etc/far', '/etc/slow']) expect((await tree.read(path, 10))?.toString()).toBe('x');
+  expect(await tree.read('/etc/loop', 10)).toBeUndefined();
+  await tree.close();
+});
+
 test('cut at any program that it runs, the image is byte for byte as before', async () => {
   const file = await disk();
   const hash = await hashOf(file);
