@@ -227,7 +227,7 @@ async function upload(files: readonly BoardFile[], { board, tell, signal }: Flas
     await board.put(file, { signal, onProgress });
     before += file.bytes;
   }
-  tell.step('Upload', 'ok', `${megabytes(total)}, verified on the board`);
+  tell.step('Upload', 'ok', `${megabytes(total)}, verified${board.isOffline ? '' : ' on the board'}`);
 }
 
 async function applied(
@@ -294,7 +294,7 @@ async function prove(
 function planned(
   facts: BoardFacts,
   order: FlashOrder,
-  { code, relay, wantsTestStream, tell, run }: FlashOptions,
+  { board, code, relay, wantsTestStream, tell, run }: FlashOptions,
 ): FlashOutcome {
   const { hasToken, flashed, installedVersion } = facts;
   const isIn = code === undefined && hasToken && flashed?.user === order.user && flashed !== undefined;
@@ -305,6 +305,10 @@ function planned(
     isIn ? 'use none: the board is enrolled' : code ? 'use the given one' : `ask the relay for one for ${order.user}`,
   );
   tell.step('Upload', 'would', `bring over ${megabytes(order.package.bytes)} and the settings, and verify them there`);
+  if (board.isOffline) {
+    tell.step('Install', 'would', 'make it ready to install all that at its first boot');
+    return { outcome: 'dry-run', version: installedVersion ?? '' };
+  }
   const before = installedVersion ? `keep ${installedVersion}` : 'keep that there was none';
   tell.step(
     'Install',

@@ -4,7 +4,7 @@
  * whatever cuts this and whenever. Owns the working copy and its folder of sources; knows nothing of what is flashed.
  */
 import { createHash } from 'node:crypto';
-import { mkdir, mkdtemp, open, rename, rm, stat, statfs, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, open, readdir, rename, rm, stat, statfs, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join, resolve } from 'node:path';
 import { GlasscastError } from '../../shared/errors.ts';
@@ -28,7 +28,9 @@ export interface ExtImageOptions {
   run: RunProgram;
 }
 
+const FOLDER_NAME = 'glasscast-image-';
 const E2FSPROGS = 'e2fsprogs';
+const MAX_LINKS = 16;
 /** A folder in an image has no more of ours in it. */
 const MAX_DEPTH = 12;
 
@@ -36,7 +38,8 @@ const MAX_DEPTH = 12;
 export async function createExtImage({ file, offsetBytes, run }: ExtImageOptions): Promise<RootTree> {
   const image = resolve(file);
   // debugfs takes what follows a `?` in a name for options: it works in a folder where the image is called `image`.
-  const folder = await mkdtemp(join(tmpdir(), 'glasscast-image-'));
+  await removeLeftOvers();
+  const folder = await mkdtemp(join(tmpdir(), `${FOLDER_NAME}${process.pid}-`));
   await symlink(image, join(folder, 'image'));
   const place = (name: string) => (offsetBytes === 0 ? name : `${name}?offset=${offsetBytes}`);
 
@@ -50,13 +53,13 @@ export async function createExtImage({ file, offsetBytes, run }: ExtImageOptions
   const tree: RootTree = {
     name: basename(image),
     async look(path) {
-      return statedNode(await askText(`stat ${quoted(path)}`));
+      return statedNode(await askText(`stat ${quoted(await followed(path))}`));
     },
     async read(path, maxBytes) {
       const node = await tree.look(path);
       if (node?.kind !== 'file') return undefined;
       if (node.bytes > maxBytes) throw new GlasscastError('BOARD_UNFIT', { reason: `${path} is too large` });
-      return (await ask(`cat ${quoted(path)}`)).output;
+      return (await ask(`cat ${quoted(await followed(path))}`)).output;
     },
     hash: (path) => hashIn('image', path),
     list: async (path) => (await entriesOf(path)).map(({ name }) => name),
@@ -67,6 +70,14 @@ export async function createExtImage({ file, offsetBytes, run }: ExtImageOptions
     close: () => rm(folder, { recursive: true, force: true }),
   };
   return tree;
+
+  /** debugfs follows links to folders on its way, and leaves the last one. */
+  async function followed(path: string, links = 0): Promise<string> {
+    const text = await askText(`stat ${quoted(path)}`);
+    if (!/Type: symlink/.test(text) || links > MAX_LINKS) return path;
+    const target = /Fast link dest: "(.*)"/.exec(text)?.[1] ?? (await askText(`cat ${quoted(path)}`));
+    return followed(target.startsWith('/') ? target : `${dirname(path)}/${target}`, links + 1);
+  }
 
   async function hashIn(name: string, path: string): Promise<string | undefined> {
     if ((await tree.look(path))?.kind !== 'file' && name === 'image') return undefined;
@@ -170,6 +181,23 @@ export async function createExtImage({ file, offsetBytes, run }: ExtImageOptions
     const { code, errors } = await run(program);
     if (code !== 0)
       throw failed(`${program.name} failed: ${errors.at(-1) ?? `exit code ${code}`}; nothing was changed`);
+  }
+}
+
+/** Of runs that were killed: secrets may lie there. Those of other users are theirs. */
+async function removeLeftOvers(): Promise<void> {
+  for (const name of await readdir(tmpdir())) {
+    const pid = /^glasscast-image-(\d+)-/.exec(name)?.[1];
+    if (pid === undefined || isAlive(Number(pid))) continue;
+    await rm(join(tmpdir(), name), { recursive: true, force: true }).catch(() => {});
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM';
   }
 }
 

@@ -1,6 +1,6 @@
 /** Images that are written by the real debugfs and looked at by the real e2fsck; nothing boots. */
 import { createHash } from 'node:crypto';
-import { copyFile, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -35,6 +35,10 @@ beforeAll(async () => {
 });
 afterAll(async () => {
   await children.close();
+  for (const name of await readdir(tmpdir())) {
+    if (name.startsWith(`glasscast-image-${process.pid}-`)) await rm(join(tmpdir(), name), { recursive: true });
+  }
+  await rm(join(tmpdir(), `glasscast-plain-${process.pid}.img`), { force: true });
   await rm(folder, { recursive: true, force: true });
 });
 
@@ -113,6 +117,24 @@ test('names with spaces and quotes, and many files in a folder', async () => {
   await tree.close();
 });
 
+test('links are followed to what they name, in the image', async () => {
+  const tree = await createExtImage({ file: await disk(), offsetBytes: ROOT_OFFSET_BYTES, run });
+  const long = `/etc/${'long-'.repeat(20)}`;
+  const link = (path: string, target: string): TreeChange => ({ kind: 'link', path, target });
+  const changes = [
+    link('/etc/near', '../bin/../lib/there'),
+    link('/etc/far', '/etc/near'),
+    link('/etc/slow', long),
+    link(long, 'far'),
+    link('/etc/loop', 'loop'),
+  ];
+  const target: TreeChange = { kind: 'file', path: '/usr/lib/there', mode: 0o600, content: Buffer.from('x') };
+  await tree.change([target, ...changes], { signal, onStep: () => {} });
+  for (const path of ['/etc/near', '/etc/far', '/etc/slow']) expect((await tree.read(path, 10))?.toString()).toBe('x');
+  expect(await tree.read('/etc/loop', 10)).toBeUndefined();
+  await tree.close();
+});
+
 test('cut at any program that it runs, the image is byte for byte as before', async () => {
   const file = await disk();
   const hash = await hashOf(file);
@@ -147,6 +169,15 @@ test('Ctrl-C in the middle leaves the image as it was, and no copy', async () =>
   await expect(board.apply('apply', { ...call, signal: stop.signal, onLine })).rejects.toThrow();
   expect(await hashOf(file)).toBe(hash);
   expect((await readdir(folder)).filter((name) => name.includes('glasscast-part'))).toEqual([]);
+});
+
+test('what a run that was killed left in the folder for temporary files is removed by the next one', async () => {
+  const left = join(tmpdir(), 'glasscast-image-4194303-killed');
+  await mkdir(left, { recursive: true });
+  await writeFile(join(left, 'source-0'), 'a secret');
+  const tree = await createExtImage({ file: await disk(), offsetBytes: ROOT_OFFSET_BYTES, run });
+  await tree.close();
+  expect(await readdir(tmpdir())).not.toContain('glasscast-image-4194303-killed');
 });
 
 test('what does not fit is told before anything is written', async () => {

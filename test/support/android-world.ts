@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { createAdbBoard } from '../../scripts/flash/adb-board.ts';
 import { createAdbShell } from '../../scripts/flash/adb-shell.ts';
+import type { Board } from '../../scripts/flash/board.ts';
 import { debianArchive } from '../../scripts/package/debian-archive.ts';
 import { type ChildSpawner, findOnPath } from '../../shared/child-process.ts';
 import type { Clock } from '../../shared/clock.ts';
@@ -77,6 +78,7 @@ export async function createAndroidWorld({ clock, children }: { clock: Clock; ch
   await set({});
   const adbFile = fileURLToPath(new URL('scripted-adb.mjs', import.meta.url));
 
+  const boards: Board[] = [];
   async function powerCut(): Promise<void> {
     for (let isAnyLeft = true; isAnyLeft; ) {
       isAnyLeft = false;
@@ -98,7 +100,9 @@ export async function createAndroidWorld({ clock, children }: { clock: Clock; ch
     board(serial?: string) {
       const environment = { PATH: process.env.PATH, SCRIPTED_ADB: home };
       const shell = createAdbShell({ serial, spawn: children.spawn, clock, adbFile, environment });
-      return createAdbBoard({ shell, clock, glibcFolder: join(home, 'glibc'), patienceMs: 3_000 });
+      const board = createAdbBoard({ shell, clock, glibcFolder: join(home, 'glibc'), patienceMs: 3_000 });
+      boards.push(board);
+      return board;
     },
     /** @returns its path */
     async package(version: string, manners: AgentManners): Promise<string> {
@@ -134,6 +138,7 @@ export async function createAndroidWorld({ clock, children }: { clock: Clock; ch
     },
     async close() {
       await powerCut();
+      for (const board of boards) await board.close();
       await rm(home, { recursive: true, force: true });
     },
   };

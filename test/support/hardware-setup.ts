@@ -12,6 +12,7 @@ const peers: readonly Peer[] = [
     for: 'the package in a booted Debian (as root alone)',
     isThere: () => canBootDebian(),
   },
+  { packages: ['e2fsprogs'], for: 'flashing images', isThere: () => hasAll('mke2fs', 'debugfs', 'e2fsck') },
   { packages: ['lintian'], for: "lintian's word on the package", isThere: () => hasAll('lintian') },
   {
     packages: ['qemu-user-static'],

@@ -184,9 +184,15 @@ test('absolute links in the tree stay in the tree', async () => {
   expect(await readdir(join(root, 'tmp'))).toContain('glasscast-inside');
 });
 
+async function emptyFolder(): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), 'glasscast-empty-'));
+  folders.push(folder);
+  return folder;
+}
+
 test.each([
   ['this machine', async () => '/', 'install the package on it instead'],
-  ['an empty folder', () => mkdtemp(join(tmpdir(), 'glasscast-root-')), 'holds no root file system'],
+  ['an empty folder', emptyFolder, 'holds no root file system'],
   ['nothing', async () => '/nowhere/at/all', 'is not there'],
   ['a device', async () => '/dev/null', 'mount its root partition'],
 ])('%s is refused with what to do', async (_, place, words) => {
