@@ -27,7 +27,7 @@ const SHELL = `#!/bin/sh
 exec 0<>/dev/virtio-ports/${SHELL_PORT} 1>&0
 while read -r id text; do
   {
-    output=$(printf %s "$text" | base64 -d | sh 2>&1 </dev/null)
+    output=$(sh -c "$(printf %s "$text" | base64 -d)" 2>&1 </dev/null)
     code=$?
     printf '%s %s %s\\n' "$id" "$code" "$(printf %s "$output" | base64 -w0)"
   } &

@@ -58,8 +58,9 @@ export async function awaitGuest(shell: GuestShell, clock: Clock, timeoutMs: num
   const deadlineMs = clock.monotonicMs() + timeoutMs;
   for (;;) {
     try {
-      await shell.must('true', AGAIN_MS);
-      return;
+      // An answer alone would not show that scripts are run.
+      if ((await shell.must('echo here', AGAIN_MS)) === 'here') return;
+      throw new GlasscastError('INTERNAL', { reason: 'the root shell of the board runs nothing' });
     } catch (error) {
       if (clock.monotonicMs() > deadlineMs) throw error;
     }

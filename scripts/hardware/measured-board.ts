@@ -75,8 +75,7 @@ async function measureStream(bench: Bench, world: BoardWorld, phases: WorldPhase
   });
   const startMs = rounded(bench.clock.monotonicMs() - askedMs);
   const played = await phases.time(`decode ${name}`, () => world.play(streamId, bench.seconds));
-  const use = await world.board.shell.must("TERM=dumb top -bn2 -d2 | grep '^%Cpu' | tail -1");
-  bench.progress(`${name}: ${JSON.stringify(played)}; ${use}`);
+  bench.progress(`${name}: ${JSON.stringify(played)}`);
   if (played.audioCodec === undefined) bench.note(await lastWords(world));
   for (const { text, code } of await world.timeline(streamId)) bench.note(`${code ?? ''} ${text}`);
   await world.stop();
