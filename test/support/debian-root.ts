@@ -2,6 +2,7 @@
  * A small Debian that boots for a test: made once per machine by mmdebstrap, copied for each test, run by systemd-nspawn with a
  * real systemd, and gone afterwards, also when the test run is killed. Shares the network of this machine.
  */
+import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { mkdir, rename, rm } from 'node:fs/promises';
@@ -23,9 +24,18 @@ const BOOT_TIMEOUT_MS = 60_000;
 const POLL_MS = 100;
 
 /** A question, not a fact: the tests' set-up may install what is missing. */
-export const canBootDebian = () =>
+export const hasDebianTools = () =>
   process.getuid?.() === 0 &&
   ['mmdebstrap', 'systemd-nspawn', 'nsenter'].every((name) => findOnPath(name) !== undefined);
+
+/** A machine that is a container itself may not let others begin. Tried with a program of this system, in a root of no files. */
+export const letsContainersRun = () => {
+  const words = ['-q', '--register=no', '--keep-unit', '--link-journal=no', '--volatile=yes', '-D', '/'];
+  const machine = `glasscast-probe-${process.pid}`;
+  return spawnSync('systemd-nspawn', [...words, '-M', machine, '/usr/bin/true'], { timeout: 20_000 }).status === 0;
+};
+
+export const canBootDebian = () => hasDebianTools() && letsContainersRun();
 
 export interface RunResult {
   code: number | null;

@@ -23,6 +23,8 @@ export interface Peer {
   /** Which tests need it. */
   for: string;
   isThere: () => boolean;
+  /** What no package can cure, asked when all is there. */
+  machineRefuses?: () => string | undefined;
 }
 
 const peers: readonly Peer[] = [
@@ -60,6 +62,10 @@ export async function findOrInstall(peers: readonly Peer[]): Promise<void> {
     const packages = peer.packages.join(' ');
     if (process.env.CI) throw new Error(`CI skips nothing, and ${packages} could not be installed`);
     say(`Skipped: ${peer.for}. For them install ${packages} (Debian: apt-get install ${packages}).`);
+  }
+  for (const { for: tests, machineRefuses, isThere } of peers) {
+    const reason = isThere() ? machineRefuses?.() : undefined;
+    if (reason) say(`Skipped: ${tests}: ${reason}.`);
   }
 }
 

@@ -1,7 +1,7 @@
 /** Once before the tests of packages and boards: what they build, boot and look with. */
 import { findOnPath } from '../../shared/child-process.ts';
 import { canRunVirtualBoard } from './board-bench.ts';
-import { canBootDebian } from './debian-root.ts';
+import { hasDebianTools, letsContainersRun } from './debian-root.ts';
 import { findOrInstall, type Peer } from './global-setup.ts';
 
 const hasAll = (...names: string[]) => names.every((name) => findOnPath(name) !== undefined);
@@ -10,7 +10,8 @@ const peers: readonly Peer[] = [
   {
     packages: ['mmdebstrap', 'systemd-container'],
     for: 'the package in a booted Debian (as root alone)',
-    isThere: () => canBootDebian(),
+    isThere: () => hasDebianTools(),
+    machineRefuses: () => (letsContainersRun() ? undefined : 'this machine lets no container run (systemd-nspawn)'),
   },
   { packages: ['e2fsprogs'], for: 'flashing images', isThere: () => hasAll('mke2fs', 'debugfs', 'e2fsck') },
   { packages: ['lintian'], for: "lintian's word on the package", isThere: () => hasAll('lintian') },
