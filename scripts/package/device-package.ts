@@ -62,7 +62,7 @@ const libraries: Readonly<Record<DeviceArchitecture, string>> = {
   armhf: 'libatomic1, libc6 (>= 2.28), libgcc-s1, libstdc++6 (>= 9)',
 };
 
-const scriptNames = ['postinst', 'prerm', 'postrm'] as const;
+const scriptNames = ['preinst', 'postinst', 'prerm', 'postrm'] as const;
 const pathOf = (fromRoot: string) => fileURLToPath(new URL(`../../${fromRoot}`, import.meta.url));
 const sourceOf = (name: string) => readFile(pathOf(`scripts/package/files/${name}`));
 
