@@ -45,7 +45,7 @@ export interface Rollouts {
   list(): RolloutView[];
   /** No new orders from now on; what was ordered goes on. @throws GlasscastError ROLLOUT_NOT_FOUND, ROLLOUT_OVER */
   pause(rolloutId: string): Promise<RolloutView>;
-  /** @param retryFailed those that failed are ordered again. @throws as `pause` */
+  /** @param retryFailed those that failed are ordered again, also when it runs already. @throws as `pause` */
   resume(rolloutId: string, options?: { retryFailed?: boolean | undefined }): Promise<RolloutView>;
   /** Nobody is ordered any more, who comes late neither. @throws as `pause` */
   cancel(rolloutId: string): Promise<RolloutView>;
@@ -206,9 +206,8 @@ class Keeper implements Rollouts {
   }
 
   async resume(rolloutId: string, { retryFailed = false }: { retryFailed?: boolean | undefined } = {}) {
-    const wasPaused = this.#rollout(rolloutId).state === 'paused';
     const view = await this.#turn(rolloutId, 'resume', 'running');
-    if (!retryFailed || !wasPaused) return view;
+    if (!retryFailed) return view;
     for (const { userId, task } of [...this.#agents.values()]) {
       if (task?.rolloutId === rolloutId && task.state === 'failed') this.#judge(userId, () => ({ task: undefined }));
     }

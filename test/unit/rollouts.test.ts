@@ -144,6 +144,16 @@ describe('roll-outs', () => {
     expect(newest()).toMatchObject({ state: 'running', devices: { failed: 0 } });
   });
 
+  it('order those that failed again while they run, too', async () => {
+    const { begin, hello, newest, rollouts, say, told } = await world();
+    hello('ada');
+    await begin({ users: ['ada'], maxFailures: 5 });
+    say('ada', 'refused', { reason: 'no room' });
+    expect([newest()?.state, told().length]).toEqual(['running', 1]);
+    expect(await rollouts.resume('r1', { retryFailed: true })).toMatchObject({ devices: { failed: 0, underWay: 1 } });
+    expect(told()).toEqual(['ada 1.4.0']);
+  });
+
   it('count who does not come back from the switch', async () => {
     const { begin, clock, hello, newest, rollouts, say } = await world();
     hello('ada');
