@@ -116,10 +116,10 @@ export function createReleaseFolder(options: ReleaseFolderOptions): ReleaseFolde
       const { bytes, sha256 } = received;
       const before = await find(version);
       if (before && before.sha256 !== sha256) throw new GlasscastError('RELEASE_EXISTS', { reason: version });
-      if (before) return { release: before, isNew: false };
+      // The same again takes the place of what is there: that may have been damaged since.
       await rename(part, pathOf({ version, bytes, sha256, publishedAtMs: 0 }));
       await syncFolder(folder);
-      return { release: await get(version), isNew: true };
+      return { release: await get(version), isNew: !before };
     } finally {
       // Gone already where it was taken.
       await unlink(part).catch(() => {});

@@ -131,6 +131,16 @@ describe('the folder of releases', () => {
     expect(names()).toHaveLength(1);
   });
 
+  it('is mended by the same release once more', async () => {
+    const file = sealed();
+    await releasesOf().accept('1.4.0', pieces(file));
+    const path = join(folder, names()[0] ?? '');
+    writeFileSync(path, 'damaged');
+    const { isNew, release } = await releasesOf().accept('1.4.0', pieces(file));
+    expect([isNew, names().length]).toEqual([false, 1]);
+    expect(Buffer.concat(await (await releasesOf().read(release)).toArray())).toEqual(file);
+  });
+
   it('says so when it cannot be written, and calls only what is not there not found', async () => {
     writeFileSync(join(root, 'deep'), 'no folder');
     await expect(releasesOf().accept('1.4.0', pieces(sealed()))).rejects.toMatchObject({
