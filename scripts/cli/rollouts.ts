@@ -130,6 +130,11 @@ async function rollback({ api, terminal }: Cli, user: string): Promise<void> {
   terminal.result(answer, [
     `${user} is sent back; "glasscast device list" shows the version once they have come back.`,
   ]);
+  const [newest] = (await api.ask('GET', '/api/rollouts', rolloutList)).rollouts;
+  if (newest?.state !== 'running') return;
+  terminal.note(
+    `${newest.rolloutId} to ${newest.version} goes on for others; "glasscast device update-pause" stops it.`,
+  );
 }
 
 /**

@@ -293,6 +293,10 @@ describe('a roll-out', () => {
     await until(async () => (await sessionOf(made, ada.email))?.agent?.version === '1.3.0');
     await new Promise((resolve) => setTimeout(resolve, 500));
     expect([ada.state.orders, (await newest(made))?.state]).toEqual([['1.4.0', 'rollback'], 'done']);
+    await made.publish('1.5.0');
+    await made.glasscast('device', 'update', '1.5.0');
+    const early = await made.glasscast('device', 'rollback', ada.email);
+    expect([early.code, early.err]).toEqual([0, expect.stringMatching(/^r2 to 1\.5\.0 goes on for others; .*pause/)]);
     const nobody = await made.glasscast('device', 'rollback', 'nobody@example.com');
     expect([nobody.code, nobody.err]).toEqual([1, expect.stringMatching(/not connected.*device list/)]);
     // Apps hear of no agent: what was said of the glasses to them has no such word.
