@@ -3,6 +3,7 @@ import { CONSOLE_APP, isRunning } from './console-state.ts';
 import { byId, createKeyedList, type ListItem, make, setAttribute, setText } from './elements.ts';
 import { stateName } from './formatting.ts';
 import type { GlassesRow } from './glasses-rows.ts';
+import type { SessionView } from './relay-shapes.ts';
 
 export interface GlassesView {
   /** What is typed into the search box. */
@@ -117,7 +118,7 @@ function stateOf({ session, stream }: GlassesRow): [string, string] {
 }
 
 function detailOf({ session, stream }: GlassesRow): string {
-  const { agent, batteryLevel, charging, modelName } = session ?? {};
+  const { agent, batteryLevel, charging, modelName, update } = session ?? {};
   const battery =
     batteryLevel === undefined ? undefined : `${Math.round(batteryLevel)} %${charging ? ' charging' : ''}`;
   const viewers = isRunning(stream) ? (stream.viewers ?? []) : [];
@@ -125,8 +126,15 @@ function detailOf({ session, stream }: GlassesRow): string {
   const watched =
     others.length === 0 ? undefined : others.length === 1 ? '1 app watches' : `${others.length} apps watch`;
   return (
-    [modelName, agent?.version, battery, watched].filter(Boolean).join(' · ') || (session ? 'Glasses' : 'No session')
+    [modelName, agent && agentText(agent, update), battery, watched].filter(Boolean).join(' · ') ||
+    (session ? 'Glasses' : 'No session')
   );
+}
+
+function agentText({ version }: NonNullable<SessionView['agent']>, update: SessionView['update']): string {
+  if (!update) return version;
+  const percent = update.percent === undefined ? '' : ` ${Math.round(update.percent)} %`;
+  return update.state === 'trial' ? `${version} on trial` : `${version} → ${update.version} ${update.state}${percent}`;
 }
 
 /** A fresh one every so often, by another address for the same picture; what cannot be loaded is not shown. */

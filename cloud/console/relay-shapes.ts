@@ -12,6 +12,8 @@ export interface SessionView {
   charging?: boolean;
   apps?: { packageName: string; connected: boolean }[];
   agent?: { version: string };
+  /** Of the agent: under way, or failed. */
+  update?: { version: string; state: string; percent?: number };
 }
 
 /** A state of the stream table. */

@@ -18,8 +18,10 @@ import type { BrowserGuard } from './browser-guard.ts';
 /** Adds routes to a server or to a part of it. */
 export type Routes = (server: FastifyInstance) => void;
 
-/** For a request to arrive whole, so that one sent a byte at a time holds nothing for long. */
-const REQUEST_TIMEOUT_MS = 15_000;
+/** So that a request sent a byte at a time holds nothing for long. */
+const HEAD_TIMEOUT_MS = 15_000;
+/** For it to arrive whole: a release of 250 kB has to come by a line of 35 kbit/s. */
+const REQUEST_TIMEOUT_MS = 60_000;
 
 /** For running requests to be answered before the server goes. */
 const DRAIN_MS = 5_000;
@@ -56,7 +58,7 @@ export function createHttp(options: HttpOptions): Http {
     bodyLimit: 256 * 1024,
     forceCloseConnections: 'idle',
     requestTimeout: REQUEST_TIMEOUT_MS,
-    http: { connectionsCheckingInterval: REQUEST_TIMEOUT_MS / 5 },
+    http: { headersTimeout: HEAD_TIMEOUT_MS, connectionsCheckingInterval: HEAD_TIMEOUT_MS / 5 },
     trustProxy: (address) => callers.isTrusted(address),
     routerOptions: { maxParamLength: 400 },
   });

@@ -34,8 +34,8 @@ export interface ReleaseFolder {
    * Takes one in, after those that came before. Nothing of one that is refused stays.
    * @param body the file as it comes; @param announcedBytes what its sender says that it has
    * @returns `isNew` false: the same bytes were here already
-   * @throws GlasscastError RELEASE_REFUSED, RELEASE_EXISTS, RELEASES_FULL; MALFORMED_MESSAGE: the body broke off, or the
-   * version is none
+   * @throws GlasscastError RELEASE_REFUSED, RELEASE_EXISTS, RELEASES_FULL; INVALID_CONFIG: the folder cannot be
+   * written; MALFORMED_MESSAGE: the body broke off, or the version is none
    */
   accept(
     version: string,
@@ -65,6 +65,7 @@ export interface ReleaseFolderOptions {
 
 const FILE = /^(\d+\.\d+\.\d+)\.([0-9a-f]{64})\.release$/;
 const FULL = new Set(['ENOSPC', 'EDQUOT', 'EFBIG']);
+const CLOSED = new Set(['EACCES', 'EPERM', 'EROFS', 'ENOTDIR', 'EEXIST']);
 
 export function createReleaseFolder(options: ReleaseFolderOptions): ReleaseFolder {
   const { trustedKeys = [], maxReleases = 100, openFile = open } = options;
@@ -115,12 +116,10 @@ export function createReleaseFolder(options: ReleaseFolderOptions): ReleaseFolde
       const { bytes, sha256 } = received;
       const before = await find(version);
       if (before && before.sha256 !== sha256) throw new GlasscastError('RELEASE_EXISTS', { reason: version });
-      if (before) return { release: before, isNew: false };
+      // The same again takes the place of what is there: that may have been damaged since.
       await rename(part, pathOf({ version, bytes, sha256, publishedAtMs: 0 }));
       await syncFolder(folder);
-      return { release: await get(version), isNew: true };
-    } catch (error) {
-      throw asFull(error);
+      return { release: await get(version), isNew: !before };
     } finally {
       // Gone already where it was taken.
       await unlink(part).catch(() => {});
@@ -143,16 +142,19 @@ export function createReleaseFolder(options: ReleaseFolderOptions): ReleaseFolde
     async accept(version, body, announcedBytes) {
       const { success } = releaseVersion.safeParse(version);
       if (!success) throw new GlasscastError('MALFORMED_MESSAGE', { reason: 'version: expected MAJOR.MINOR.PATCH' });
-      return inTurn(() => take(version, body, announcedBytes));
+      return inTurn(() => take(version, body, announcedBytes).catch(refuseOfDisk));
     },
     async read(release, range) {
-      const file = await open(pathOf(release), 'r').catch(() => undefined);
+      const file = await open(pathOf(release), 'r').catch((error: unknown) => {
+        // Glasses give up at "not found", and ask again after anything else.
+        if (codeOf(error) !== 'ENOENT') throw error;
+      });
       if (!file) throw new GlasscastError('RELEASE_NOT_FOUND', { reason: release.version });
       return file.createReadStream(range ?? {});
     },
     remove: (version) =>
       inTurn(async () => {
-        await unlink(pathOf(await get(version)));
+        await unlink(pathOf(await get(version))).catch(refuseOfDisk);
         await syncFolder(folderOf());
       }),
   };
@@ -254,10 +256,15 @@ async function syncFolder(folder: string): Promise<void> {
   await handle.sync().finally(() => handle.close());
 }
 
-function asFull(error: unknown): unknown {
-  return FULL.has(codeOf(error))
-    ? new GlasscastError('RELEASES_FULL', { reason: 'the disk is full', cause: error })
-    : error;
+/** @throws GlasscastError RELEASES_FULL, INVALID_CONFIG; what it was given when the disk is not to blame */
+function refuseOfDisk(error: unknown): never {
+  const code = codeOf(error);
+  if (FULL.has(code)) throw new GlasscastError('RELEASES_FULL', { reason: 'the disk is full', cause: error });
+  if (!CLOSED.has(code)) throw error;
+  throw new GlasscastError('INVALID_CONFIG', {
+    reason: `releasesFolder: the relay cannot write there (${code})`,
+    cause: error,
+  });
 }
 
 function codeOf(error: unknown): string {

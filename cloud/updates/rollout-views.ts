@@ -40,6 +40,8 @@ export interface RolloutView {
   underWay: ({ userId: string } & DeviceUpdate)[];
   failures: { userId: string; outcome: string; reason?: string | undefined; at: string }[];
   skipped: { userId: string; reason: string }[];
+  /** Named users of whom no agent ever told of itself: away, or misspelt. */
+  unseen?: string[];
 }
 
 const MAX_LISTED = 50;
@@ -67,7 +69,7 @@ export function deviceView(
 
 export function rolloutView(
   rollout: RolloutRecord,
-  { counts, skipped, underWay }: Census,
+  { counts, skipped, underWay, unseen }: Census,
   deviceOf: (userId: string) => DeviceView | undefined,
 ): RolloutView {
   const { rolloutId, version, state, stages, stage, users, soakSeconds, maxFailures } = rollout;
@@ -87,6 +89,8 @@ export function rolloutView(
       .map((userId) => ({ userId, ...(deviceOf(userId)?.update ?? { version, state: 'ordered' }) })),
     failures: rollout.failures.map(({ atMs, ...failure }) => ({ ...failure, at: timeText(atMs) })),
     skipped: skipped.slice(0, MAX_LISTED),
+    // Of those before, only the counts are known.
+    ...(rollout.counts || unseen.length === 0 ? {} : { unseen: unseen.slice(0, MAX_LISTED) }),
   };
 }
 

@@ -36,10 +36,55 @@ export interface Device extends AgentRecord {
   isHere: boolean;
 }
 
+export interface RolloutRequest {
+  version: string;
+  /** Per cent of the users, ascending. Default 5, 25, 100. */
+  stages?: readonly number[] | undefined;
+  /** In place of stages. */
+  users?: readonly string[] | undefined;
+  /** Default 600. */
+  soakSeconds?: number | undefined;
+  /** So many pause it. Default 1. */
+  maxFailures?: number | undefined;
+}
+
+/** Its number counts on from `before`: whatever the clock says, the newest one has the highest. */
+export function newRollout(
+  { version, stages, users, soakSeconds, maxFailures }: RolloutRequest,
+  before: readonly RolloutRecord[],
+  nowMs: number,
+): RolloutRecord {
+  return {
+    rolloutId: `r${Math.max(0, ...before.map(numberOf)) + 1}`,
+    version,
+    stages: users ? [100] : [...(stages ?? rolloutDefaults.stages)],
+    ...(users ? { users: [...new Set(users)] } : {}),
+    soakSeconds: soakSeconds ?? rolloutDefaults.soakSeconds,
+    maxFailures: maxFailures ?? rolloutDefaults.maxFailures,
+    ...{ state: 'running', stage: 0, createdAtMs: nowMs },
+    ...{ failures: [], failureCount: 0, forgivenCount: 0 },
+  };
+}
+
+export const numberOf = ({ rolloutId }: Pick<RolloutRecord, 'rolloutId'>): number => Number(rolloutId.slice(1)) || 0;
+
+/** After a start of the relay: while it was not there nobody could come back to it. */
+export function afterStart(agent: AgentRecord, nowMs: number): AgentRecord {
+  if (agent.task?.switchingSinceMs === undefined) return agent;
+  return { ...agent, task: { ...agent.task, switchingSinceMs: nowMs } };
+}
+
 /** Stable, 0 to below 100, and another one in each roll-out: not always the same ones are first. */
 export function placeOf(userId: string, rolloutId: string): number {
   const hash = createHash('sha256').update(`${rolloutId} ${userId}`).digest();
   return (hash.readUInt32BE(0) / 2 ** 32) * 100;
+}
+
+export function longestAway(devices: readonly Device[]): Device | undefined {
+  const away = devices.filter(({ isHere }) => !isHere);
+  return away.reduce<Device | undefined>((found, device) => {
+    return found && found.seenAtMs <= device.seenAtMs ? found : device;
+  }, undefined);
 }
 
 export const isUnderWay = ({ state }: Pick<RolloutRecord, 'state'>): boolean =>
@@ -166,11 +211,17 @@ export function review(
     return Number.isFinite(earliest) ? earliest : undefined;
   };
   if (rollout.state === 'paused') return { rollout, orders: [], missing, wakeAtMs: wake() };
-  const orders = wantedOf(rollout, census);
+  const isHeld = nowMs < stagesHeldUntilMs;
+  const orders = isHeld ? census.wanted : wantedOf(rollout, census);
   if (rollout.state === 'done') return { rollout, orders, missing, wakeAtMs: wake() };
-  if (nowMs < stagesHeldUntilMs) return { rollout, orders, missing, wakeAtMs: wake(stagesHeldUntilMs) };
+  if (isHeld) return { rollout, orders, missing, wakeAtMs: wake(stagesHeldUntilMs) };
   const isComplete = orders.length === 0 && missing.length === 0 && isProven(rollout, census);
   if (rollout.completeSinceMs === undefined && !isComplete) return { rollout, orders, missing, wakeAtMs: wake() };
+  // The operator has sent back all who had it: nothing has soaked.
+  if (census.counts.done === 0 && rollout.completeSinceMs !== undefined && !isComplete) {
+    const { completeSinceMs: _, ...unproven } = rollout;
+    return { rollout: unproven, orders, missing, wakeAtMs: nowMs };
+  }
   // Newcomers do not begin it again: somebody always comes.
   const soaking = rollout.completeSinceMs === undefined ? { ...rollout, completeSinceMs: nowMs } : rollout;
   const opensAtMs = (soaking.completeSinceMs ?? nowMs) + rollout.soakSeconds * 1000;
@@ -192,6 +243,8 @@ export interface Census {
   /** Ordered and not done: users. */
   underWay: string[];
   skipped: { userId: string; reason: string }[];
+  /** Named by the roll-out, and no agent of theirs ever told of itself. */
+  unseen: string[];
   /** Of the stage, here, and not ordered yet. */
   wanted: string[];
   /** Ordered, and here or gone to switch: the stage waits for these. */
@@ -208,6 +261,7 @@ export function censusOf(rollout: RolloutRecord, devices: Iterable<Device>): Cen
     counts,
     underWay: [],
     skipped: [],
+    unseen: [],
     wanted: [],
     awaited: [],
     switching: [],
@@ -217,7 +271,8 @@ export function censusOf(rollout: RolloutRecord, devices: Iterable<Device>): Cen
   const percent = rollout.stages[rollout.stage] ?? 0;
   for (const device of devices) {
     const { userId, isHere } = device;
-    if (users && !users.has(userId)) continue;
+    // What is left at the end is unseen.
+    if (users && !users.delete(userId)) continue;
     const task = taskOf(rollout, device);
     if (task?.state === 'ordered') countOrdered(census, device, task);
     else if (task?.state === 'done' || task?.state === 'failed') counts[task.state] += 1;
@@ -233,6 +288,8 @@ export function censusOf(rollout: RolloutRecord, devices: Iterable<Device>): Cen
       }
     }
   }
+  census.unseen = [...(users ?? [])];
+  counts.away += census.unseen.length;
   counts.skipped = census.skipped.length;
   counts.underWay = census.underWay.length + census.wanted.length;
   return census;

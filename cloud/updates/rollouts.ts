@@ -7,38 +7,31 @@ import { errorText, GlasscastError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import type { ToGlasses } from '../../shared/protocol/glasses-messages.ts';
 import type { AgentFacts, AgentUpdateStatus } from '../../shared/protocol/releases.ts';
-import { createRateLimit, type RateLimit } from '../access/rate-limits.ts';
+import { type Bucket, createBucket, createRateLimit, type RateLimit } from '../access/rate-limits.ts';
 import type { AgentRecord, RolloutRecord } from '../store/records.ts';
 import type { Store } from '../store/store.ts';
+import { createLateHellos, type LateHellos } from './late-hellos.ts';
 import type { ReleaseFolder } from './release-folder.ts';
 import {
   afterEvent,
   afterHello,
   afterMissing,
+  afterStart,
   afterStatus,
   censusOf,
   type Device,
   isUnderWay,
+  longestAway,
+  newRollout,
+  numberOf,
   orderedTask,
+  type RolloutRequest,
   review,
-  rolloutDefaults,
   taskOf,
   type Verdict,
   withFailure,
 } from './rollout.ts';
 import { type DeviceView, deviceView, type RolloutView, rolloutView } from './rollout-views.ts';
-
-export interface RolloutRequest {
-  version: string;
-  /** Per cent of the users, ascending. Default 5, 25, 100. */
-  stages?: readonly number[] | undefined;
-  /** In place of stages. */
-  users?: readonly string[] | undefined;
-  /** Default 600. */
-  soakSeconds?: number | undefined;
-  /** So many pause it. Default 1. */
-  maxFailures?: number | undefined;
-}
 
 export interface Rollouts {
   /** Each time the agent tells something else, and at each connection. @param facts undefined: no agent speaks there */
@@ -52,7 +45,7 @@ export interface Rollouts {
   list(): RolloutView[];
   /** No new orders from now on; what was ordered goes on. @throws GlasscastError ROLLOUT_NOT_FOUND, ROLLOUT_OVER */
   pause(rolloutId: string): Promise<RolloutView>;
-  /** @param retryFailed those that failed are ordered again. @throws as `pause` */
+  /** @param retryFailed those that failed are ordered again, also when it runs already. @throws as `pause` */
   resume(rolloutId: string, options?: { retryFailed?: boolean | undefined }): Promise<RolloutView>;
   /** Nobody is ordered any more, who comes late neither. @throws as `pause` */
   cancel(rolloutId: string): Promise<RolloutView>;
@@ -82,9 +75,11 @@ export interface RolloutsOptions {
 
 /** What happens within it is looked at together. */
 const REVIEW_MS = 250;
-/** Orders at once, and how long until the next ones: each is a download. */
-const ORDERS_AT_ONCE = 20;
+/** Each is a download. */
+const ORDERS = { perSecond: 20, burst: 20 };
 const NEXT_ORDERS_MS = 1_000;
+/** A timer of Node's holds no more than 24 days, and the wall clock may jump in the meantime. */
+const LOOK_AT_LEAST_MS = 3_600_000;
 const MAX_ROLLOUTS = 20;
 /** What one user's glasses may have written; they say hello once for each connection. */
 const CHANGES = { perSecond: 0.5, burst: 30 };
@@ -92,10 +87,10 @@ const CHANGES = { perSecond: 0.5, burst: 30 };
 /** Reads what was kept. */
 export async function openRollouts(options: RolloutsOptions): Promise<Rollouts> {
   const { clock, resumeGraceMs = 30_000, store } = options;
-  const rollouts = (await store.rollouts.all()).sort((one, other) => other.createdAtMs - one.createdAtMs);
+  const rollouts = (await store.rollouts.all()).sort((one, other) => numberOf(other) - numberOf(one));
   const isWaited = rollouts.some(isUnderWay);
   const keeper = new Keeper(options, rollouts, isWaited ? clock.now() + resumeGraceMs : 0);
-  for (const agent of await store.agents.all()) keeper.remember(agent);
+  for (const agent of await store.agents.all()) keeper.remember(afterStart(agent, clock.now()));
   keeper.reviewSoon();
   return keeper;
 }
@@ -111,7 +106,10 @@ class Keeper implements Rollouts {
   readonly #progress = new Map<string, AgentUpdateStatus>();
   /** Ordered, and the order has to go out again. */
   readonly #unheard = new Set<string>();
+  readonly #late: LateHellos;
   readonly #changes: RateLimit;
+  readonly #orders: Bucket;
+  /** `atMs` of the monotonic clock. */
   #timer: { atMs: number; timer: Timer } | undefined;
   #isClosed = false;
 
@@ -120,6 +118,8 @@ class Keeper implements Rollouts {
     this.#rollouts = rollouts;
     this.#stagesHeldUntilMs = stagesHeldUntilMs;
     this.#changes = createRateLimit({ clock: options.clock, ...CHANGES });
+    this.#orders = createBucket({ clock: options.clock, ...ORDERS });
+    this.#late = createLateHellos(options.clock, (userId, facts) => this.agentHello(userId, facts));
   }
 
   remember(agent: AgentRecord): void {
@@ -129,8 +129,10 @@ class Keeper implements Rollouts {
   agentHello(userId: string, facts: AgentFacts | undefined): void {
     const wasKnown = this.#here.delete(userId);
     this.#progress.delete(userId);
+    this.#late.forget(userId);
     if (!facts && !wasKnown) return;
-    if (facts && this.#changes.take(userId) && this.#hasRoomFor(userId)) {
+    if (facts && !this.#changes.take(userId)) this.#late.add(userId, facts);
+    else if (facts && this.#hasRoomFor(userId)) {
       const { task } = this.#agents.get(userId) ?? {};
       const agent = { userId, ...facts, seenAtMs: this.#options.clock.now(), ...(task ? { task } : {}) };
       this.#here.add(userId);
@@ -160,31 +162,30 @@ class Keeper implements Rollouts {
   }
 
   agentGone(userId: string): void {
+    this.#late.forget(userId);
+    this.#unheard.delete(userId);
     if (!this.#here.delete(userId)) return;
     this.#progress.delete(userId);
     this.#options.onChange(userId);
     this.reviewSoon();
   }
 
-  async begin({ version, stages, users, ...limits }: RolloutRequest): Promise<RolloutView> {
+  async begin(request: RolloutRequest): Promise<RolloutView> {
+    const { version } = request;
     await this.#options.releases.get(version);
     const [newest] = this.#rollouts;
     if (newest && isUnderWay(newest)) {
       throw new GlasscastError('ROLLOUT_ACTIVE', { reason: `${newest.rolloutId} to ${newest.version}` });
     }
-    if (newest) this.#keep({ ...newest, counts: this.#census(newest).counts });
-    const rollout: RolloutRecord = {
-      rolloutId: `r${Math.max(0, ...this.#rollouts.map(({ rolloutId }) => Number(rolloutId.slice(1)) || 0)) + 1}`,
-      version,
-      stages: users ? [100] : [...(stages ?? rolloutDefaults.stages)],
-      ...(users ? { users: [...new Set(users)] } : {}),
-      soakSeconds: limits.soakSeconds ?? rolloutDefaults.soakSeconds,
-      maxFailures: limits.maxFailures ?? rolloutDefaults.maxFailures,
-      ...{ state: 'running', stage: 0, createdAtMs: this.#options.clock.now() },
-      ...{ failures: [], failureCount: 0, forgivenCount: 0 },
-    };
+    const counts = newest && this.#census(newest).counts;
+    const rollout = newRollout(request, this.#rollouts, this.#options.clock.now());
+    // Before it is written, so that of two that begin at once the second one meets the first.
     this.#rollouts.unshift(rollout);
-    await this.#options.store.rollouts.put(rollout);
+    await this.#options.store.rollouts.put(rollout).catch((error: unknown) => {
+      this.#rollouts.splice(this.#rollouts.indexOf(rollout), 1);
+      throw error;
+    });
+    if (newest && counts) this.#keep({ ...newest, counts });
     for (const { rolloutId } of this.#rollouts.splice(MAX_ROLLOUTS))
       await this.#options.store.rollouts.delete(rolloutId);
     this.#options.log.info({ rolloutId: rollout.rolloutId, version }, 'rollout-began');
@@ -205,9 +206,8 @@ class Keeper implements Rollouts {
   }
 
   async resume(rolloutId: string, { retryFailed = false }: { retryFailed?: boolean | undefined } = {}) {
-    const wasPaused = this.#rollout(rolloutId).state === 'paused';
     const view = await this.#turn(rolloutId, 'resume', 'running');
-    if (!retryFailed || !wasPaused) return view;
+    if (!retryFailed) return view;
     for (const { userId, task } of [...this.#agents.values()]) {
       if (task?.rolloutId === rolloutId && task.state === 'failed') this.#judge(userId, () => ({ task: undefined }));
     }
@@ -247,6 +247,7 @@ class Keeper implements Rollouts {
   close(): void {
     this.#isClosed = true;
     this.#timer?.timer.cancel();
+    this.#late.close();
     this.#timer = undefined;
   }
 
@@ -254,12 +255,14 @@ class Keeper implements Rollouts {
     this.#wakeAt(this.#options.clock.now() + REVIEW_MS);
   }
 
-  #wakeAt(atMs: number): void {
+  /** @param wallMs looked at again then, or before */
+  #wakeAt(wallMs: number): void {
     const { clock } = this.#options;
+    const inMs = Math.min(LOOK_AT_LEAST_MS, Math.max(0, wallMs - clock.now()));
+    const atMs = clock.monotonicMs() + inMs;
     if (this.#isClosed || this.#rollouts.length === 0 || (this.#timer && this.#timer.atMs <= atMs)) return;
     this.#timer?.timer.cancel();
-    const timer = clock.after('rollout-review', Math.max(0, atMs - clock.now()), () => this.#review());
-    this.#timer = { atMs, timer };
+    this.#timer = { atMs, timer: clock.after('rollout-review', inMs, () => this.#review()) };
   }
 
   #review(): void {
@@ -291,9 +294,11 @@ class Keeper implements Rollouts {
       return isOrdered && agent.version !== rollout.version;
     });
     this.#unheard.clear();
-    const wanted = [...again, ...newcomers];
-    for (const userId of again.slice(ORDERS_AT_ONCE)) this.#unheard.add(userId);
-    for (const userId of wanted.slice(0, ORDERS_AT_ONCE)) {
+    for (const [at, userId] of [...again, ...newcomers].entries()) {
+      if (!this.#orders.take()) {
+        for (const left of again.slice(at)) this.#unheard.add(left);
+        return true;
+      }
       if (!this.#options.toGlasses(userId, { type: 'agent_update', version: rollout.version })) continue;
       this.#options.log.info(
         { userId, rolloutId: rollout.rolloutId, version: rollout.version },
@@ -301,7 +306,7 @@ class Keeper implements Rollouts {
       );
       this.#judge(userId, (agent) => ({ task: orderedTask(rollout, agent) }));
     }
-    return wanted.length > ORDERS_AT_ONCE;
+    return false;
   }
 
   #judge(userId: string, judge: (agent: AgentRecord, task: AgentRecord['task']) => Verdict | undefined): void {
@@ -372,11 +377,7 @@ class Keeper implements Rollouts {
   #hasRoomFor(userId: string): boolean {
     const { log, maxDevices = 10_000, store } = this.#options;
     if (this.#agents.has(userId) || this.#agents.size < maxDevices) return true;
-    const away = [...this.#agents.values()].filter((agent) => !this.#here.has(agent.userId));
-    const oldest = away.reduce<AgentRecord | undefined>(
-      (found, agent) => (found && found.seenAtMs <= agent.seenAtMs ? found : agent),
-      undefined,
-    );
+    const oldest = longestAway(this.#devices());
     log.warn({ maxDevices, forgotten: oldest?.userId }, 'too-many-agents');
     if (!oldest) return false;
     this.#agents.delete(oldest.userId);
@@ -393,4 +394,5 @@ function isOther(one: object | undefined, other: object | undefined): boolean {
   return JSON.stringify(one) !== JSON.stringify(other);
 }
 
+export type { RolloutRequest } from './rollout.ts';
 export type { DeviceView, RolloutView } from './rollout-views.ts';

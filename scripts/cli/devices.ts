@@ -81,9 +81,11 @@ async function list({ api, terminal }: Cli): Promise<void> {
   terminal.result(answer, terminal.table(heads, rows, 'No glasses are known.'));
 }
 
+const shortened = (text: string) => (text.length > 60 ? `${text.slice(0, 59)}…` : text);
+
 /** The update that is under way, else how the last one ended when it did not end well. */
 function updateText({ agent, update }: Session, terminal: Terminal): string {
-  const why = (reason: string | undefined) => (reason === undefined ? '' : ` (${harmless(reason).slice(0, 60)})`);
+  const why = (reason: string | undefined) => (reason === undefined ? '' : ` (${shortened(harmless(reason))})`);
   if (update) {
     const { version, state, percent, reason } = update;
     const done = percent === undefined ? '' : ` ${Math.round(percent)} %`;

@@ -56,7 +56,8 @@ export function createRelayApi({ baseUrl, adminToken, clock }: RelayApiOptions):
 
   async function asked<T>(method: string, path: string, answer: z.ZodType<T>, body?: object | Uint8Array): Promise<T> {
     const abort = new AbortController();
-    const late = clock.after('relay-answer', ANSWER_TIMEOUT_MS, () => abort.abort(new Error('no answer in time')));
+    const why = body && isFile(body) ? 'the file did not get there within a minute' : 'no answer in time';
+    const late = clock.after('relay-answer', ANSWER_TIMEOUT_MS, () => abort.abort(new Error(why)));
     try {
       const response = await send(method, path, abort.signal, body);
       const text = await response.text();

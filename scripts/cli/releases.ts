@@ -58,7 +58,7 @@ async function makeKey({ terminal }: Cli, { out }: { out: string }): Promise<voi
   }
   terminal.result({ privateKey: out, publicKey: publicFile }, [
     `${out} signs releases: keep it away from the relay and from the glasses, and keep a copy of it.`,
-    `${publicFile} goes onto the glasses, into /etc/glasscast/release-keys/.`,
+    `${publicFile} goes onto the glasses: "glasscast flash … --release-key ${publicFile}" puts it into /etc/glasscast/release-keys/.`,
   ]);
 }
 
@@ -112,14 +112,25 @@ function privateKeyOf(file: string, pem: Buffer): KeyObject {
 
 async function publish({ api, terminal }: Cli, file: string): Promise<void> {
   const bytes = await readInput(file);
-  const head = readReleaseHead(bytes);
-  if (!head) throw new GlasscastError('RELEASE_REFUSED', { reason: `${file} is no release file` });
-  const { version } = head.manifest;
+  const version = versionOf(bytes);
+  if (version === undefined) {
+    throw new GlasscastError('RELEASE_REFUSED', {
+      reason: `${file} is no release file; "glasscast release build" makes one`,
+    });
+  }
   const kept = await api.upload(`${AGENT_RELEASES_PATH}/${segment(version)}`, bytes, release);
   if (kept.sha256 !== hashOf(bytes)) {
     throw new GlasscastError('RELEASE_REFUSED', { reason: 'the relay has other bytes than were sent' });
   }
   terminal.result(kept, [`${version} is published; "glasscast device update ${version}" rolls it out.`]);
+}
+
+function versionOf(file: Buffer): string | undefined {
+  try {
+    return readReleaseHead(file)?.manifest.version;
+  } catch {
+    return undefined;
+  }
 }
 
 async function list({ api, terminal }: Cli): Promise<void> {

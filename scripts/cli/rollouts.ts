@@ -29,6 +29,7 @@ const rollout = z.looseObject({
   ),
   failures: z.array(z.looseObject({ userId: z.string(), outcome: z.string(), reason: z.string().optional() })),
   skipped: z.array(z.looseObject({ userId: z.string(), reason: z.string() })),
+  unseen: z.array(z.string()).optional(),
 });
 type Rollout = z.output<typeof rollout>;
 const rolloutList = z.looseObject({ rollouts: z.array(rollout) });
@@ -129,29 +130,49 @@ async function rollback({ api, terminal }: Cli, user: string): Promise<void> {
   terminal.result(answer, [
     `${user} is sent back; "glasscast device list" shows the version once they have come back.`,
   ]);
+  const [newest] = (await api.ask('GET', '/api/rollouts', rolloutList)).rollouts;
+  if (newest?.state !== 'running') return;
+  terminal.note(
+    `${newest.rolloutId} to ${newest.version} goes on for others; "glasscast device update-pause" stops it.`,
+  );
 }
 
-/** A line whenever something has changed, over restarts of the relay. @throws GlasscastError ROLLOUT_PAUSED, ROLLOUT_OVER */
+/**
+ * A line whenever something has changed, over restarts of the relay. Ctrl-C ends this process, and not the roll-out.
+ * @throws GlasscastError ROLLOUT_PAUSED, ROLLOUT_OVER
+ */
 async function follow(cli: Cli, first: Rollout): Promise<void> {
   const { api, clock, terminal } = cli;
   const stopping = new AbortController();
   const stop = () => stopping.abort();
   process.once('SIGINT', stop);
+  const told = new Set<string>();
   let lastLine = '';
   let now = first;
+  let isAway = false;
   try {
     for (;;) {
       const line = `${now.rolloutId}  ${now.version}  ${terminal.style(styleOf(now.state), now.state)}  ${now.users ? '' : 'stage '}${stageOf(now)}  ${progressOf(now)}`;
       if (line !== lastLine) terminal.line(now, line);
       lastLine = line;
+      for (const left of leftOutOf(now)) if (!told.has(left)) terminal.note(left);
+      for (const left of leftOutOf(now)) told.add(left);
       if (now.state !== 'running') return requireDone(now);
+      terminal.passing(momentOf(now));
       await clock.sleep(LOOK_MS, { signal: stopping.signal }).catch(() => {});
-      if (stopping.signal.aborted) return;
-      now = (await lookAgain(api, now.rolloutId)) ?? now;
+      if (stopping.signal.aborted) break;
+      const seen = await lookAgain(api, now.rolloutId);
+      if (!seen && !isAway) terminal.note('The relay is away; waiting for it …');
+      isAway = !seen;
+      now = seen ?? now;
     }
   } finally {
+    terminal.passing('');
     process.off('SIGINT', stop);
   }
+  terminal.note(`${now.rolloutId} goes on; "glasscast device updates --watch" looks again.`);
+  // By the signal itself, so that a shell does not take it for done.
+  process.kill(process.pid, 'SIGINT');
 }
 
 /** @returns undefined: the relay is away for a moment */
@@ -200,14 +221,30 @@ function detailsOf(each: Rollout, terminal: Terminal): string[] {
   return [
     ...(each.reason === undefined ? [] : [`${each.state}: ${harmless(each.reason)}`]),
     ...(each.nextStageAt === undefined ? [] : [`Without a failure the next stage opens at ${each.nextStageAt}.`]),
-    ...each.underWay.map(({ userId, state, percent, reason }) =>
-      why(userId, percent === undefined ? harmless(state) : `${harmless(state)} ${Math.round(percent)} %`, reason),
-    ),
+    ...each.underWay.map((one) => why(one.userId, standingOf(one), one.reason)),
     ...each.failures.map(({ userId, outcome, reason }) =>
       why(userId, terminal.style('red', outcome.replace('_', ' ')), reason),
     ),
-    ...each.skipped.map(({ userId, reason }) => why(userId, 'left out', reason)),
+    ...leftOutOf(each),
   ];
+}
+
+/** Who gets nothing, or nothing yet, and why. */
+function leftOutOf({ skipped, unseen = [] }: Rollout): string[] {
+  return [
+    ...skipped.map(({ userId, reason }) => `  ${harmless(userId)}  left out  ${harmless(reason)}`),
+    ...unseen.map((userId) => `  ${harmless(userId)}  away  no agent was ever here for this user`),
+  ];
+}
+
+/** What goes on while no line changes. */
+function momentOf({ underWay: [first], nextStageAt, state }: Rollout): string {
+  if (first) return `${harmless(first.userId)} ${standingOf(first)}`;
+  return state === 'running' && nextStageAt ? `Without a failure it goes on at ${nextStageAt}.` : '';
+}
+
+function standingOf({ state, percent }: Rollout['underWay'][number]): string {
+  return percent === undefined ? harmless(state) : `${harmless(state)} ${Math.round(percent)} %`;
 }
 
 function styleOf(state: string): Style {

@@ -1,5 +1,5 @@
 import { generateKeyPairSync } from 'node:crypto';
-import { mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -129,6 +129,31 @@ describe('the folder of releases', () => {
     const more = releasesOf({ maxReleases: 1 }).accept('1.5.0', pieces(sealed('1.5.0')));
     await expect(more).rejects.toMatchObject({ code: 'RELEASES_FULL' });
     expect(names()).toHaveLength(1);
+  });
+
+  it('is mended by the same release once more', async () => {
+    const file = sealed();
+    await releasesOf().accept('1.4.0', pieces(file));
+    const path = join(folder, names()[0] ?? '');
+    writeFileSync(path, 'damaged');
+    const { isNew, release } = await releasesOf().accept('1.4.0', pieces(file));
+    expect([isNew, names().length]).toEqual([false, 1]);
+    expect(Buffer.concat(await (await releasesOf().read(release)).toArray())).toEqual(file);
+  });
+
+  it('says so when it cannot be written, and calls only what is not there not found', async () => {
+    writeFileSync(join(root, 'deep'), 'no folder');
+    await expect(releasesOf().accept('1.4.0', pieces(sealed()))).rejects.toMatchObject({
+      code: 'INVALID_CONFIG',
+      message: expect.stringContaining('releasesFolder: the relay cannot write there (E'),
+    });
+    rmSync(join(root, 'deep'));
+    const { release } = await releasesOf().accept('1.4.0', pieces(sealed()));
+    const file = join(folder, names()[0] ?? '');
+    rmSync(file);
+    // Stands for anything but absence: it cannot be opened.
+    symlinkSync(file, file);
+    await expect(releasesOf().read(release)).rejects.toMatchObject({ code: 'ELOOP' });
   });
 
   it('forgets what a killed process left half taken, and a body that broke off', async () => {

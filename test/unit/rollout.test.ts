@@ -118,6 +118,24 @@ describe('a stage', () => {
     expect(review(rollout, devices, 30_000, 30_000).rollout.stage).toBe(1);
   });
 
+  it('takes none of the later stages before all of its own had time to come back', () => {
+    const [first, other] = many(200).sort((a, b) => placeOf(a.userId, 'r1') - placeOf(b.userId, 'r1')) as [
+      Device,
+      Device,
+    ];
+    const away = { ...first, isHere: false, task: { rolloutId: 'r1', state: 'ordered' as const, interruptions: 0 } };
+    const rollout = rolloutOf({ stages: [0.000_001, 100] });
+    expect(review(rollout, [away, other], 100, 30_000).orders).toEqual([]);
+    expect(review(rollout, [away, other], 30_000, 30_000).orders).toEqual([other.userId]);
+  });
+
+  it('does not pass by time alone when the operator sends back all who had it', () => {
+    const task = { rolloutId: 'r1', state: 'withdrawn' as const, interruptions: 0, reason: 'sent back' };
+    const back = review(rolloutOf({ completeSinceMs: 0 }), [deviceOf('a', { task })], 600_000);
+    expect(back.rollout).toMatchObject({ stage: 0, state: 'running' });
+    expect(back.rollout.completeSinceMs).toBeUndefined();
+  });
+
   it('of named users orders these alone, and is done when none of them is left to wait for', () => {
     const [a, b, c] = many(3) as [Device, Device, Device];
     const rollout = rolloutOf({ stages: [100], users: [a.userId, b.userId], soakSeconds: 0 });

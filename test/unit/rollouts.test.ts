@@ -1,4 +1,5 @@
 import { describe, expect, it, onTestFinished } from 'vitest';
+import type { RolloutRecord } from '../../cloud/store/records.ts';
 import { createSqliteStore } from '../../cloud/store/sqlite-store.ts';
 import type { Store } from '../../cloud/store/store.ts';
 import { openRollouts, type RolloutRequest } from '../../cloud/updates/rollouts.ts';
@@ -7,14 +8,14 @@ import { silentLog } from '../../shared/log.ts';
 import type { ToGlasses } from '../../shared/protocol/glasses-messages.ts';
 import type { AgentFacts, AgentUpdateStatus, UpdateOutcome } from '../../shared/protocol/releases.ts';
 import { codeOf } from '../support/code-of.ts';
-import { createTestClock } from '../support/test-clock.ts';
+import { createTestClock, type TestClock } from '../support/test-clock.ts';
 
 const old: AgentFacts = { version: '1.3.0', architecture: 'arm64', canUpdate: true };
 const soon = 300;
 
 async function world({
   store = createSqliteStore({ file: ':memory:' }),
-  clock = createTestClock(),
+  clock = createTestClock() as TestClock,
   maxDevices = 100,
 } = {}) {
   const orders: string[] = [];
@@ -143,6 +144,16 @@ describe('roll-outs', () => {
     expect(newest()).toMatchObject({ state: 'running', devices: { failed: 0 } });
   });
 
+  it('order those that failed again while they run, too', async () => {
+    const { begin, hello, newest, rollouts, say, told } = await world();
+    hello('ada');
+    await begin({ users: ['ada'], maxFailures: 5 });
+    say('ada', 'refused', { reason: 'no room' });
+    expect([newest()?.state, told().length]).toEqual(['running', 1]);
+    expect(await rollouts.resume('r1', { retryFailed: true })).toMatchObject({ devices: { failed: 0, underWay: 1 } });
+    expect(told()).toEqual(['ada 1.4.0']);
+  });
+
   it('count who does not come back from the switch', async () => {
     const { begin, clock, hello, newest, rollouts, say } = await world();
     hello('ada');
@@ -217,6 +228,116 @@ describe('roll-outs', () => {
     expect(told()).toHaveLength(20);
     await clock.advance(3_000);
     expect(told()).toHaveLength(60);
+  });
+
+  it('give no more of them when others come and go', async () => {
+    const { begin, clock, hello, told } = await world();
+    for (let at = 0; at < 90; at += 1) hello(`user-${at}`);
+    await begin();
+    for (let at = 0; at < 7; at += 1) {
+      hello(`late-${at}`);
+      await clock.advance(290);
+    }
+    // Two seconds, and what may go out at once.
+    const early = told().length;
+    expect(early).toBeLessThanOrEqual(20 + 2.1 * 20);
+    await clock.advance(3_000);
+    expect(early + told().length).toBe(97);
+  });
+
+  it('hear what an honest agent said last, however often its network came and went', async () => {
+    const { begin, clock, hello, newest, rollouts, told } = await world();
+    await begin();
+    for (let at = 0; at < 60; at += 1) hello('ada');
+    told();
+    await clock.advance(5_000);
+    expect([told(), newest()?.devices.underWay]).toEqual([['ada 1.4.0'], 1]);
+    for (let at = 0; at < 60; at += 1) hello('ada', { version: '1.4.0', onTrial: true });
+    hello('ada', { version: '1.4.0' });
+    await clock.advance(5_000);
+    expect(newest()?.devices).toMatchObject({ done: 1, underWay: 0 });
+    for (let at = 0; at < 60; at += 1) hello('ada', { version: '1.4.0' });
+    rollouts.agentGone('ada');
+    await clock.advance(5_000);
+    expect(codeOf(() => rollouts.rollback('ada'))).toBe('GLASSES_NOT_CONNECTED');
+    for (let at = 0; at < 60; at += 1) hello('ada', { version: '1.4.0' });
+    rollouts.close();
+    expect(clock.pending()).toEqual([]);
+  });
+
+  it('blame nobody for not coming back while the relay itself was away', async () => {
+    const first = await world();
+    first.hello('ada');
+    await first.begin();
+    first.say('ada', 'switching');
+    first.rollouts.close();
+    await first.clock.advance(3_600_000);
+    const second = await world({ store: first.store, clock: first.clock });
+    await second.clock.advance(60_000);
+    expect(second.newest()).toMatchObject({ state: 'running', devices: { underWay: 1 } });
+    await second.clock.advance(15 * 60_000);
+    expect(second.newest()).toMatchObject({ state: 'paused', failures: [{ outcome: 'missing' }] });
+  });
+
+  it('look again within the hour, however long the soak is and wherever the wall clock goes', async () => {
+    const clock = createTestClock();
+    const asked: number[] = [];
+    let aheadMs = 0;
+    const { begin, hello, newest } = await world({
+      clock: {
+        ...clock,
+        now: () => clock.now() + aheadMs,
+        after(name, ms, fire) {
+          asked.push(ms);
+          return clock.after(name, ms, fire);
+        },
+      },
+    });
+    hello('ada', { version: '1.4.0' });
+    await begin({ soakSeconds: 30 * 24 * 3600 });
+    await clock.advance(soon);
+    expect(newest()?.nextStageAt).toBeDefined();
+    expect(Math.max(...asked)).toBeLessThan(2 ** 31);
+    aheadMs = 365 * 24 * 3_600_000;
+    hello('bob', { canUpdate: false });
+    await clock.advance(1_000);
+    expect(newest()?.state).toBe('done');
+  });
+
+  it('are none when they could not be written down', async () => {
+    const store = createSqliteStore({ file: ':memory:' });
+    let isFull = true;
+    const put: Store['rollouts']['put'] = (record) =>
+      isFull ? Promise.reject(new Error('disk full')) : store.rollouts.put(record);
+    const { begin, clock, hello, rollouts, told } = await world({
+      store: { ...store, rollouts: { ...store.rollouts, put } },
+    });
+    hello('ada');
+    await expect(begin()).rejects.toThrow('disk full');
+    await clock.advance(60_000);
+    expect([told(), rollouts.list()]).toEqual([[], []]);
+    isFull = false;
+    expect((await begin()).rolloutId).toBe('r1');
+  });
+
+  it('are in their order after a start, also when the clock was set back between them', async () => {
+    const first = await world();
+    await first.begin();
+    await first.rollouts.cancel('r1');
+    await first.store.rollouts.put({ ...((await first.store.rollouts.get('r1')) as RolloutRecord), createdAtMs: 9e12 });
+    await first.begin();
+    const second = await world({ store: first.store, clock: first.clock });
+    expect(second.rollouts.list().map(({ rolloutId }) => rolloutId)).toEqual(['r2', 'r1']);
+  });
+
+  it('tell of named users of whom no agent ever spoke, until one does', async () => {
+    const { begin, clock, hello, newest, rollouts } = await world();
+    expect(await begin({ users: ['ada', 'typo'] })).toMatchObject({ devices: { away: 2 }, unseen: ['ada', 'typo'] });
+    hello('ada', { version: '1.4.0' });
+    await clock.advance(700_000);
+    expect(newest()).toMatchObject({ state: 'done', devices: { done: 1, away: 1 }, unseen: ['typo'] });
+    await begin();
+    expect(rollouts.list()[1]?.unseen).toBeUndefined();
   });
 
   it('remember so many glasses, and forget first who was away for longest', async () => {
