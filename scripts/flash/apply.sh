@@ -458,6 +458,11 @@ apply() {
     all | "$(dpkg --print-architecture)") ;;
     *) refuse "the package is for $wanted, the board is $(dpkg --print-architecture)"; return ;;
   esac
+  # Neither the new one nor the one of before could be started again.
+  if [ "$(systemctl is-enabled "$unit" 2>/dev/null)" = masked ]; then
+    refuse "somebody has masked the agent's unit: systemctl unmask $unit"
+    return
+  fi
   if is_flashed; then
     reason=
     drop "$flash/new"

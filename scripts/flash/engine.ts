@@ -70,6 +70,7 @@ export async function flash(given: FlashOptions): Promise<FlashOutcome> {
   const at = { standing: 'untouched' as keyof typeof STANDING };
   try {
     const facts = await lookAt(board, options);
+    requireWayIn(facts, options);
     const order = { ...options.order, package: await takePackage(facts, options) };
     requireRoom(facts, order.package, board);
     if (isSame(facts, order, options)) {
@@ -197,14 +198,23 @@ function isSame(facts: BoardFacts, order: FlashOrder, { code }: Parts<'code'>): 
   );
 }
 
+const isEnrolled = ({ hasToken, flashed }: BoardFacts, { user }: Pick<FlashOrder, 'user'>) =>
+  hasToken && flashed !== undefined && flashed.user === user;
+
+/** Known before a package is made. */
+function requireWayIn(facts: BoardFacts, { code, relay, order }: Parts<'code' | 'relay' | 'order'>): void {
+  if (code === undefined && !isEnrolled(facts, order) && (relay === undefined || order.user === undefined))
+    throw noWayIn();
+}
+
 /** Undefined: the board is in already. */
-async function codeFor({ hasToken, flashed }: BoardFacts, options: FlashOptions) {
+async function codeFor(facts: BoardFacts, options: FlashOptions) {
   const { code, order, relay, board, redactor, tell } = options;
   if (code !== undefined) {
     tell.step('Code', 'ok', 'the one of GLASSCAST_ENROLMENT_CODE');
     return { code, cancel: async () => {} };
   }
-  if (hasToken && flashed && flashed.user === order.user) {
+  if (isEnrolled(facts, order)) {
     tell.step('Code', 'skipped', `the board is enrolled already${order.user ? ` for ${order.user}` : ''}`);
     return undefined;
   }
@@ -306,9 +316,8 @@ function planned(
   order: FlashOrder,
   { board, code, relay, wantsTestStream, tell, run }: FlashOptions,
 ): FlashOutcome {
-  const { hasToken, flashed, installedVersion } = facts;
-  const isIn = code === undefined && hasToken && flashed?.user === order.user && flashed !== undefined;
-  if (!isIn && code === undefined && (relay === undefined || order.user === undefined)) throw noWayIn();
+  const { installedVersion } = facts;
+  const isIn = code === undefined && isEnrolled(facts, order);
   tell.step(
     'Code',
     'would',
@@ -349,8 +358,9 @@ async function explained(
     return new GlasscastError('BOARD_UNREACHABLE', { reason: redactor.redact(`${reasonOf(error)}; ${standing}`) });
   }
   if (error.code !== 'FLASH_FAILED') return error;
-  tell.progress('Board', 'asking for its last words', undefined);
-  const said = standing === STANDING.untouched ? [] : await board.lastLines({ signal }).catch(() => []);
+  const wasStarted = standing === STANDING.applying || standing === STANDING.proving;
+  if (wasStarted) tell.progress('Board', 'asking for its last words', undefined);
+  const said = !wasStarted ? [] : await board.lastLines({ signal }).catch(() => []);
   const lines = said.map((line) => redactor.redact(line));
   const reason = redactor.redact(reasonOf(error));
   const next = nextAfter(reason);

@@ -166,8 +166,10 @@ export function createShellBoard({
       const input = contentOf(file, offset, onProgress);
       const output = await run(appendScript(file, flashFolder), { signal, input, timeoutMs: UPLOAD_TIMEOUT_MS });
       if (output.trim() === 'done') return;
+      if (output.trim() === 'other') break;
     }
-    throw new GlasscastError('FLASH_FAILED', { reason: `${file.name} did not arrive whole; try again` });
+    const reason = `${file.name} did not arrive whole: does another flash of this board run? Try again once it has ended`;
+    throw new GlasscastError('FLASH_FAILED', { reason });
   }
 }
 
@@ -224,7 +226,8 @@ part=$f/upload-${file.sha256}.part
 cat >>"$part" || exit 1
 [ ${sumOf('$part')} = ${file.sha256} ] || { [ "$(($(wc -c <"$part")))" -lt ${file.bytes} ] || rm -f "$part"; echo wrong; exit 0; }
 sync
-mv "$part" "$target" && sync && echo done`;
+mv "$part" "$target" || { echo other; exit 0; }
+sync && echo done`;
 }
 
 /** The unit outlives the connection. One that another command started is waited for. */
@@ -237,7 +240,7 @@ if systemctl is-active --quiet glasscast-flash.service || systemctl is-active --
   exit 0
 fi
 if [ -f "$f/journal" ] && grep -q '^${runId}$' "$f/journal"; then echo started; exit 0; fi
-rm -f "$f/result.json"
+rm -f "$f/result.json" "$f/failed.log"
 : >"$f/apply.log"
 systemd-run --quiet --collect --unit=glasscast-flash --description='Flashes the Glasscast agent' \\
   /bin/sh "$f/apply.sh" ${word} ${runId} >&2 && echo started`;

@@ -113,6 +113,15 @@ describe.skipIf(process.platform !== 'linux')('apply.sh', () => {
     expect(tree.seen().version).toBe('1.0.0');
   });
 
+  it('refuses a masked unit, and leaves what runs alone', () => {
+    const tree = flashed();
+    tree.write('fake/masked', '');
+    tree.stage({ version: '2.0.0' });
+    expect(tree.run('apply')).toBe(2);
+    expect(tree.result().reason).toContain('systemctl unmask glasscast-agent.service');
+    expect(tree.seen()).toMatchObject({ version: '1.0.0', runs: true });
+  });
+
   it('takes no code, key or user that another flash left', () => {
     const tree = open();
     tree.stage({ version: '1.0.0' });

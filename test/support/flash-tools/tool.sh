@@ -66,7 +66,10 @@ fake_systemctl() {
   [ "$1" != --no-block ] || shift
   case $1 in
     is-active) [ -f "$fake/running" ] ;;
-    is-enabled) [ -f "$fake/enabled" ] ;;
+    is-enabled)
+      [ ! -f "$fake/masked" ] || { echo masked; return 1; }
+      [ -f "$fake/enabled" ]
+      ;;
     enable) : >"$fake/enabled" ;;
     disable) rm -f "$fake/enabled" ;;
     stop) rm -f "$fake/running" ;;
