@@ -191,7 +191,9 @@ put_settings() {
   else
     rm -f "$settings"
   fi
-  rm -rf "$keys"
+  # The folder itself is the package's: without it the package would not be intact.
+  rm -rf "$keys"/*
+  [ ! -f "$1/none" ] || rmdir "$keys" "$root/etc/glasscast" 2>/dev/null
   [ -d "$1/release-keys" ] || return 0
   mkdir -p "$keys" && chmod 755 "$root/etc/glasscast" "$keys" || return 1
   for pem in "$1"/release-keys/*.pem; do
@@ -251,7 +253,11 @@ prove_running() {
 }
 
 is_connected() {
-  if ! timeout 20 "$agent" status --json >"$flash/status.out" 2>/dev/null </dev/null; then
+  # One that hangs gets no more than the gate's time.
+  left=$((end - $(uptime_s)))
+  [ "$left" -le 20 ] || left=20
+  [ "$left" -ge 1 ] || left=1
+  if ! timeout "$left" "$agent" status --json >"$flash/status.out" 2>/dev/null </dev/null; then
     reason='the agent runs and tells no status'
     return 1
   fi

@@ -75,7 +75,7 @@ const NEXT: readonly [RegExp, string][] = [
     'See to that, or flash with another --source, --microphone or --set',
   ],
   [/test stream/, 'See what "glasscast streams watch" and the journal of glasscast-agent on the board say'],
-  [/No space left|is there room/, 'Make room on /var of the board'],
+  [/No space left|is there room/, 'Make room on /var and /usr of the board'],
   [/depends on/, 'Install that on the board by apt-get, or take the package for its system'],
 ];
 

@@ -226,6 +226,10 @@ const FAILURES: readonly [RegExp, string][] = [
 /** @param lastLines what ssh said on standard error */
 export function sshFailure(lastLines: readonly string[], destination: string): GlasscastError {
   const text = lastLines.join('\n');
-  const known = FAILURES.find(([pattern]) => pattern.test(text))?.[1];
+  const [, removal] = /^\s*(ssh-keygen -f .*-R .*)$/m.exec(text) ?? [];
+  const known = FAILURES.find(([pattern]) => pattern.test(text))?.[1].replace(
+    'ssh-keygen -R it',
+    removal?.trim() ?? '$&',
+  );
   return unreachable(destination, known ?? (lastLines.at(-1)?.trim() || 'the connection was lost'));
 }

@@ -113,6 +113,18 @@ describe.skipIf(process.platform !== 'linux')('apply.sh', () => {
     expect(tree.seen().version).toBe('1.0.0');
   });
 
+  it('goes on with the old one on a full disk, where nothing can be unpacked again', () => {
+    const tree = flashed();
+    const before = tree.seen();
+    tree.write('fake/full', '');
+    tree.stage({ version: '2.0.0', hasKeys: false });
+    expect(tree.run('apply')).toBe(1);
+    expect(tree.result()).toMatchObject({ outcome: 'rolled_back', version: '1.0.0' });
+    expect(tree.result().reason).toContain('No space left');
+    expect(tree.seen()).toEqual(before);
+    nothingLeft(tree);
+  });
+
   it('refuses a masked unit, and leaves what runs alone', () => {
     const tree = flashed();
     tree.write('fake/masked', '');
