@@ -70,7 +70,8 @@ export async function flash(given: FlashOptions): Promise<FlashOutcome> {
   const at = { standing: 'untouched' as keyof typeof STANDING };
   try {
     const facts = await lookAt(board, options);
-    requireWayIn(facts, options);
+    // Of one that may be flashed already nothing may be needed.
+    if (!facts.flashed) requireWayIn(facts, options);
     const order = { ...options.order, package: await takePackage(facts, options) };
     requireRoom(facts, order.package, board);
     if (isSame(facts, order, options)) {
@@ -201,7 +202,6 @@ function isSame(facts: BoardFacts, order: FlashOrder, { code }: Parts<'code'>): 
 const isEnrolled = ({ hasToken, flashed }: BoardFacts, { user }: Pick<FlashOrder, 'user'>) =>
   hasToken && flashed !== undefined && flashed.user === user;
 
-/** Known before a package is made. */
 function requireWayIn(facts: BoardFacts, { code, relay, order }: Parts<'code' | 'relay' | 'order'>): void {
   if (code === undefined && !isEnrolled(facts, order) && (relay === undefined || order.user === undefined))
     throw noWayIn();
@@ -318,6 +318,7 @@ function planned(
 ): FlashOutcome {
   const { installedVersion } = facts;
   const isIn = code === undefined && isEnrolled(facts, order);
+  requireWayIn(facts, { code, relay, order });
   tell.step(
     'Code',
     'would',
