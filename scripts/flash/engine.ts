@@ -202,7 +202,10 @@ function isSame(facts: BoardFacts, order: FlashOrder, { code }: Parts<'code'>): 
 const isEnrolled = ({ hasToken, flashed }: BoardFacts, { user }: Pick<FlashOrder, 'user'>) =>
   hasToken && flashed !== undefined && flashed.user === user;
 
-function requireWayIn(facts: BoardFacts, { code, relay, order }: Parts<'code' | 'relay' | 'order'>): void {
+function requireWayIn(
+  facts: BoardFacts,
+  { code, relay, order }: Parts<'code' | 'relay'> & { order: Pick<FlashOrder, 'user'> },
+): void {
   if (code === undefined && !isEnrolled(facts, order) && (relay === undefined || order.user === undefined))
     throw noWayIn();
 }
