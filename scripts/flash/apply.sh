@@ -253,12 +253,13 @@ prove_running() {
 }
 
 is_connected() {
-  # One that hangs gets no more than the gate's time.
+  # One that hangs gets little more than the gate's time.
   left=$((end - $(uptime_s)))
   [ "$left" -le 20 ] || left=20
-  [ "$left" -ge 1 ] || left=1
+  [ "$left" -ge 5 ] || left=5
   if ! timeout "$left" "$agent" status --json >"$flash/status.out" 2>/dev/null </dev/null; then
-    reason='the agent runs and tells no status'
+    # What it told before says more.
+    case $reason in 'the agent does not reach'*) ;; *) reason='the agent runs and tells no status' ;; esac
     return 1
   fi
   grep -q '^ \{0,2\}{\{0,1\} *"connected": *true' "$flash/status.out" && return 0
