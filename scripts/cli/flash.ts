@@ -82,7 +82,7 @@ export function addFlashCommand(program: Command, run: Run): void {
     .option('--microphone <microphone>', 'sound, as of the agent')
     .option('--release-key <file>', 'public key whose updates the board trusts; may be repeated', collected)
     .option('--set <key=value>', "another of the agent's settings; may be repeated", collected)
-    .option('--deadline <seconds>', 'the agent has to prove itself within', wholeNumber, 120)
+    .option('--deadline <seconds>', 'the agent has to prove itself within', deadline, 120)
     .option('--no-test-stream', 'leave out the short real stream at the end')
     .option('--dry-run', 'tell every step and change nothing on the board')
     .option('--undo', 'back to what was there before the last flash')
@@ -93,6 +93,15 @@ export function addFlashCommand(program: Command, run: Run): void {
 function email(text: string): string {
   if (/^[^\s@]+@[^\s@]+$/.test(text)) return text.toLowerCase();
   throw new InvalidArgumentError('Give an e-mail address.');
+}
+
+/** So long that a slow board is no broken one, and not longer than a flash is waited for. */
+const DEADLINE_SECONDS = { min: 5, max: 900 };
+
+function deadline(text: string): number {
+  const seconds = wholeNumber(text);
+  if (seconds >= DEADLINE_SECONDS.min && seconds <= DEADLINE_SECONDS.max) return seconds;
+  throw new InvalidArgumentError(`Give ${DEADLINE_SECONDS.min} to ${DEADLINE_SECONDS.max} seconds.`);
 }
 
 async function flashBoard(cli: Cli, flags: FlashFlags): Promise<void> {
@@ -108,7 +117,7 @@ async function flashBoard(cli: Cli, flags: FlashFlags): Promise<void> {
   let board: Board | undefined;
   try {
     board = await openBoard(flags, cli, children.spawn);
-    const { code, relay } = sidesOf(cli);
+    const { code, relay } = sidesOf(cli, flags.deadline);
     const options: Omit<FlashOptions, 'order' | 'packageFor'> = {
       ...{ board, code, relay, redactor, signal: stopping.signal, tell: teller(terminal, steps) },
       ...{ wantsTestStream: flags.testStream, isDryRun: flags.dryRun === true },
@@ -116,6 +125,8 @@ async function flashBoard(cli: Cli, flags: FlashFlags): Promise<void> {
       newId: randomUUID,
       nowMs: clock.now,
     };
+    if (!flags.undo && flags.adb === undefined && !flags.releaseKey)
+      terminal.note('Without --release-key the board trusts no updates: a newer version comes only by flashing again');
     const outcome = flags.undo
       ? await undoFlash(options)
       : await flash({ ...options, order: orderOf(cli, flags), packageFor: packageMaker(flags, cli, children) });
@@ -131,11 +142,15 @@ async function flashBoard(cli: Cli, flags: FlashFlags): Promise<void> {
   }
 }
 
-function sidesOf({ api, clock, environment }: Cli): Pick<FlashOptions, 'code' | 'relay'> {
+/** The board has told that the relay has accepted it: what is missing now is no matter of patience. */
+const HELLO_TIMEOUT_MS = 60_000;
+
+function sidesOf({ api, clock, environment }: Cli, deadlineSeconds: number): Pick<FlashOptions, 'code' | 'relay'> {
   const code = environment.GLASSCAST_ENROLMENT_CODE;
+  const helloTimeoutMs = Math.min(HELLO_TIMEOUT_MS, deadlineSeconds * 1_000);
   return {
     code: code ? new Secret(code) : undefined,
-    relay: environment.GLASSCAST_ADMIN_TOKEN ? createRelaySide({ api, clock }) : undefined,
+    relay: environment.GLASSCAST_ADMIN_TOKEN ? createRelaySide({ api, clock, helloTimeoutMs }) : undefined,
   };
 }
 

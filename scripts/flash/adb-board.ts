@@ -107,7 +107,7 @@ if ${IS_APPLYING}; then
   grep -q '^${runId}$' "$f/journal" "$f/run" 2>/dev/null && echo started || echo busy
   exit 0
 fi
-rm -f "$f/result.json"
+rm -f "$f/result.json" "$f/failed.log"
 : >"$f/apply.log"
 echo '${runId}' >"$f/run"
 ${startedBy(`${word} ${runId}`)}

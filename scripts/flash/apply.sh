@@ -191,7 +191,9 @@ put_settings() {
   else
     rm -f "$settings"
   fi
-  rm -rf "$keys"
+  # The folder itself is the package's: without it the package would not be intact.
+  rm -rf "$keys"/*
+  [ ! -f "$1/none" ] || rmdir "$keys" "$root/etc/glasscast" 2>/dev/null
   [ -d "$1/release-keys" ] || return 0
   mkdir -p "$keys" && chmod 755 "$root/etc/glasscast" "$keys" || return 1
   for pem in "$1"/release-keys/*.pem; do
@@ -220,7 +222,7 @@ start_agent() {
   systemctl enable "$unit" >/dev/null 2>&1
   systemctl reset-failed "$unit" 2>/dev/null
   # Not to wait for it: the gate does.
-  systemctl --no-block restart "$unit" || { reason='systemd did not start the agent'; return 1; }
+  said=$(systemctl --no-block restart "$unit" 2>&1) || { reason="systemd did not start the agent: $said"; return 1; }
 }
 
 # Whole seconds that never go back.
@@ -251,8 +253,13 @@ prove_running() {
 }
 
 is_connected() {
-  if ! timeout 20 "$agent" status --json >"$flash/status.out" 2>/dev/null </dev/null; then
-    reason='the agent runs and tells no status'
+  # One that hangs gets little more than the gate's time.
+  left=$((end - $(uptime_s)))
+  [ "$left" -le 20 ] || left=20
+  [ "$left" -ge 5 ] || left=5
+  if ! timeout "$left" "$agent" status --json >"$flash/status.out" 2>/dev/null </dev/null; then
+    # What it told before says more.
+    case $reason in 'the agent does not reach'*) ;; *) reason='the agent runs and tells no status' ;; esac
     return 1
   fi
   grep -q '^ \{0,2\}{\{0,1\} *"connected": *true' "$flash/status.out" && return 0
@@ -356,7 +363,10 @@ roll_back() {
   why=$1
   write_journal "restoring $(printf '%s' "$why" | tr '\000-\037' ' ')"
   step restore "$why"
-  journalctl -u "$unit" -n 15 --no-pager -o cat 2>/dev/null | sed "s/$(code_of_work || echo 'no code')/***/g" >"$flash/failed.log"
+  # By a file: others can see the arguments of sed.
+  printf 's/%s/***/g\n' "$(code_of_work || echo 'no code')" >"$flash/hide.sed"
+  journalctl -u "$unit" -n 15 --no-pager -o cat 2>/dev/null | sed -f "$flash/hide.sed" >"$flash/failed.log"
+  rm -f "$flash/hide.sed"
   outcome=rolled_back
   # Once it is dropped, everything was put back and told.
   if [ -d "$flash/before.new" ]; then
@@ -431,21 +441,35 @@ refuse() {
   return 2
 }
 
+# What another flash left or is bringing at this moment is not taken for this one's: a key, a code, half a package.
+# $1 a folder with a manifest
+is_whole() {
+  ( cd "$1" 2>/dev/null && sha256sum -c manifest >/dev/null 2>&1 ) || return 1
+  (cd "$1" && find . -type f ! -name manifest) | sed 's|^\./||' | while read -r name; do
+    cut -c 67- "$1/manifest" | grep -qxF -e "$name" || rm -f "$1/$name"
+  done
+}
+
 is_flashed() {
   [ -f "$flash/current/fingerprint" ] && cmp -s "$flash/current/fingerprint" "$flash/new/fingerprint" &&
-    [ ! -f "$flash/new/enrolment-code" ] && systemctl is-active --quiet "$unit" &&
+    [ ! -f "$flash/new/enrolment-code" ] && systemctl is-active --quiet "$unit" && cmp -s "$flash/new/settings" "$settings" &&
     [ "$(installed_version)" = "$(dpkg-deb -f "$flash/new/package.deb" Version)" ]
 }
 
 apply() {
   run_id=$(option "$flash/new" id)
-  ( cd "$flash/new" 2>/dev/null && sha256sum -c manifest >/dev/null 2>&1 ) || { refuse 'what was brought over is not complete'; return; }
+  is_whole "$flash/new" || { refuse 'what was brought over is not complete'; return; }
   [ "$(dpkg-deb -f "$flash/new/package.deb" Package 2>/dev/null)" = "$package" ] || { refuse "that is no package of $package"; return; }
   wanted=$(dpkg-deb -f "$flash/new/package.deb" Architecture)
   case $wanted in
     all | "$(dpkg --print-architecture)") ;;
     *) refuse "the package is for $wanted, the board is $(dpkg --print-architecture)"; return ;;
   esac
+  # Neither the new one nor the one of before could be started again.
+  if [ "$(systemctl is-enabled "$unit" 2>/dev/null)" = masked ]; then
+    refuse "somebody has masked the agent's unit: systemctl unmask $unit"
+    return
+  fi
   if is_flashed; then
     reason=
     drop "$flash/new"
@@ -458,11 +482,15 @@ apply() {
     refuse 'the board takes no more files'
     return
   fi
-  if ! keep_before; then
+  why=
+  is_whole "$flash/work" || why='another flash brought its files over at the same time'
+  [ -n "$why" ] || keep_before || why='what is there now could not be kept: is there room?'
+  if [ -n "$why" ]; then
     [ -e "$flash/new" ] || mv "$flash/work" "$flash/new"
+    drop "$flash/work"
     drop "$flash/before.new"
     end_run
-    refuse 'what is there now could not be kept: is there room?'
+    refuse "$why"
     return
   fi
   arm_recovery

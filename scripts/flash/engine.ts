@@ -70,6 +70,8 @@ export async function flash(given: FlashOptions): Promise<FlashOutcome> {
   const at = { standing: 'untouched' as keyof typeof STANDING };
   try {
     const facts = await lookAt(board, options);
+    // Of one that may be flashed already nothing may be needed.
+    if (!facts.flashed) requireWayIn(facts, options);
     const order = { ...options.order, package: await takePackage(facts, options) };
     requireRoom(facts, order.package, board);
     if (isSame(facts, order, options)) {
@@ -77,7 +79,8 @@ export async function flash(given: FlashOptions): Promise<FlashOutcome> {
       const version = facts.installedVersion ?? '';
       if (isDryRun) return { outcome: 'dry-run', version };
       at.standing = 'proving';
-      await prove(version, options);
+      // An update may have brought it further since: that is no fault.
+      await prove(undefined, options);
       return { outcome: 'already', version };
     }
     if (isDryRun) return planned(facts, order, options);
@@ -89,7 +92,11 @@ export async function flash(given: FlashOptions): Promise<FlashOutcome> {
       await upload(filesOf(order, { ...options.run, runId, code: enrolment?.code }), options);
       at.standing = 'applying';
       isSpent = true;
-      const result = await applied('apply', runId, options);
+      // From here on the board needs it, also while nobody looks; once it has told its end, what is unspent lets nobody in.
+      const result = await applied('apply', runId, options).catch(async (error: unknown) => {
+        isSpent = !hasEnded(error);
+        throw error;
+      });
       if (result.outcome === 'armed') return result;
       at.standing = 'proving';
       await prove(result.version, options).catch((error: unknown) => takeBack(error, result, options));
@@ -172,6 +179,8 @@ async function takePackage({ architecture }: BoardFacts, { packageFor, tell }: F
 
 /** An image is written today and boots some day; the relay gives no code for longer. */
 const FIRST_BOOT_WITHIN_S = 604_800;
+/** A slow line brings the package over in an hour, and the board may wait for another program's dpkg. */
+const FLASHED_WITHIN_S = 7_200;
 
 /** Of the package: itself, unpacked, and the one of before. */
 const ROOM_FACTOR = 6;
@@ -190,14 +199,25 @@ function isSame(facts: BoardFacts, order: FlashOrder, { code }: Parts<'code'>): 
   );
 }
 
+const isEnrolled = ({ hasToken, flashed }: BoardFacts, { user }: Pick<FlashOrder, 'user'>) =>
+  hasToken && flashed !== undefined && flashed.user === user;
+
+function requireWayIn(
+  facts: BoardFacts,
+  { code, relay, order }: Parts<'code' | 'relay'> & { order: Pick<FlashOrder, 'user'> },
+): void {
+  if (code === undefined && !isEnrolled(facts, order) && (relay === undefined || order.user === undefined))
+    throw noWayIn();
+}
+
 /** Undefined: the board is in already. */
-async function codeFor({ hasToken, flashed }: BoardFacts, options: FlashOptions) {
+async function codeFor(facts: BoardFacts, options: FlashOptions) {
   const { code, order, relay, board, redactor, tell } = options;
   if (code !== undefined) {
     tell.step('Code', 'ok', 'the one of GLASSCAST_ENROLMENT_CODE');
     return { code, cancel: async () => {} };
   }
-  if (hasToken && flashed && flashed.user === order.user) {
+  if (isEnrolled(facts, order)) {
     tell.step('Code', 'skipped', `the board is enrolled already${order.user ? ` for ${order.user}` : ''}`);
     return undefined;
   }
@@ -205,7 +225,7 @@ async function codeFor({ hasToken, flashed }: BoardFacts, options: FlashOptions)
   const made = await relay.enrol(
     order.user,
     board.name.slice(0, 60),
-    board.isOffline ? FIRST_BOOT_WITHIN_S : undefined,
+    board.isOffline ? FIRST_BOOT_WITHIN_S : FLASHED_WITHIN_S,
   );
   redactor.add(made.code);
   tell.step('Code', 'ok', `made for ${order.user}, good once${board.isOffline ? ', for a week' : ''}`);
@@ -264,11 +284,14 @@ async function applied(
   }
 }
 
+/** The board has told how it ended, or was never told to begin. */
+const hasEnded = (error: unknown) => isGlasscastError(error) && error.code === 'FLASH_FAILED';
 const nowThere = (version: string) => (version ? `${version} is there again` : 'nothing was left on the board');
 const failure = (reason: string) => new GlasscastError('FLASH_FAILED', { reason });
 
+/** @param version undefined: any */
 async function prove(
-  version: string,
+  version: string | undefined,
   { relay, order, tell, signal, wantsTestStream, board }: FlashOptions,
 ): Promise<void> {
   const { user } = order;
@@ -296,9 +319,9 @@ function planned(
   order: FlashOrder,
   { board, code, relay, wantsTestStream, tell, run }: FlashOptions,
 ): FlashOutcome {
-  const { hasToken, flashed, installedVersion } = facts;
-  const isIn = code === undefined && hasToken && flashed?.user === order.user && flashed !== undefined;
-  if (!isIn && code === undefined && (relay === undefined || order.user === undefined)) throw noWayIn();
+  const { installedVersion } = facts;
+  const isIn = code === undefined && isEnrolled(facts, order);
+  requireWayIn(facts, { code, relay, order });
   tell.step(
     'Code',
     'would',
@@ -339,8 +362,9 @@ async function explained(
     return new GlasscastError('BOARD_UNREACHABLE', { reason: redactor.redact(`${reasonOf(error)}; ${standing}`) });
   }
   if (error.code !== 'FLASH_FAILED') return error;
-  tell.progress('Board', 'asking for its last words', undefined);
-  const said = standing === STANDING.untouched ? [] : await board.lastLines({ signal }).catch(() => []);
+  const wasStarted = standing === STANDING.applying || standing === STANDING.proving;
+  if (wasStarted) tell.progress('Board', 'asking for its last words', undefined);
+  const said = !wasStarted ? [] : await board.lastLines({ signal }).catch(() => []);
   const lines = said.map((line) => redactor.redact(line));
   const reason = redactor.redact(reasonOf(error));
   const next = nextAfter(reason);

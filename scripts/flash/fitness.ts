@@ -12,6 +12,9 @@ export function whyUnfit(facts: BoardFacts, source: string, isOffline: boolean):
     const lack = whatDebianLacks(facts);
     if (lack !== undefined) return lack;
   }
+  const { readOnlyFolders: [readOnly] = [] } = facts;
+  if (readOnly !== undefined)
+    return `its ${readOnly} cannot be written to; mount it read-write (on Raspberry Pi OS: raspi-config, overlay file system)`;
   // An image's cameras come with the board.
   if (!isOffline && source.startsWith('v4l2:') && facts.cameras.length === 0) {
     return 'it has no camera (/dev/video*); plug one in, or flash with --source test-pattern';
@@ -72,7 +75,7 @@ const NEXT: readonly [RegExp, string][] = [
     'See to that, or flash with another --source, --microphone or --set',
   ],
   [/test stream/, 'See what "glasscast streams watch" and the journal of glasscast-agent on the board say'],
-  [/No space left|is there room/, 'Make room on /var of the board'],
+  [/No space left|is there room/, 'Make room on /var and /usr of the board'],
   [/depends on/, 'Install that on the board by apt-get, or take the package for its system'],
 ];
 

@@ -95,7 +95,8 @@ export function createShellBoard({
       const answer = await runPatiently(ways.follow(offset), call, onAway);
       isAway = false;
       const { state, result, log } = followed(answer);
-      offset += Buffer.byteLength(log);
+      // Another one's log is emptied before ours.
+      offset = isStarted ? offset + Buffer.byteLength(log) : 0;
       const lines = (rest + log).split('\n');
       rest = lines.pop() ?? '';
       if (isStarted) for (const line of lines) if (line.startsWith('== ')) onLine(line.slice(3));
@@ -110,14 +111,29 @@ export function createShellBoard({
     });
   }
 
+  /** What is brought over while another one applies its own would be taken for its own. */
+  async function awaitOther(call: BoardCall): Promise<void> {
+    const startedMs = clock.monotonicMs();
+    while (isOtherApplying && clock.monotonicMs() - startedMs < APPLY_TIMEOUT_MS) {
+      isOtherApplying = followed(await runPatiently(ways.follow(0), call, () => {})).state === 'active';
+      if (isOtherApplying) await clock.sleep(LOOK_EVERY_MS, { signal: call.signal, name: 'other-apply' });
+    }
+  }
+
+  let isOtherApplying = false;
   return {
     name: shell.name,
     isOffline: false,
-    look: async ({ signal }) => boardFactsOf(await run(ways.look, { signal, timeoutMs: 60_000 })),
+    async look({ signal }) {
+      const facts = boardFactsOf(await run(ways.look, { signal, timeoutMs: 60_000 }));
+      isOtherApplying = facts.isApplying;
+      return facts;
+    },
     async put(file, { signal, onProgress }) {
       if (!/^[a-z][\w.-]*(\/\w[\w.-]*)*$/.test(file.name) || file.name.includes('..')) {
         throw new GlasscastError('INTERNAL', { reason: `${file.name} is no name for a file on a board` });
       }
+      await awaitOther({ signal });
       if (file.content instanceof Uint8Array && file.bytes <= MAX_SMALL_BYTES) await putSmall(file, { signal });
       else await putLarge(file, { signal }, onProgress);
       onProgress(file.bytes);
@@ -150,8 +166,10 @@ export function createShellBoard({
       const input = contentOf(file, offset, onProgress);
       const output = await run(appendScript(file, flashFolder), { signal, input, timeoutMs: UPLOAD_TIMEOUT_MS });
       if (output.trim() === 'done') return;
+      if (output.trim() === 'other') break;
     }
-    throw new GlasscastError('FLASH_FAILED', { reason: `${file.name} did not arrive whole; try again` });
+    const reason = `${file.name} did not arrive whole: does another flash of this board run? Try again once it has ended`;
+    throw new GlasscastError('FLASH_FAILED', { reason });
   }
 }
 
@@ -208,7 +226,8 @@ part=$f/upload-${file.sha256}.part
 cat >>"$part" || exit 1
 [ ${sumOf('$part')} = ${file.sha256} ] || { [ "$(($(wc -c <"$part")))" -lt ${file.bytes} ] || rm -f "$part"; echo wrong; exit 0; }
 sync
-mv "$part" "$target" && sync && echo done`;
+mv "$part" "$target" || { echo other; exit 0; }
+sync && echo done`;
 }
 
 /** The unit outlives the connection. One that another command started is waited for. */
@@ -221,7 +240,7 @@ if systemctl is-active --quiet glasscast-flash.service || systemctl is-active --
   exit 0
 fi
 if [ -f "$f/journal" ] && grep -q '^${runId}$' "$f/journal"; then echo started; exit 0; fi
-rm -f "$f/result.json"
+rm -f "$f/result.json" "$f/failed.log"
 : >"$f/apply.log"
 systemd-run --quiet --collect --unit=glasscast-flash --description='Flashes the Glasscast agent' \\
   /bin/sh "$f/apply.sh" ${word} ${runId} >&2 && echo started`;

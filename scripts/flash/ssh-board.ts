@@ -34,13 +34,16 @@ const NO_ROOT =
 /** ssh's own failures; scripts never end with it. */
 const SSH_FAILED = 255;
 
+/** The script's first word: what comes before it is said by the user's start-up files over there. */
+const BEGIN = 'glasscast-begin';
+
 /**
  * The remote end reads the script by its length, runs it as root and leaves it the rest of standard input. A shell that read
  * its script from standard input would swallow some of what follows.
  */
 const BOOT = [
   `sh -c 'r=; [ "$(id -u)" = 0 ] || r="sudo -n"`,
-  `exec $r sh -c "s=\\$(dd bs=1 count=$1 2>/dev/null); eval \\"\\$s\\""' sh`,
+  `exec $r sh -c "s=\\$(dd bs=1 count=$1 2>/dev/null); echo ${BEGIN}; eval \\"\\$s\\""' sh`,
 ].join('; ');
 
 /** @throws GlasscastError INVALID_CONFIG: no ssh here, or no destination */
@@ -139,7 +142,9 @@ export function createSshShell(options: SshShellOptions): BoardShell {
       if (code === SSH_FAILED || code === null) throw sshFailure(lastLines, destination);
       const refusal = lastLines.some((line) => NO_ROOT.test(line));
       if (code !== 0 && refusal) throw noRoot(destination);
-      return { code, output: await output, errors: lastLines.join('\n') };
+      const answer = scriptsOwn(await output);
+      if (answer === undefined) throw noShell(destination, await output, lastLines);
+      return { code, output: answer, errors: lastLines.join('\n') };
     } finally {
       late.cancel();
       signal.removeEventListener('abort', stop);
@@ -164,6 +169,12 @@ async function textOf({ stdout }: Child): Promise<string> {
   stdout.setEncoding('utf8');
   for await (const chunk of stdout) if (text.length < MAX_OUTPUT_CHARS) text += chunk;
   return text;
+}
+
+/** Undefined: the script did not begin. */
+function scriptsOwn(output: string): string | undefined {
+  const at = output.indexOf(`${BEGIN}\n`);
+  return at < 0 ? undefined : output.slice(at + BEGIN.length + 1);
 }
 
 /** As fast as it is taken. Ends quietly when the child has gone: its exit tells why. */
@@ -192,6 +203,12 @@ function noRoot(destination: string): GlasscastError {
   return new GlasscastError('BOARD_UNFIT', { reason });
 }
 
+function noShell(destination: string, output: string, lastLines: readonly string[]): GlasscastError {
+  const said = output.trim().split('\n').at(-1)?.trim() || lastLines.at(-1)?.trim();
+  const reason = `${destination} runs no commands${said ? ` (it said: ${said.slice(0, 200)})` : ''}; connect as a user with a shell`;
+  return new GlasscastError('BOARD_UNFIT', { reason });
+}
+
 const FAILURES: readonly [RegExp, string][] = [
   [
     /REMOTE HOST IDENTIFICATION HAS CHANGED/,
@@ -209,6 +226,10 @@ const FAILURES: readonly [RegExp, string][] = [
 /** @param lastLines what ssh said on standard error */
 export function sshFailure(lastLines: readonly string[], destination: string): GlasscastError {
   const text = lastLines.join('\n');
-  const known = FAILURES.find(([pattern]) => pattern.test(text))?.[1];
+  const [, removal] = /^\s*(ssh-keygen -f .*-R .*)$/m.exec(text) ?? [];
+  const known = FAILURES.find(([pattern]) => pattern.test(text))?.[1].replace(
+    'ssh-keygen -R it',
+    removal?.trim() ?? '$&',
+  );
   return unreachable(destination, known ?? (lastLines.at(-1)?.trim() || 'the connection was lost'));
 }

@@ -30,7 +30,7 @@ const nothingLeft = (tree: FlashTree) => {
 };
 
 /** Each so manieth command and end of a command; 1 tries every one, in seven minutes. */
-const STEP = Number(process.env.FLASH_CUT_STEP ?? 23);
+const STEP = Number(process.env.FLASH_CUT_STEP ?? 31);
 const endings: [string, () => FlashTree, Mood][] = [
   ['a good one over an old one', flashed, 'good'],
   ['a sick one over an old one', flashed, 'sick'],

@@ -114,7 +114,7 @@ describe.skipIf(!canBootDebian())('glasscast flash with the real package', { tim
 
   it('takes a version back that works on the board and does not come to the relay', async () => {
     const silent = await toyPackage(board.spawn, board.folder, { version: '9.9.8', mood: 'good' });
-    const { code, out, err } = await glasscast('--package', silent);
+    const { code, out, err } = await glasscast('--package', silent, '--deadline', '15');
     expect([code, out.includes('✗ Relay')], err).toEqual([1, true]);
     expect(await board.version()).toBe('1.2.3');
     expect((await framesOf(2)).frames).toBeGreaterThan(15);

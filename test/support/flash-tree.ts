@@ -21,7 +21,16 @@ export type Mood = 'good' | 'crash' | 'sick' | 'hang' | 'blind' | 'unconfigurabl
 export interface FlashTree {
   root: string;
   /** Lays what apply.sh takes into new/. */
-  stage(content: { version: string; mood?: Mood; settings?: string; code?: string; user?: string; id?: string }): void;
+  stage(content: {
+    version: string;
+    mood?: Mood;
+    settings?: string;
+    code?: string;
+    user?: string;
+    id?: string;
+    /** Default: one. */
+    hasKeys?: boolean;
+  }): void;
   /** @returns the exit code; null: it was cut. */
   run(word: 'apply' | 'undo' | 'recover', options?: { killAt?: number; shell?: string }): number | null;
   /** What a user would see: version that is installed whole, settings, key names, whether it runs, the token. */
@@ -66,7 +75,7 @@ export function createFlashTree(from?: string): FlashTree {
     read,
     write,
     has: (path) => existsSync(at(path)),
-    stage({ version, mood = 'good', settings = `A=${version}\n`, code, user, id = 'run-1' }) {
+    stage({ version, mood = 'good', settings = `A=${version}\n`, code, user, id = 'run-1', hasKeys = true }) {
       rmSync(at(`${FLASH}/new`), { recursive: true, force: true });
       const deb = `Package: glasscast-agent\nVersion: ${version}\nArchitecture: amd64\nMood: ${mood}\n`;
       const files: Record<string, string> = {
@@ -76,7 +85,7 @@ export function createFlashTree(from?: string): FlashTree {
           .update(deb + settings)
           .digest('hex')}\n`,
         options: `id=${id}\ndeadline=20\n`,
-        'release-keys/one.pem': `key of ${version}\n`,
+        ...(hasKeys ? { 'release-keys/one.pem': `key of ${version}\n` } : {}),
         ...(code === undefined ? {} : { 'enrolment-code': `${code}\n` }),
         ...(user === undefined ? {} : { user: `${user}\n` }),
       };

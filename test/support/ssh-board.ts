@@ -41,7 +41,8 @@ export interface SshBoard {
 
 const PROXY_AWAY_MS = 20_000;
 
-export async function openSshBoard(): Promise<SshBoard> {
+/** @param pauseSeconds between apply.sh's looks at the agent; default: its own */
+export async function openSshBoard({ pauseSeconds }: { pauseSeconds?: number } = {}): Promise<SshBoard> {
   const clock = createSystemClock();
   const redactor = createRedactor();
   const children = createChildSpawner({ clock, log: silentLog(), redactor });
@@ -58,6 +59,7 @@ export async function openSshBoard(): Promise<SshBoard> {
   );
   const sshdPort = await freePort();
   await root.must(sshdScript(sshdPort, (await readFile(`${key}.pub`, 'utf8')).trim()));
+  if (pauseSeconds !== undefined) await root.must(pauseScript(pauseSeconds));
   const proxy = await startTcpProxy({ clock, targetPort: sshdPort });
   const sshOptions = [
     ...[
@@ -159,6 +161,11 @@ UNIT
 systemctl daemon-reload
 systemctl enable --now test-sshd.service
 i=0; while ! ss -Hltn sport = ${port} | grep -q . ; do i=$((i+1)); [ $i -lt 100 ] || exit 1; sleep 0.1; done`;
+
+const pauseScript = (seconds: number) => `
+mkdir -p /etc/systemd/system.conf.d
+printf '[Manager]\\nDefaultEnvironment=GLASSCAST_FLASH_PAUSE=${seconds}\\n' >/etc/systemd/system.conf.d/pause.conf
+systemctl daemon-reexec`;
 
 /** A package that behaves as told, some megabytes large. */
 export async function toyPackage(

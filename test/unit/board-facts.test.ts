@@ -11,6 +11,7 @@ systemd=yes
 libc=glibc 2.36
 free_kb=4000000
 free_kb=2000000
+read_only=/usr
 clock_s=1700000000
 camera=/dev/video0
 sound=Camera: USB-Audio
@@ -37,6 +38,7 @@ describe('boardFactsOf', () => {
       },
       ...{
         freeBytes: 2_048_000_000,
+        readOnlyFolders: ['/usr'],
         clockMs: 1_700_000_000_000,
         cameras: ['/dev/video0'],
         soundCards: ['Camera: USB-Audio'],

@@ -22,12 +22,17 @@ fake_dpkg() {
     case $1 in
       --force-*) shift ;;
       --print-architecture) echo amd64; return ;;
-      --verify) cmp -s "$fake/installed.deb" "$root/usr/bin/glasscast-agent.deb" || echo '??5?????? /usr/bin/glasscast-agent.deb'; return ;;
+      --verify)
+        cmp -s "$fake/installed.deb" "$root/usr/bin/glasscast-agent.deb" || echo '??5?????? /usr/bin/glasscast-agent.deb'
+        [ -d "$root/etc/glasscast/release-keys" ] || echo 'missing     /etc/glasscast/release-keys'
+        return
+        ;;
       -i)
         [ -f "$2" ] || { echo "dpkg: error: cannot access $2"; return 1; }
+        [ ! -f "$fake/full" ] || { echo 'dpkg: error: No space left on device'; return 1; }
         echo half-installed >"$fake/status"
         count
-        mkdir -p "$root/usr/bin" "$root/var/lib/dpkg/info"
+        mkdir -p "$root/etc/glasscast/release-keys" "$root/usr/bin" "$root/var/lib/dpkg/info"
         cp "$2" "$root/usr/bin/glasscast-agent.deb"
         cp "$root/agent-of-tests" "$root/usr/bin/glasscast-agent"
         count
@@ -66,7 +71,10 @@ fake_systemctl() {
   [ "$1" != --no-block ] || shift
   case $1 in
     is-active) [ -f "$fake/running" ] ;;
-    is-enabled) [ -f "$fake/enabled" ] ;;
+    is-enabled)
+      [ ! -f "$fake/masked" ] || { echo masked; return 1; }
+      [ -f "$fake/enabled" ]
+      ;;
     enable) : >"$fake/enabled" ;;
     disable) rm -f "$fake/enabled" ;;
     stop) rm -f "$fake/running" ;;
