@@ -54,8 +54,8 @@ export interface ImageFlash {
 }
 
 /** Of the agent on the board: the camera and the sound card that the kernel pretends, the light of the virtual keyboard. */
-export function boardSettings(relayUrl: string): SettingsWish & { source: string } {
-  const set = [`privacyLight=led:${LIGHT}`];
+export function boardSettings(relayUrl: string, more: readonly string[] = []): SettingsWish & { source: string } {
+  const set = [`privacyLight=led:${LIGHT}`, ...more];
   return { relayUrl, source: 'v4l2:auto', microphone: MICROPHONE, set };
 }
 

@@ -1,8 +1,8 @@
 /**
- * `--scenario update`: flashed over ssh while it runs, then an update that never says hello, then a power cut in the middle of a
- * good one. After each the agent that was good streams again.
+ * `--scenario update`: flashed over ssh while it runs, then an update that never says hello, then power cuts in the middle of good
+ * ones. After each the agent that was good streams again.
  */
-import { generateKeyPairSync, randomUUID } from 'node:crypto';
+import { generateKeyPairSync, randomBytes, randomUUID } from 'node:crypto';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { sealRelease } from '../../shared/release.ts';
@@ -19,11 +19,10 @@ import { boardSettings, buildPackage } from './flashing.ts';
 
 const FLASHED = '0.1.1';
 const BROKEN = '0.2.0';
-const CUT = '0.3.0';
 const GATE_S = 300;
 const UPDATE_TIMEOUT_MS = 300_000;
-/** After the agent has ended for the switch: the new version is starting. */
-const INTO_TRIAL_MS = 6_000;
+/** Long enough for an emulated processor to start a good version, short enough to wait for a mute one. */
+const TRIAL_MS = 60_000;
 
 export interface ReleaseKey {
   publicKeyFile: string;
@@ -59,7 +58,10 @@ export function updateScenario(key: ReleaseKey): readonly ScenarioStep[] {
   return [
     { name: 'flash over ssh', run: (bench, world, wish) => flashOverSsh(bench, world, wish, key) },
     { name: 'update that never says hello', run: (bench, world, wish) => brokenUpdate(bench, world, wish, key) },
-    { name: 'power cut in an update', run: (bench, world, wish) => cutUpdate(bench, world, wish, key) },
+    ...cuts.map((cut) => ({
+      name: `power cut in an update, ${cut.moment}`,
+      run: (bench: Bench, world: BoardWorld, wish: StreamWish) => cutUpdate(bench, world, wish, key, cut),
+    })),
   ];
 }
 
@@ -85,7 +87,7 @@ async function flashOverSsh(bench: Bench, world: BoardWorld, wish: StreamWish, k
   const board = createShellBoard({ shell: createSshShell({ ...to, isInteractive: false, spawn, clock }), clock });
   const made = await buildPackage(bench, world.pieces, FLASHED);
   const fromMs = clock.monotonicMs();
-  const order = boardSettings(world.relayUrl);
+  const order = boardSettings(world.relayUrl, [`updateTrialMs=${TRIAL_MS}`]);
   try {
     const { outcome } = await flash({
       ...{ board, code: undefined, relay: undefined, redactor, signal, nowMs: clock.now, newId: randomUUID },
@@ -121,23 +123,78 @@ async function brokenUpdate(bench: Bench, world: BoardWorld, wish: StreamWish, k
   return `rolled back ${inSeconds(ms)} after the order (${lastUpdate?.reason}); ${await streamsOnce(world, wish)}`;
 }
 
-async function cutUpdate(bench: Bench, world: BoardWorld, wish: StreamWish, key: ReleaseKey): Promise<string> {
+/** Where the power goes. Asked on the board, since only it knows in time. */
+interface Cut {
+  moment: string;
+  version: string;
+  /** True on the board from that moment on; short of the next step of the update. */
+  isThere: string;
+  /** Versions that may run afterwards. */
+  mayRun: readonly string[];
+  /** How the board has to speak of the update then; undefined: not at all. */
+  outcome: Readonly<Record<string, string | undefined>>;
+}
+
+const RELEASES = '/var/lib/glasscast/releases';
+const LOADED = '0.3.0';
+const TRIED = '0.4.0';
+const MARKED = '0.5.0';
+
+const cuts: readonly Cut[] = [
+  {
+    ...{ moment: 'while it is loaded', version: LOADED, isThere: '[ -s release.part ]' },
+    ...{ mayRun: [FLASHED], outcome: { [FLASHED]: undefined } },
+  },
+  {
+    ...{ moment: 'while the new version is on trial', version: TRIED },
+    isThere: 'grep -q \'"isStarted":true\' slots.json && pgrep -f releases/[ab]/agent.mjs > /dev/null',
+    ...{ mayRun: [FLASHED], outcome: { [FLASHED]: 'interrupted' } },
+  },
+  {
+    ...{ moment: 'between the mark and the trial', version: MARKED, isThere: 'grep -q \'"trial"\' slots.json' },
+    // A trial that had not begun is begun by the next start; one that had is not begun again.
+    ...{ mayRun: [FLASHED, MARKED], outcome: { [FLASHED]: 'interrupted', [MARKED]: 'confirmed' } },
+  },
+];
+
+async function cutUpdate(
+  bench: Bench,
+  world: BoardWorld,
+  wish: StreamWish,
+  key: ReleaseKey,
+  cut: Cut,
+): Promise<string> {
   const { clock } = bench;
-  await publish(world, CUT, key.seal(CUT, await bundleForDevice({ version: CUT })));
+  const { version, isThere, mayRun } = cut;
+  await publish(world, version, key.seal(version, slowToLoad(await bundleForDevice({ version }))));
+  const there = world.board.shell.must(whenTrue(isThere), UPDATE_TIMEOUT_MS);
   const { rolloutId } = await world.relay.ask<{ rolloutId: string }>('POST', '/api/rollouts', {
-    ...{ version: CUT, stages: [100], users: [BOARD_USER] },
+    ...{ version, stages: [100], users: [BOARD_USER] },
   });
-  await awaitSession(bench, world, ({ connected, update }) => !connected || update?.state === 'switching');
-  await clock.sleep(INTO_TRIAL_MS, { signal: bench.signal });
+  await there;
+  const seen = await world.relay.ask<{ sessions: Session[] }>('GET', '/api/sessions');
   await world.board.powerCut();
-  await world.relay.ask('POST', `/api/rollouts/${rolloutId}/cancel`).catch(() => {});
+  await world.relay.ask('POST', `/api/rollouts/${rolloutId}/cancel`);
   const fromMs = clock.monotonicMs();
   await world.boot();
-  const { version, lastUpdate } = await awaitAgent(bench, world, ({ agent }) => agent !== undefined);
+  const agent = await awaitAgent(bench, world, ({ agent: now }) => now !== undefined && now.onTrial !== true);
   const ms = clock.monotonicMs() - fromMs;
-  expectThat(version === FLASHED, `the version of before runs; it is ${version}`);
-  return `cut ${inSeconds(INTO_TRIAL_MS)} into the switch: ${version} is back ${inSeconds(ms)} after power (${lastUpdate?.outcome} ${lastUpdate?.version}); ${await streamsOnce(world, wish)}`;
+  expectThat(mayRun.includes(agent.version), `${mayRun.join(' or ')} runs then; it is ${agent.version}`);
+  const told = agent.lastUpdate?.version === version ? agent.lastUpdate.outcome : undefined;
+  const wanted = cut.outcome[agent.version];
+  expectThat(told === wanted, `it speaks of ${version} as ${wanted ?? 'nothing'}; it told ${told ?? 'nothing'}`);
+  const state = seen.sessions[0]?.update?.state ?? 'nothing';
+  return `the relay had heard ${state}; ${agent.version} is there ${inSeconds(ms)} after power (${version}: ${told ?? 'untold'}); ${await streamsOnce(world, wish)}`;
 }
+
+const whenTrue = (isThere: string) => `until cd ${RELEASES} && ${isThere}; do sleep 0.05; done 2> /dev/null`;
+
+/** Good code with so much behind it that loading takes seconds. */
+function slowToLoad(code: Uint8Array): Buffer {
+  return Buffer.concat([code, Buffer.from(`\n//${randomBytes(SLOW_BYTES).toString('base64')}\n`)]);
+}
+
+const SLOW_BYTES = 6_000_000;
 
 async function streamsOnce(world: BoardWorld, wish: StreamWish): Promise<string> {
   const streamId = await liveStream(world, wish);
