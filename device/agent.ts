@@ -16,7 +16,7 @@ import { defaultEncoderSettings, resolveSettings } from '../shared/stream.ts';
 import type { CameraFolders } from './capture/cameras.ts';
 import type { CaptureSource } from './capture/capture-source.ts';
 import type { CaptureMishaps } from './capture/lit-capture.ts';
-import { findBoardFfmpeg } from './encoding/board-ffmpeg.ts';
+import { ffmpegEnvironment, findBoardFfmpeg } from './encoding/board-ffmpeg.ts';
 import { encoderProbeText, probeVideoEncoders } from './encoding/encoder-probe.ts';
 import { libx264, type VideoEncoder } from './encoding/video-encoders.ts';
 import type { PrivacyLightDriver } from './publishing/light-keeper.ts';
@@ -123,7 +123,10 @@ const MAX_ORDER_MS = 30_000;
 export function createAgent(options: AgentOptions): Agent {
   const { clock, log, redactor, privacyLight, simulation } = options;
   const telemetry = simulation?.telemetry ?? options.telemetry ?? createTelemetry({ clock });
-  const children = createChildSpawner({ clock, log, redactor });
+  const children = createChildSpawner({
+    ...{ clock, log, redactor },
+    environmentOf: ffmpegEnvironment(options.packagedFfmpeg),
+  });
   const { spawn } = children;
   const light = createPrivacyLight({
     ...{ clock, log, spawn, light: privacyLight, isRequired: options.privacyLightRequired ?? true },

@@ -15,6 +15,7 @@ import type { EffectiveSettings } from '../shared/settings.ts';
 import { type Agent, createAgent } from './agent.ts';
 import { parseCaptureSource } from './capture/capture-source.ts';
 import { type AgentConfig, agentSettings, statusSocketPath, surroundingsOf } from './config.ts';
+import { ffmpegEnvironment } from './encoding/board-ffmpeg.ts';
 import { findDevices } from './found-devices.ts';
 import { needsOf } from './needs.ts';
 import { type Command, outliveReader, parseCommand, runDevices, runDoctor, runStatus } from './runtime/commands.ts';
@@ -169,10 +170,10 @@ async function carryOut({ name, args, isJson }: Command): Promise<number> {
   if (name === 'status') return runStatus(statusSocketPath(config, surroundings), clock, print);
   const redactor = createRedactor();
   const log = createLog({ program: 'agent', level: 'silent', redactor });
-  const children = createChildSpawner({ clock, log, redactor });
+  const { ffmpegPath, packagedFfmpeg } = config;
+  const children = createChildSpawner({ clock, log, redactor, environmentOf: ffmpegEnvironment(packagedFfmpeg) });
   const { spawn } = children;
   const isColoured = Boolean(output.isTTY) && !process.env.NO_COLOR;
-  const { ffmpegPath, packagedFfmpeg } = config;
   const work =
     name === 'devices'
       ? runDevices(() => findDevices({ ffmpegPath, packagedFfmpeg, spawn, clock, log }), print)

@@ -81,6 +81,8 @@ export interface SpawnerDeps {
   clock: Clock;
   log: Log;
   redactor: Redactor;
+  /** What a program's environment has besides ours, which wins. Default: nothing. */
+  environmentOf?: ((file: string) => NodeJS.ProcessEnv) | undefined;
 }
 
 export interface ChildSpawner {
@@ -126,13 +128,14 @@ export function findOnPath(name: string, path = process.env.PATH ?? ''): string 
   return undefined;
 }
 
-function startChild(spec: ChildSpec, { clock, log, redactor }: SpawnerDeps, deathSignal: string | undefined): Child {
+function startChild(spec: ChildSpec, deps: SpawnerDeps, deathSignal: string | undefined): Child {
+  const { clock, log, redactor } = deps;
   const startedMs = clock.monotonicMs();
   let asked: 'stopped' | 'stalled' | undefined;
   let gone = false;
   let killTimer: Timer | undefined;
   let stallTimer: Timer | undefined;
-  const proc = launch(spec, spec.outlives ? undefined : deathSignal);
+  const proc = launch(spec, deps, spec.outlives ? undefined : deathSignal);
   const lastLines = keepLastLines(proc, spec, redactor);
   const refusal = (code: number | null) => (deathSignal ? refusalOf(code, lastLines) : undefined);
   function signal(name: NodeJS.Signals): void {
@@ -191,14 +194,14 @@ function startChild(spec: ChildSpec, { clock, log, redactor }: SpawnerDeps, deat
   };
 }
 
-function launch(spec: ChildSpec, deathSignal: string | undefined): ChildProcess {
+function launch(spec: ChildSpec, { environmentOf }: SpawnerDeps, deathSignal: string | undefined): ChildProcess {
   // setpriv execs the program in its own place (same pid) after asking the kernel to kill it when we die, however we die.
   const [file, args] = deathSignal
     ? [deathSignal, ['--pdeathsig', 'KILL', '--', spec.file, ...spec.args]]
     : [spec.file, [...spec.args]];
   const proc = spawn(file, args, {
     cwd: spec.cwd,
-    env: spec.env ?? withoutOurSettings(process.env),
+    env: spec.env ?? { ...environmentOf?.(spec.file), ...withoutOurSettings(process.env) },
     // A process group of its own: Ctrl-C in the terminal reaches us alone, and we end our children in our order.
     detached: !spec.inTerminal,
     stdio: [

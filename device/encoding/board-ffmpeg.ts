@@ -2,6 +2,8 @@
  * Which ffmpeg the agent runs: the board's own one when it is good enough, for it may know the board's encoder; else the one
  * that came with us. Good enough: AAC, and H.264 by libx264 or by another encoder that works here, found out by encoding.
  */
+import { existsSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import type { SpawnChild } from '../../shared/child-process.ts';
 import type { Clock } from '../../shared/clock.ts';
 import { isGlasscastError } from '../../shared/errors.ts';
@@ -27,6 +29,15 @@ export interface BoardFfmpegOptions {
 
 /** Of a camera and a microphone on a board. A test pattern needs neither, so it is asked only where another one is at hand. */
 const BOARD_INPUTS = ['v4l2', 'alsa'];
+
+/**
+ * The packaged ffmpeg cannot load the plugins that a system's ALSA configuration may ask for, and a small system has none: one
+ * that it can read lies beside it. A board's own ffmpeg has the board's.
+ */
+export function ffmpegEnvironment(packagedFfmpeg: string | undefined): (file: string) => NodeJS.ProcessEnv {
+  const configuration = packagedFfmpeg === undefined ? '' : join(dirname(packagedFfmpeg), 'alsa.conf');
+  return (file) => (file === packagedFfmpeg && existsSync(configuration) ? { ALSA_CONFIG_PATH: configuration } : {});
+}
 
 /** @throws GlasscastError FFMPEG_MISSING, naming each candidate and what was wrong with it. */
 export async function findBoardFfmpeg(options: BoardFfmpegOptions): Promise<FfmpegBinary> {

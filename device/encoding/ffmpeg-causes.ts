@@ -16,7 +16,7 @@ interface Rule {
 const FAREWELL = /ioctl\(VIDIOC_QBUF\): bad file descriptor/i;
 
 /** The names that ALSA's own configuration makes. A static ffmpeg misses them where that is not there, or loads plugins. */
-const NO_ALSA_NAMES = /unknown pcm (hw|plughw|dsnoop|default|sysdefault)\b/i;
+const NO_ALSA_NAMES = /unknown pcm (hw|plughw|default|sysdefault)\b/i;
 
 const RULES: readonly Rule[] = [
   { text: /cannot open video device .*no such file|\/dev\/video\S*: no such (file|device)/i, code: 'CAMERA_NOT_FOUND' },
@@ -49,8 +49,8 @@ const RULES: readonly Rule[] = [
   { text: /unknown encoder/i, code: 'FFMPEG_MISSING' },
 ];
 
-const BLIND =
-  'as this ffmpeg cannot read the ALSA configuration: install libasound2-data, or the ffmpeg of this system';
+/** The one of npm where ALSA's files are missing or ask for plugins; the packaged one when /etc/asound.conf does. */
+const BLIND = 'as this ffmpeg cannot read the ALSA configuration: install the ffmpeg of this system';
 
 /**
  * The cause of an encoder's end.

@@ -5,7 +5,7 @@
 import { createHash } from 'node:crypto';
 import { statSync } from 'node:fs';
 import { createServer } from 'node:net';
-import { resolve } from 'node:path';
+import { dirname, resolve } from 'node:path';
 
 export interface FolderClaim {
   release(): void;
@@ -27,11 +27,16 @@ export function claimFolder(folder: string): Promise<FolderClaim | undefined> {
   });
 }
 
-/** For root: what another user can replace between its proof and its start is not run at all. */
+/** For root: what another user can replace between its proof and its start, with the folder or within it, is not run at all. */
 export function isSomebodyElses(folder: string): boolean {
+  return process.getuid?.() === 0 && [dirname(folder), folder].some((each) => ownerOf(each) !== 0);
+}
+
+/** What is not there is nobody else's. */
+function ownerOf(folder: string): number {
   try {
-    return process.getuid?.() === 0 && statSync(folder).uid !== 0;
+    return statSync(folder).uid;
   } catch {
-    return false;
+    return 0;
   }
 }

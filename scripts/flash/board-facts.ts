@@ -26,7 +26,7 @@ export function boardFactsOf(output: string): BoardFacts {
   const fingerprint = first('fingerprint');
   const version = first('ffmpeg');
   return {
-    architecture: architectureOf(first('architecture') ?? ''),
+    architecture: architectureOf(first('architecture') ?? '', first('processor')),
     os: first('os') ?? 'an unknown system',
     hasDpkg: has('dpkg'),
     hasSystemd: has('systemd'),
@@ -46,7 +46,14 @@ export function boardFactsOf(output: string): BoardFacts {
   };
 }
 
-function architectureOf(name: string): BoardArchitecture {
+/** @param processor `uname -m`, of the kernel: 64 bit ones run systems of 32. */
+function architectureOf(name: string, processor: string | undefined): BoardArchitecture {
+  // Raspberry Pi OS calls it armhf like an ARMv7; the packaged Node does not start there.
+  if (processor?.startsWith('armv6')) {
+    throw new GlasscastError('BOARD_UNFIT', {
+      reason: 'it is an ARMv6 (Raspberry Pi 1, Zero, Zero W), and the agent needs an ARMv7, as a Zero 2 W has',
+    });
+  }
   const known = architectures.find((each) => each === name) ?? KERNEL_NAMES[name];
   if (known) return known;
   const reason = `its architecture is ${name || 'not to be told'}, and there are packages for ${architectures.join(', ')}`;

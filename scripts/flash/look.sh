@@ -4,6 +4,7 @@ export LC_ALL
 flash=/var/lib/glasscast-flash
 say() { printf '%s=%s\n' "$1" "$2"; }
 say architecture "$(dpkg --print-architecture 2>/dev/null || uname -m)"
+say processor "$(uname -m)"
 say os "$(sed -n 's/^PRETTY_NAME="\{0,1\}\([^"]*\)"\{0,1\}$/\1/p' /etc/os-release 2>/dev/null | head -n 1)"
 command -v dpkg >/dev/null 2>&1 && say dpkg yes
 [ -d /run/systemd/system ] && command -v systemd-run >/dev/null 2>&1 && say systemd yes

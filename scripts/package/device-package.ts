@@ -62,7 +62,7 @@ const libraries: Readonly<Record<DeviceArchitecture, string>> = {
   armhf: 'libatomic1, libc6 (>= 2.28), libgcc-s1, libstdc++6 (>= 9)',
 };
 
-const scriptNames = ['postinst', 'prerm', 'postrm'] as const;
+const scriptNames = ['preinst', 'postinst', 'prerm', 'postrm'] as const;
 const pathOf = (fromRoot: string) => fileURLToPath(new URL(`../../${fromRoot}`, import.meta.url));
 const sourceOf = (name: string) => readFile(pathOf(`scripts/package/files/${name}`));
 
@@ -133,6 +133,7 @@ async function entriesOf(options: DevicePackageOptions, { node, ffmpeg }: { node
     { path: `${HOME}/launch`, bytes: await sourceOf('launch'), mode: program },
     { path: `${HOME}/node`, bytes: node.program, mode: program },
     { path: `${HOME}/ffmpeg`, bytes: ffmpeg.program, mode: program },
+    { path: `${HOME}/alsa.conf`, bytes: await sourceOf('alsa.conf') },
     { path: 'usr/bin/glasscast-agent', linkTo: '../lib/glasscast/launch' },
     { path: 'usr/lib/systemd/system/glasscast-agent.service', bytes: await sourceOf('glasscast-agent.service') },
     { path: 'usr/lib/udev/rules.d/70-glasscast.rules', bytes: await sourceOf('70-glasscast.rules') },

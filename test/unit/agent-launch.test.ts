@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { createChildSpawner } from '../../shared/child-process.ts';
+import { createChildSpawner, findOnPath } from '../../shared/child-process.ts';
 import { createSystemClock } from '../../shared/clock.ts';
 import { silentLog } from '../../shared/log.ts';
 import { createRedactor } from '../../shared/secrets.ts';
@@ -31,6 +31,7 @@ const commandsOf = (pids: number[]) =>
 async function launched(
   args: string[],
   answer: { text: string; code?: number; agentCode?: number; isHanging?: boolean; signal?: NodeJS.Signals },
+  path = process.env.PATH,
 ) {
   const home = join(folder, 'home');
   const fake = `#!/bin/sh
@@ -52,7 +53,7 @@ esac
   const child = children.spawn({
     ...{ name: 'launch', file: '/bin/sh', args: [launch, ...args] },
     env: {
-      PATH: process.env.PATH,
+      PATH: path,
       ...{ GLASSCAST_HOME: home, GLASSCAST_AGENT_RELEASES_FOLDER: join(folder, 'releases'), WATCHDOG_PID: '1' },
       GLASSCAST_AGENT_RELEASE_KEYS_FOLDER: join(folder, 'keys'),
     },
@@ -118,6 +119,25 @@ describe.runIf(process.platform === 'linux')('launch', () => {
     expect(all.code).toBe(code);
     expect(all.calls[2]).toBe(note);
     expect(all.descendants.filter(isRunning)).toEqual([]);
+  });
+
+  it('does not wait for ever for a launcher that hangs', async () => {
+    const programs = join(folder, 'programs');
+    mkdirSync(programs);
+    const real = findOnPath('timeout');
+    // "-s KILL 40 COMMAND", sooner.
+    writeFileSync(join(programs, 'timeout'), `#!/bin/sh\nshift 3\nexec ${real} -s KILL 0.2 "$@"\n`);
+    chmodSync(join(programs, 'timeout'), 0o755);
+    const text = "run a 0.2.0 0.1.0'; sleep 1000; : '";
+    const { calls, errors } = await launched(['run'], { text }, `${programs}:${process.env.PATH}`);
+    expect(calls[1]).toBe('agent </home/agent.mjs> <run>');
+    expect(errors.join()).toMatch(/flashed version runs/);
+  });
+
+  it.runIf(findOnPath('setpriv'))('in a trial leaves no agent behind when it is killed itself', async () => {
+    const all = await launched(['run'], { text: 'trial a 0.2.0 0.1.0', isHanging: true, signal: 'SIGKILL' });
+    expect(all.code).toBe(null);
+    await expect.poll(() => all.descendants.filter(isRunning)).toEqual([]);
   });
 
   it('names the ffmpeg of the package', async () => {

@@ -64,8 +64,13 @@ describe('boardFactsOf', () => {
     expect(boardFactsOf(`architecture=${kernel}\nend=yes`).architecture).toBe(name);
   });
 
+  it('counts the system, not a kernel of more bits', () => {
+    expect(boardFactsOf('architecture=armhf\nprocessor=aarch64\nend=yes').architecture).toBe('armhf');
+  });
+
   it.each([
     ['architecture=riscv64\nend=yes', 'its architecture is riscv64'],
+    ['architecture=armhf\nprocessor=armv6l\nend=yes', 'it is an ARMv6 (Raspberry Pi 1, Zero, Zero W)'],
     ['architecture=arm64\n', 'the look at it broke off'],
     ['', 'the look at it broke off'],
   ])('refuses %j', (output, reason) => {

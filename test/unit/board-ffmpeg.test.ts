@@ -1,8 +1,8 @@
-import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, copyFileSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, expect, test } from 'vitest';
-import { findBoardFfmpeg } from '../../device/encoding/board-ffmpeg.ts';
+import { ffmpegEnvironment, findBoardFfmpeg } from '../../device/encoding/board-ffmpeg.ts';
 import { createChildSpawner } from '../../shared/child-process.ts';
 import { createSystemClock } from '../../shared/clock.ts';
 import { bundledFfmpeg } from '../../shared/ffmpeg-binary.ts';
@@ -84,4 +84,26 @@ test('a wish is followed without being judged', async () => {
   const { searchPath, ...rest } = board({ encoders: [aac, boardEncoder] });
   const ffmpegPath = join(searchPath, 'ffmpeg');
   expect(await findBoardFfmpeg({ ...rest, ffmpegPath })).toMatchObject({ origin: 'FFMPEG_PATH', file: ffmpegPath });
+});
+
+test("the packaged one knows cards by the package's own ALSA configuration; a board's own has the board's", async () => {
+  const file = join(mkdtempSync(join(folder, 'home-')), 'ffmpeg');
+  symlinkSync(packaged, file);
+  const environmentOf = ffmpegEnvironment(file);
+  expect(environmentOf(file)).toEqual({});
+  copyFileSync(new URL('../../scripts/package/files/alsa.conf', import.meta.url), join(file, '../alsa.conf'));
+  expect(environmentOf('/usr/bin/ffmpeg')).toEqual({});
+  const own = createChildSpawner({ clock, log, redactor: createRedactor(), environmentOf });
+  const records = async (microphone: string) => {
+    const args = ['-v', 'error', '-f', 'alsa', '-i', microphone, '-t', '0.05', '-f', 'null', '-'];
+    const { code, lastLines } = await own.spawn({ name: 'ffmpeg', file, args }).exited;
+    return { code, said: lastLines.join('\n') };
+  };
+  // No card has this number.
+  for (const microphone of ['hw:31', 'hw:31,0', 'plughw:31,0', 'plughw:CARD=Nowhere,DEV=1']) {
+    const { code, said } = await records(microphone);
+    expect([code, said]).toEqual([1, expect.stringMatching(/cannot open audio device \S+ \(No such (file|device)/)]);
+    expect(said).not.toMatch(/Unknown PCM|shared library/);
+  }
+  expect(await records('plug:null')).toEqual({ code: 0, said: '' });
 });

