@@ -31,9 +31,9 @@ export function piecesFolder(environment: Record<string, string | undefined>): s
 }
 
 export async function openPieces({ folder, isFresh = false, onPiece = () => {} }: PiecesOptions): Promise<Pieces> {
-  if (isFresh) await rm(folder, { recursive: true, force: true });
   await mkdir(folder, { recursive: true });
   await removeCutOff(folder);
+  if (isFresh) await removeKept(folder);
   return {
     async piece(name, madeOf, make) {
       const kept = join(folder, `${name}-${keyOf(madeOf)}`);
@@ -67,6 +67,13 @@ async function removeCutOff(folder: string): Promise<void> {
     const pid = /^part-(\d+)-/.exec(entry)?.[1];
     if (pid !== undefined && !existsSync(`/proc/${pid}`))
       await rm(join(folder, entry), { recursive: true, force: true });
+  }
+}
+
+/** Nothing else: the folder is somebody's choice. */
+async function removeKept(folder: string): Promise<void> {
+  for (const entry of await readdir(folder)) {
+    if (/^[a-z][\w.-]*-[0-9a-f]{16}$/.test(entry)) await rm(join(folder, entry), { recursive: true, force: true });
   }
 }
 
