@@ -127,14 +127,17 @@ async function cutUpdate(bench: Bench, world: BoardWorld, wish: StreamWish, cut:
   await order.cancel();
   const fromMs = clock.monotonicMs();
   await world.boot();
-  const agent = await awaitAgent(bench, world, ({ onTrial }) => onTrial !== true);
+  await world.awaitAgent();
   const ms = clock.monotonicMs() - fromMs;
+  const played = await streamsOnce(world, wish);
+  // Not before: until its hello the relay tells what it knew of the agent.
+  const agent = await awaitAgent(bench, world, ({ onTrial }) => onTrial !== true);
   const isNew = mayBeNew && agent.version === version;
   expectThat(isNew || agent.version === before, `${before} runs then; it is ${agent.version}`);
   const told = agent.lastUpdate?.version === version ? agent.lastUpdate.outcome : undefined;
   const wanted = isNew ? 'installed' : cut.outcome;
   expectThat(told === wanted, `it speaks of ${version} as ${wanted ?? 'nothing'}; it told ${told ?? 'nothing'}`);
-  return `the relay had heard ${update?.state ?? 'nothing'}; ${agent.version} is there ${inSeconds(ms)} after power (${version}: ${told ?? 'untold'}); ${await streamsOnce(world, wish)}`;
+  return `the relay had heard ${update?.state ?? 'nothing'}; an agent is there ${inSeconds(ms)} after power: ${agent.version} (${version}: ${told ?? 'untold'}); ${played}`;
 }
 
 const whenTrue = (isThere: string) => `until cd ${RELEASES} && ${isThere}; do sleep 0.05; done 2> /dev/null`;
