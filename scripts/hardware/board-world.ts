@@ -116,6 +116,7 @@ export async function openBoardWorld(
     ...{ folder: piecesAt, isFresh },
     onPiece: (name, state) => bench.progress(`${name}: ${state === 'kept' ? 'kept from before' : 'being made'}`),
   });
+  bench.defer(pieces.discard);
   const run = createProgramRunner(bench.spawn);
   const image = await phases.time('image', () => buildBoardImage({ pieces, run, signal: bench.signal }));
   const agentPackage = await phases.time('package', () => buildPackage(bench, pieces));

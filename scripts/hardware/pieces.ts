@@ -15,6 +15,8 @@ export interface Pieces {
    * @param make fills the given empty folder
    */
   piece(name: string, madeOf: readonly string[], make: (folder: string) => Promise<void>): Promise<string>;
+  /** What was being made, and is not whole. */
+  discard(): Promise<void>;
 }
 
 export interface PiecesOptions {
@@ -53,6 +55,13 @@ export async function openPieces({ folder, isFresh = false, onPiece = () => {} }
       await rm(part, { recursive: true, force: true });
       await removeOlder(folder, name, kept);
       return kept;
+    },
+    async discard() {
+      for (const entry of await readdir(folder)) {
+        // A program that is being ended may still write there.
+        const patient = { recursive: true, force: true, maxRetries: 20, retryDelay: 100 };
+        if (entry.startsWith(`part-${process.pid}-`)) await rm(join(folder, entry), patient);
+      }
     },
   };
 }
