@@ -8,7 +8,7 @@ import { piecesFolder } from '../../scripts/hardware/pieces.ts';
 import { canRunVirtualBoard, openTestBench, type TestBench } from '../support/board-bench.ts';
 
 const BOOT_MS = 15 * 60_000;
-const FAULT_MS = 6 * 60_000;
+const FAULT_MS = 10 * 60_000;
 
 describe.skipIf(!canRunVirtualBoard())('a whole board in a virtual machine', () => {
   let bench: TestBench;
@@ -27,6 +27,7 @@ describe.skipIf(!canRunVirtualBoard())('a whole board in a virtual machine', () 
       const wish = wishOf(text);
       const streamId = await liveStream(world, wish);
       const played = await world.hear(streamId, 8);
+      bench.progress(`${text}: ${JSON.stringify(played)}`);
       const { widthPx, heightPx, frameRate } = wish;
       const coded = { videoCodec: 'h264', audioCodec: 'aac', widthPx, heightPx, complaints: [] };
       expect(played).toMatchObject(coded);
