@@ -110,13 +110,16 @@ const schema = z.strictObject({
   logLevel: z.enum(logLevels).default('info').describe('debug, info, warn, error or silent'),
 });
 
+/** The launcher's as well, which reads no flags. */
+const launcherToo = ['releasesFolder', 'releaseKeysFolder', 'updateTrialMs'] as const;
+
 export type AgentConfig = z.output<typeof schema>;
 
 export const agentSettings = createSettings({
   schema,
   prefix: 'GLASSCAST_AGENT_',
-  // The last three are the launcher's as well, which reads no flags.
-  environmentOnly: ['coreToken', 'enrolmentCode', 'releasesFolder', 'releaseKeysFolder', 'updateTrialMs'],
+  environmentOnly: ['coreToken', 'enrolmentCode', ...launcherToo],
+  open: launcherToo,
   fileKey: 'configFile',
   // The name that other programs know as well.
   aliases: { FFMPEG_PATH: 'ffmpegPath' },

@@ -29,8 +29,10 @@ export interface SettingsTable<Shape extends z.ZodRawShape> {
   prefix: string;
   /** Other programs' prefixes that begin with ours. */
   foreignPrefixes?: readonly string[];
-  /** Secrets: as flags they would stand in the process list. */
+  /** No flags. Secrets, which would stand in the process list, unless `open` names them. */
   environmentOnly: readonly (keyof Shape & string)[];
+  /** Of `environmentOnly`, those that are no secrets. */
+  open?: readonly (keyof Shape & string)[];
   /** The key that names a file of settings; without one the program reads no file. */
   fileKey?: keyof Shape & string;
   /** Names without the prefix that are read as well, e.g. FFMPEG_PATH. */
@@ -50,6 +52,7 @@ export interface Setting {
   environmentName: string;
   /** Undefined: by environment only. */
   flag: string | undefined;
+  isSecret: boolean;
   about: string;
   fallback: string | undefined;
 }
@@ -81,6 +84,7 @@ export function createSettings<Shape extends z.ZodRawShape>(
 ): Settings<z.output<z.ZodObject<Shape>>> {
   const { schema, prefix, foreignPrefixes = [], aliases = {} } = table;
   const environmentOnly = new Set<string>(table.environmentOnly);
+  const isSecret = (key: string) => environmentOnly.has(key) && !table.open?.includes(key);
   const keys = Object.keys(schema.shape);
   const settings = keys.map((key) => {
     const field = schema.shape[key] as unknown as z.ZodType;
@@ -88,7 +92,7 @@ export function createSettings<Shape extends z.ZodRawShape>(
     const dashed = key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
     const environmentName = prefix + dashed.replaceAll('-', '_').toUpperCase();
     const flag = environmentOnly.has(key) ? undefined : dashed;
-    return { key, environmentName, flag, about: field.description ?? '', fallback };
+    return { key, environmentName, flag, isSecret: isSecret(key), about: field.description ?? '', fallback };
   });
   const flags = settings.flatMap(({ flag }) => flag ?? []);
   const nameOf = (key: PropertyKey | undefined) => {
@@ -127,7 +131,7 @@ export function createSettings<Shape extends z.ZodRawShape>(
       const field = schema.shape[key] as unknown as z.ZodType | undefined;
       if (!keys.includes(key) || !field) return `unknown ${key} in ${file}`;
       if (key === table.fileKey) return `${key} in ${file}: a file names no other`;
-      if (environmentOnly.has(key) && openMode !== undefined) {
+      if (isSecret(key) && openMode !== undefined) {
         return `${key} in ${file}: others may read the file (mode ${openMode}); chmod 600 it, or keep the secret elsewhere`;
       }
       // `true` would count as 1.

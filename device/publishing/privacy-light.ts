@@ -38,6 +38,10 @@ export interface PrivacyLight {
 
 const CHECK_EVERY_MS = 1_000;
 const ANSWER_TIMEOUT_MS = 2_000;
+/** A first answer takes a shell's start, which is seconds on a slow and busy board. Nothing is captured yet... */
+const FIRST_ANSWER_TIMEOUT_MS = 8_000;
+/** ...or something is, in what may be the dark. */
+const RELIT_TIMEOUT_MS = 4_000;
 /** A light that has to be lit again within this time is not ours any more. */
 const STEADY_MS = 60_000;
 const PUT_OUT_ATTEMPTS = 3;
@@ -68,7 +72,7 @@ export function createPrivacyLight(options: PrivacyLightOptions): PrivacyLight {
   }
   async function bringLight(): Promise<void> {
     if (isLit || !light) return;
-    const why = await ask('light');
+    const why = await ask('light', FIRST_ANSWER_TIMEOUT_MS);
     if (why !== undefined) throw await failed(why);
     isLit = true;
     relitMs = undefined;
@@ -103,12 +107,15 @@ export function createPrivacyLight(options: PrivacyLightOptions): PrivacyLight {
     await putOut();
     return new GlasscastError('PRIVACY_LIGHT_FAILED', { reason: last?.lastWords() ?? why });
   }
-  /** @returns what is wrong; undefined: the light is lit. */
-  async function ask(order: 'light' | 'check'): Promise<string | undefined> {
+  /**
+   * @param firstMs for a keeper that has only just been started
+   * @returns what is wrong; undefined: the light is lit.
+   */
+  async function ask(order: 'light' | 'check', firstMs = RELIT_TIMEOUT_MS): Promise<string | undefined> {
     if (!light) return undefined;
     const asked = keeper ?? openKeeper(options, light, look);
     keeper = asked;
-    const answer = await asked.ask(order);
+    const answer = await asked.ask(order, firstMs);
     if (answer === 'lit') return undefined;
     if (answer === 'out') return whatItMeans.out;
     // Of this one nothing can be asked any more.
@@ -211,8 +218,11 @@ const whatItMeans = {
 type Answer = 'lit' | keyof typeof whatItMeans;
 
 interface Keeper {
-  /** One question at a time. `silent`: no answer in time; `gone`: the process has ended. */
-  ask(order: 'light' | 'check'): Promise<Answer>;
+  /**
+   * One question at a time. `silent`: no answer in time; `gone`: the process has ended.
+   * @param firstMs how long the very first answer may take
+   */
+  ask(order: 'light' | 'check', firstMs: number): Promise<Answer>;
   /** Its last line on standard error, e.g. that the LED may not be written to. */
   lastWords(): string | undefined;
   /** @returns whether it has put the light out and seen that it is. */
@@ -248,21 +258,27 @@ function startKeeper(
     },
   });
   let isGone = false;
+  let hasAnswered = false;
   void child.exited.then(() => {
     isGone = true;
     answer('gone');
     onGone();
   });
   return {
-    async ask(order) {
+    async ask(order, firstMs) {
       const answered = new Promise<Answer>((resolve) => {
         answer = (line) => resolve(line === 'lit' || line === 'gone' ? line : 'out');
       });
       if (isGone) return 'gone';
       child.stdin?.write(`${order}\n`);
-      return withTimeout(clock, 'privacy-light-answer', ANSWER_TIMEOUT_MS, answered, () => new Error('silent')).catch(
-        () => 'silent' as const,
-      );
+      const limitMs = hasAnswered ? ANSWER_TIMEOUT_MS : firstMs;
+      try {
+        const word = await withTimeout(clock, 'privacy-light-answer', limitMs, answered, () => new Error('silent'));
+        hasAnswered = true;
+        return word;
+      } catch {
+        return 'silent';
+      }
     },
     lastWords: () => lastWords,
     end: async () => (await child.stop()).code === 0,

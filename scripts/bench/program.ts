@@ -43,6 +43,8 @@ export interface BenchReport {
   goals: Goal[];
   /** One sentence per number: from where to where, with which clock. */
   method: Record<string, string>;
+  /** What was promised and is not so: the exit code is 1 then. A goal that a machine is too slow for is none. */
+  broken?: readonly string[];
   [section: string]: unknown;
 }
 
@@ -61,6 +63,8 @@ export interface BenchDescription {
   about: string;
   defaultRuns: number;
   defaultSeconds: number;
+  /** Where the temporary folder is made. Default: the system's place, which may be memory. */
+  foldersIn?: string;
   /** Beside the common ones. */
   options?: readonly BenchOption[];
   measure(bench: Bench): Promise<BenchReport>;
@@ -106,7 +110,7 @@ export async function runBench(description: BenchDescription): Promise<void> {
   process.once('SIGINT', stop);
   process.once('SIGTERM', stop);
   const closers: (() => unknown)[] = [];
-  const folder = await mkdtemp(join(tmpdir(), 'glasscast-bench-'));
+  const folder = await mkdtemp(join(description.foldersIn ?? tmpdir(), 'glasscast-bench-'));
   try {
     const ffmpeg = await findFfmpeg({
       spawn: spawner.spawn,
@@ -131,6 +135,8 @@ export async function runBench(description: BenchDescription): Promise<void> {
     };
     const report = await orInterrupted(abort.signal, description.measure(bench));
     process.stdout.write(`${document(description, bench, report)}\n`);
+    for (const name of report.broken ?? []) process.stderr.write(`${description.name}: NOT AS PROMISED: ${name}\n`);
+    if (report.broken?.length) process.exitCode = 1;
   } catch (error) {
     process.exitCode = abort.signal.aborted ? 130 : 1;
     const reason = abort.signal.aborted ? 'interrupted' : redactor.redact(asGlasscastError(error).message);

@@ -39,7 +39,9 @@ const START_TIMEOUT_MS = 20_000;
 
 /** Arguments that run one of our programs by the same loader as this one. */
 export function nodeArgs(program: string, ...args: string[]): string[] {
-  return [...process.execArgv, fileURLToPath(new URL(`../../${program}`, import.meta.url)), ...args];
+  // A test's runner was started in another way than a bench is.
+  const flags = process.execArgv.includes('tsx') ? process.execArgv : ['--import', 'tsx'];
+  return [...flags, fileURLToPath(new URL(`../../${program}`, import.meta.url)), ...args];
 }
 
 /** This process's environment without our own settings: a bench measures the defaults. */

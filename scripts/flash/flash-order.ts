@@ -53,7 +53,7 @@ export function settingsText({ relayUrl, source, microphone, set = [] }: Setting
     const dashed = key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`).replace(/^--/, '');
     const setting = agentSettings.list().find(({ environmentName }) => environmentName === nameOf(dashed));
     if (!setting) throw wrong(`the agent has no setting ${key}`);
-    if (setting.flag === undefined) throw wrong(`${key} is a secret; flashing gives the board a code of its own`);
+    if (setting.isSecret) throw wrong(`${key} is a secret; flashing gives the board a code of its own`);
     if (/\p{Cc}/u.test(value)) throw wrong(`${key} holds a control character`);
     environment[setting.environmentName] = value;
   };

@@ -51,7 +51,9 @@ export async function buildBoardImage({ pieces, run, signal }: BoardImageOptions
   });
   const root = await pieces.piece('debian', [SUITE, ...PACKAGES], async (folder) => {
     const packages = `--include=${PACKAGES.join(',')}`;
-    await must('mmdebstrap', 'mmdebstrap', ['--quiet', '--variant=minbase', packages, SUITE, join(folder, 'root.tar')]);
+    const args = ['--quiet', '--variant=minbase', packages, SUITE, join(folder, 'root.tar')];
+    // Where its tree is found when it is ended half-way.
+    await must('env', 'coreutils', [`TMPDIR=${folder}`, 'mmdebstrap', ...args]);
   });
   const version = (await readdir(join(kernel, 'lib/modules')))[0] ?? '';
   const table = await readFile(new URL('virtual-hardware.asl', import.meta.url), 'utf8');

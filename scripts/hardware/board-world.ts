@@ -10,6 +10,7 @@ import { type RelayProcess, startRelayProcess } from '../bench/relay-process.ts'
 import { startMedia } from '../bench/world.ts';
 import { createProgramRunner } from '../flash/host-programs.ts';
 import { type BoardImage, buildBoardImage } from './board-image.ts';
+import { makeReleaseKey, type ReleaseKey } from './board-releases.ts';
 import { buildPackage, flashImage, LIGHT } from './flashing.ts';
 import { createGuestProvider } from './guest-provider.ts';
 import { openPieces, type Pieces } from './pieces.ts';
@@ -61,6 +62,8 @@ export interface BoardWorld {
   relayUrl: string;
   image: BoardImage;
   pieces: Pieces;
+  /** Whose releases the board takes. */
+  releaseKey: ReleaseKey;
   /** What passed the door of the ingest, oldest first. */
   readonly tags: readonly PassedTag[];
   /** Again, from the same disk. */
@@ -79,6 +82,8 @@ export interface BoardWorld {
   awaitLine(streamId: string, wanted: string, sinceMs: number, timeoutMs?: number): Promise<TimelineLine>;
   stop(): Promise<void>;
   play(streamId: string, seconds: number): Promise<PlayedMedia>;
+  /** As `play`, with a tone at the other end of the board's sound card. */
+  hear(streamId: string, seconds: number): Promise<PlayedMedia>;
 }
 
 export interface WorldPhases {
@@ -86,31 +91,37 @@ export interface WorldPhases {
   time<T>(name: string, work: () => Promise<T>): Promise<T>;
 }
 
+const TONE_ON =
+  'systemd-run --quiet --unit=bench-tone speaker-test -D plughw:CARD=Loopback,DEV=0 -c 2 -t sine -f 440 -r 48000';
+const TONE_OFF = 'systemctl stop bench-tone';
+const TONE_AHEAD_MS = 3_000;
+
 const POLL_MS = 200;
 const AGENT_TIMEOUT_MS = 300_000;
-const STATE_TIMEOUT_MS = 60_000;
+/** A machine that is busy with other things emulates ten times slower. */
+const STATE_TIMEOUT_MS = 180_000;
 
 export interface BoardWorldOptions {
   /** Folder of what is kept between runs. */
   piecesAt: string;
   /** Empties it first. */
   isFresh: boolean;
-  /** Public keys whose updates the board takes. Default: none. */
-  releaseKeyFiles?: readonly string[];
 }
 
 export async function openBoardWorld(
   bench: Bench,
   phases: WorldPhases,
-  { piecesAt, isFresh, releaseKeyFiles = [] }: BoardWorldOptions,
+  { piecesAt, isFresh }: BoardWorldOptions,
 ): Promise<BoardWorld> {
   const pieces = await openPieces({
     ...{ folder: piecesAt, isFresh },
     onPiece: (name, state) => bench.progress(`${name}: ${state === 'kept' ? 'kept from before' : 'being made'}`),
   });
+  bench.defer(pieces.discard);
   const run = createProgramRunner(bench.spawn);
   const image = await phases.time('image', () => buildBoardImage({ pieces, run, signal: bench.signal }));
   const agentPackage = await phases.time('package', () => buildPackage(bench, pieces));
+  const releaseKey = await makeReleaseKey(bench.folder);
   const tags: PassedTag[] = [];
   const { relay, relayUrl } = await phases.time('relay', () => startRelay(bench, tags));
   const disk = join(bench.folder, 'disk.ext4');
@@ -119,7 +130,7 @@ export async function openBoardWorld(
     const { code } = await relay.ask<{ code: string }>('POST', '/api/enrolments', { email: BOARD_USER });
     await flashImage(bench, {
       ...{ disk, relayUrl, code, package: agentPackage, user: BOARD_USER },
-      releaseKeyFiles,
+      releaseKeyFiles: [releaseKey.publicKeyFile],
     });
   });
   const held: { board: VirtualBoard | undefined } = { board: undefined };
@@ -129,12 +140,23 @@ export async function openBoardWorld(
   };
   await phases.time('boot', boot);
   const world: BoardWorld = {
-    ...{ relay, relayUrl, pieces, image, tags, boot },
+    ...{ relay, relayUrl, releaseKey, pieces, image, tags, boot },
     get board() {
       if (!held.board) throw new GlasscastError('BOARD_UNREACHABLE', { reason: 'it was never booted' });
       return held.board;
     },
     ...looks(bench, relay),
+    async hear(streamId, seconds) {
+      const { shell } = world.board;
+      await shell.must(TONE_ON);
+      try {
+        // Encoder and ingest are seconds behind the microphone.
+        await bench.clock.sleep(TONE_AHEAD_MS, { signal: bench.signal });
+        return await world.play(streamId, seconds);
+      } finally {
+        await shell.must(TONE_OFF);
+      }
+    },
   };
   // Named by a number that the kernel gives: better told now than as a stream that does not start.
   await world.board.shell.must(`test -d /sys/class/leds/${LIGHT} || { ls /sys/class/leds; false; }`);
@@ -165,7 +187,10 @@ async function startRelay(bench: Bench, tags: PassedTag[]): Promise<{ relay: Rel
   return { relay, relayUrl: `${relay.url.replace('http://127.0.0.1', `ws://${HOST_AS_SEEN_BY_BOARD}`)}/glasses-ws` };
 }
 
-type Looks = Omit<BoardWorld, 'board' | 'relay' | 'relayUrl' | 'pieces' | 'image' | 'tags' | 'boot'>;
+type Looks = Omit<
+  BoardWorld,
+  'board' | 'relay' | 'relayUrl' | 'releaseKey' | 'pieces' | 'image' | 'tags' | 'boot' | 'hear'
+>;
 
 function looks(bench: Bench, relay: RelayProcess): Looks {
   const { clock, signal } = bench;

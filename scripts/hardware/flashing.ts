@@ -55,10 +55,12 @@ export interface ImageFlash {
 
 /** Of the agent on the board: the camera and the sound card that the kernel pretends, the light of the virtual keyboard. */
 export function boardSettings(relayUrl: string): SettingsWish & { source: string } {
-  const set = [`privacyLight=led:${LIGHT}`];
+  const set = [`privacyLight=led:${LIGHT}`, `updateTrialMs=${TRIAL_MS}`];
   return { relayUrl, source: 'v4l2:auto', microphone: MICROPHONE, set };
 }
 
+/** Long enough for an emulated processor to start a good version, short enough to wait for a mute one. */
+const TRIAL_MS = 60_000;
 /** The virtual keyboard's scroll lock: a light of the kernel's whose other end QEMU shows. */
 export const LIGHT = 'input0::scrolllock';
 /** The other end of the loopback sound card, which plays nothing: real samples of silence, by the card's clock. */

@@ -38,7 +38,7 @@ export async function lightThatCannotBeLit(bench: Bench, world: BoardWorld, wish
   try {
     await world.awaitNoStream();
     const streamId = await world.start(wish);
-    const { errorCode, message } = await world.awaitState(streamId, OVER, 60_000);
+    const { errorCode, message } = await world.awaitState(streamId, OVER);
     expectThat(errorCode === 'PRIVACY_LIGHT_FAILED', `it says that the light failed; it said ${errorCode}`);
     const sent = world.tags.slice(before).filter(({ kind }) => kind === 'video').length;
     expectThat(sent === 0, `no picture is sent; there were ${sent}`);

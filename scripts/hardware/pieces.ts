@@ -15,6 +15,8 @@ export interface Pieces {
    * @param make fills the given empty folder
    */
   piece(name: string, madeOf: readonly string[], make: (folder: string) => Promise<void>): Promise<string>;
+  /** What was being made, and is not whole. */
+  discard(): Promise<void>;
 }
 
 export interface PiecesOptions {
@@ -31,9 +33,9 @@ export function piecesFolder(environment: Record<string, string | undefined>): s
 }
 
 export async function openPieces({ folder, isFresh = false, onPiece = () => {} }: PiecesOptions): Promise<Pieces> {
-  if (isFresh) await rm(folder, { recursive: true, force: true });
   await mkdir(folder, { recursive: true });
   await removeCutOff(folder);
+  if (isFresh) await removeKept(folder);
   return {
     async piece(name, madeOf, make) {
       const kept = join(folder, `${name}-${keyOf(madeOf)}`);
@@ -54,6 +56,13 @@ export async function openPieces({ folder, isFresh = false, onPiece = () => {} }
       await removeOlder(folder, name, kept);
       return kept;
     },
+    async discard() {
+      for (const entry of await readdir(folder)) {
+        // A program that is being ended may still write there.
+        const patient = { recursive: true, force: true, maxRetries: 20, retryDelay: 100 };
+        if (entry.startsWith(`part-${process.pid}-`)) await rm(join(folder, entry), patient);
+      }
+    },
   };
 }
 
@@ -67,6 +76,13 @@ async function removeCutOff(folder: string): Promise<void> {
     const pid = /^part-(\d+)-/.exec(entry)?.[1];
     if (pid !== undefined && !existsSync(`/proc/${pid}`))
       await rm(join(folder, entry), { recursive: true, force: true });
+  }
+}
+
+/** Nothing else: the folder is somebody's choice. */
+async function removeKept(folder: string): Promise<void> {
+  for (const entry of await readdir(folder)) {
+    if (/^[a-z][\w.-]*-[0-9a-f]{16}$/.test(entry)) await rm(join(folder, entry), { recursive: true, force: true });
   }
 }
 

@@ -3,7 +3,7 @@ import type { Bench } from '../bench/program.ts';
 import { type BoardWorld, OVER, type StreamWish } from './board-world.ts';
 import { expectThat, inSeconds, liveStream, stopped } from './fault-steps.ts';
 
-const COOL_C = 35;
+export const COOL_C = 35;
 const WARM_C = 82;
 const HOT_C = 96;
 

@@ -1,10 +1,13 @@
 /** Network, clock, disk and power: what happens to the board as a whole. */
 import type { Bench } from '../bench/program.ts';
+import { awaitAgent, awaitSession, orderUpdate, publish, type Session } from './board-releases.ts';
 import { type BoardWorld, OVER, type StreamWish } from './board-world.ts';
 import { expectPlayable, expectThat, inSeconds, liveStream, stopped, untilPicture, watched } from './fault-steps.ts';
 import { passedStretch } from './passed-media.ts';
 
 const DOWN_MS = 5_000;
+/** What was on its way when the cable was pulled. */
+const ON_ITS_WAY_MS = 1_500;
 const BACK_TIMEOUT_MS = 60_000;
 
 /** Promised: the same stream goes on, and what was missed is sent (up to 10 s of it). */
@@ -13,13 +16,16 @@ export async function networkDown(bench: Bench, world: BoardWorld, wish: StreamW
   const streamId = await liveStream(world, wish);
   const fromMs = clock.monotonicMs();
   await world.board.setLink(false);
-  await clock.sleep(DOWN_MS, { signal: bench.signal });
+  await clock.sleep(ON_ITS_WAY_MS, { signal: bench.signal });
+  const { pictures } = await watched(bench, world, DOWN_MS - ON_ITS_WAY_MS);
   await world.board.setLink(true);
+  expectThat(pictures === 0, `nothing passes a cable that is pulled; there were ${pictures} pictures`);
   const backMs = await untilPicture(bench, world, BACK_TIMEOUT_MS);
   const { longestSilenceMs } = await watched(bench, world, 5_000);
   await world.awaitState(streamId, ['active']);
   const { largestStepMs, backwards } = passedStretch(world.tags, fromMs, clock.monotonicMs());
   expectThat(backwards === 0, 'no time stamp goes back');
+  expectThat(largestStepMs < GAP_MS, `what was missed is sent; a step of ${largestStepMs} ms is left`);
   const played = await expectPlayable(world, streamId, 4);
   await world.awaitAgent();
   await stopped(world, streamId);
@@ -30,9 +36,9 @@ export async function networkDown(bench: Bench, world: BoardWorld, wish: StreamW
 export async function clockSetBack(bench: Bench, world: BoardWorld, wish: StreamWish): Promise<string> {
   const streamId = await liveStream(world, wish);
   const fromMs = bench.clock.monotonicMs();
-  await world.board.shell.must("date -s '-1 hour'");
+  await turnClock(world, -3600);
   await watched(bench, world, 6_000);
-  await world.board.shell.must("date -s '+1 hour'");
+  await turnClock(world, 3600);
   await watched(bench, world, 6_000);
   const { backwards, longestSilenceMs, largestStepMs, pictures } = passedStretch(
     world.tags,
@@ -41,34 +47,62 @@ export async function clockSetBack(bench: Bench, world: BoardWorld, wish: Stream
   );
   const seen = `${pictures} pictures, largest step ${largestStepMs} ms, longest silence ${longestSilenceMs} ms, ${backwards} time stamps went back`;
   expectThat(backwards === 0, `no time stamp goes back; ${seen}`);
-  expectThat(largestStepMs < GAP_MS, `no gap; ${seen}`);
+  expectThat(pictures > 0 && largestStepMs < GAP_MS && longestSilenceMs < GAP_MS * 2, `no gap; ${seen}`);
   await expectPlayable(world, streamId, 4);
   await stopped(world, streamId);
   return `an hour back and an hour forward: ${seen}`;
 }
 
+async function turnClock({ board }: BoardWorld, seconds: number): Promise<void> {
+  const times = await board.shell.must(`date +%s; date -s "${seconds} seconds" > /dev/null; date +%s`);
+  const [before = 0, after = 0] = times.split('\n').map(Number);
+  expectThat(Math.abs(after - before - seconds) < 30, `the clock is turned by ${seconds} s; it went ${after - before}`);
+}
+
 /** Runs that stamp by the old clock give way; on an emulated processor another one takes seconds to start. */
 const GAP_MS = 3_000;
 
-/** Promised: the stream goes on; an agent that is started on a full disk is enrolled and streams. */
+/** Promised: the stream goes on; an agent that is started on a full disk is enrolled, refuses an update with the reason, streams. */
 export async function diskFull(bench: Bench, world: BoardWorld, wish: StreamWish): Promise<string> {
   const { shell } = world.board;
   const streamId = await liveStream(world, wish);
-  await shell.run(
-    'dd if=/dev/zero of=/var/filler bs=1M 2>/dev/null; dd if=/dev/zero of=/var/filler2 bs=4k; sync',
-    120_000,
-  );
-  const free = await shell.must('df --output=avail -B1 /var | tail -1');
-  const { pictures } = await watched(bench, world, 6_000);
-  expectThat(pictures > 0, 'the stream goes on while the disk is full');
-  await stopped(world, streamId);
-  await shell.must('systemctl restart glasscast-agent', 60_000);
-  await world.awaitAgent();
-  const again = await liveStream(world, wish);
-  const played = await expectPlayable(world, again, 4);
-  await stopped(world, again);
-  await shell.must('rm -f /var/filler /var/filler2');
-  return `${free.trim()} bytes free: ${pictures} pictures passed; started again there, it was enrolled and streamed: ${played}`;
+  try {
+    await shell.run(
+      'dd if=/dev/zero of=/var/filler bs=1M 2>/dev/null; dd if=/dev/zero of=/var/filler2 bs=4k; sync',
+      FILL_TIMEOUT_MS,
+    );
+    const free = (await shell.must('df --output=avail -B1 /var | tail -1')).trim();
+    expectThat(Number(free) === 0, `the disk is full; it has ${free} bytes`);
+    const { pictures } = await watched(bench, world, 6_000);
+    expectThat(pictures > 0, 'the stream goes on while the disk is full');
+    await stopped(world, streamId);
+    await shell.must('systemctl restart glasscast-agent', 60_000);
+    await world.awaitAgent();
+    const refusal = await refusedUpdate(bench, world);
+    const again = await liveStream(world, wish);
+    const played = await expectPlayable(world, again, 4);
+    await stopped(world, again);
+    return `${pictures} pictures passed; started again there, it was enrolled, refused an update (${refusal}) and streamed: ${played}`;
+  } finally {
+    await shell.must('rm -f /var/filler /var/filler2', FILL_TIMEOUT_MS);
+  }
+}
+
+const FILL_TIMEOUT_MS = 180_000;
+
+/** @returns why, as the board tells it */
+async function refusedUpdate(bench: Bench, world: BoardWorld): Promise<string> {
+  const version = '0.1.9';
+  const before = await awaitAgent(bench, world, () => true);
+  await publish(world, version, Buffer.from('process.exit(1);\n'));
+  const order = await orderUpdate(world, version);
+  const isOver = ({ update }: Session) => update?.version === version && update.state === 'failed';
+  const { agent, update } = await awaitSession(bench, world, isOver);
+  await order.cancel();
+  expectThat(agent?.version === before.version, `${before.version} goes on; it is ${agent?.version}`);
+  const reason = update?.reason ?? '';
+  expectThat(/no room|full|space/i.test(reason), `it says that there is no room; it says: ${reason}`);
+  return reason;
 }
 
 /** Promised: it comes back by itself, and streams: the stream of before if its time has not run out, else the next one. */

@@ -1,11 +1,9 @@
 /**
- * `--scenario update`: flashed over ssh while it runs, then an update that never says hello, then a power cut in the middle of a
- * good one. After each the agent that was good streams again.
+ * `--scenario update`: flashed over ssh while it runs, then an update that never says hello, then power cuts in the middle of good
+ * ones. After each the agent that was good streams again.
  */
-import { generateKeyPairSync, randomUUID } from 'node:crypto';
-import { writeFile } from 'node:fs/promises';
+import { randomBytes, randomUUID } from 'node:crypto';
 import { join } from 'node:path';
-import { sealRelease } from '../../shared/release.ts';
 import type { Bench } from '../bench/program.ts';
 import { flash } from '../flash/engine.ts';
 import { readReleaseKeys, settingsText } from '../flash/flash-order.ts';
@@ -13,57 +11,18 @@ import { createProgramRunner } from '../flash/host-programs.ts';
 import { createShellBoard } from '../flash/shell-board.ts';
 import { createSshShell } from '../flash/ssh-board.ts';
 import { bundleForDevice } from '../package/agent-bundle.ts';
+import { awaitAgent, awaitSession, orderUpdate, publish } from './board-releases.ts';
 import { BOARD_USER, type BoardWorld, type StreamWish } from './board-world.ts';
 import { expectPlayable, expectThat, inSeconds, liveStream, stopped } from './fault-steps.ts';
+import type { Fault } from './faults.ts';
 import { boardSettings, buildPackage } from './flashing.ts';
 
 const FLASHED = '0.1.1';
 const BROKEN = '0.2.0';
-const CUT = '0.3.0';
 const GATE_S = 300;
 const UPDATE_TIMEOUT_MS = 300_000;
-/** After the agent has ended for the switch: the new version is starting. */
-const INTO_TRIAL_MS = 6_000;
 
-export interface ReleaseKey {
-  publicKeyFile: string;
-  seal(version: string, code: Uint8Array): Uint8Array;
-}
-
-/** What the board is flashed with, so that it takes updates. */
-export async function makeReleaseKey(folder: string): Promise<ReleaseKey> {
-  const { publicKey, privateKey } = generateKeyPairSync('ed25519');
-  const publicKeyFile = join(folder, 'release.pem');
-  await writeFile(publicKeyFile, publicKey.export({ type: 'spki', format: 'pem' }));
-  return { publicKeyFile, seal: (version, code) => sealRelease({ version, minNode: 20, code, privateKey }) };
-}
-
-interface AgentThere {
-  version: string;
-  onTrial?: boolean;
-  lastUpdate?: { version: string; outcome: string; reason?: string };
-}
-
-interface Session {
-  connected: boolean;
-  agent?: AgentThere;
-  update?: { state?: string; version?: string };
-}
-
-export interface ScenarioStep {
-  name: string;
-  run(bench: Bench, world: BoardWorld, wish: StreamWish): Promise<string>;
-}
-
-export function updateScenario(key: ReleaseKey): readonly ScenarioStep[] {
-  return [
-    { name: 'flash over ssh', run: (bench, world, wish) => flashOverSsh(bench, world, wish, key) },
-    { name: 'update that never says hello', run: (bench, world, wish) => brokenUpdate(bench, world, wish, key) },
-    { name: 'power cut in an update', run: (bench, world, wish) => cutUpdate(bench, world, wish, key) },
-  ];
-}
-
-async function flashOverSsh(bench: Bench, world: BoardWorld, wish: StreamWish, key: ReleaseKey): Promise<string> {
+async function flashOverSsh(bench: Bench, world: BoardWorld, wish: StreamWish): Promise<string> {
   const { spawn, clock, redactor, signal, folder, note } = bench;
   const identity = join(folder, 'ssh-key');
   const run = createProgramRunner(spawn);
@@ -92,7 +51,7 @@ async function flashOverSsh(bench: Bench, world: BoardWorld, wish: StreamWish, k
       ...{ wantsTestStream: false, isDryRun: false, run: { deadlineSeconds: GATE_S, gate: 'agent' } },
       order: {
         ...{ settings: settingsText(order), source: order.source, user: BOARD_USER },
-        releaseKeys: readReleaseKeys([key.publicKeyFile]),
+        releaseKeys: readReleaseKeys([world.releaseKey.publicKeyFile]),
       },
       packageFor: async () => ({ ...made, path: made.file, architecture: 'amd64' }),
       tell: {
@@ -109,35 +68,86 @@ async function flashOverSsh(bench: Bench, world: BoardWorld, wish: StreamWish, k
   return `${inSeconds(flashMs)} for ${Math.round(made.bytes / 1e6)} MB, gate included; ${await streamsOnce(world, wish)}`;
 }
 
-async function brokenUpdate(bench: Bench, world: BoardWorld, wish: StreamWish, key: ReleaseKey): Promise<string> {
+async function brokenUpdate(bench: Bench, world: BoardWorld, wish: StreamWish): Promise<string> {
   const mute = Buffer.from('setInterval(() => {}, 1000);\n');
+  const before = (await awaitAgent(bench, world, ({ onTrial }) => onTrial !== true)).version;
   const fromMs = bench.clock.monotonicMs();
-  await publish(world, BROKEN, key.seal(BROKEN, mute));
-  await world.relay.ask('POST', '/api/rollouts', { version: BROKEN, stages: [100], users: [BOARD_USER] });
-  const { lastUpdate } = await awaitAgent(bench, world, ({ agent }) => agent?.lastUpdate?.version === BROKEN);
+  await publish(world, BROKEN, mute);
+  const order = await orderUpdate(world, BROKEN);
+  const { lastUpdate } = await awaitAgent(bench, world, (agent) => agent.lastUpdate?.version === BROKEN);
   expectThat(lastUpdate?.outcome === 'rolled_back', `it goes back by itself; it told ${lastUpdate?.outcome}`);
-  await awaitVersion(bench, world, FLASHED);
+  await awaitVersion(bench, world, before);
+  await order.cancel();
   const ms = bench.clock.monotonicMs() - fromMs;
   return `rolled back ${inSeconds(ms)} after the order (${lastUpdate?.reason}); ${await streamsOnce(world, wish)}`;
 }
 
-async function cutUpdate(bench: Bench, world: BoardWorld, wish: StreamWish, key: ReleaseKey): Promise<string> {
+/** Where the power goes. Asked on the board, since only it knows in time. */
+interface Cut {
+  moment: string;
+  version: string;
+  /** True on the board from that moment on; short of the next step of the update. */
+  isThere: string;
+  /** How the board has to speak of the update when the version of before runs then; undefined: not at all. */
+  outcome: string | undefined;
+  /** Or the new one runs: a trial that had not begun is begun by the next start. */
+  mayBeNew?: boolean;
+}
+
+const RELEASES = '/var/lib/glasscast/releases';
+const LOADED = '0.3.0';
+const TRIED = '0.4.0';
+const MARKED = '0.5.0';
+
+const cuts: readonly Cut[] = [
+  {
+    ...{ moment: 'while it is loaded', version: LOADED, outcome: undefined },
+    isThere: '[ -s release.part ] && ! grep -q \'"trial"\' slots.json',
+  },
+  {
+    ...{ moment: 'while the new version is on trial', version: TRIED, outcome: 'interrupted' },
+    isThere: 'grep -q \'"isStarted":true\' slots.json && pgrep -f releases/[ab]/agent.mjs > /dev/null',
+  },
+  {
+    ...{ moment: 'between the mark and the trial', version: MARKED, outcome: 'interrupted', mayBeNew: true },
+    isThere: 'grep -q \'"trial"\' slots.json',
+  },
+];
+
+async function cutUpdate(bench: Bench, world: BoardWorld, wish: StreamWish, cut: Cut): Promise<string> {
   const { clock } = bench;
-  await publish(world, CUT, key.seal(CUT, await bundleForDevice({ version: CUT })));
-  const { rolloutId } = await world.relay.ask<{ rolloutId: string }>('POST', '/api/rollouts', {
-    ...{ version: CUT, stages: [100], users: [BOARD_USER] },
-  });
-  await awaitSession(bench, world, ({ connected, update }) => !connected || update?.state === 'switching');
-  await clock.sleep(INTO_TRIAL_MS, { signal: bench.signal });
+  const { version, isThere, mayBeNew = false } = cut;
+  const before = (await awaitAgent(bench, world, ({ onTrial }) => onTrial !== true)).version;
+  await publish(world, version, slowToLoad(await bundleForDevice({ version })));
+  const there = world.board.shell.must(whenTrue(isThere), UPDATE_TIMEOUT_MS);
+  const order = await orderUpdate(world, version);
+  await there;
+  const { update } = await awaitSession(bench, world, () => true);
   await world.board.powerCut();
-  await world.relay.ask('POST', `/api/rollouts/${rolloutId}/cancel`).catch(() => {});
+  await order.cancel();
   const fromMs = clock.monotonicMs();
   await world.boot();
-  const { version, lastUpdate } = await awaitAgent(bench, world, ({ agent }) => agent !== undefined);
+  await world.awaitAgent();
   const ms = clock.monotonicMs() - fromMs;
-  expectThat(version === FLASHED, `the version of before runs; it is ${version}`);
-  return `cut ${inSeconds(INTO_TRIAL_MS)} into the switch: ${version} is back ${inSeconds(ms)} after power (${lastUpdate?.outcome} ${lastUpdate?.version}); ${await streamsOnce(world, wish)}`;
+  const played = await streamsOnce(world, wish);
+  // Not before: until its hello the relay tells what it knew of the agent.
+  const agent = await awaitAgent(bench, world, ({ onTrial }) => onTrial !== true);
+  const isNew = mayBeNew && agent.version === version;
+  expectThat(isNew || agent.version === before, `${before} runs then; it is ${agent.version}`);
+  const told = agent.lastUpdate?.version === version ? agent.lastUpdate.outcome : undefined;
+  const wanted = isNew ? 'installed' : cut.outcome;
+  expectThat(told === wanted, `it speaks of ${version} as ${wanted ?? 'nothing'}; it told ${told ?? 'nothing'}`);
+  return `the relay had heard ${update?.state ?? 'nothing'}; an agent is there ${inSeconds(ms)} after power: ${agent.version} (${version}: ${told ?? 'untold'}); ${played}`;
 }
+
+const whenTrue = (isThere: string) => `until cd ${RELEASES} && ${isThere}; do sleep 0.05; done 2> /dev/null`;
+
+/** Good code with so much behind it that loading takes seconds. */
+function slowToLoad(code: Uint8Array): Buffer {
+  return Buffer.concat([code, Buffer.from(`\n//${randomBytes(SLOW_BYTES).toString('base64')}\n`)]);
+}
+
+const SLOW_BYTES = 6_000_000;
 
 async function streamsOnce(world: BoardWorld, wish: StreamWish): Promise<string> {
   const streamId = await liveStream(world, wish);
@@ -146,25 +156,14 @@ async function streamsOnce(world: BoardWorld, wish: StreamWish): Promise<string>
   return played;
 }
 
-const publish = (world: BoardWorld, version: string, release: Uint8Array) =>
-  world.relay.ask('PUT', `/api/agent-releases/${version}`, release);
-
 const awaitVersion = (bench: Bench, world: BoardWorld, version: string) =>
-  awaitAgent(bench, world, ({ agent }) => agent?.version === version && agent.onTrial !== true);
+  awaitAgent(bench, world, (agent) => agent.version === version && agent.onTrial !== true);
 
-async function awaitAgent(bench: Bench, world: BoardWorld, isIt: (session: Session) => boolean): Promise<AgentThere> {
-  const session = await awaitSession(bench, world, (each) => each.connected && isIt(each));
-  return session.agent ?? { version: '' };
-}
-
-async function awaitSession(bench: Bench, world: BoardWorld, isIt: (session: Session) => boolean): Promise<Session> {
-  const { clock, signal } = bench;
-  const deadlineMs = clock.monotonicMs() + UPDATE_TIMEOUT_MS;
-  for (;;) {
-    const { sessions } = await world.relay.ask<{ sessions: Session[] }>('GET', '/api/sessions');
-    const found = sessions.find(isIt);
-    if (found) return found;
-    expectThat(clock.monotonicMs() < deadlineMs, `in time; the relay sees ${JSON.stringify(sessions)}`);
-    await clock.sleep(200, { signal });
-  }
-}
+export const updateScenario: readonly Fault[] = [
+  { name: 'flash over ssh', run: flashOverSsh },
+  { name: 'update that never says hello', run: brokenUpdate },
+  ...cuts.map((cut) => ({
+    name: `power cut in an update, ${cut.moment}`,
+    run: (bench: Bench, world: BoardWorld, wish: StreamWish) => cutUpdate(bench, world, wish, cut),
+  })),
+];

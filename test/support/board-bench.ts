@@ -1,5 +1,6 @@
 /** A bench without a command line, for tests of a whole board: nothing it started or made is left when it is closed. */
-import { mkdtemp, rm } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Bench } from '../../scripts/bench/program.ts';
 import { createChildSpawner, findOnPath } from '../../shared/child-process.ts';
@@ -19,14 +20,27 @@ export interface TestBench extends Bench {
   close(): Promise<void>;
 }
 
+/** Not /tmp, which may be memory: a disk takes 1.2 GB. */
+const PLACE = '/var/tmp';
+const PREFIX = 'glasscast-board-';
+
+/** Of runs that were killed: a test's runner gives nobody time at its Ctrl-C. */
+async function removeCutOff(): Promise<void> {
+  for (const entry of await readdir(PLACE)) {
+    const pid = new RegExp(`^${PREFIX}(\\d+)-`).exec(entry)?.[1];
+    if (pid !== undefined && !existsSync(`/proc/${pid}`))
+      await rm(join(PLACE, entry), { recursive: true, force: true });
+  }
+}
+
 /** @param tell gets what a person who waits would read */
 export async function openTestBench(tell: (line: string) => void): Promise<TestBench> {
   const clock = createSystemClock();
   const redactor = createRedactor();
   const log = silentLog();
   const spawner = createChildSpawner({ clock, log, redactor });
-  // Not /tmp, which may be memory: a disk takes 1.2 GB.
-  const folder = await mkdtemp('/var/tmp/glasscast-board-');
+  await removeCutOff();
+  const folder = await mkdtemp(join(PLACE, `${PREFIX}${process.pid}-`));
   const closers: (() => unknown)[] = [];
   const abort = new AbortController();
   return {
@@ -40,7 +54,7 @@ export async function openTestBench(tell: (line: string) => void): Promise<TestB
       abort.abort(new Error('closed'));
       for (const close of closers.reverse()) await Promise.resolve(close()).catch(() => {});
       await spawner.close();
-      await rm(join(folder), { recursive: true, force: true });
+      await rm(folder, { recursive: true, force: true });
     },
   };
 }

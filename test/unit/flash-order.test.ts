@@ -36,6 +36,12 @@ describe('settingsText', () => {
     ]);
   });
 
+  it('takes what only the environment tells, when it is no secret', () => {
+    expect(settingsText({ ...wish, set: ['updateTrialMs=40000'] })).toContain(
+      'GLASSCAST_AGENT_UPDATE_TRIAL_MS="40000"',
+    );
+  });
+
   it.each([
     ['noSuch=1', 'the agent has no setting noSuch'],
     ['enrolmentCode=ABCD', 'enrolmentCode is a secret'],

@@ -110,9 +110,37 @@ describe('the privacy light', () => {
     const world = fakeWorld();
     world.state.silent = true;
     const { held } = capture(world);
-    await world.clock.advance(2_000);
+    await world.clock.advance(8_000);
     await expect(held).rejects.toMatchObject({ message: expect.stringContaining('does not answer') });
     expect([world.state.alive, world.clock.pending()]).toEqual([0, []]);
+  });
+
+  it('whose keeper takes seconds to start on a slow board is waited for', async () => {
+    const world = fakeWorld();
+    world.state.answerMs = 7_000;
+    const { held, causes, release } = capture(world);
+    await world.clock.advance(7_000);
+    await held;
+    world.state.answerMs = 0;
+    await world.clock.advance(1_000);
+    expect([world.light.isLit, causes]).toEqual([true, []]);
+    // Over a capture that may be in the dark it is not.
+    world.state.answerMs = 5_000;
+    world.die();
+    await world.clock.advance(9_000);
+    expect(causes.map(({ code }) => code)).toEqual(['PRIVACY_LIGHT_FAILED']);
+    world.state.answerMs = 0;
+    await Promise.all([release(), world.clock.advance(60_000)]);
+  });
+
+  it('whose keeper falls silent over a capture ends it within ten seconds', async () => {
+    const world = fakeWorld();
+    const { held, causes } = capture(world);
+    await world.clock.advance(0);
+    await held;
+    world.state.silent = true;
+    await world.clock.advance(10_000);
+    expect(causes.map(({ code }) => code)).toEqual(['PRIVACY_LIGHT_FAILED']);
   });
 
   it('whose keeper died while the machine can start no other: the capture ends, and nothing is thrown', async () => {

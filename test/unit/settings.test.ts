@@ -106,9 +106,11 @@ describe('a settings file', () => {
       isLoud: yesNo.default(false).describe('Says more'),
       token: secret.optional().describe('Opens the door'),
       peerUrl: z.string().optional().describe('Address of a peer'),
+      place: z.string().optional().describe('A folder that other programs read from the environment'),
     }),
     prefix: 'TEST_',
-    environmentOnly: ['token'],
+    environmentOnly: ['token', 'place'],
+    open: ['place'],
     fileKey: 'configFile',
     about: 'A test.',
     usage: 'npm run test',
@@ -150,6 +152,14 @@ describe('a settings file', () => {
       expect(() => read()).toThrow(new RegExp(`token in ${file}: .*mode ${mode.toString(8)}.*chmod 600`));
       expect(() => read()).not.toThrow('hunter2');
     }
+  });
+
+  it('may tell others what has no flag and is no secret', () => {
+    keep({ place: '/srv' }, 0o644);
+    expect(read()).toMatchObject({ place: '/srv' });
+    expect(() => read(['--place', '/tmp'])).toThrow('place');
+    const secrets = filed.list().filter(({ isSecret }) => isSecret);
+    expect(secrets.map(({ environmentName }) => environmentName)).toEqual(['TEST_TOKEN']);
   });
 
   it.each([
