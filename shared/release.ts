@@ -16,7 +16,7 @@ export const releaseVersion = z
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
 const size = z.number().int().min(1).max(64_000_000);
 
-export const releaseManifest = z.strictObject({
+const releaseManifest = z.strictObject({
   product: z.literal('glasscast-agent'),
   version: releaseVersion,
   /** Major version of Node that it needs at least. */

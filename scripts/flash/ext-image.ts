@@ -8,6 +8,7 @@ import { mkdir, mkdtemp, open, readdir, rename, rm, stat, statfs, symlink, write
 import { tmpdir } from 'node:os';
 import { basename, dirname, join, resolve } from 'node:path';
 import { GlasscastError } from '../../shared/errors.ts';
+import { contentHash } from './content-hash.ts';
 import {
   complaintOf,
   debugfsPlan,
@@ -199,19 +200,6 @@ function isAlive(pid: number): boolean {
   } catch (error) {
     return (error as NodeJS.ErrnoException).code === 'EPERM';
   }
-}
-
-/** Hex SHA-256. */
-export async function contentHash(content: Extract<TreeChange, { kind: 'file' }>['content']): Promise<string> {
-  const hash = createHash('sha256');
-  if (content instanceof Uint8Array) return hash.update(content).digest('hex');
-  const handle = await open(content.path);
-  try {
-    for await (const chunk of handle.createReadStream()) hash.update(chunk as Buffer);
-  } finally {
-    await handle.close();
-  }
-  return hash.digest('hex');
 }
 
 async function requireRoomForCopy(image: string): Promise<void> {
