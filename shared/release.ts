@@ -4,7 +4,7 @@
  */
 import { createHash, createPublicKey, type KeyObject, sign, verify } from 'node:crypto';
 import { gunzipSync, gzipSync } from 'node:zlib';
-import { z } from 'zod';
+import * as z from 'zod';
 import { errorText, GlasscastError } from './errors.ts';
 
 /** Three numbers and nothing else: `compareVersions` orders all there are. */

@@ -2,7 +2,7 @@
  * What is on record of the agent's versions, and every decision about it: which one runs next, what a trial leads to, where
  * a roll-back goes. Pure: reads and writes nothing.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import { updateOutcome } from '../../shared/protocol/releases.ts';
 import { compareVersions, releaseVersion } from '../../shared/release.ts';
 

@@ -1,5 +1,5 @@
 /** What an image gets so that the board installs the package at its first boot, and how that is taken out again. Pure. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { FLASH_FOLDER } from './board.ts';
 import type { TreeChange, TreeContent } from './root-tree.ts';
 import type { WifiSetup } from './wifi-files.ts';
