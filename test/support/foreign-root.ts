@@ -17,7 +17,9 @@ const emulators = { amd64: undefined, arm64: 'qemu-aarch64-static', armhf: 'qemu
 /** Not the security updates, whose mirror is now and then in the middle of a change: nothing here serves anybody. */
 const MIRROR = 'http://deb.debian.org/debian';
 
+/** A question, not a fact: the tests' set-up may install what is missing. */
 export const canEmulate = () =>
+  process.getuid?.() === 0 &&
   ['mmdebstrap', 'dpkg-deb', 'qemu-aarch64-static', 'qemu-arm-static'].every((name) => findOnPath(name) !== undefined);
 
 /** Holds exactly the libraries that the package depends on, and theirs. */
