@@ -220,7 +220,7 @@ start_agent() {
   systemctl enable "$unit" >/dev/null 2>&1
   systemctl reset-failed "$unit" 2>/dev/null
   # Not to wait for it: the gate does.
-  systemctl --no-block restart "$unit" || { reason='systemd did not start the agent'; return 1; }
+  said=$(systemctl --no-block restart "$unit" 2>&1) || { reason="systemd did not start the agent: $said"; return 1; }
 }
 
 # Whole seconds that never go back.
@@ -356,7 +356,10 @@ roll_back() {
   why=$1
   write_journal "restoring $(printf '%s' "$why" | tr '\000-\037' ' ')"
   step restore "$why"
-  journalctl -u "$unit" -n 15 --no-pager -o cat 2>/dev/null | sed "s/$(code_of_work || echo 'no code')/***/g" >"$flash/failed.log"
+  # By a file: others can see the arguments of sed.
+  printf 's/%s/***/g\n' "$(code_of_work || echo 'no code')" >"$flash/hide.sed"
+  journalctl -u "$unit" -n 15 --no-pager -o cat 2>/dev/null | sed -f "$flash/hide.sed" >"$flash/failed.log"
+  rm -f "$flash/hide.sed"
   outcome=rolled_back
   # Once it is dropped, everything was put back and told.
   if [ -d "$flash/before.new" ]; then
@@ -431,15 +434,24 @@ refuse() {
   return 2
 }
 
+# What another flash left or is bringing at this moment is not taken for this one's: a key, a code, half a package.
+# $1 a folder with a manifest
+is_whole() {
+  ( cd "$1" 2>/dev/null && sha256sum -c manifest >/dev/null 2>&1 ) || return 1
+  (cd "$1" && find . -type f ! -name manifest) | sed 's|^\./||' | while read -r name; do
+    cut -c 67- "$1/manifest" | grep -qxF -e "$name" || rm -f "$1/$name"
+  done
+}
+
 is_flashed() {
   [ -f "$flash/current/fingerprint" ] && cmp -s "$flash/current/fingerprint" "$flash/new/fingerprint" &&
-    [ ! -f "$flash/new/enrolment-code" ] && systemctl is-active --quiet "$unit" &&
+    [ ! -f "$flash/new/enrolment-code" ] && systemctl is-active --quiet "$unit" && cmp -s "$flash/new/settings" "$settings" &&
     [ "$(installed_version)" = "$(dpkg-deb -f "$flash/new/package.deb" Version)" ]
 }
 
 apply() {
   run_id=$(option "$flash/new" id)
-  ( cd "$flash/new" 2>/dev/null && sha256sum -c manifest >/dev/null 2>&1 ) || { refuse 'what was brought over is not complete'; return; }
+  is_whole "$flash/new" || { refuse 'what was brought over is not complete'; return; }
   [ "$(dpkg-deb -f "$flash/new/package.deb" Package 2>/dev/null)" = "$package" ] || { refuse "that is no package of $package"; return; }
   wanted=$(dpkg-deb -f "$flash/new/package.deb" Architecture)
   case $wanted in
@@ -458,11 +470,15 @@ apply() {
     refuse 'the board takes no more files'
     return
   fi
-  if ! keep_before; then
+  why=
+  is_whole "$flash/work" || why='another flash brought its files over at the same time'
+  [ -n "$why" ] || keep_before || why='what is there now could not be kept: is there room?'
+  if [ -n "$why" ]; then
     [ -e "$flash/new" ] || mv "$flash/work" "$flash/new"
+    drop "$flash/work"
     drop "$flash/before.new"
     end_run
-    refuse 'what is there now could not be kept: is there room?'
+    refuse "$why"
     return
   fi
   arm_recovery

@@ -32,6 +32,7 @@ export function boardFactsOf(output: string): BoardFacts {
     hasSystemd: has('systemd'),
     libcVersion: /^glibc (\d+\.\d+)/.exec(first('libc') ?? '')?.[1],
     freeBytes: Math.min(...(all.get('free_kb') ?? ['0']).map((kb) => (/^\d{1,15}$/.test(kb) ? Number(kb) * 1024 : 0))),
+    readOnlyFolders: all.get('read_only') ?? [],
     clockMs: /^\d{1,12}$/.test(first('clock_s') ?? '') ? Number(first('clock_s')) * 1000 : undefined,
     cameras: all.get('camera') ?? [],
     soundCards: all.get('sound') ?? [],

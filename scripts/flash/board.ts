@@ -22,6 +22,8 @@ export interface BoardFacts {
   libcVersion: string | undefined;
   /** Where the files go, and where the package is installed. */
   freeBytes: number;
+  /** Of those that flashing writes to. Default: none. */
+  readOnlyFolders?: readonly string[];
   /** Undefined: not to be told, as for an image. */
   clockMs: number | undefined;
   /** `/dev/video0`, …; empty for an image. */

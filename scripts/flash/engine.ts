@@ -77,7 +77,8 @@ export async function flash(given: FlashOptions): Promise<FlashOutcome> {
       const version = facts.installedVersion ?? '';
       if (isDryRun) return { outcome: 'dry-run', version };
       at.standing = 'proving';
-      await prove(version, options);
+      // An update may have brought it further since: that is no fault.
+      await prove(undefined, options);
       return { outcome: 'already', version };
     }
     if (isDryRun) return planned(facts, order, options);
@@ -89,7 +90,11 @@ export async function flash(given: FlashOptions): Promise<FlashOutcome> {
       await upload(filesOf(order, { ...options.run, runId, code: enrolment?.code }), options);
       at.standing = 'applying';
       isSpent = true;
-      const result = await applied('apply', runId, options);
+      // From here on the board needs it, also while nobody looks; once it has told its end, what is unspent lets nobody in.
+      const result = await applied('apply', runId, options).catch(async (error: unknown) => {
+        isSpent = !hasEnded(error);
+        throw error;
+      });
       if (result.outcome === 'armed') return result;
       at.standing = 'proving';
       await prove(result.version, options).catch((error: unknown) => takeBack(error, result, options));
@@ -172,6 +177,8 @@ async function takePackage({ architecture }: BoardFacts, { packageFor, tell }: F
 
 /** An image is written today and boots some day; the relay gives no code for longer. */
 const FIRST_BOOT_WITHIN_S = 604_800;
+/** A slow line brings the package over in an hour, and the board may wait for another program's dpkg. */
+const FLASHED_WITHIN_S = 7_200;
 
 /** Of the package: itself, unpacked, and the one of before. */
 const ROOM_FACTOR = 6;
@@ -205,7 +212,7 @@ async function codeFor({ hasToken, flashed }: BoardFacts, options: FlashOptions)
   const made = await relay.enrol(
     order.user,
     board.name.slice(0, 60),
-    board.isOffline ? FIRST_BOOT_WITHIN_S : undefined,
+    board.isOffline ? FIRST_BOOT_WITHIN_S : FLASHED_WITHIN_S,
   );
   redactor.add(made.code);
   tell.step('Code', 'ok', `made for ${order.user}, good once${board.isOffline ? ', for a week' : ''}`);
@@ -264,11 +271,14 @@ async function applied(
   }
 }
 
+/** The board has told how it ended, or was never told to begin. */
+const hasEnded = (error: unknown) => isGlasscastError(error) && error.code === 'FLASH_FAILED';
 const nowThere = (version: string) => (version ? `${version} is there again` : 'nothing was left on the board');
 const failure = (reason: string) => new GlasscastError('FLASH_FAILED', { reason });
 
+/** @param version undefined: any */
 async function prove(
-  version: string,
+  version: string | undefined,
   { relay, order, tell, signal, wantsTestStream, board }: FlashOptions,
 ): Promise<void> {
   const { user } = order;

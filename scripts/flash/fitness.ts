@@ -12,6 +12,9 @@ export function whyUnfit(facts: BoardFacts, source: string, isOffline: boolean):
     const lack = whatDebianLacks(facts);
     if (lack !== undefined) return lack;
   }
+  const { readOnlyFolders: [readOnly] = [] } = facts;
+  if (readOnly !== undefined)
+    return `its ${readOnly} cannot be written to; mount it read-write (on Raspberry Pi OS: raspi-config, overlay file system)`;
   // An image's cameras come with the board.
   if (!isOffline && source.startsWith('v4l2:') && facts.cameras.length === 0) {
     return 'it has no camera (/dev/video*); plug one in, or flash with --source test-pattern';

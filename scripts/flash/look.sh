@@ -11,6 +11,9 @@ say libc "$(getconf GNU_LIBC_VERSION 2>/dev/null || ldd --version 2>&1 | sed -n 
 for folder in /var /usr; do
   say free_kb "$(df -Pk "$folder" 2>/dev/null | awk 'NR == 2 { print $4 }')"
 done
+for folder in /usr /etc /var/lib; do
+  [ -w "$folder" ] || say read_only "$folder"
+done
 say clock_s "$(date +%s)"
 for node in /dev/video*; do
   [ -e "$node" ] && say camera "$node"
@@ -20,10 +23,19 @@ if command -v ffmpeg >/dev/null 2>&1; then
   say ffmpeg "$(ffmpeg -hide_banner -version 2>/dev/null </dev/null | sed -n '1s/^ffmpeg version \([^ ]*\).*/\1/p')"
   ffmpeg -hide_banner -encoders 2>/dev/null </dev/null | awk '$1 ~ /^V/ && $2 ~ /264/ { print "encoder=" $2 }'
 fi
-say installed "$(dpkg-query -W -f='${Status} ${Version}\n' glasscast-agent 2>/dev/null | sed -n 's/^install ok installed //p')"
+installed=$(dpkg-query -W -f='${Status} ${Version}\n' glasscast-agent 2>/dev/null | sed -n 's/^install ok installed //p')
+say installed "$installed"
 systemctl is-active --quiet glasscast-agent.service 2>/dev/null && say running yes
 [ -s /var/lib/glasscast/agent-token.json ] && say token yes
-[ -f "$flash/current/fingerprint" ] && say fingerprint "$(head -n 1 "$flash/current/fingerprint")"
+if [ -f "$flash/current/fingerprint" ]; then
+  # What somebody changed since is no longer what was flashed.
+  if [ "$(dpkg-deb -f "$flash/current/package.deb" Version 2>/dev/null)" = "$installed" ] &&
+    cmp -s "$flash/current/settings" /etc/default/glasscast-agent; then
+    say fingerprint "$(head -n 1 "$flash/current/fingerprint")"
+  else
+    say fingerprint changed
+  fi
+fi
 [ -f "$flash/current/user" ] && say user "$(head -n 1 "$flash/current/user")"
 [ -f "$flash/journal" ] && say unfinished yes
 [ -d "$flash/before" ] && say before yes

@@ -10,9 +10,10 @@ export interface RelaySide {
   enrol(user: string, label: string, validSeconds?: number): Promise<{ code: Secret; cancel(): Promise<void> }>;
   /**
    * Until the agent of this user is there, with this version where the relay tells versions.
+   * @param version undefined: any
    * @throws GlasscastError FLASH_FAILED: not in time; as RelayApi
    */
-  awaitHello(user: string, version: string, signal: AbortSignal): Promise<string>;
+  awaitHello(user: string, version: string | undefined, signal: AbortSignal): Promise<string>;
   /**
    * A stream that starts, becomes active and is stopped again; one that is on the air already is proof enough and is left alone.
    * @throws GlasscastError FLASH_FAILED: not in time, or it failed
@@ -86,7 +87,7 @@ export function createRelaySide({ api, clock, ...patience }: RelaySideOptions): 
         if (!session) return undefined;
         const told = session.agent?.version;
         if (told === undefined) return `${user}; this relay tells no versions`;
-        if (told === upstreamOf(version)) return `${user}, version ${told}`;
+        if (version === undefined || told === upstreamOf(version)) return `${user}, version ${told}`;
         why = `the agent of ${user} at the relay is version ${told}, not ${upstreamOf(version)}`;
         return undefined;
       };

@@ -95,7 +95,8 @@ export function createShellBoard({
       const answer = await runPatiently(ways.follow(offset), call, onAway);
       isAway = false;
       const { state, result, log } = followed(answer);
-      offset += Buffer.byteLength(log);
+      // Another one's log is emptied before ours.
+      offset = isStarted ? offset + Buffer.byteLength(log) : 0;
       const lines = (rest + log).split('\n');
       rest = lines.pop() ?? '';
       if (isStarted) for (const line of lines) if (line.startsWith('== ')) onLine(line.slice(3));
@@ -110,14 +111,29 @@ export function createShellBoard({
     });
   }
 
+  /** What is brought over while another one applies its own would be taken for its own. */
+  async function awaitOther(call: BoardCall): Promise<void> {
+    const startedMs = clock.monotonicMs();
+    while (isOtherApplying && clock.monotonicMs() - startedMs < APPLY_TIMEOUT_MS) {
+      isOtherApplying = followed(await runPatiently(ways.follow(0), call, () => {})).state === 'active';
+      if (isOtherApplying) await clock.sleep(LOOK_EVERY_MS, { signal: call.signal, name: 'other-apply' });
+    }
+  }
+
+  let isOtherApplying = false;
   return {
     name: shell.name,
     isOffline: false,
-    look: async ({ signal }) => boardFactsOf(await run(ways.look, { signal, timeoutMs: 60_000 })),
+    async look({ signal }) {
+      const facts = boardFactsOf(await run(ways.look, { signal, timeoutMs: 60_000 }));
+      isOtherApplying = facts.isApplying;
+      return facts;
+    },
     async put(file, { signal, onProgress }) {
       if (!/^[a-z][\w.-]*(\/\w[\w.-]*)*$/.test(file.name) || file.name.includes('..')) {
         throw new GlasscastError('INTERNAL', { reason: `${file.name} is no name for a file on a board` });
       }
+      await awaitOther({ signal });
       if (file.content instanceof Uint8Array && file.bytes <= MAX_SMALL_BYTES) await putSmall(file, { signal });
       else await putLarge(file, { signal }, onProgress);
       onProgress(file.bytes);

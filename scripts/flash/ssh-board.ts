@@ -34,13 +34,16 @@ const NO_ROOT =
 /** ssh's own failures; scripts never end with it. */
 const SSH_FAILED = 255;
 
+/** The script's first word: what comes before it is said by the user's start-up files over there. */
+const BEGIN = 'glasscast-begin';
+
 /**
  * The remote end reads the script by its length, runs it as root and leaves it the rest of standard input. A shell that read
  * its script from standard input would swallow some of what follows.
  */
 const BOOT = [
   `sh -c 'r=; [ "$(id -u)" = 0 ] || r="sudo -n"`,
-  `exec $r sh -c "s=\\$(dd bs=1 count=$1 2>/dev/null); eval \\"\\$s\\""' sh`,
+  `exec $r sh -c "s=\\$(dd bs=1 count=$1 2>/dev/null); echo ${BEGIN}; eval \\"\\$s\\""' sh`,
 ].join('; ');
 
 /** @throws GlasscastError INVALID_CONFIG: no ssh here, or no destination */
@@ -129,7 +132,9 @@ export function createSshShell(options: SshShellOptions): BoardShell {
     if (code === SSH_FAILED || code === null) throw sshFailure(lastLines, destination);
     const refusal = lastLines.some((line) => NO_ROOT.test(line));
     if (code !== 0 && refusal) throw noRoot(destination);
-    return { code, output, errors: lastLines.join('\n') };
+    const answer = scriptsOwn(output);
+    if (answer === undefined) throw noShell(destination, output, lastLines);
+    return { code, output: answer, errors: lastLines.join('\n') };
   }
 
   return {
@@ -144,11 +149,23 @@ export function createSshShell(options: SshShellOptions): BoardShell {
   };
 }
 
+/** Undefined: the script did not begin. */
+function scriptsOwn(output: string): string | undefined {
+  const at = output.indexOf(`${BEGIN}\n`);
+  return at < 0 ? undefined : output.slice(at + BEGIN.length + 1);
+}
+
 const unreachable = (destination: string, reason: string) =>
   new GlasscastError('BOARD_UNREACHABLE', { reason: `${destination}: ${reason}` });
 
 function noRoot(destination: string): GlasscastError {
   const reason = `${destination} may not become root without a password; connect as root, or allow sudo with NOPASSWD`;
+  return new GlasscastError('BOARD_UNFIT', { reason });
+}
+
+function noShell(destination: string, output: string, lastLines: readonly string[]): GlasscastError {
+  const said = output.trim().split('\n').at(-1)?.trim() || lastLines.at(-1)?.trim();
+  const reason = `${destination} runs no commands${said ? ` (it said: ${said.slice(0, 200)})` : ''}; connect as a user with a shell`;
   return new GlasscastError('BOARD_UNFIT', { reason });
 }
 

@@ -1,5 +1,7 @@
 /** apply.sh against fakes of dpkg and systemd: each outcome, each cut, and what is left afterwards. */
 import { spawnSync } from 'node:child_process';
+import { chmodSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { APPLY_SCRIPT, FLASH, type FlashTree, type Mood } from '../support/flash-tree.ts';
 import { flashTrees } from '../support/flash-trees.ts';
@@ -85,6 +87,58 @@ describe.skipIf(process.platform !== 'linux')('apply.sh', () => {
     spoil(tree);
     expect(tree.run('apply')).toBe(2);
     expect(tree.seen().version).toBe('1.0.0');
+  });
+
+  it('takes no code, key or user that another flash left', () => {
+    const tree = open();
+    tree.stage({ version: '1.0.0' });
+    for (const name of ['enrolment-code', 'user', 'release-keys/two.pem', 'release-keys/onexpem'])
+      tree.write(`${FLASH}/new/${name}`, 'of another\n');
+    expect(tree.run('apply')).toBe(0);
+    expect(tree.has('etc/glasscast/release-keys/two.pem')).toBe(false);
+    for (const name of ['enrolment-code', 'user', 'release-keys/two.pem'])
+      expect(tree.has(`${FLASH}/current/${name}`), name).toBe(false);
+    expect(tree.has('etc/glasscast/release-keys/one.pem')).toBe(true);
+  });
+
+  it('refuses what another flash changes while it begins', () => {
+    const tree = flashed();
+    tree.stage({ version: '2.0.0' });
+    // At the journal, which is written between the first look and the move.
+    const mv =
+      '#!/bin/sh\ncase $2 in */journal) echo B=other >"$GLASSCAST_FLASH_ROOT/var/lib/glasscast-flash/new/settings" ;; esac\nexec /bin/mv "$@"\n';
+    rmSync(join(tree.root, 'bin/mv'));
+    tree.write('bin/mv', mv);
+    chmodSync(join(tree.root, 'bin/mv'), 0o755);
+    expect(tree.run('apply')).toBe(2);
+    expect(tree.result().reason).toContain('another flash brought its files over');
+    expect(tree.seen().version).toBe('1.0.0');
+    nothingLeft(tree);
+  });
+
+  it('flashes again when somebody changed the settings since', () => {
+    const tree = flashed();
+    tree.write('etc/default/glasscast-agent', 'A=by hand\n');
+    tree.stage({ version: '1.0.0' });
+    expect(tree.run('apply')).toBe(0);
+    expect(tree.result()).toMatchObject({ outcome: 'flashed' });
+    expect(tree.seen().settings).toBe('A=1.0.0\nkey of 1.0.0\n');
+  });
+
+  it('has the code among the arguments of no command', () => {
+    const tree = open();
+    for (const name of ['sed', 'tr', 'grep', 'cat', 'awk', 'cut']) {
+      tree.write(
+        `bin/${name}`,
+        `#!/bin/sh\necho "$0 $*" >>"$GLASSCAST_FLASH_ROOT/arguments"\nexec /usr/bin/${name} "$@"\n`,
+      );
+      chmodSync(join(tree.root, 'bin', name), 0o755);
+    }
+    tree.stage({ version: '1.0.0', mood: 'crash', code: 'ABCDE-FGHJK' });
+    expect(tree.run('apply')).toBe(1);
+    expect(tree.read('arguments')).toContain('/sed ');
+    expect(tree.read('arguments')).not.toContain('ABCDE');
+    expect(tree.has(`${FLASH}/hide.sed`)).toBe(false);
   });
 
   it('refuses a reason that would break the result', () => {

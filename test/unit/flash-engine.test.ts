@@ -116,6 +116,7 @@ describe('flash', () => {
     ['an old glibc', { libcVersion: '2.24' }, 'glibc 2.24; glibc 2.28 or newer'],
     ['another C library', { libcVersion: undefined }, 'not glibc'],
     ['no camera', { cameras: [] }, 'it has no camera'],
+    ['a root that cannot be written to', { readOnlyFolders: ['/usr'] }, 'its /usr cannot be written to'],
     ['no room', { freeBytes: 10e6 }, 'it has 10 MB free and needs 300 MB'],
     ['another architecture', { architecture: 'amd64' }, 'the package is for arm64, the board is amd64'],
   ])('refuses a board with %s before anything is changed', async (_, facts, reason) => {
@@ -178,6 +179,33 @@ describe('flash', () => {
     const { options, relayCalls } = world({ trouble });
     expect((await failureOf(flash(options))).message).toContain('the same command goes on where the upload was');
     expect(relayCalls).toEqual(['enrol ada@example.com', 'cancel']);
+  });
+
+  it.each(['rolled_back', 'refused'] as const)('gives an unspent code back when the board has %s', async (outcome) => {
+    const { options, relayCalls } = world({ outcome, reason: 'it is sick' });
+    await failureOf(flash(options));
+    expect(relayCalls).toEqual(['enrol ada@example.com', 'cancel']);
+  });
+
+  it('leaves the code to a board that goes on by itself', async () => {
+    const trouble = (name: string) => {
+      if (name === 'applied') throw unreachable();
+    };
+    const { options, relayCalls } = world({ trouble });
+    await failureOf(flash(options));
+    expect(relayCalls).toEqual(['enrol ada@example.com']);
+  });
+
+  it('takes a board that was updated since for flashed', async () => {
+    const facts = { flashed: { fingerprint, user: 'ada@example.com' }, isRunning: true, hasToken: true };
+    const asked: unknown[] = [];
+    const { options, relay } = world({ version: '2.0.0', facts });
+    relay.awaitHello = async (_, version) => {
+      asked.push(version);
+      return 'version 2.1.0';
+    };
+    expect((await flash(options)).outcome).toBe('already');
+    expect(asked).toEqual([undefined]);
   });
 
   it('undoes, and says when there is nothing to undo', async () => {

@@ -36,6 +36,11 @@ describe('awaitHello', () => {
     expect(clock.pending()).toEqual([]);
   });
 
+  it('takes any version when none is asked for', async () => {
+    const { relay } = fakeRelay({ 'GET /api/sessions': [session(true, '1.2.0')] });
+    expect(await relay.awaitHello(USER, undefined, signal)).toBe(`${USER}, version 1.2.0`);
+  });
+
   it.each<[string, object, string]>([
     ['nobody', { sessions: [] }, `no agent of ${USER} has come to the relay`],
     ['another user', { sessions: [{ userId: 'eve@example.com', connected: true }] }, 'no agent of'],

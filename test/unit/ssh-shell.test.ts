@@ -8,7 +8,7 @@ import { createTestClock } from '../support/test-clock.ts';
 const signal = new AbortController().signal;
 
 /** ssh as scripted: the master connects or ends, a session answers. */
-function fakeSsh({ master = 'connected', code = 0, lines = [] as string[], output = '' }) {
+function fakeSsh({ master = 'connected', code = 0, lines = [] as string[], output = '', noise = '', begins = true }) {
   const specs: ChildSpec[] = [];
   const given: string[] = [];
   const stopped: string[] = [];
@@ -33,7 +33,7 @@ function fakeSsh({ master = 'connected', code = 0, lines = [] as string[], outpu
     else if (isMaster) finish(exit('exited', 255));
     else {
       stdin.on('finish', () => {
-        stdout.end(output);
+        stdout.end(`${noise}${begins ? 'glasscast-begin\n' : ''}${output}`);
         finish(exit('exited', code));
       });
     }
@@ -83,6 +83,18 @@ describe('createSshShell', () => {
     await shell.close();
     expect(stopped).toEqual(['ssh-master']);
     expect(clock.pending()).toEqual([]);
+  });
+
+  it('takes nothing for the answer that start-up files over there say', async () => {
+    const { shell } = fakeSsh({ noise: 'Welcome!\nactive\n', output: 'gone\n' });
+    expect((await shell.run('true', { signal })).output).toBe('gone\n');
+  });
+
+  it('says that the user has no shell, and what is said instead', async () => {
+    const { shell } = fakeSsh({ noise: 'This account is currently not available.\n', begins: false, code: 1 });
+    await expect(shell.run('true', { signal })).rejects.toThrow(
+      'ada@board runs no commands (it said: This account is currently not available.); connect as a user with a shell',
+    );
   });
 
   it('says that the user may not become root', async () => {

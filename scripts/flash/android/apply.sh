@@ -105,14 +105,17 @@ remove_starter() {
   rm -f "$magisk/glasscast.sh"
 }
 
+# Whole seconds that never go back.
+uptime_s() { cut -d . -f 1 /proc/uptime; }
+
 # The relay has accepted it, three looks in a row, within the deadline.
 prove() {
   deadline=$(option "$flash/new" deadline)
-  end=$(($(date +%s) + ${deadline:-120}))
+  end=$(($(uptime_s) + ${deadline:-120}))
   good=0
   reason='the agent did not start'
   step gate "the agent has ${deadline:-120} s to prove itself"
-  while [ "$(date +%s)" -lt "$end" ]; do
+  while [ "$(uptime_s)" -lt "$end" ]; do
     if timeout 20 sh "$home/$(current)/launch" status --json >"$flash/status.out" 2>/dev/null </dev/null; then
       if grep -q '^ \{0,2\}{\{0,1\} *"connected": *true' "$flash/status.out"; then
         good=$((good + 1))
@@ -183,6 +186,10 @@ apply() {
     write_result refused
     return 2
   fi
+  # What an earlier upload left is none of this one's.
+  for name in enrolment-code user; do
+    grep -q "  $name\$" "$flash/new/manifest" || rm -f "$flash/new/$name"
+  done
   old=$(current) new=$(other "$(current)")
   mkdir -p "$home" "$state" && chmod 755 "$home"
   step unpack 'the tree, beside the running one'
