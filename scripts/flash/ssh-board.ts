@@ -2,12 +2,13 @@
  * A board by the system's ssh, with the user's own configuration, keys and known hosts. One connection is kept open and shared
  * by all scripts (ControlMaster); it alone may ask the person at the terminal. No secret and no script is ever an argument.
  */
-import { mkdtemp, rm } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Child, findOnPath, type SpawnChild } from '../../shared/child-process.ts';
 import type { Clock } from '../../shared/clock.ts';
 import { GlasscastError } from '../../shared/errors.ts';
+import { makeOwnFolder } from '../../shared/own-folder.ts';
 import type { BoardShell, ShellCall } from './board.ts';
 import { runFed } from './fed-program.ts';
 
@@ -67,7 +68,7 @@ export function createSshShell(options: SshShellOptions): BoardShell {
   let wasConnected = false;
 
   async function controlPath(): Promise<string> {
-    folder ??= mkdtemp(join(tmpdir(), 'glasscast-ssh-'));
+    folder ??= makeOwnFolder(tmpdir(), 'glasscast-ssh');
     return join(await folder, 'm');
   }
 

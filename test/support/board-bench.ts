@@ -1,11 +1,12 @@
 /** A bench without a command line, for tests of a whole board: nothing it started or made is left when it is closed. */
-import { mkdtemp, rm } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Bench } from '../../scripts/bench/program.ts';
 import { createChildSpawner, findOnPath } from '../../shared/child-process.ts';
 import { createSystemClock } from '../../shared/clock.ts';
 import { findFfmpeg } from '../../shared/ffmpeg-binary.ts';
 import { silentLog } from '../../shared/log.ts';
+import { makeOwnFolder } from '../../shared/own-folder.ts';
 import { createRedactor } from '../../shared/secrets.ts';
 
 /** A question, not a fact: the tests' set-up may install what is missing. */
@@ -26,7 +27,7 @@ export async function openTestBench(tell: (line: string) => void): Promise<TestB
   const log = silentLog();
   const spawner = createChildSpawner({ clock, log, redactor });
   // Not /tmp, which may be memory: a disk takes 1.2 GB.
-  const folder = await mkdtemp('/var/tmp/glasscast-board-');
+  const folder = await makeOwnFolder('/var/tmp', 'glasscast-board');
   const closers: (() => unknown)[] = [];
   const abort = new AbortController();
   return {

@@ -120,7 +120,8 @@ describe('seams', () => {
     expect(touching(/^(export )?let /m, /^cloud\/(console|player)\//)).toEqual([]);
   });
   it('no any, no non-null shortcut, no silenced compiler', () => {
-    expect(touching(/@ts-ignore|@ts-nocheck|\bas any\b|: any\b(?!,? or )/, /^$/)).toEqual([]);
+    // Biome says it of scripts.
+    expect(touching(/@ts-ignore|@ts-nocheck|\bas any\b|: any\b/, /^scripts\//)).toEqual([]);
   });
 });
 
