@@ -141,7 +141,7 @@ export async function openDebianRoot(): Promise<DebianRoot> {
 /** Made when it is not there yet. Two may make it at once: the first one's counts. */
 async function baseFolder(must: (file: string, args: readonly string[]) => Promise<void>): Promise<string> {
   await mkdir(FOLDER, { recursive: true });
-  for (const name of ['copy', 'part']) await removeLeftOvers(FOLDER, name);
+  for (const name of ['copy', '.#copy', 'part']) await removeLeftOvers(FOLDER, name);
   const hash = createHash('sha256')
     .update([SUITE, ...PACKAGES].join(' '))
     .digest('hex')
