@@ -2,7 +2,7 @@
  * Settings of the relay program: flags win over the environment, both over the defaults. One table is the parser's
  * schema and the help text. The only file here that knows the environment's names.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import { GlasscastError } from '../shared/errors.ts';
 import { logLevels } from '../shared/log.ts';
 import { Secret } from '../shared/secrets.ts';

@@ -4,7 +4,7 @@
  */
 import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import { logLevels } from '../shared/log.ts';
 import { releaseVersion } from '../shared/release.ts';
 import { Secret } from '../shared/secrets.ts';

@@ -4,7 +4,7 @@
  */
 import { createHash, createPublicKey, type KeyObject, sign, verify } from 'node:crypto';
 import { gunzipSync, gzipSync } from 'node:zlib';
-import { z } from 'zod';
+import * as z from 'zod';
 import { errorText, GlasscastError } from './errors.ts';
 
 /** Three numbers and nothing else: `compareVersions` orders all there are. */
@@ -16,7 +16,7 @@ export const releaseVersion = z
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
 const size = z.number().int().min(1).max(64_000_000);
 
-export const releaseManifest = z.strictObject({
+const releaseManifest = z.strictObject({
   product: z.literal('glasscast-agent'),
   version: releaseVersion,
   /** Major version of Node that it needs at least. */

@@ -4,7 +4,7 @@
  * touches no global; a secret's value never appears in an error or in that account.
  */
 import { parseArgs } from 'node:util';
-import { z } from 'zod';
+import * as z from 'zod';
 import { GlasscastError } from './errors.ts';
 import { Secret } from './secrets.ts';
 import { readSettingsFile } from './settings-file.ts';

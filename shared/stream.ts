@@ -3,7 +3,7 @@
  * Tables are data; what they do not list is refused.
  */
 import { randomBytes } from 'node:crypto';
-import { z } from 'zod';
+import * as z from 'zod';
 import { GlasscastError } from './errors.ts';
 
 // ── ids ──

@@ -2,7 +2,7 @@
  * The apps that may connect: from a JSON file, from the operator's REST, and the built-in console.
  * Owns their validation; never keeps an API key, only its hash.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import { GlasscastError } from '../../shared/errors.ts';
 import { hashMatches, hashSecret } from '../access/credentials.ts';
 import type { RegisteredApp } from '../store/records.ts';

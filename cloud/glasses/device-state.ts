@@ -2,7 +2,7 @@
  * What is known of a user's glasses, out of the three messages in which they tell it. Pure. Words are those of MentraOS'
  * `device_state_update` towards apps and of its phones' `core_status_update` towards us.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import type { FromGlasses } from '../../shared/protocol/glasses-messages.ts';
 
 const text = z.string().min(1).max(200);

@@ -2,7 +2,7 @@
  * REST of tokens and enrolments: the operator issues, lists and revokes; glasses turn a code into their token. The only
  * answers that carry a core token or a code.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import { ENROL_PATH, enrolmentRequest } from '../../shared/protocol/enrolment.ts';
 import type { CoreTokens, NewToken } from '../access/core-tokens.ts';
 import type { Enrolments } from '../access/enrolments.ts';

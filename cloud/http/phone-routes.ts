@@ -3,7 +3,7 @@
  * operator with the admin token and the user's name in the body. A start that failed is an error, never a success.
  */
 import type { FastifyRequest } from 'fastify';
-import { z } from 'zod';
+import * as z from 'zod';
 import { GlasscastError } from '../../shared/errors.ts';
 import type { AppStateChange } from '../../shared/protocol/glasses-messages.ts';
 import type { CoreTokens } from '../access/core-tokens.ts';

@@ -4,7 +4,7 @@
  */
 import type { IncomingHttpHeaders } from 'node:http';
 import type { FastifyInstance, FastifyRequest } from 'fastify';
-import { z } from 'zod';
+import * as z from 'zod';
 import { GlasscastError } from '../../shared/errors.ts';
 import { bearerToken } from '../access/credentials.ts';
 import type { FailedAttempts } from '../access/failed-attempts.ts';

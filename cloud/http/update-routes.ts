@@ -4,7 +4,7 @@
  */
 import type { IncomingMessage } from 'node:http';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
-import { z } from 'zod';
+import * as z from 'zod';
 import type { Clock, Timer } from '../../shared/clock.ts';
 import { GlasscastError } from '../../shared/errors.ts';
 import { AGENT_RELEASES_PATH } from '../../shared/protocol/releases.ts';

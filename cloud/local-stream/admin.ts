@@ -1,6 +1,6 @@
 /** Switches faults and names the target of live webhooks, by REST on a port of its own: for tests, on loopback only. */
 import Fastify, { type FastifyInstance } from 'fastify';
-import { z } from 'zod';
+import * as z from 'zod';
 import { Secret } from '../../shared/secrets.ts';
 import { bearerOf } from './api/api.ts';
 import { fail, failures, succeed, wrongFields } from './api/envelope.ts';

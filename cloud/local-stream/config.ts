@@ -2,7 +2,7 @@
  * Settings of the local Stream program: flags win over the environment, both over the defaults. One table is the parser's schema
  * and the help text. The only file here that sees the environment's names.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import { logLevels } from '../../shared/log.ts';
 import { Secret } from '../../shared/secrets.ts';
 import { createSettings, yesNo } from '../../shared/settings.ts';

@@ -2,7 +2,7 @@
  * Live inputs, their outputs and recordings at the provider: every provider fact the relay relies on stands here.
  * Accepts the documented and the observed shapes; checks what it asked for against the echo. Never decides when to delete.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import { GlasscastError, isGlasscastError } from '../../shared/errors.ts';
 import type { PlaybackUrls } from '../../shared/protocol/app-messages.ts';
 import { Secret } from '../../shared/secrets.ts';

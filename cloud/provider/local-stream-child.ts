@@ -3,7 +3,7 @@
  * data when it dies. Knows it by its message channel and its address only.
  */
 import { fileURLToPath } from 'node:url';
-import { z } from 'zod';
+import * as z from 'zod';
 import type { Child, ChildExit, SpawnChild } from '../../shared/child-process.ts';
 import { backoffMs, type Clock, withTimeout } from '../../shared/clock.ts';
 import { GlasscastError } from '../../shared/errors.ts';

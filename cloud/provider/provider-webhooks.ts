@@ -4,7 +4,7 @@
  * Live events carry a plain shared secret, events of recordings a signature over their bytes (two schemes of Cloudflare).
  */
 import { createHash, createHmac, timingSafeEqual } from 'node:crypto';
-import { z } from 'zod';
+import * as z from 'zod';
 import type { Clock } from '../../shared/clock.ts';
 import { asGlasscastError, type ErrorCode, GlasscastError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';

@@ -2,7 +2,7 @@
  * The recordings that this relay's streams have left at the provider, for operators: listed and deleted. The provider's
  * own list is the only one; it is asked at most every few seconds. Deletes nothing by itself (see `cleanup.ts`).
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import type { Clock } from '../../shared/clock.ts';
 import { GlasscastError, isGlasscastError } from '../../shared/errors.ts';
 import type { LiveInputs, StorageUsage } from './live-inputs.ts';

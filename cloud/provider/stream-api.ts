@@ -3,7 +3,7 @@
  * Rules of the API (limits, codes, Retry-After): Cloudflare Stream, measured. Never logs a body, a header or a query.
  */
 import { setMaxListeners } from 'node:events';
-import { z } from 'zod';
+import * as z from 'zod';
 import { backoffMs, type Clock } from '../../shared/clock.ts';
 import { type ErrorCode, errorText, GlasscastError, isGlasscastError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';

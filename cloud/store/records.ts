@@ -2,7 +2,7 @@
  * The records that outlive a process, with the schemas they are checked by on the way in: what an older version wrote
  * is not trusted. Three of them hold secrets (a stream's publish URL, a named value, an app's hashed key).
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import { playbackUrls } from '../../shared/protocol/app-messages.ts';
 import { updateOutcome } from '../../shared/protocol/releases.ts';
 import { audioSettings, streamLimits, videoSettings } from '../../shared/stream.ts';

@@ -5,7 +5,7 @@
 import { chmodSync, mkdirSync } from 'node:fs';
 import { dirname } from 'node:path';
 import Database from 'libsql';
-import { z } from 'zod';
+import * as z from 'zod';
 import { errorText, GlasscastError } from '../../shared/errors.ts';
 import { recordKinds } from './records.ts';
 import type { Collection, Store } from './store.ts';

@@ -91,7 +91,7 @@ export const isUnderWay = ({ state }: Pick<RolloutRecord, 'state'>): boolean =>
   state === 'running' || state === 'paused';
 
 /** Why they get no order; undefined: they may. */
-export function skipReason({ version }: Pick<RolloutRecord, 'version'>, device: AgentRecord): string | undefined {
+function skipReason({ version }: Pick<RolloutRecord, 'version'>, device: AgentRecord): string | undefined {
   if (!releaseVersion.safeParse(device.version).success) return 'runs a version that has no number';
   if (compareVersions(device.version, version) > 0) return `runs ${device.version}, which is newer`;
   return device.canUpdate ? undefined : 'does not update itself; flash it';

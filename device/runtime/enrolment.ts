@@ -5,7 +5,7 @@
 import { createHash } from 'node:crypto';
 import { mkdir, open, readFile, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import { type BackoffPolicy, backoffMs, type Clock } from '../../shared/clock.ts';
 import { errorText, GlasscastError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';

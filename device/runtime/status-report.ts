@@ -2,7 +2,7 @@
  * The agent's status for people and for the unit's status line. Reads what `GET /status` says, of this version or another:
  * what is missing or new is passed over. Asks nobody.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 
 const quality = z
   .object({

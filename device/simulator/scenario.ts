@@ -4,7 +4,7 @@
  */
 import { readdir, readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import { errorText, GlasscastError } from '../../shared/errors.ts';
 
 const seconds = z.number().min(0).max(86_400);

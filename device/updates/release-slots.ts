@@ -62,7 +62,7 @@ export interface ReleaseSlots {
   fail(reason: string): void;
 }
 
-export const CODE_FILE = 'agent.mjs';
+const CODE_FILE = 'agent.mjs';
 const HEAD_FILE = 'head';
 const RECORD_FILE = 'slots.json';
 

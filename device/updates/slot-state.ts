@@ -2,11 +2,11 @@
  * What is on record of the agent's versions, and every decision about it: which one runs next, what a trial leads to, where
  * a roll-back goes. Pure: reads and writes nothing.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import { updateOutcome } from '../../shared/protocol/releases.ts';
 import { compareVersions, releaseVersion } from '../../shared/release.ts';
 
-export const slotNames = ['a', 'b'] as const;
+const slotNames = ['a', 'b'] as const;
 export type SlotName = (typeof slotNames)[number];
 /** `flashed`: the version that came with the package. */
 export type Place = SlotName | 'flashed';
@@ -124,7 +124,7 @@ export function failed(state: SlotState, reason: string): SlotState | undefined 
   return { ...state, trial: { ...trial, failure: bounded(reason) } };
 }
 
-export function isTried({ trial }: SlotState, { place, version }: Placed): boolean {
+function isTried({ trial }: SlotState, { place, version }: Placed): boolean {
   return trial?.isStarted === true && trial.place === place && trial.version === version;
 }
 

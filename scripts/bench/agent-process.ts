@@ -1,11 +1,11 @@
 /** The agent as a process of its own: the program that the glasses run, by tsx or bundled, or the one with the barcode camera. */
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { build } from 'esbuild';
 import type { Child } from '../../shared/child-process.ts';
 import { withTimeout } from '../../shared/clock.ts';
 import { GlasscastError } from '../../shared/errors.ts';
 import type { Secret } from '../../shared/secrets.ts';
+import { bundleForDevice } from '../package/agent-bundle.ts';
 import type { AgentProgramAnswer, AgentProgramRequest } from './agent-program.ts';
 import type { Bench } from './program.ts';
 import { nodeArgs, plainEnv } from './stream-process.ts';
@@ -79,26 +79,7 @@ async function startProgram(
 /** One file of plain JavaScript, as it is flashed; built anew so that it is never an old one. */
 async function bundledAgent({ folder }: Bench): Promise<string> {
   const outfile = join(folder, 'agent.mjs');
-  await build({
-    entryPoints: [fileURLToPath(new URL('../../device/main.ts', import.meta.url))],
-    outfile,
-    bundle: true,
-    platform: 'node',
-    target: 'node20',
-    format: 'esm',
-    minify: true,
-    logLevel: 'error',
-    // Asked for only when their coverage build is wanted.
-    external: ['./lib-cov/*'],
-    // The CommonJS packages inside ask for Node's own modules by require, and fluent-ffmpeg for its folder.
-    banner: {
-      js: [
-        "import { createRequire as requireFor } from 'node:module';",
-        "import { fileURLToPath as pathOf } from 'node:url';",
-        "const require = requireFor(import.meta.url), __dirname = pathOf(new URL('.', import.meta.url));",
-      ].join('\n'),
-    },
-  });
+  await writeFile(outfile, await bundleForDevice({ version: '0.0.0' }));
   return outfile;
 }
 

@@ -2,15 +2,15 @@
  * The frame of every benchmark: options, progress on standard error, one JSON document on standard output, and nothing
  * left behind, also on Ctrl-C. Owns the temporary folder and the list of what to close; measures nothing.
  */
-import { mkdtemp, rm } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { type ChildSpawner, createChildSpawner, type SpawnChild } from '../../shared/child-process.ts';
 import { type Clock, createSystemClock } from '../../shared/clock.ts';
 import { asGlasscastError, errorText } from '../../shared/errors.ts';
 import { type FfmpegBinary, findFfmpeg } from '../../shared/ffmpeg-binary.ts';
 import { createLog, type Log, type LogLevel } from '../../shared/log.ts';
+import { makeOwnFolder } from '../../shared/own-folder.ts';
 import { createRedactor, type Redactor } from '../../shared/secrets.ts';
 import { describeMachine, type Goal } from './measuring.ts';
 
@@ -110,7 +110,7 @@ export async function runBench(description: BenchDescription): Promise<void> {
   process.once('SIGINT', stop);
   process.once('SIGTERM', stop);
   const closers: (() => unknown)[] = [];
-  const folder = await mkdtemp(join(description.foldersIn ?? tmpdir(), 'glasscast-bench-'));
+  const folder = await makeOwnFolder(description.foldersIn ?? tmpdir(), 'glasscast-bench');
   try {
     const ffmpeg = await findFfmpeg({
       spawn: spawner.spawn,

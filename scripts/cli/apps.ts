@@ -1,7 +1,7 @@
 /** `glasscast app`: which apps may connect, and starting and stopping them for a user. */
 import { randomBytes } from 'node:crypto';
 import type { Command } from 'commander';
-import { z } from 'zod';
+import * as z from 'zod';
 import { GlasscastError } from '../../shared/errors.ts';
 import { type Cli, collected, type Run, segment } from './commands.ts';
 import { harmless } from './terminal.ts';

@@ -1,6 +1,6 @@
 /** `glasscast device`: the glasses that are there, and letting new ones in by a one-time code. */
 import type { Command } from 'commander';
-import { z } from 'zod';
+import * as z from 'zod';
 import { type Cli, type Run, segment, wholeNumber } from './commands.ts';
 import { addRolloutCommands } from './rollouts.ts';
 import { harmless, type Terminal } from './terminal.ts';

@@ -2,7 +2,7 @@
  * The relay's operator REST as the command line uses it. Every answer is checked; every failure is a GlasscastError in the
  * relay's own words. The admin token comes from the environment only and goes into one header only.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import type { Clock } from '../../shared/clock.ts';
 import { type ErrorCode, errorKinds, errorText, GlasscastError } from '../../shared/errors.ts';
 

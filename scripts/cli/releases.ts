@@ -2,7 +2,7 @@
 import { createHash, createPrivateKey, generateKeyPairSync, type KeyObject } from 'node:crypto';
 import { readFile, stat, unlink, writeFile } from 'node:fs/promises';
 import type { Command } from 'commander';
-import { z } from 'zod';
+import * as z from 'zod';
 import { errorText, GlasscastError } from '../../shared/errors.ts';
 import { AGENT_RELEASES_PATH } from '../../shared/protocol/releases.ts';
 import { MAX_RELEASE_BYTES, readReleaseHead, releaseVersion, sealRelease } from '../../shared/release.ts';

@@ -1,6 +1,6 @@
 /** `glasscast device update…` and `rollback`: which version runs on which glasses, and how a roll-out goes. */
 import { type Command, InvalidArgumentError } from 'commander';
-import { z } from 'zod';
+import * as z from 'zod';
 import { GlasscastError, isGlasscastError } from '../../shared/errors.ts';
 import { type Cli, type Run, segment, wholeNumber } from './commands.ts';
 import { harmless, type Style, type Terminal } from './terminal.ts';

@@ -1,6 +1,6 @@
 /** `glasscast streams`: what is on the air, live, and the operator's own start and stop. */
 import type { Command } from 'commander';
-import { z } from 'zod';
+import * as z from 'zod';
 import { isGlasscastError } from '../../shared/errors.ts';
 import { type Cli, type Run, segment, wholeNumber } from './commands.ts';
 import { harmless, type Style, type Terminal } from './terminal.ts';

@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Command, Option } from 'commander';
-import { z } from 'zod';
+import * as z from 'zod';
 import { GlasscastError } from '../../shared/errors.ts';
 import { type Cli, type Run, segment, wholeNumber } from './commands.ts';
 import { harmless } from './terminal.ts';

@@ -3,7 +3,7 @@
  * differs there; uploading and following apply.sh are the shell board's.
  */
 import { createHash } from 'node:crypto';
-import { createReadStream, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { mkdtemp, readFile, rm, stat } from 'node:fs/promises';
 import { isIP } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -12,6 +12,7 @@ import type { Clock } from '../../shared/clock.ts';
 import { GlasscastError } from '../../shared/errors.ts';
 import { makeAndroidTree } from './android-tree.ts';
 import type { ApplyWord, Board, BoardArchitecture, BoardFile, BoardShell } from './board.ts';
+import { contentHash } from './content-hash.ts';
 import { createShellBoard, type ShellWays } from './shell-board.ts';
 
 export interface AdbBoardOptions {
@@ -39,9 +40,7 @@ export function createAdbBoard({ glibcFolder, ...options }: AdbBoardOptions): Bo
     folder ??= mkdtemp(join(tmpdir(), 'glasscast-android-'));
     const outFile = join(await folder, 'tree.tar');
     await makeAndroidTree({ packageFile: file.content.path, architecture, glibcFolder, outFile });
-    const hash = createHash('sha256');
-    for await (const chunk of createReadStream(outFile)) hash.update(chunk as Buffer);
-    treeHash = hash.digest('hex');
+    treeHash = await contentHash({ path: outFile });
     return { name: TREE, content: { path: outFile }, bytes: (await stat(outFile)).size, sha256: treeHash };
   }
 

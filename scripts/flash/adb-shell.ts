@@ -2,10 +2,11 @@
  * A root shell on an Android board by the system's adb. Owns which device is meant, how root is got, and telling a device that
  * went away from a script that failed. No secret and no script is ever an argument.
  */
-import { type Child, findOnPath, type SpawnChild } from '../../shared/child-process.ts';
+import { findOnPath, type SpawnChild } from '../../shared/child-process.ts';
 import type { Clock } from '../../shared/clock.ts';
 import { GlasscastError } from '../../shared/errors.ts';
 import type { BoardShell, ShellCall } from './board.ts';
+import { type FedRun, runFed } from './fed-program.ts';
 
 export interface AdbShellOptions {
   /** As `adb devices` shows it. Undefined: the only one. */
@@ -25,7 +26,6 @@ export interface AdbDevice {
 
 const RUN_TIMEOUT_MS = 120_000;
 const ROOT_TIMEOUT_MS = 30_000;
-const MAX_OUTPUT_CHARS = 1_000_000;
 /** The script's last word on standard error: without it the connection, not the script, has ended. */
 const END = 'glasscast-end';
 
@@ -70,29 +70,8 @@ export function createAdbShell(options: AdbShellOptions): BoardShell {
   const file = adb;
   let connecting: Promise<Connection> | undefined;
 
-  async function call(
-    args: readonly string[],
-    { signal, timeoutMs = RUN_TIMEOUT_MS, input }: CallOptions,
-  ): Promise<CallEnd> {
-    signal.throwIfAborted();
-    const child = spawn({
-      ...{ name: 'adb', file, args, stdin: 'pipe', stdout: 'raw', stopSignal: 'SIGTERM' },
-      ...(environment ? { env: environment } : {}),
-    });
-    const stop = () => void child.stop();
-    signal.addEventListener('abort', stop, { once: true });
-    const late = clock.after('adb', timeoutMs, stop);
-    try {
-      const output = textOf(child);
-      await feed(child, input);
-      const { code, end, lastLines } = await child.exited;
-      signal.throwIfAborted();
-      return { code, output: await output, lines: lastLines, isLate: end === 'stopped' };
-    } finally {
-      late.cancel();
-      signal.removeEventListener('abort', stop);
-    }
-  }
+  const call = (args: readonly string[], { timeoutMs = RUN_TIMEOUT_MS, ...more }: CallOptions) =>
+    runFed({ ...more, timeoutMs, name: 'adb', file, args, env: environment }, { spawn, clock });
 
   async function connect(signal: AbortSignal): Promise<Connection> {
     const { output } = await call(['devices'], { signal, timeoutMs: ROOT_TIMEOUT_MS });
@@ -134,17 +113,17 @@ export function createAdbShell(options: AdbShellOptions): BoardShell {
     const bytes = Buffer.from(script);
     const command = wrap(bootOf(bytes.byteLength));
     const end = await call(['-s', serial, 'shell', '-T', command], {
-      ...{ signal, input: scriptThen(bytes, input) },
+      ...{ signal, script: bytes, input },
       ...(timeoutMs === undefined ? {} : { timeoutMs }),
     });
-    if (end.isLate) throw unreachable(`${serial}: it did not answer in time`);
-    const last = end.lines.at(-1) ?? '';
+    if (end.end === 'stopped') throw unreachable(`${serial}: it did not answer in time`);
+    const last = end.lastLines.at(-1) ?? '';
     const code = new RegExp(`^${END} (\\d+)$`).exec(last)?.[1];
     if (code !== undefined)
-      return { code: Number(code), output: end.output, errors: end.lines.slice(0, -1).join('\n') };
+      return { code: Number(code), output: end.output, errors: end.lastLines.slice(0, -1).join('\n') };
     // It may have come back under another state: looked at anew.
     connecting = undefined;
-    const told = end.lines.map((line) => line.replace(/^(error|adb): /, '')).at(-1);
+    const told = end.lastLines.map((line) => line.replace(/^(error|adb): /, '')).at(-1);
     throw unreachable(`${serial} went away${told ? ` (${told})` : ''}; is its cable in`);
   }
 
@@ -158,18 +137,7 @@ interface Connection {
 
 type Wrap = (command: string) => string;
 
-interface CallOptions {
-  signal: AbortSignal;
-  timeoutMs?: number;
-  input?: AsyncIterable<Uint8Array>;
-}
-
-interface CallEnd {
-  code: number | null;
-  output: string;
-  lines: string[];
-  isLate: boolean;
-}
+type CallOptions = Pick<FedRun, 'signal' | 'script' | 'input'> & { timeoutMs?: number };
 
 /** Reads the script by its length and leaves it the rest of standard input: a shell that reads its script there takes more. */
 const bootOf = (bytes: number) =>
@@ -177,37 +145,5 @@ const bootOf = (bytes: number) =>
 
 /** One word for a POSIX shell. */
 export const shellQuoted = (text: string) => `'${text.replaceAll("'", `'\\''`)}'`;
-
-async function* scriptThen(
-  script: Uint8Array,
-  input: AsyncIterable<Uint8Array> | undefined,
-): AsyncGenerator<Uint8Array> {
-  yield script;
-  if (input) yield* input;
-}
-
-async function textOf({ stdout }: Child): Promise<string> {
-  let text = '';
-  if (!stdout) return text;
-  stdout.setEncoding('utf8');
-  for await (const chunk of stdout) if (text.length < MAX_OUTPUT_CHARS) text += chunk;
-  return text;
-}
-
-/** As fast as it is taken. Ends quietly when the child has gone: its exit tells why. */
-async function feed(child: Child, input: AsyncIterable<Uint8Array> | undefined): Promise<void> {
-  const { stdin } = child;
-  if (!stdin) return;
-  let isGone = false;
-  const gone = child.exited.then(() => {
-    isGone = true;
-  });
-  for await (const chunk of input ?? []) {
-    if (isGone) return;
-    if (stdin.write(chunk)) continue;
-    await Promise.race([gone, new Promise<void>((resolve) => stdin.once('drain', resolve))]);
-  }
-  stdin.end();
-}
 
 const unreachable = (reason: string) => new GlasscastError('BOARD_UNREACHABLE', { reason });

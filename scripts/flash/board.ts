@@ -2,7 +2,7 @@
  * What flashing asks of a board, whichever way it is reached: look, take files, apply them by apply.sh. Owns the words that
  * pass between the engine, the ways and apply.sh; runs nothing itself.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 
 /** Root's, on the board. Everything that flashing keeps is under it. */
 export const FLASH_FOLDER = '/var/lib/glasscast-flash';

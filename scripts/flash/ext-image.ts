@@ -4,10 +4,12 @@
  * whatever cuts this and whenever. Owns the working copy and its folder of sources; knows nothing of what is flashed.
  */
 import { createHash } from 'node:crypto';
-import { mkdir, mkdtemp, open, readdir, rename, rm, stat, statfs, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, open, rename, rm, stat, statfs, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join, resolve } from 'node:path';
 import { GlasscastError } from '../../shared/errors.ts';
+import { makeOwnFolder } from '../../shared/own-folder.ts';
+import { contentHash } from './content-hash.ts';
 import {
   complaintOf,
   debugfsPlan,
@@ -28,7 +30,6 @@ export interface ExtImageOptions {
   run: RunProgram;
 }
 
-const FOLDER_NAME = 'glasscast-image-';
 const E2FSPROGS = 'e2fsprogs';
 const MAX_LINKS = 16;
 /** A folder in an image has no more of ours in it. */
@@ -38,8 +39,7 @@ const MAX_DEPTH = 12;
 export async function createExtImage({ file, offsetBytes, run }: ExtImageOptions): Promise<RootTree> {
   const image = resolve(file);
   // debugfs takes what follows a `?` in a name for options: it works in a folder where the image is called `image`.
-  await removeLeftOvers();
-  const folder = await mkdtemp(join(tmpdir(), `${FOLDER_NAME}${process.pid}-`));
+  const folder = await makeOwnFolder(tmpdir(), 'glasscast-image');
   await symlink(image, join(folder, 'image'));
   const place = (name: string) => (offsetBytes === 0 ? name : `${name}?offset=${offsetBytes}`);
 
@@ -182,36 +182,6 @@ export async function createExtImage({ file, offsetBytes, run }: ExtImageOptions
     if (code !== 0)
       throw failed(`${program.name} failed: ${errors.at(-1) ?? `exit code ${code}`}; nothing was changed`);
   }
-}
-
-/** Of runs that were killed: secrets may lie there. Those of other users are theirs. */
-async function removeLeftOvers(): Promise<void> {
-  for (const name of await readdir(tmpdir())) {
-    const pid = /^glasscast-image-(\d+)-/.exec(name)?.[1];
-    if (pid === undefined || isAlive(Number(pid))) continue;
-    await rm(join(tmpdir(), name), { recursive: true, force: true }).catch(() => {});
-  }
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    return process.kill(pid, 0);
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM';
-  }
-}
-
-/** Hex SHA-256. */
-export async function contentHash(content: Extract<TreeChange, { kind: 'file' }>['content']): Promise<string> {
-  const hash = createHash('sha256');
-  if (content instanceof Uint8Array) return hash.update(content).digest('hex');
-  const handle = await open(content.path);
-  try {
-    for await (const chunk of handle.createReadStream()) hash.update(chunk as Buffer);
-  } finally {
-    await handle.close();
-  }
-  return hash.digest('hex');
 }
 
 async function requireRoomForCopy(image: string): Promise<void> {

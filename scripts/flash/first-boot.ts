@@ -1,12 +1,12 @@
 /** What an image gets so that the board installs the package at its first boot, and how that is taken out again. Pure. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { FLASH_FOLDER } from './board.ts';
 import type { TreeChange, TreeContent } from './root-tree.ts';
 import type { WifiSetup } from './wifi-files.ts';
 
 export const FIRST_BOOT_FOLDER = `${FLASH_FOLDER}/first-boot`;
-export const FIRST_BOOT_UNIT = '/etc/systemd/system/glasscast-first-boot.service';
-export const FIRST_BOOT_LINK = '/etc/systemd/system/multi-user.target.wants/glasscast-first-boot.service';
+const FIRST_BOOT_UNIT = '/etc/systemd/system/glasscast-first-boot.service';
+const FIRST_BOOT_LINK = '/etc/systemd/system/multi-user.target.wants/glasscast-first-boot.service';
 /** Says what was put in, so that it can be taken out; the first of all files. */
 export const ARMED_FILE = `${FIRST_BOOT_FOLDER}/armed.json`;
 /** There once a board has begun. */

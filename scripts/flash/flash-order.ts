@@ -3,13 +3,14 @@
  * which the same order is known again. Owns their form; the code that lets the board in is the only secret among them.
  */
 import { createHash } from 'node:crypto';
-import { createReadStream, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { agentSettings } from '../../device/config.ts';
 import { errorText, GlasscastError } from '../../shared/errors.ts';
 import { releaseKeyOf } from '../../shared/release.ts';
 import type { Secret } from '../../shared/secrets.ts';
 import type { BoardArchitecture, BoardFile } from './board.ts';
+import { contentHash } from './content-hash.ts';
 
 export interface PackageFile {
   path: string;
@@ -24,11 +25,9 @@ export interface PackageFile {
 export async function packageFileOf(path: string): Promise<PackageFile> {
   try {
     const { size } = await stat(path);
-    const hash = createHash('sha256');
-    for await (const chunk of createReadStream(path)) hash.update(chunk as Buffer);
     const [, version, architecture] = /glasscast-agent_([^_/]+)_(amd64|arm64|armhf)\.deb$/.exec(path) ?? [];
     const facts = { version, architecture: architecture as BoardArchitecture | undefined };
-    return { path, bytes: size, sha256: hash.digest('hex'), ...facts };
+    return { path, bytes: size, sha256: await contentHash({ path }), ...facts };
   } catch (error) {
     throw new GlasscastError('INVALID_CONFIG', { reason: `--package: ${errorText(error)}` });
   }

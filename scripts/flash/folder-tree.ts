@@ -2,8 +2,6 @@
  * A root file system as a folder of this machine: a mounted card, or a tree that an image is made of. Plain writes, each file
  * whole or not at all. Owns one promise: nothing outside the folder is touched, wherever the links in it point.
  */
-import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
 import {
   chmod,
   chown,
@@ -22,6 +20,7 @@ import {
 } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { errorText, GlasscastError } from '../../shared/errors.ts';
+import { contentHash } from './content-hash.ts';
 import { foldersAbove, type RootTree, type TreeChange, type TreeContent } from './root-tree.ts';
 
 /** As the kernel. */
@@ -75,9 +74,7 @@ export async function createFolderTree(folder: string): Promise<RootTree> {
     },
     async hash(path) {
       if ((await tree.look(path))?.kind !== 'file') return undefined;
-      const hash = createHash('sha256');
-      for await (const chunk of createReadStream(await placeOf(path, true))) hash.update(chunk as Buffer);
-      return hash.digest('hex');
+      return contentHash({ path: await placeOf(path, true) });
     },
     list: async (path) => (await unlessMissing(readdir(await placeOf(path, true)))) ?? [],
     async freeBytes() {

@@ -1,5 +1,5 @@
 /** What flashing needs of the relay, through its operator API: a code, the agent's hello, a short real stream. */
-import { z } from 'zod';
+import * as z from 'zod';
 import type { Clock } from '../../shared/clock.ts';
 import { GlasscastError } from '../../shared/errors.ts';
 import { Secret } from '../../shared/secrets.ts';

@@ -2,13 +2,15 @@
  * A board by the system's ssh, with the user's own configuration, keys and known hosts. One connection is kept open and shared
  * by all scripts (ControlMaster); it alone may ask the person at the terminal. No secret and no script is ever an argument.
  */
-import { mkdtemp, rm } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Child, findOnPath, type SpawnChild } from '../../shared/child-process.ts';
 import type { Clock } from '../../shared/clock.ts';
 import { GlasscastError } from '../../shared/errors.ts';
+import { makeOwnFolder } from '../../shared/own-folder.ts';
 import type { BoardShell, ShellCall } from './board.ts';
+import { runFed } from './fed-program.ts';
 
 export interface SshShellOptions {
   /** As ssh takes it: `user@board` or a name of the user's ssh configuration. */
@@ -26,7 +28,6 @@ export interface SshShellOptions {
 }
 
 const RUN_TIMEOUT_MS = 120_000;
-const MAX_OUTPUT_CHARS = 1_000_000;
 const CONNECTED = 'glasscast-connected';
 /** sudo also warns, of a host without a name for one, and goes on. */
 const NO_ROOT =
@@ -48,7 +49,7 @@ const BOOT = [
 
 /** @throws GlasscastError INVALID_CONFIG: no ssh here, or no destination */
 export function createSshShell(options: SshShellOptions): BoardShell {
-  const { destination, port, identityFiles = [], sshOptions = [], isInteractive, spawn, clock } = options;
+  const { destination, port, identityFiles = [], sshOptions = [], isInteractive, spawn } = options;
   const ssh = options.sshFile ?? findOnPath('ssh');
   if (ssh === undefined)
     throw new GlasscastError('INVALID_CONFIG', { reason: 'there is no ssh here; install openssh-client' });
@@ -67,7 +68,7 @@ export function createSshShell(options: SshShellOptions): BoardShell {
   let wasConnected = false;
 
   async function controlPath(): Promise<string> {
-    folder ??= mkdtemp(join(tmpdir(), 'glasscast-ssh-'));
+    folder ??= makeOwnFolder(tmpdir(), 'glasscast-ssh');
     return join(await folder, 'm');
   }
 
@@ -117,38 +118,24 @@ export function createSshShell(options: SshShellOptions): BoardShell {
       });
       await connecting;
     }
-    signal.throwIfAborted();
     const bytes = Buffer.from(script);
-    const child = spawn({
-      name: 'ssh',
-      file: ssh ?? 'ssh',
-      args: [
-        ...['-S', await controlPath(), '-o', 'ControlMaster=no', '-o', 'BatchMode=yes', ...common],
-        ...['--', destination, `${BOOT} ${bytes.byteLength}`],
-      ],
-      stdin: 'pipe',
-      stdout: 'raw',
-      stopSignal: 'SIGTERM',
-    });
-    const stop = () => void child.stop();
-    signal.addEventListener('abort', stop, { once: true });
-    const late = clock.after('ssh-run', timeoutMs, stop);
-    try {
-      const output = textOf(child);
-      await feed(child, bytes, input);
-      const { code, end, lastLines } = await child.exited;
-      signal.throwIfAborted();
-      if (end === 'stopped') throw unreachable(destination, 'it did not answer in time');
-      if (code === SSH_FAILED || code === null) throw sshFailure(lastLines, destination);
-      const refusal = lastLines.some((line) => NO_ROOT.test(line));
-      if (code !== 0 && refusal) throw noRoot(destination);
-      const answer = scriptsOwn(await output);
-      if (answer === undefined) throw noShell(destination, await output, lastLines);
-      return { code, output: answer, errors: lastLines.join('\n') };
-    } finally {
-      late.cancel();
-      signal.removeEventListener('abort', stop);
-    }
+    const { code, end, lastLines, output } = await runFed(
+      {
+        ...{ name: 'ssh', file: ssh ?? 'ssh', signal, timeoutMs, script: bytes, input },
+        args: [
+          ...['-S', await controlPath(), '-o', 'ControlMaster=no', '-o', 'BatchMode=yes', ...common],
+          ...['--', destination, `${BOOT} ${bytes.byteLength}`],
+        ],
+      },
+      options,
+    );
+    if (end === 'stopped') throw unreachable(destination, 'it did not answer in time');
+    if (code === SSH_FAILED || code === null) throw sshFailure(lastLines, destination);
+    const refusal = lastLines.some((line) => NO_ROOT.test(line));
+    if (code !== 0 && refusal) throw noRoot(destination);
+    const answer = scriptsOwn(output);
+    if (answer === undefined) throw noShell(destination, output, lastLines);
+    return { code, output: answer, errors: lastLines.join('\n') };
   }
 
   return {
@@ -163,36 +150,10 @@ export function createSshShell(options: SshShellOptions): BoardShell {
   };
 }
 
-async function textOf({ stdout }: Child): Promise<string> {
-  let text = '';
-  if (!stdout) return text;
-  stdout.setEncoding('utf8');
-  for await (const chunk of stdout) if (text.length < MAX_OUTPUT_CHARS) text += chunk;
-  return text;
-}
-
 /** Undefined: the script did not begin. */
 function scriptsOwn(output: string): string | undefined {
   const at = output.indexOf(`${BEGIN}\n`);
   return at < 0 ? undefined : output.slice(at + BEGIN.length + 1);
-}
-
-/** As fast as it is taken. Ends quietly when the child has gone: its exit tells why. */
-async function feed(child: Child, script: Uint8Array, input: AsyncIterable<Uint8Array> | undefined): Promise<void> {
-  const { stdin } = child;
-  if (!stdin) return;
-  const gone = child.exited.then(() => 'gone' as const);
-  stdin.write(script);
-  const chunks = input?.[Symbol.asyncIterator]();
-  for (;;) {
-    const next = await Promise.race([gone, chunks?.next()]);
-    if (next === 'gone' || next === undefined || next.done) break;
-    if (stdin.write(next.value)) continue;
-    await Promise.race([gone, new Promise<void>((resolve) => stdin.once('drain', resolve))]);
-  }
-  // What is left unread would keep its file open.
-  void chunks?.return?.(undefined)?.catch(() => {});
-  stdin.end();
 }
 
 const unreachable = (destination: string, reason: string) =>

@@ -3,13 +3,13 @@
  * file of JavaScript, Node and ffmpeg come from npm's registry. Same sources, version and zlib: same bytes.
  */
 import { createHash } from 'node:crypto';
-import { existsSync } from 'node:fs';
-import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { constants, existsSync } from 'node:fs';
+import { access, mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { SpawnChild } from '../../shared/child-process.ts';
 import type { Clock } from '../../shared/clock.ts';
-import { GlasscastError } from '../../shared/errors.ts';
+import { errorText, GlasscastError } from '../../shared/errors.ts';
 import { releaseVersion } from '../../shared/release.ts';
 import { bundleForDevice } from './agent-bundle.ts';
 import { debianArchive, gzipped, type PackageEntry } from './debian-archive.ts';
@@ -66,9 +66,20 @@ const scriptNames = ['preinst', 'postinst', 'prerm', 'postrm'] as const;
 const pathOf = (fromRoot: string) => fileURLToPath(new URL(`../../${fromRoot}`, import.meta.url));
 const sourceOf = (name: string) => readFile(pathOf(`scripts/package/files/${name}`));
 
+/** Known before half a minute of work. */
+async function requireFolder(folder: string): Promise<void> {
+  try {
+    await mkdir(folder, { recursive: true });
+    await access(folder, constants.W_OK);
+  } catch (error) {
+    const way = 'make the package in another folder: npm run package:device -- --out FOLDER';
+    throw new GlasscastError('INVALID_CONFIG', { reason: `${errorText(error)}; ${way}` });
+  }
+}
+
 /**
  * Makes `glasscast-agent_VERSION_ARCHITECTURE.deb`, whole or not at all.
- * @throws GlasscastError INVALID_CONFIG: no such version; RUNTIME_UNAVAILABLE: no Node or ffmpeg to be had
+ * @throws GlasscastError INVALID_CONFIG: no such version, or nothing can be written there; RUNTIME_UNAVAILABLE: no Node or ffmpeg to be had
  */
 export async function buildDevicePackage(options: DevicePackageOptions): Promise<DevicePackage> {
   const { architecture, version, outFolder, spawn, clock } = options;
@@ -76,6 +87,7 @@ export async function buildDevicePackage(options: DevicePackageOptions): Promise
   if (!releaseVersion.safeParse(version).success) {
     throw new GlasscastError('INVALID_CONFIG', { reason: 'expected a version MAJOR.MINOR.PATCH, as 1.4.0' });
   }
+  await requireFolder(outFolder);
   const startedMs = clock.monotonicMs();
   const cache = { folder: options.cacheFolder ?? pathOf('node_modules/.cache/glasscast'), spawn, onProgress };
   const node = await runtimeOf(runtimes[architecture].node, cache);
@@ -93,7 +105,6 @@ export async function buildDevicePackage(options: DevicePackageOptions): Promise
     modifiedS: MODIFIED_S,
   });
   const file = join(outFolder, `glasscast-agent_${version}_${architecture}.deb`);
-  await mkdir(outFolder, { recursive: true });
   await replace(file, deb);
   onProgress(`${file}: ${megabytes(deb.byteLength)} in ${((clock.monotonicMs() - startedMs) / 1000).toFixed(1)} s`);
   return { file, architecture, version, bytes: deb.byteLength, sha256: createHash('sha256').update(deb).digest('hex') };

@@ -2,7 +2,7 @@
  * Messages on /app-ws in their one internal form, per direction. `dialects.ts` turns wire frames into these and back.
  * Normative text: PROTOCOL.md. An app is known by its socket; identity fields inside messages are never trusted.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import { audioSettings, deviceStatusWords, managedStatusWords, streamLimits, videoSettings } from '../stream.ts';
 import { glassesAnswer, streamStats } from './glasses-messages.ts';
 

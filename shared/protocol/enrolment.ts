@@ -1,5 +1,5 @@
 /** How glasses turn a one-time code into their core token: `POST /api/enrol`. Normative text: PROTOCOL.md. */
-import { z } from 'zod';
+import * as z from 'zod';
 
 export const ENROL_PATH = '/api/enrol';
 

@@ -2,7 +2,7 @@
  * Messages on /glasses-ws in their one internal form, per direction. `dialects.ts` turns wire frames into these and back.
  * Normative text: PROTOCOL.md. Unknown fields are dropped; unknown types arrive as `unknown` and kill nothing.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import { audioSettings, deviceStatusWords, streamLimits, videoSettings } from '../stream.ts';
 import { agentFacts, agentRollback, agentUpdate, agentUpdateStatus } from './releases.ts';
 

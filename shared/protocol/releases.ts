@@ -2,7 +2,7 @@
  * How glasses come by another version of the agent: what they tell of theirs, what the relay orders, and where the release
  * is fetched, with the core token: `GET /api/agent-releases/VERSION`, by ranges. Normative text: PROTOCOL.md.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import { releaseVersion } from '../release.ts';
 
 export const AGENT_RELEASES_PATH = '/api/agent-releases';

@@ -1,5 +1,5 @@
 /** How glasses measure their uplink without a stream: `POST /api/uplink-probe`. Normative text: PROTOCOL.md. */
-import { z } from 'zod';
+import * as z from 'zod';
 
 export const UPLINK_PROBE_PATH = '/api/uplink-probe';
 

@@ -1,5 +1,5 @@
 /** The tree for Android of the real arm64 package, run by QEMU's user mode with nothing but the tree's own loader and libraries. */
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { readFile, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
 import { makeAndroidTree } from '../../scripts/flash/android-tree.ts';
@@ -7,6 +7,7 @@ import { createProgramRunner } from '../../scripts/flash/host-programs.ts';
 import { createChildSpawner } from '../../shared/child-process.ts';
 import { createSystemClock } from '../../shared/clock.ts';
 import { silentLog } from '../../shared/log.ts';
+import { makeOwnFolder } from '../../shared/own-folder.ts';
 import { createRedactor } from '../../shared/secrets.ts';
 import { packageForTest } from '../support/device-packages.ts';
 import { canEmulate, openForeignRoot } from '../support/foreign-root.ts';
@@ -19,7 +20,7 @@ describe.skipIf(!canEmulate())('the tree for an Android board with arm64', () =>
   test('starts Node and the agent by its own loader, and ffmpeg without one', async () => {
     const made = await packageForTest({ architecture: 'arm64', version: '1.2.3' });
     const debian = await openForeignRoot(made, children);
-    const folder = await mkdtemp('/var/tmp/glasscast-android-');
+    const folder = await makeOwnFolder('/var/tmp', 'glasscast-android');
     try {
       const outFile = join(folder, 'tree.tar');
       const options = { packageFile: made.file, architecture: 'arm64' as const, glibcFolder: debian.folder, outFile };

@@ -1,33 +1,9 @@
 /** apply.sh cut at its commands, as by the power, and run again: the old or the new is there, and nothing in between. */
-import { afterEach, describe, expect, it } from 'vitest';
-import { createFlashTree, type FlashTree, type Mood } from '../support/flash-tree.ts';
+import { describe, expect, it } from 'vitest';
+import { FLASH, type FlashTree, type Mood } from '../support/flash-tree.ts';
+import { flashTrees } from '../support/flash-trees.ts';
 
-const trees: FlashTree[] = [];
-const open = (tree = createFlashTree()) => {
-  trees.push(tree);
-  return tree;
-};
-afterEach(() => {
-  for (const tree of trees.splice(0)) tree.remove();
-});
-
-const FLASH = 'var/lib/glasscast-flash';
-const RECOVERY = 'etc/systemd/system/glasscast-flash-recover.service';
-
-function flashed(version = '1.0.0'): FlashTree {
-  const tree = open();
-  tree.stage({ version });
-  expect(tree.run('apply')).toBe(0);
-  tree.write('var/lib/glasscast/agent-token.json', `token of ${version}`);
-  tree.write('var/lib/glasscast/releases/slots.json', `slots of ${version}`);
-  return tree;
-}
-
-const nothingLeft = (tree: FlashTree) => {
-  for (const name of ['journal', 'work', 'before.new', 'trash', 'repack'])
-    expect(tree.has(`${FLASH}/${name}`), name).toBe(false);
-  expect(tree.has(RECOVERY)).toBe(false);
-};
+const { open, flashed, nothingLeft } = flashTrees();
 
 /** Each so manieth command and end of a command; 1 tries every one, in seven minutes. */
 const STEP = Number(process.env.FLASH_CUT_STEP ?? 31);

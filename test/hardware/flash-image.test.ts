@@ -1,6 +1,6 @@
 /** Flashed without a running board, then booted: the first boot installs, enrols at a real relay, and the picture is decoded. */
 import { readdirSync, readFileSync } from 'node:fs';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { createProgramRunner } from '../../scripts/flash/host-programs.ts';
@@ -9,6 +9,7 @@ import { buildDevicePackage } from '../../scripts/package/device-package.ts';
 import { createChildSpawner } from '../../shared/child-process.ts';
 import { createSystemClock } from '../../shared/clock.ts';
 import { silentLog } from '../../shared/log.ts';
+import { makeOwnFolder } from '../../shared/own-folder.ts';
 import { createRedactor } from '../../shared/secrets.ts';
 import { canBootDebian, type DebianRoot, openDebianRoot } from '../support/debian-root.ts';
 import { ffmpegs } from '../support/ffprobe.ts';
@@ -31,7 +32,7 @@ describe.skipIf(!canBootDebian())('a Debian that was flashed before it ever ran'
   let code: string;
 
   beforeAll(async () => {
-    folder = await mkdtemp('/var/tmp/glasscast-flash-');
+    folder = await makeOwnFolder('/var/tmp', 'glasscast-flash');
     const options = { architecture: 'amd64' as const, version: '1.0.0', outFolder: folder };
     ({ file: packageFile } = await buildDevicePackage({ ...options, spawn: children.spawn, clock }));
   });

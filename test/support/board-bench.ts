@@ -1,12 +1,11 @@
 /** A bench without a command line, for tests of a whole board: nothing it started or made is left when it is closed. */
-import { existsSync } from 'node:fs';
-import { mkdtemp, readdir, rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { rm } from 'node:fs/promises';
 import type { Bench } from '../../scripts/bench/program.ts';
 import { createChildSpawner, findOnPath } from '../../shared/child-process.ts';
 import { createSystemClock } from '../../shared/clock.ts';
 import { findFfmpeg } from '../../shared/ffmpeg-binary.ts';
 import { silentLog } from '../../shared/log.ts';
+import { makeOwnFolder } from '../../shared/own-folder.ts';
 import { createRedactor } from '../../shared/secrets.ts';
 
 /** A question, not a fact: the tests' set-up may install what is missing. */
@@ -20,27 +19,14 @@ export interface TestBench extends Bench {
   close(): Promise<void>;
 }
 
-/** Not /tmp, which may be memory: a disk takes 1.2 GB. */
-const PLACE = '/var/tmp';
-const PREFIX = 'glasscast-board-';
-
-/** Of runs that were killed: a test's runner gives nobody time at its Ctrl-C. */
-async function removeCutOff(): Promise<void> {
-  for (const entry of await readdir(PLACE)) {
-    const pid = new RegExp(`^${PREFIX}(\\d+)-`).exec(entry)?.[1];
-    if (pid !== undefined && !existsSync(`/proc/${pid}`))
-      await rm(join(PLACE, entry), { recursive: true, force: true });
-  }
-}
-
 /** @param tell gets what a person who waits would read */
 export async function openTestBench(tell: (line: string) => void): Promise<TestBench> {
   const clock = createSystemClock();
   const redactor = createRedactor();
   const log = silentLog();
   const spawner = createChildSpawner({ clock, log, redactor });
-  await removeCutOff();
-  const folder = await mkdtemp(join(PLACE, `${PREFIX}${process.pid}-`));
+  // Not /tmp, which may be memory: a disk takes 1.2 GB.
+  const folder = await makeOwnFolder('/var/tmp', 'glasscast-board');
   const closers: (() => unknown)[] = [];
   const abort = new AbortController();
   return {

@@ -1,15 +1,17 @@
 /**
  * A small Debian that boots for a test: made once per machine by mmdebstrap, copied for each test, run by systemd-nspawn with a
- * real systemd, and gone afterwards, also when the test run is killed. Shares the network of this machine.
+ * real systemd, and gone afterwards, also when the test run is killed. Shares the network of this machine, and the control group
+ * of whoever starts it: two test runs at once take each other's units for their own.
  */
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { mkdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Child, createChildSpawner, findOnPath } from '../../shared/child-process.ts';
 import { createSystemClock } from '../../shared/clock.ts';
 import { silentLog } from '../../shared/log.ts';
+import { removeLeftOvers } from '../../shared/own-folder.ts';
 import { createRedactor } from '../../shared/secrets.ts';
 
 /** What a board's system has, and what tests look with. */
@@ -149,7 +151,7 @@ export async function openDebianRoot(): Promise<DebianRoot> {
 /** Made when it is not there yet. Two may make it at once: the first one's counts. */
 async function baseFolder(must: (file: string, args: readonly string[]) => Promise<void>): Promise<string> {
   await mkdir(FOLDER, { recursive: true });
-  await removeLeftOvers();
+  for (const name of ['copy', '.#copy', 'part']) await removeLeftOvers(FOLDER, name);
   const hash = createHash('sha256')
     .update([SUITE, ...PACKAGES].join(' '))
     .digest('hex')
@@ -164,13 +166,4 @@ async function baseFolder(must: (file: string, args: readonly string[]) => Promi
     if (!existsSync(base)) throw error;
   });
   return base;
-}
-
-/** Of test runs that were killed: their process is no more. */
-async function removeLeftOvers(): Promise<void> {
-  for (const entry of readdirSync(FOLDER)) {
-    const pid = /^(?:copy|part)-(\d+)-/.exec(entry)?.[1];
-    if (pid !== undefined && !existsSync(`/proc/${pid}`))
-      await rm(join(FOLDER, entry), { recursive: true, force: true });
-  }
 }

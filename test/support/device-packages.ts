@@ -1,7 +1,5 @@
 /** Packages for boards as tests need them: built from these sources, what npm's registry gave being kept beside the Debian roots. */
-import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import {
   buildDevicePackage,
   type DevicePackage,
@@ -10,6 +8,7 @@ import {
 import { createChildSpawner } from '../../shared/child-process.ts';
 import { createSystemClock } from '../../shared/clock.ts';
 import { silentLog } from '../../shared/log.ts';
+import { makeOwnFolder } from '../../shared/own-folder.ts';
 import { createRedactor } from '../../shared/secrets.ts';
 
 /** Big, and the same for every checkout. */
@@ -22,7 +21,7 @@ export async function packageForTest(
   const clock = createSystemClock();
   const children = createChildSpawner({ clock, log: silentLog(), redactor: createRedactor() });
   try {
-    const outFolder = mkdtempSync(join(tmpdir(), 'glasscast-package-'));
+    const outFolder = await makeOwnFolder(tmpdir(), 'glasscast-package');
     return await buildDevicePackage({
       ...{ version: '0.1.0', outFolder, cacheFolder: CACHE, spawn: children.spawn, clock },
       ...options,

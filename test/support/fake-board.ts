@@ -24,7 +24,7 @@ export interface FakeBoardOptions {
   lines?: string[];
 }
 
-export const fitFacts: BoardFacts = {
+const fitFacts: BoardFacts = {
   architecture: 'arm64',
   os: 'Debian GNU/Linux 12 (bookworm)',
   ...{ hasDpkg: true, hasSystemd: true, libcVersion: '2.36', freeBytes: 4e9, clockMs: undefined },

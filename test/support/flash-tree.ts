@@ -58,7 +58,8 @@ const NAMES = [
   'sleep',
   'timeout',
 ].concat(['mv', 'rm', 'cp', 'ln', 'mkdir', 'chmod']);
-const FLASH = 'var/lib/glasscast-flash';
+/** From the board's root. */
+export const FLASH = 'var/lib/glasscast-flash';
 
 export function createFlashTree(from?: string): FlashTree {
   const root = mkdtempSync(join(tmpdir(), 'glasscast-tree-'));

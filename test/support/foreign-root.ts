@@ -1,8 +1,9 @@
 /** A package for a board's processor beside the libraries that it depends on, unpacked, and its programs run by QEMU's user mode. */
-import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { DevicePackage } from '../../scripts/package/device-package.ts';
 import { type ChildSpawner, findOnPath } from '../../shared/child-process.ts';
+import { makeOwnFolder } from '../../shared/own-folder.ts';
 
 export interface ForeignRoot {
   folder: string;
@@ -17,7 +18,9 @@ const emulators = { amd64: undefined, arm64: 'qemu-aarch64-static', armhf: 'qemu
 /** Not the security updates, whose mirror is now and then in the middle of a change: nothing here serves anybody. */
 const MIRROR = 'http://deb.debian.org/debian';
 
+/** A question, not a fact: the tests' set-up may install what is missing. */
 export const canEmulate = () =>
+  process.getuid?.() === 0 &&
   ['mmdebstrap', 'dpkg-deb', 'qemu-aarch64-static', 'qemu-arm-static'].every((name) => findOnPath(name) !== undefined);
 
 /** Holds exactly the libraries that the package depends on, and theirs. */
@@ -25,7 +28,7 @@ export async function openForeignRoot(
   { file, architecture }: DevicePackage,
   children: ChildSpawner,
 ): Promise<ForeignRoot> {
-  const folder = mkdtempSync('/var/tmp/glasscast-foreign-');
+  const folder = await makeOwnFolder('/var/tmp', 'glasscast-foreign');
   const root = join(folder, 'root');
   async function must(program: string, ...args: string[]): Promise<string> {
     const lines: string[] = [];

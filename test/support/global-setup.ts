@@ -77,8 +77,13 @@ async function install(packages: readonly string[]): Promise<void> {
   const spawner = createChildSpawner({ clock: createSystemClock(), log: silentLog(), redactor: createRedactor() });
   const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
   const run = (...args: string[]) => spawner.spawn({ name: 'apt-get', file: apt, args, env }).exited;
-  await run('update', '-q');
-  const { code, lastLines } = await run('install', '-qy', '--no-install-recommends', ...packages);
+  const tryInstall = () => run('install', '-qy', '--no-install-recommends', ...new Set(packages));
+  let { code, lastLines } = await tryInstall();
+  if (code !== 0) {
+    // Lists that are old or not there: the rule on a bare machine, and then not again for the next set-up.
+    await run('update', '-q');
+    ({ code, lastLines } = await tryInstall());
+  }
   if (code !== 0) say(`apt-get failed: ${lastLines.at(-1) ?? code}`);
 }
 

@@ -2,6 +2,7 @@
 import { findOnPath } from '../../shared/child-process.ts';
 import { canRunVirtualBoard } from './board-bench.ts';
 import { hasDebianTools, letsContainersRun } from './debian-root.ts';
+import { canEmulate } from './foreign-root.ts';
 import { findOrInstall, type Peer } from './global-setup.ts';
 
 const hasAll = (...names: string[]) => names.every((name) => findOnPath(name) !== undefined);
@@ -16,9 +17,9 @@ const peers: readonly Peer[] = [
   { packages: ['e2fsprogs'], for: 'flashing images', isThere: () => hasAll('mke2fs', 'debugfs', 'e2fsck') },
   { packages: ['lintian'], for: "lintian's word on the package", isThere: () => hasAll('lintian') },
   {
-    packages: ['qemu-user-static'],
-    for: 'the programs for ARM, run',
-    isThere: () => hasAll('qemu-aarch64-static', 'qemu-arm-static'),
+    packages: ['mmdebstrap', 'qemu-user-static'],
+    for: 'what is in the packages, and the programs for ARM, run (as root alone)',
+    isThere: () => canEmulate(),
   },
   {
     packages: ['mmdebstrap', 'e2fsprogs', 'qemu-system-x86'],

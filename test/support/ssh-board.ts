@@ -1,9 +1,9 @@
 /** A booted Debian with sshd on loopback behind a proxy that can cut it, and a user who may become root: a board for flashing. */
 import { randomUUID } from 'node:crypto';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { freePort } from '../../scripts/bench/free-port.ts';
 import type { Board } from '../../scripts/flash/board.ts';
 import type { FlashOptions, StepState } from '../../scripts/flash/engine.ts';
 import { packageFileOf } from '../../scripts/flash/flash-order.ts';
@@ -130,15 +130,6 @@ export async function openSshBoard({ pauseSeconds }: { pauseSeconds?: number } =
 async function ran(child: Child): Promise<void> {
   const { code, lastLines } = await child.exited;
   if (code !== 0) throw new Error(lastLines.join('\n'));
-}
-
-function freePort(): Promise<number> {
-  return new Promise((resolve) => {
-    const server = createServer().listen(0, '127.0.0.1', () => {
-      const address = server.address();
-      server.close(() => resolve(typeof address === 'object' && address ? address.port : 0));
-    });
-  });
 }
 
 /** `ada` may become root without a password, `bob` may not. */

@@ -2,7 +2,7 @@
  * What Cloudflare's Stream API answers, as schemas: every address that we serve, every field that it shows and no other.
  * Written from its documentation and from what was measured on the real one.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 
 const hex32 = z.string().regex(/^[0-9a-f]{32}$/);
 /** RFC 3339 with microseconds. */

@@ -2,6 +2,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join, relative, resolve } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { bundleForDevice } from '../../scripts/package/agent-bundle.ts';
 
 const root = resolve(import.meta.dirname, '../..');
 
@@ -17,10 +18,16 @@ function importsOf(file: string): string[] {
   return found.map((name) => (name.startsWith('.') ? relative(root, resolve(root, file, '..', name)) : name));
 }
 
+const read = (folders: readonly string[]) =>
+  folders.flatMap(sources).map((file) => ({ file, imports: importsOf(file), text: textOf(file) }));
 const machines = ['shared', 'cloud', 'device'];
-const files = machines.flatMap(sources);
-const modules = files.map((file) => ({ file, imports: importsOf(file), text: textOf(file) }));
-const under = (folder: string) => modules.filter(({ file }) => file.startsWith(`${folder}/`));
+/** What an operator runs: held to the same, but for the entries beside them. */
+const tools = ['scripts/cli', 'scripts/flash', 'scripts/package', 'scripts/hardware'];
+const modules = read(machines);
+const toolModules = read(tools);
+const everything = [...modules, ...toolModules];
+const files = everything.map(({ file }) => file);
+const under = (folder: string) => everything.filter(({ file }) => file.startsWith(`${folder}/`));
 const offenders = (folder: string, isForbidden: (name: string) => boolean) =>
   under(folder).flatMap(({ file, imports }) => imports.filter(isForbidden).map((name) => `${file} → ${name}`));
 
@@ -55,6 +62,35 @@ describe('imports', () => {
     );
     expect(importers.map(({ file }) => file).filter((file) => !allowed.test(file))).toEqual([]);
   });
+  it('updates know nothing of the rest of the agent: what is wrong there must not keep another version away', () => {
+    expect(
+      offenders(
+        'device/updates',
+        (name) => /^(device|cloud)\//.test(name) && !/^device\/(updates\/|version\.ts$)/.test(name),
+      ),
+    ).toEqual([]);
+  });
+  it.each([
+    // The names of the agent's settings, and nothing else of it.
+    ['scripts/package', /^(shared|scripts\/package)\/|^device\/config\.ts$/],
+    ['scripts/flash', /^(shared|scripts\/flash)\/|^device\/config\.ts$|^scripts\/cli\/relay-api\.ts$/],
+    // `token admin` looks into the relay's own data.
+    [
+      'scripts/cli',
+      /^(shared|scripts\/(cli|flash|package))\/|^device\/runtime\/doctor\.ts$|^cloud\/(access\/credentials|store\/sqlite-store)\.ts$/,
+    ],
+    ['scripts/hardware', /^(shared|scripts\/(hardware|bench|flash|package))\//],
+  ])('%s imports only what it may', (folder, allowed) => {
+    expect(offenders(folder, (name) => name.includes('/') && name.endsWith('.ts') && !allowed.test(name))).toEqual([]);
+  });
+  it('zod is imported whole, as a namespace: by name, every bundle carries all of it', () => {
+    const byName = everything.filter(({ text }) => /^import \{[^}]*\} from 'zod'/m.test(text));
+    expect(byName.map(({ file }) => file)).toEqual([]);
+  });
+  it('the launcher, which runs at every start of the agent, is small', async () => {
+    const code = await bundleForDevice({ version: '1.0.0', entry: 'device/updates/launcher.ts' });
+    expect(code.byteLength).toBeLessThan(120_000);
+  });
   it('a stream knows no socket, no HTTP and no provider', () => {
     const stream = modules.find(({ file }) => file === 'cloud/streams/live-stream.ts');
     expect(stream?.imports.filter((name) => /socket|http|fastify|^ws$|live-inputs|local-stream/.test(name))).toEqual(
@@ -66,11 +102,14 @@ describe('imports', () => {
 
 describe('seams', () => {
   const touching = (pattern: RegExp, allowed: RegExp) =>
-    modules.filter(({ file, text }) => !allowed.test(file) && pattern.test(text)).map(({ file }) => file);
+    everything.filter(({ file, text }) => !allowed.test(file) && pattern.test(text)).map(({ file }) => file);
 
   it('time lives in shared/clock.ts', () => {
     const time = /\bDate\.now\(|\bnew Date\(\)|\bset(Timeout|Interval)\(|\bperformance\.now\(/;
-    expect(touching(time, /^shared\/clock\.ts$|^cloud\/(console|player)\//)).toEqual([]);
+    // The scenario's is in the text of a broken agent.
+    expect(
+      touching(time, /^shared\/clock\.ts$|^cloud\/(console|player)\/|^scripts\/hardware\/update-scenario\.ts$/),
+    ).toEqual([]);
   });
   it('the environment is read by config and main only', () => {
     expect(
@@ -81,7 +120,8 @@ describe('seams', () => {
     expect(touching(/^(export )?let /m, /^cloud\/(console|player)\//)).toEqual([]);
   });
   it('no any, no non-null shortcut, no silenced compiler', () => {
-    expect(touching(/@ts-ignore|@ts-nocheck|\bas any\b|: any\b/, /^$/)).toEqual([]);
+    // Biome says it of scripts.
+    expect(touching(/@ts-ignore|@ts-nocheck|\bas any\b|: any\b/, /^scripts\//)).toEqual([]);
   });
 });
 

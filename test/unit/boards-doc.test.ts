@@ -88,7 +88,10 @@ describe.each(files)('%s', (file) => {
   });
 
   test.skipIf(flashText === '')('names only flags of flash that exist', () => {
-    const flags = commands.filter((each) => /\bglasscast flash\b/.test(each)).flatMap(flagsOf);
+    const flashes = commands.filter((each) => /\bglasscast flash\b/.test(each));
+    const flags = flashes.flatMap(flagsOf);
+    const relays = flashes.flatMap((each) => /--relay-url (\S+)/.exec(each)?.[1] ?? []);
+    expect(relays.filter((url) => !/^https?:/.test(url))).toEqual([]);
     const wanted = [...new Set([...flags, ...OF_FLASH.filter((flag) => text.includes(flag))])];
     expect(wanted.filter((flag) => flag !== '--help' && !new RegExp(`${flag}\\b`).test(flashText))).toEqual([]);
   });

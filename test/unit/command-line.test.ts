@@ -2,7 +2,7 @@ import { createServer, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import fc from 'fast-check';
 import { afterEach, describe, expect, it } from 'vitest';
-import { z } from 'zod';
+import * as z from 'zod';
 import { createRelayApi } from '../../scripts/cli/relay-api.ts';
 import { createTerminal, harmless } from '../../scripts/cli/terminal.ts';
 import { createSystemClock } from '../../shared/clock.ts';

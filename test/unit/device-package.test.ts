@@ -24,7 +24,7 @@ function newFolder(): string {
 }
 
 /** With small programs in place of Node and ffmpeg. */
-function build(startMs: number, { version = '1.4.0', code = 'agent' } = {}) {
+function build(startMs: number, { version = '1.4.0', code = 'agent', outFolder = join(newFolder(), 'out') } = {}) {
   const clock = createTestClock(startMs);
   const children = createChildSpawner({ clock, log: silentLog(), redactor: createRedactor() });
   const runtimeOf = async ({ program }: { program: string }) => ({
@@ -32,7 +32,7 @@ function build(startMs: number, { version = '1.4.0', code = 'agent' } = {}) {
     licence: Buffer.from('Terms.\n'),
   });
   return buildDevicePackage({
-    ...{ architecture: 'arm64', version, outFolder: join(newFolder(), 'out'), spawn: children.spawn, clock, runtimeOf },
+    ...{ architecture: 'arm64', version, outFolder, spawn: children.spawn, clock, runtimeOf },
     agentCode: Buffer.from(code),
     launcherCode: Buffer.from('launcher'),
   });
@@ -53,6 +53,14 @@ async function filesIn(file: string): Promise<Map<string, { mode: number | undef
 }
 
 describe('the package for a board', () => {
+  it('says at once where it cannot be written, and what to do', async () => {
+    const outFolder = join(import.meta.filename, 'out');
+    await expect(build(1_000, { outFolder })).rejects.toMatchObject({
+      code: 'INVALID_CONFIG',
+      message: expect.stringMatching(/ENOTDIR.*--out FOLDER/),
+    });
+  });
+
   it('is the same bytes wherever and whenever it is made', async () => {
     const [one, two] = [await build(1_000), await build(1_900_000_000_000)];
     expect(one.file).not.toBe(two.file);

@@ -2,35 +2,11 @@
 import { spawnSync } from 'node:child_process';
 import { chmodSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, describe, expect, it } from 'vitest';
-import { APPLY_SCRIPT, createFlashTree, type FlashTree, type Mood } from '../support/flash-tree.ts';
+import { describe, expect, it } from 'vitest';
+import { APPLY_SCRIPT, FLASH, type FlashTree, type Mood } from '../support/flash-tree.ts';
+import { flashTrees } from '../support/flash-trees.ts';
 
-const trees: FlashTree[] = [];
-const open = (tree = createFlashTree()) => {
-  trees.push(tree);
-  return tree;
-};
-afterEach(() => {
-  for (const tree of trees.splice(0)) tree.remove();
-});
-
-const FLASH = 'var/lib/glasscast-flash';
-const RECOVERY = 'etc/systemd/system/glasscast-flash-recover.service';
-
-function flashed(version = '1.0.0'): FlashTree {
-  const tree = open();
-  tree.stage({ version });
-  expect(tree.run('apply')).toBe(0);
-  tree.write('var/lib/glasscast/agent-token.json', `token of ${version}`);
-  tree.write('var/lib/glasscast/releases/slots.json', `slots of ${version}`);
-  return tree;
-}
-
-const nothingLeft = (tree: FlashTree) => {
-  for (const name of ['journal', 'work', 'before.new', 'trash', 'repack'])
-    expect(tree.has(`${FLASH}/${name}`), name).toBe(false);
-  expect(tree.has(RECOVERY)).toBe(false);
-};
+const { open, flashed, nothingLeft } = flashTrees();
 
 describe.skipIf(process.platform !== 'linux')('apply.sh', () => {
   it('flashes an empty board and spends the code without keeping it', () => {

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { inspect } from 'node:util';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { z } from 'zod';
+import * as z from 'zod';
 import { isGlasscastError } from '../../shared/errors.ts';
 import { Secret } from '../../shared/secrets.ts';
 import { createSettings, yesNo } from '../../shared/settings.ts';

@@ -2,7 +2,7 @@
  * Where live events go by the account's own settings: destinations, and policies that say which events go to which of them, as
  * Cloudflare's Notifications have it. Decides who is told; sends nothing.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import type { Clock } from '../../../shared/clock.ts';
 import { type Redactor, Secret } from '../../../shared/secrets.ts';
 import type { AlertDestination, AlertPolicy, Catalogue } from '../catalogue.ts';

@@ -1,6 +1,6 @@
 /** The API's live inputs and their outputs: paths, codes and traps as measured on the real one. Every rule lies in the registry. */
 import type { FastifyInstance } from 'fastify';
-import { z } from 'zod';
+import * as z from 'zod';
 import type { Outputs } from '../outputs.ts';
 import { videoJson } from '../recordings/video.ts';
 import type { VideoLibrary } from '../recordings/video-library.ts';

@@ -3,7 +3,7 @@
  * Pure: rules are those measured on the real API (a setting in the wrong place is accepted and dropped, 0 becomes null).
  */
 import { randomBytes } from 'node:crypto';
-import { z } from 'zod';
+import * as z from 'zod';
 import type { ErrorCode } from '../../../shared/errors.ts';
 import { Secret } from '../../../shared/secrets.ts';
 

@@ -3,7 +3,7 @@
  * their destinations and policies. Every rule lies with the webhooks and the alerts.
  */
 import type { FastifyInstance } from 'fastify';
-import { z } from 'zod';
+import * as z from 'zod';
 import type { RecordingWebhook } from '../catalogue.ts';
 import { fail, failures, succeed, wrongFields } from './envelope.ts';
 import { destinationBody, type LiveAlerts, policyBody, policyChange, policyJson } from './live-alerts.ts';

@@ -1,6 +1,6 @@
 /** The API's videos, the tokens that stand in for them, and the keys that sign those. Every rule lies in the library and with the tokens. */
 import type { FastifyInstance } from 'fastify';
-import { z } from 'zod';
+import * as z from 'zod';
 import { type PlaybackTokens, tokenRequest } from '../playback/playback-tokens.ts';
 import { type Video, videoBody, videoJson } from '../recordings/video.ts';
 import type { VideoLibrary } from '../recordings/video-library.ts';

@@ -11,7 +11,7 @@ import {
   verify as rsaVerify,
 } from 'node:crypto';
 import { promisify } from 'node:util';
-import { z } from 'zod';
+import * as z from 'zod';
 import type { Clock } from '../../../shared/clock.ts';
 import { newUid } from '../api/live-input.ts';
 import type { Catalogue, SigningKey } from '../catalogue.ts';

@@ -1,5 +1,5 @@
 /** One broadcast's video as the API knows it, live and as a recording, and the JSON it is shown as. Pure. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { isoTime, type LiveInput, metaBody, newUid, playbackJson } from '../api/live-input.ts';
 
 /** `inprogress`: the broadcast is over, the recording is being finished. */

@@ -175,7 +175,7 @@ roll_back() {
 
 unpack_tree() { # $1 a or b
   rm -rf "$home/$1" "$home/part"
-  mkdir -p "$home/part" && tar -xf "$flash/new/tree.tar" -C "$home/part" && sync && mv "$home/part" "$home/$1" || return 1
+  mkdir -p "$home/part" && tar -xpf "$flash/new/tree.tar" -C "$home/part" && sync && mv "$home/part" "$home/$1" || return 1
   for name in supervise glasscast.rc; do cp "$home/$1/$name" "$home/$name.new" && mv "$home/$name.new" "$home/$name" || return 1; done
 }
 
