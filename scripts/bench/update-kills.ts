@@ -91,7 +91,7 @@ export async function killUpdate(world: KillWorld, kill: Kill): Promise<KillResu
   const old = kill.isFromSlot ? IN_SLOT : FLASHED;
   try {
     const slots = slotsOf(board, shop);
-    if (kill.isFromSlot) settle(slots, shop);
+    if (kill.isFromSlot) settle(board, shop, { flashed: FLASHED, version: IN_SLOT });
     relay.releases.set(NEW, shop.seal(NEW));
     board.start();
     await within(clock, 'the agent did not come', hello(relay, 0));
@@ -190,19 +190,28 @@ function within<T>(clock: Clock, otherwise: string, work: Promise<T>): Promise<T
   return withTimeout(clock, 'update-kill', WAIT_MS, work, () => new Error(otherwise));
 }
 
-function slotsOf({ releasesFolder: folder }: UpdateBoard, { publicKeyPem }: ReleaseShop): ReleaseSlots {
+function slotsOf(
+  { releasesFolder: folder }: UpdateBoard,
+  { publicKeyPem }: ReleaseShop,
+  flashedVersion = FLASHED,
+): ReleaseSlots {
   const trustedKeys = [releaseKeyOf(publicKeyPem)];
-  return createReleaseSlots({ disk: slotDisk, folder, flashedVersion: FLASHED, trustedKeys, nodeMajor: 99 });
+  return createReleaseSlots({ disk: slotDisk, folder, flashedVersion, trustedKeys, nodeMajor: 99 });
 }
 
-/** As after an update that went well. */
-function settle(slots: ReleaseSlots, shop: ReleaseShop): void {
+/** As after an update that went well, on a board that has not run yet. */
+export function settle(
+  board: UpdateBoard,
+  shop: ReleaseShop,
+  { flashed, version }: { flashed: string; version: string },
+): void {
+  const slots = slotsOf(board, shop, flashed);
   const place = slots.free('flashed');
-  const head = readReleaseHead(shop.seal(IN_SLOT));
-  slots.install(place, head?.line ?? '', shop.agentCode(IN_SLOT));
-  slots.mark({ place: 'flashed', version: FLASHED }, { place, version: IN_SLOT });
+  const head = readReleaseHead(shop.seal(version));
+  slots.install(place, head?.line ?? '', shop.agentCode(version));
+  slots.mark({ place: 'flashed', version: flashed }, { place, version });
   slots.start();
-  slots.confirm({ place, version: IN_SLOT });
+  slots.confirm({ place, version });
 }
 
 function recordOf(slots: Pick<ReleaseSlots, 'state'>): RecordAtCut {
