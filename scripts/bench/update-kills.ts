@@ -191,7 +191,7 @@ function within<T>(clock: Clock, otherwise: string, work: Promise<T>): Promise<T
 }
 
 function slotsOf(
-  { releasesFolder: folder }: UpdateBoard,
+  { releasesFolder: folder }: Pick<UpdateBoard, 'releasesFolder'>,
   { publicKeyPem }: ReleaseShop,
   flashedVersion = FLASHED,
 ): ReleaseSlots {
@@ -201,7 +201,7 @@ function slotsOf(
 
 /** As after an update that went well, on a board that has not run yet. */
 export function settle(
-  board: UpdateBoard,
+  board: Pick<UpdateBoard, 'releasesFolder'>,
   shop: ReleaseShop,
   { flashed, version }: { flashed: string; version: string },
 ): void {
