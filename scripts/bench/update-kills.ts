@@ -148,7 +148,7 @@ function phaseBegin(relay: UpdateRelay, board: UpdateBoard, { phase, moment }: K
 
 function untilFile(folder: string, isSo: (name: string) => boolean): Promise<void> {
   return new Promise((resolve, reject) => {
-    const watcher = watch(folder, (_event, name) => {
+    const watcher = watch(folder, { persistent: false }, (_event, name) => {
       if (!isSo(name ?? '')) return;
       watcher.close();
       resolve();

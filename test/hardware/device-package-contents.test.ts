@@ -98,6 +98,12 @@ describe.runIf(canEmulate()).each(deviceArchitectures)('the package for %s', (ar
     expect([code, output.split('\n').filter((line) => line.startsWith('0,')).length]).toEqual([0, 10]);
   });
 
+  it('has an ALSA configuration that its ffmpeg can read', async () => {
+    const configuration = `ALSA_CONFIG_PATH=${inHome('alsa.conf')}`;
+    const record = ['-v', 'error', '-f', 'alsa', '-i', 'plug:null', '-t', '0.05', '-f', 'null', '-'];
+    expect(await run('env', [configuration, root.programs.ffmpeg, ...record])).toMatchObject({ code: 0, errors: '' });
+  });
+
   it('streams to a relay', async () => {
     const relay = await createRelayWorld();
     onTestFinished(async () => void (await relay.close()));
