@@ -106,7 +106,7 @@ test('a good release is fetched, tried and kept; it streams, and a roll-back goe
 
 describe('a release that fails comes back as the version of before, with the reason', () => {
   test('when it ends at once, throws at load, is no JavaScript, blocks its event loop or says nothing for ever', async () => {
-    await startBoard({ trialMs: 1_000 });
+    await startBoard({ trialMs: 100 });
     for (const [at, { code, reason }] of [
       { code: 'process.exit(7);', reason: /ended with code 7/ },
       { code: "throw new Error('no such module');", reason: /ended with code 1/ },
