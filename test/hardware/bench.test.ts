@@ -21,7 +21,7 @@ describe.skipIf(!canRunVirtualBoard())('a whole board in a virtual machine', () 
   }, BOOT_MS);
   afterAll(() => bench?.close(), 60_000);
 
-  it.each(['320x180@5', '640x360@3'])(
+  it.each(['320x180@5', '480x270@3'])(
     'streams H.264 and AAC with the size and the rate that were asked for: %s',
     async (text) => {
       const wish = wishOf(text);
