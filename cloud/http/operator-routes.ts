@@ -24,7 +24,8 @@ export interface OperatorRoutesOptions {
   catalog: AppCatalog;
   /** The operator's own stream, as the built-in app. */
   operatorStream: {
-    start(userId: string, request: StreamRequest): StreamSnapshot;
+    /** The stream that was begun or joined; while an earlier one is ending, once that has ended. */
+    start(userId: string, request: StreamRequest): Promise<StreamSnapshot>;
     stop(userId: string): void;
     /** Whoever it is; the stream ends with its last one. Errors: STREAM_NOT_FOUND, VIEWER_NOT_FOUND. */
     removeViewer(streamId: string, packageName: string): void;
@@ -103,7 +104,7 @@ function addStreamRoutes(server: FastifyInstance, options: OperatorRoutesOptions
     const { outputs, ...settings } = checkedBody(streamRequest, body ?? {});
     const request = outputs ? { ...settings, restreamDestinations: outputs } : settings;
     // Accepted, not done: how it goes is told by the events and by GET /api/streams/:streamId.
-    return reply.code(202).send(operatorStream.start(checkedBody(email, params.userId), request));
+    return reply.code(202).send(await operatorStream.start(checkedBody(email, params.userId), request));
   });
   server.delete<OfUser>('/api/users/:userId/managed-stream', async ({ params }, reply) => {
     operatorStream.stop(checkedBody(email, params.userId));

@@ -10,6 +10,7 @@ import { operatorOutput } from '../provider/output-views.ts';
 import type { RestreamOutputs } from '../provider/restream-outputs.ts';
 import type { GlassesLink } from './stream-orders.ts';
 import type { StreamRegistry } from './stream-registry.ts';
+import type { StreamSnapshot } from './stream-views.ts';
 import type { Viewer } from './viewers.ts';
 
 /** The operator's page watches like any app; what it hears, it hears through the events. */
@@ -26,17 +27,25 @@ export function operatorStream(
     if (!outputs) throw new GlasscastError('OUTPUTS_NOT_READY');
     return outputs;
   }
+  function openStreamOf(userId: string): StreamSnapshot | undefined {
+    const streamId = streams.check(userId, operator.id).streamInfo?.streamId;
+    return streams.snapshots().find((stream) => stream.streamId === streamId);
+  }
   return {
-    start(userId, request) {
+    async start(userId, request) {
       const session = sessions.get(userId);
       if (!session?.isKnown()) throw new GlasscastError('GLASSES_NOT_CONNECTED');
       // Nobody would hear of the refusal: the operator's page reads no statuses.
       if (streams.check(userId, operator.id).streamInfo?.type === 'unmanaged') {
         throw new GlasscastError('UNMANAGED_STREAM_ACTIVE');
       }
-      streams.request(userId, operator, request, session);
-      const snapshot = streams.snapshots().find((stream) => stream.userId === userId);
-      if (!snapshot) throw new GlasscastError('STREAM_NOT_FOUND');
+      const told = new Promise<unknown>((resolve) => {
+        streams.request(userId, { id: operator.id, deliver: resolve }, request, session);
+      });
+      // While an earlier one is ending, the first word is of the one that comes after it, or why there is none.
+      if (!openStreamOf(userId)) await told;
+      const snapshot = openStreamOf(userId);
+      if (!snapshot) throw new GlasscastError('STREAM_NOT_FOUND', { reason: 'it ended before it began' });
       return snapshot;
     },
     stop: (userId) => streams.leave(userId, operator),

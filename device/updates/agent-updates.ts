@@ -63,7 +63,9 @@ export async function openUpdates(options: AgentUpdatesOptions): Promise<AgentUp
   const trust = { trustedKeys: keys, nodeMajor };
   const slots = createReleaseSlots({ disk: slotDisk, folder: releasesFolder, flashedVersion, ...trust });
   const hindrance = hindranceOf(launch, { hasKeys: keys.length > 0, hasFolder: claim !== undefined }, options);
-  log.info({ version, place: launch?.place, isTrial: launch?.isTrial, hindrance }, 'agent-version');
+  const facts = { version, place: launch?.place, isTrial: launch?.isTrial, hindrance };
+  if (launch) log.info(facts, 'agent-version');
+  else log.debug(facts, 'agent-version');
   return {
     openUpdater: ({ relayUrl, coreToken, ...link }) =>
       createUpdater({

@@ -71,6 +71,7 @@ it.runIf(process.platform === 'linux')(
     // V8 gives back when it likes. Kept for good, two thousand would be 100 MB, and the second thousand half of it.
     const [first = 0, second = 0] = rounds.map(({ rssMb }) => rssMb - before.rssMb);
     expect(second).toBeLessThan(60);
-    expect(second - first).toBeLessThan(15);
+    // Given back late: differences of 20 were seen with nothing kept.
+    expect(second - first).toBeLessThan(35);
   },
 );

@@ -69,7 +69,8 @@ describe.skipIf(!canBootDebian())('glasscast flash with the real package', { tim
       await clock.sleep(500);
       stream = await relay.rest<StreamJson>('GET', `/api/streams/${streamId}`);
     }
-    expect(stream, stream?.message).toMatchObject({ state: 'active' });
+    const timeline = JSON.stringify(await relay.rest('GET', `/api/streams/${streamId}/timeline`));
+    expect(stream, timeline).toMatchObject({ state: 'active' });
     await clock.sleep(seconds * 1_000);
     await relay.rest('DELETE', path);
     let url: string | undefined;

@@ -77,6 +77,20 @@ it('starts with settings and outputs; the glasses get the ones, the provider the
   expect(wrong).toMatchObject({ status: 400, body: { error: 'MALFORMED_MESSAGE' } });
 });
 
+it('is answered with the new stream when an earlier one is just ending', async () => {
+  const { ask, clock, goLive } = world();
+  const { body: first } = await ask('POST', PATH, {});
+  await goLive();
+  await ask('DELETE', PATH);
+  const asked = ask('POST', PATH, {});
+  await settle();
+  await clock.advance(10_000);
+  const { status, body: second } = await asked;
+  expect(status).toBe(202);
+  expect(second).toMatchObject({ state: 'provisioning', viewers: ['glasscast.console'] });
+  expect(second.streamId).not.toBe(first.streamId);
+});
+
 it('adds an output to the stream of apps and removes theirs, and shows no key', async () => {
   const { ask, goLive, known, streams } = world();
   expect(await ask('POST', `${PATH}/outputs`, { url })).toMatchObject({ status: 404 });
