@@ -128,10 +128,9 @@ describe.skipIf(!canBootDebian())('flash --ssh', { timeout: 240_000 }, () => {
     const running = flash(options);
     await until(() => world.progress.some(({ name }) => name === 'Install'));
     await world.proxy.refuse();
-    await new Promise((resolve) => setTimeout(resolve, 2_000));
+    await until(() => world.progress.some(({ text }) => text.includes('the board is away')));
     await world.proxy.accept();
     expect(await running).toMatchObject({ outcome: 'flashed', version: '2.3.0' });
-    expect(world.progress.some(({ text }) => text.includes('the board is away'))).toBe(true);
   });
 
   it('undoes', async () => {
