@@ -313,6 +313,6 @@ export async function keptSecret(store: Store, name: string): Promise<Secret> {
   const kept = (await store.values.get(name))?.value;
   if (kept !== undefined) return new Secret(kept);
   const made = newSecret();
-  await store.values.put({ name, value: made.reveal() });
-  return made;
+  // Another node may have made it at the same moment: theirs counts then.
+  return (await store.values.add({ name, value: made.reveal() })) ? made : keptSecret(store, name);
 }

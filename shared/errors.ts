@@ -154,6 +154,18 @@ export const errorKinds = {
   PORT_IN_USE: { sentence: 'The port is in use; choose another one', fault: 'us', retryable: false, http: 500 },
   CHILD_START_FAILED: { sentence: 'A child process could not be started', fault: 'us', retryable: true, http: 500 },
   ILLEGAL_TRANSITION: { sentence: 'A state change that the table refuses', fault: 'us', retryable: false, http: 500 },
+  STORE_UNAVAILABLE: {
+    ...{ sentence: 'The store of the relay does not answer; nothing new starts until it does, try again', fault: 'us' },
+    ...{ retryable: true, http: 503 },
+  },
+  NODE_UNREACHABLE: {
+    ...{ sentence: 'The relay node that has this session cannot be reached; try again in a moment', fault: 'us' },
+    ...{ retryable: true, http: 503 },
+  },
+  SESSION_MOVED: {
+    ...{ sentence: 'Another relay node has taken over this session; come back', fault: 'us' },
+    ...{ retryable: true, http: 503 },
+  },
   SHUTTING_DOWN: { sentence: 'The program is shutting down', fault: 'us', retryable: true, http: 503 },
   INTERNAL: { sentence: 'Something went wrong on our side', fault: 'us', retryable: false, http: 500 },
 } as const satisfies Record<string, ErrorKind>;

@@ -31,6 +31,8 @@ export type AppPermission = RegisteredApp['permissions'][number];
 /** One live input that exists, or may exist, at the provider. */
 const ledgerEntry = z.object({
   streamId: z.string(),
+  /** Whose stream it is made for; absent for a stray. */
+  userId: z.string().optional(),
   /** Absent while the creation is under way, or when a crash hid its outcome. */
   liveInputUid: z.string().optional(),
   /** True once it has to go. */

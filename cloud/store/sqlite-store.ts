@@ -10,9 +10,13 @@ import { errorText, GlasscastError } from '../../shared/errors.ts';
 import { recordKinds } from './records.ts';
 import type { Collection, Store } from './store.ts';
 
+/** A record may be unreadable: it has no user then. */
+const USER = `CASE WHEN json_valid(body) THEN json_extract(body, '$.userId') END`;
+
 const TABLES = `
   CREATE TABLE IF NOT EXISTS records (kind TEXT NOT NULL, key TEXT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (kind, key))
   STRICT, WITHOUT ROWID;
+  CREATE INDEX IF NOT EXISTS records_of_user ON records (kind, ${USER});
 `;
 
 const row = z.object({ key: z.string(), body: z.string() });
@@ -54,6 +58,10 @@ export function createSqliteStore({ file, onUnreadable }: SqliteStoreOptions): S
         const rows = database.prepare('SELECT key, body FROM records WHERE kind = ? ORDER BY key').all(kind);
         return (rows as unknown[]).flatMap(read);
       },
+      async of(userId) {
+        const ofUser = `SELECT key, body FROM records WHERE kind = ? AND ${USER} = ? ORDER BY key`;
+        return (database.prepare(ofUser).all(kind, userId) as unknown[]).flatMap(read);
+      },
       async get(key) {
         const rows = database.prepare('SELECT key, body FROM records WHERE kind = ? AND key = ?').all(kind, key);
         return (rows as unknown[]).flatMap(read)[0];
@@ -61,6 +69,10 @@ export function createSqliteStore({ file, onUnreadable }: SqliteStoreOptions): S
       async put(record) {
         const put = database.prepare('INSERT OR REPLACE INTO records (kind, key, body) VALUES (?, ?, ?)');
         put.run(kind, keyOf(record), JSON.stringify(record));
+      },
+      async add(record) {
+        const add = database.prepare('INSERT OR IGNORE INTO records (kind, key, body) VALUES (?, ?, ?)');
+        return add.run(kind, keyOf(record), JSON.stringify(record)).changes > 0;
       },
       async delete(key) {
         return database.prepare('DELETE FROM records WHERE kind = ? AND key = ?').run(kind, key).changes > 0;

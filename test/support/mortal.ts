@@ -54,8 +54,10 @@ export function createMortal(root: Clock, disk: Store, onDeath: () => void): Mor
   }
   const collection = <T>(kept: Collection<T>): Collection<T> => ({
     all: () => through(() => kept.all()),
+    of: (userId) => through(() => kept.of(userId)),
     get: (key) => through(() => kept.get(key)),
     put: (record) => through(() => kept.put(record)),
+    add: (record) => through(() => kept.add(record)),
     delete: (key) => through(() => kept.delete(key)),
   });
 

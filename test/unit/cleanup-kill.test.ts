@@ -46,8 +46,10 @@ function createProcess({ clock, store, provider }: World, knife: Knife) {
   const inputs = createLiveInputs({ api, profile: providerProfiles.cloudflare, relayId: 'relay-1' });
   const ledger: Store['ledger'] = {
     all: () => knife.through(() => store.ledger.all()),
+    of: (userId) => knife.through(() => store.ledger.of(userId)),
     get: (key) => knife.through(() => store.ledger.get(key)),
     put: (record) => knife.through(() => store.ledger.put(record)),
+    add: (record) => knife.through(() => store.ledger.add(record)),
     delete: (key) => knife.through(() => store.ledger.delete(key)),
   };
   const { lateRecordingLooksMs } = providerProfiles.cloudflare;
