@@ -10,7 +10,7 @@ import type { Log } from '../shared/log.ts';
 import { type Redactor, Secret } from '../shared/secrets.ts';
 import { createCallers } from './access/callers.ts';
 import { openCoreTokens } from './access/core-tokens.ts';
-import { keyedHash, newSecret, openAdminToken } from './access/credentials.ts';
+import { newSecret, openAdminToken } from './access/credentials.ts';
 import { createDoor, type DoorLimits } from './access/door.ts';
 import { createEnrolments } from './access/enrolments.ts';
 import { createFailedAttempts } from './access/failed-attempts.ts';
@@ -18,6 +18,7 @@ import type { AppCatalog } from './apps/app-catalog.ts';
 import { type AppLifecycle, createAppLifecycle } from './apps/app-lifecycle.ts';
 import { createAppWebhook } from './apps/app-webhook.ts';
 import { capabilitiesOf } from './apps/glasses-models.ts';
+import type { SessionIds } from './apps/session-ids.ts';
 import { createSessionRegistry, type SessionRegistry } from './glasses/session-registry.ts';
 import type { GlassesListener } from './glasses/user-session.ts';
 import { createBrowserGuard } from './http/browser-guard.ts';
@@ -202,8 +203,8 @@ export function composeSessions(
     events: EventFeed;
     appSocketUrl: () => string;
     rollouts: Rollouts;
-    /** Makes the ids of apps' sessions unguessable: some of the SDK's requests show nothing else. */
-    sessionSecret: Secret;
+    /** Unguessable: some of the SDK's requests show nothing else. */
+    sessionIds: SessionIds;
   },
 ): {
   apps: AppLifecycle;
@@ -212,7 +213,7 @@ export function composeSessions(
   sessions: SessionRegistry;
 } {
   const { clock, log } = options;
-  const { catalog, store, streams, history, events, appSocketUrl, rollouts, sessionSecret } = parts;
+  const { catalog, store, streams, history, events, appSocketUrl, rollouts, sessionIds } = parts;
   const publish = (userId: string) => {
     if (!sessions.get(userId)) return;
     events.publish({ type: 'session', session: sessionView(userId, { sessions, apps, rollouts }) });
@@ -247,9 +248,7 @@ export function composeSessions(
     glasses: sessions.open,
     toGlasses: (userId, message) => void sessions.get(userId)?.send(message),
     capabilities: (userId) => capabilitiesOf(sessions.get(userId)?.deviceState().modelName),
-    // MentraOS' form with an end of its own: a package name has no space.
-    sessionIdOf: (userId, packageName) =>
-      `${userId}-${packageName}-${keyedHash(sessionSecret, `${userId} ${packageName}`)}`,
+    sessionIdOf: sessionIds.of,
     appSocketUrl,
     clock,
     log,

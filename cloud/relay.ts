@@ -7,6 +7,7 @@ import { errorText, GlasscastError } from '../shared/errors.ts';
 import type { Secret } from '../shared/secrets.ts';
 import { createAppCatalog } from './apps/app-catalog.ts';
 import { createAppStorage } from './apps/app-storage.ts';
+import { createSessionIds } from './apps/session-ids.ts';
 import { accessRoutes, enrolRoute } from './http/access-routes.ts';
 import { createEventFeed } from './http/event-feed.ts';
 import { createHttp } from './http/http.ts';
@@ -110,13 +111,13 @@ async function startRelay(
   const { api, cleanup, health: providerHealth, history, recordings, streams, webhooks } = composed;
   const address = { url: '' };
   const appSocketUrl = () => `${(options.publicUrl ?? address.url).replace(/^http/, 'ws').replace(/\/+$/, '')}/app-ws`;
-  const sessionSecret = await keptSecret(store, 'app-session-secret');
+  const sessionIds = createSessionIds(await keptSecret(store, 'app-session-secret'));
   const { releases, rollouts } = await composeUpdates(options, store, {
     toGlasses: (userId, message) => sessions.get(userId)?.send(message) ?? false,
     onChange: (userId) => publish(userId),
   });
   const { apps, publish, sessions } = composeSessions(options, {
-    ...{ catalog, store, streams, history, events, appSocketUrl, rollouts, sessionSecret },
+    ...{ catalog, store, streams, history, events, appSocketUrl, rollouts, sessionIds },
   });
 
   const { adminToken, enrolments, tokens, ...guards } = access;
@@ -145,7 +146,7 @@ async function startRelay(
       phoneRoutes({ tokens, adminToken, apps, ...guards, areConnected }),
       releaseDownload({ releases, tokens, adminToken, ...guards, clock }),
       uplinkRoutes({ tokens, attempts: guards.attempts, clock }),
-      sdkRoutes({ catalog, apps, storage: createAppStorage({ store, apps }), attempts: guards.attempts }),
+      sdkRoutes({ catalog, apps, storage: createAppStorage({ store, apps }), sessionIds, attempts: guards.attempts }),
       outputRoutes({ catalog, streams, clock, log, attempts: guards.attempts }),
       webhookRoutes({ webhooks, attempts: guards.attempts }),
       ...(options.pages ? [options.pages] : []),

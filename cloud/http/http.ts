@@ -13,6 +13,7 @@ import type { Callers } from '../access/callers.ts';
 import { type AdminToken, bearerToken } from '../access/credentials.ts';
 import type { Door } from '../access/door.ts';
 import type { FailedAttempts } from '../access/failed-attempts.ts';
+import type { HttpForwarding } from '../cluster/http-forwarding.ts';
 import type { BrowserGuard } from './browser-guard.ts';
 
 /** Adds routes to a server or to a part of it. */
@@ -35,6 +36,8 @@ export interface HttpOptions {
   callers: Pick<Callers, 'isTrusted'>;
   door: Pick<Door, 'maxConnections' | 'connected' | 'request'>;
   browserGuard: BrowserGuard;
+  /** Default: this node serves everything. */
+  forwarding?: Pick<HttpForwarding, 'install' | 'isForwarded'>;
   /** For anybody, or behind keys that they check themselves. */
   publicRoutes: readonly Routes[];
   /** Behind the admin token. */
@@ -52,7 +55,7 @@ export interface Http {
 }
 
 export function createHttp(options: HttpOptions): Http {
-  const { attempts, browserGuard, callers, door, log } = options;
+  const { attempts, browserGuard, callers, door, forwarding, log } = options;
   const server = fastify({
     logger: false,
     bodyLimit: 256 * 1024,
@@ -68,10 +71,11 @@ export function createHttp(options: HttpOptions): Http {
   );
   watchConnections(server.server, door, log);
   server.server.on('upgrade', options.onUpgrade);
+  forwarding?.install(server);
   server.addHook('onRequest', async ({ headers, host, ip }, reply) => {
     // On the raw answer, so that one that Fastify does not write has them too (events).
     for (const [name, value] of Object.entries(browserGuard.headers)) reply.raw.setHeader(name, value);
-    door.request(ip);
+    if (!forwarding?.isForwarded(headers)) door.request(ip);
     browserGuard.checkOrigin(headers.origin, host);
   });
   let isClosing = false;

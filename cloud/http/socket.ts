@@ -2,7 +2,6 @@
  * One WebSocket connection: frames to messages and back, size and rate bounds, pings. A slow peer loses statistics but
  * never a state. Knows no message by meaning; a bad frame is answered on the open socket, and so is one too many.
  */
-import type { WebSocket } from 'ws';
 import type { Clock, Timer } from '../../shared/clock.ts';
 import { asGlasscastError, GlasscastError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
@@ -47,6 +46,7 @@ export const appSocketLimits: Partial<SocketLimits> = {
 };
 
 const ERROR_WINDOW_MS = 10_000;
+const MAX_REASON_BYTES = 123;
 
 /** Close codes and what the SDK makes of them: reconnects after 1012 and 4000; takes 1000 as the end. */
 export const closeCodes = { done: 1000, policy: 1008, restart: 1012, tryAgain: 1013, replaced: 4001 } as const;
@@ -60,8 +60,24 @@ export interface Socket<Out> {
   close(code: number, reason: string): void;
 }
 
+/** What of a `ws` WebSocket is needed: the real one, or what stands for one that is at another node. */
+export interface FrameSocket {
+  readonly readyState: number;
+  readonly bufferedAmount: number;
+  /** @param flushed once it has been written, or never will be. */
+  send(frame: string, flushed?: () => void): void;
+  ping(): void;
+  close(code: number, reason: string): void;
+  terminate(): void;
+  on(event: 'message', take: (data: Buffer, isBinary: boolean) => void): unknown;
+  on(event: 'ping' | 'pong', take: () => void): unknown;
+  on(event: 'error', take: (error: Error) => void): unknown;
+  on(event: 'close', take: (code: number, reason: Buffer) => void): unknown;
+  once(event: 'close', take: () => void): unknown;
+}
+
 export interface SocketOptions<In, Out> {
-  ws: WebSocket;
+  ws: FrameSocket;
   decode: (frame: string) => Decoded<In>;
   encode: (message: Out, dialect: Dialect, nowMs: number) => string;
   /** The answer to a frame that cannot be used. */
@@ -141,7 +157,7 @@ class Connection<In extends { type: string }, Out extends { type: string }> impl
   close(code: number, reason: string): void {
     const { ws, clock } = this.#options;
     if (this.#isClosed || ws.readyState >= 2) return;
-    ws.close(code, reason);
+    ws.close(code, fitting(reason));
     // A peer that does not answer the close is cut.
     const cut = clock.after('socket-close', 2_000, () => ws.terminate());
     ws.once('close', () => cut.cancel());
@@ -207,4 +223,13 @@ class Connection<In extends { type: string }, Out extends { type: string }> impl
     this.#pings.cancel();
     this.#options.onClose(code, reason);
   }
+}
+
+/** A close frame has room for 123 bytes (RFC 6455 §5.5). */
+function fitting(reason: string): string {
+  if (Buffer.byteLength(reason) <= MAX_REASON_BYTES) return reason;
+  // A character that is cut leaves a mark of three bytes.
+  return Buffer.from(reason)
+    .subarray(0, MAX_REASON_BYTES - 3)
+    .toString();
 }
