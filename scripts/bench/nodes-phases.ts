@@ -71,10 +71,15 @@ async function lookAt(
   }));
 }
 
-/** Nothing happens: what the measuring itself shows. */
-export async function calm(bench: Bench, watches: readonly Watch[]): Promise<PhaseResult> {
+/** Nothing happens: what the measuring itself shows, and what Redis has to do meanwhile. */
+export async function calm(bench: Bench, world: NodesWorld, watches: readonly Watch[]): Promise<PhaseResult> {
+  const before = await world.redis?.use();
   const sinceMs = bench.clock.monotonicMs();
-  return { name: 'nothing killed', apps: await lookAt(bench, watches, sinceMs, bench.seconds * 1000) };
+  const apps = await lookAt(bench, watches, sinceMs, bench.seconds * 1000);
+  const after = await world.redis?.use();
+  const seconds = (bench.clock.monotonicMs() - sinceMs) / 1000;
+  const redis = before && after && { commandsPerSecond: (after.commands - before.commands) / seconds, ...after };
+  return { name: 'nothing killed', apps, ...(redis ? { redis } : {}) };
 }
 
 /** SIGKILL; when its window is over, the node comes back. With one node it comes back at once, for there is no other. */

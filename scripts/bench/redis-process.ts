@@ -3,6 +3,7 @@
  * written: what benches and tests need of it. Durable as a relay wants it: appended to at each write, on the disk each second.
  */
 import { mkdirSync } from 'node:fs';
+import { connect } from 'node:net';
 import { type Child, findOnPath, type SpawnChild } from '../../shared/child-process.ts';
 import type { Clock } from '../../shared/clock.ts';
 import { GlasscastError } from '../../shared/errors.ts';
@@ -18,6 +19,8 @@ export interface RedisProcess {
   kill(): Promise<void>;
   /** Again, on the same port and the same data. */
   start(): Promise<void>;
+  /** Its own count of commands since its start (those inside of scripts too), and the memory of its data. */
+  use(): Promise<{ commands: number; memoryBytes: number; keys: number }>;
   stop(): Promise<void>;
 }
 
@@ -60,10 +63,33 @@ export async function startRedis(options: RedisProcessOptions): Promise<RedisPro
       child = spawn({ name: 'redis', file, args, stopSignal: 'SIGTERM' });
       await untilListening(clock, child, 'redis', port);
     },
+    async use() {
+      const text = await info(port);
+      const number = (name: string) => Number(new RegExp(`${name}[:=](\\d+)`).exec(text)?.[1] ?? Number.NaN);
+      return {
+        commands: number('total_commands_processed'),
+        memoryBytes: number('used_memory_dataset'),
+        keys: number('keys'),
+      };
+    },
     async stop() {
       await child?.stop();
     },
   };
   await redis.start();
   return redis;
+}
+
+/** Over a connection of its own; all sections. */
+function info(port: number): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const socket = connect(port, '127.0.0.1');
+    let answer = '';
+    socket.once('error', reject);
+    socket.on('data', (bytes) => {
+      answer += bytes.toString();
+    });
+    socket.once('close', () => resolve(answer));
+    socket.write('INFO\r\nQUIT\r\n');
+  });
 }
