@@ -131,7 +131,8 @@ function createRouter(options: HttpForwardingOptions, run: (request: PassedReque
     const userId = await streams.userOf(streamId).catch(() => undefined);
     if (userId !== undefined) return askOwner(userId, () => ownership.place(userId), request, timeoutMs);
     if (streams.isRemembered(streamId)) return undefined;
-    const asked = mesh.others().map((nodeId) => ask(nodeId, passed(request), timeoutMs));
+    const patienceMs = request.method === 'GET' ? LIST_TIMEOUT_MS : timeoutMs;
+    const asked = mesh.others().map((nodeId) => ask(nodeId, passed(request), patienceMs));
     const answers = (await Promise.allSettled(asked)).flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []));
     return answers.find(({ status }) => status !== 404);
   }
