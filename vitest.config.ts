@@ -26,7 +26,7 @@ export default defineConfig({
           name: 'e2e',
           include: ['test/e2e/**/*.test.ts', 'test/interop/**/*.test.ts'],
           exclude: alone,
-          globalSetup: ['test/support/client-setup.ts'],
+          globalSetup: ['test/support/client-setup.ts', 'test/support/cluster-setup.ts'],
           ...realParts,
           maxWorkers: 2,
           sequence: { groupOrder: 1 },
@@ -36,7 +36,7 @@ export default defineConfig({
         test: {
           name: 'alone',
           include: alone,
-          globalSetup: ['test/support/global-setup.ts'],
+          globalSetup: ['test/support/global-setup.ts', 'test/support/cluster-setup.ts'],
           ...realParts,
           maxWorkers: 1,
           sequence: { groupOrder: 2 },
