@@ -49,8 +49,9 @@ async function measure(bench: Bench): Promise<BenchReport> {
   bench.progress(`${perSecond} statuses each second to each app, for ${bench.seconds} s`);
   const untilMs = clock.monotonicMs() + bench.seconds * 1000;
   for (let n = 0; clock.monotonicMs() < untilMs && !bench.signal.aborted; n += 1) {
-    for (const line of [direct, relayed]) tell(bench, line, n);
-    await clock.sleep(1000 / perSecond);
+    // One at a time: the other's way would be in its figure.
+    tell(bench, n % 2 === 0 ? direct : relayed, n);
+    await clock.sleep(1000 / perSecond / 2);
   }
   await clock.sleep(200);
   log.debug({ samples: relayed.samples.length }, 'measured');
@@ -59,10 +60,13 @@ async function measure(bench: Bench): Promise<BenchReport> {
     goals: [goal('added to a status by the other node, 99th percentile', added(0.99), 25)],
     method,
     statusMs: { direct: summary(direct.samples), relayed: summary(relayed.samples) },
-    addedMs: { p50: added(0.5), p99: added(0.99) },
+    addedMs: { p50: hundredths(added(0.5)), p99: hundredths(added(0.99)) },
     lost: { direct: direct.sentMs.size, relayed: relayed.sentMs.size },
   };
 }
+
+/** An added hop is shorter than what one decimal can tell. */
+const hundredths = (ms: number) => Math.round(ms * 100) / 100;
 
 function tell({ clock }: Bench, { socket, sentMs }: AppLine, n: number): void {
   const streamId = `stream-${n}`;

@@ -148,7 +148,8 @@ function createRouter(options: HttpForwardingOptions, run: (request: PassedReque
   }
   async function byAll(request: FastifyRequest, { list, key, newestFirst }: Choice<'all'>) {
     const nodeIds = mesh.others();
-    if (nodeIds.length === 0) return undefined;
+    // Nobody reads the list of a HEAD.
+    if (nodeIds.length === 0 || request.method === 'HEAD') return undefined;
     const passedOn = await passed(request);
     const asked = nodeIds.map((nodeId) => ask(nodeId, passedOn, LIST_TIMEOUT_MS));
     const [own, ...others] = await Promise.allSettled([run(passedOn), ...asked]);

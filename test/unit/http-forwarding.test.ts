@@ -221,12 +221,28 @@ describe('a list', () => {
     expect([status, answer]).toEqual([200, { sessions: sessions.slice(0, 2), missingNodes: ['c'] }]);
   });
 
+  it('that does not fit into a frame between nodes is packed on its way', async () => {
+    const { a, b, sent } = await world();
+    b.state.sessions = Array.from({ length: 5_000 }, (_, n) => ({ userId: `user-${n}`, at: 'some time '.repeat(10) }));
+    const { answer } = await a.ask('GET', '/api/sessions');
+    expect((answer as { sessions: object[] }).sessions.length).toBe(5_000);
+    expect(sent().length).toBe(2);
+    const head = await a.ask('HEAD', '/api/sessions');
+    expect([head.status, sent().length]).toEqual([200, 2]);
+  });
+
   it('of a node alone is its own', async () => {
     const { cluster, a, sent } = await world();
     cluster.kill('b');
     cluster.kill('c');
     expect([(await a.ask('GET', '/api/sessions')).answer, sent()]).toEqual([{ sessions: [] }, []]);
   });
+});
+
+it('an address that is none is so here', async () => {
+  const { a, sent } = await world();
+  const { status, answer } = await a.ask('GET', '/nothing/here');
+  expect([status, answer, sent()]).toMatchObject([404, { error: 'ROUTE_NOT_FOUND' }, []]);
 });
 
 it('what one node does for all is served by the leader', async () => {
