@@ -57,6 +57,10 @@ export interface CoreTokens {
   list(): Promise<IssuedToken[]>;
   /** From now on it opens nothing, and what it opened is cut. @throws GlasscastError TOKEN_NOT_FOUND */
   revoke(tokenId: string): Promise<void>;
+  /** Another process has revoked it: as `revoke`, and nothing is written. */
+  learnRevoked(tokenId: string): void;
+  /** Another process may have revoked some: reads the store anew. */
+  refresh(): Promise<void>;
 }
 
 export interface CoreTokensOptions {
@@ -66,10 +70,12 @@ export interface CoreTokensOptions {
   store: Pick<Store, 'tokens'>;
   /** Take tokens without id or expiry too, as MentraOS issues them: whoever has the secret made them. Default false. */
   acceptForeign?: boolean | undefined;
+  onRevoked?: ((tokenId: string) => void) | undefined;
 }
 
 /** Reads what was revoked before. */
-export async function openCoreTokens({ clock, secret, store, acceptForeign }: CoreTokensOptions): Promise<CoreTokens> {
+export async function openCoreTokens(options: CoreTokensOptions): Promise<CoreTokens> {
+  const { clock, secret, store, acceptForeign, onRevoked } = options;
   const key = new TextEncoder().encode(secret.reveal());
   const watched = new Map<() => void, TokenHolder>();
   let expiry: Timer | undefined;
@@ -84,8 +90,12 @@ export async function openCoreTokens({ clock, secret, store, acceptForeign }: Co
     return all.filter((record) => !hasExpired(record));
   }
   await listed();
-  const kept = await store.tokens.all();
-  const revoked = new Set(kept.flatMap((record) => (record.revokedAtMs === undefined ? [] : [record.tokenId])));
+  const revoked = new Set<string>();
+  const learn = async () => {
+    for (const { tokenId, revokedAtMs } of await store.tokens.all())
+      if (revokedAtMs !== undefined) revoked.add(tokenId);
+  };
+  await learn();
   const isRevoked = ({ tokenId }: TokenHolder) => tokenId !== undefined && revoked.has(tokenId);
 
   function unwatch(end: () => void): void {
@@ -140,6 +150,15 @@ export async function openCoreTokens({ clock, secret, store, acceptForeign }: Co
       if (!record) throw new GlasscastError('TOKEN_NOT_FOUND');
       await store.tokens.put({ ...record, revokedAtMs: record.revokedAtMs ?? clock.now() });
       revoked.add(tokenId);
+      cutUnfit();
+      onRevoked?.(tokenId);
+    },
+    learnRevoked(tokenId) {
+      revoked.add(tokenId);
+      cutUnfit();
+    },
+    async refresh() {
+      await learn();
       cutUnfit();
     },
   };
