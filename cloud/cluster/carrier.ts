@@ -10,6 +10,7 @@ import type { Cleanup } from '../provider/cleanup.ts';
 import type { Store } from '../store/store.ts';
 import type { StreamPeers, StreamRegistry } from '../streams/stream-registry.ts';
 import { takeOver } from '../streams/take-over.ts';
+import type { Rollouts } from '../updates/rollouts.ts';
 import type { Carrier } from './cluster.ts';
 
 export interface CarrierOptions {
@@ -18,6 +19,7 @@ export interface CarrierOptions {
   streams: Pick<StreamRegistry, 'resume' | 'handOver'>;
   apps: Pick<AppLifecycle, 'resume' | 'handOver' | 'session'>;
   sessions: Pick<SessionRegistry, 'open' | 'leave'>;
+  rollouts: Pick<Rollouts, 'agentGone'>;
   /** Somebody who watches streams and is no app, e.g. the operator. */
   builtIn?: (appId: string) => ReturnType<StreamPeers['viewer']>;
   /** Everybody goes, because this node ends. */
@@ -26,7 +28,7 @@ export interface CarrierOptions {
 }
 
 export function createCarrier(options: CarrierOptions): Carrier {
-  const { store, cleanup, streams, apps, sessions, builtIn, isEnding, log } = options;
+  const { store, cleanup, streams, apps, sessions, rollouts, builtIn, isEnding, log } = options;
   return {
     async adopt(userId) {
       // Apps first: a stream looks for its viewers among them.
@@ -50,6 +52,7 @@ export function createCarrier(options: CarrierOptions): Carrier {
         ? ([closeCodes.replaced, 'Replaced by a newer connection'] as const)
         : ([closeCodes.restart, 'Relay restarting'] as const);
       sessions.leave(userId, code, reason);
+      rollouts.agentGone(userId);
       await streamsSaved;
       // What was taken away can be written no more.
       if (!why.isLost) await appsSaved;
