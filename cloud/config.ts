@@ -62,6 +62,20 @@ const schema = z.strictObject({
   trustedProxies: commaList
     .optional()
     .describe('Addresses and networks whose X-Forwarded-For is believed, e.g. 127.0.0.1,10.0.0.0/8'),
+  maxConnections: z.coerce
+    .number()
+    .int()
+    .min(100)
+    .max(1_000_000)
+    .default(50_000)
+    .describe('TCP connections in all; each is an open file as well (LimitNOFILE)'),
+  handshakesPerSecond: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .max(100_000)
+    .default(10)
+    .describe('WebSockets that one address may open each second, ten times that at once; more where many share one'),
   allowedHosts: commaList
     .optional()
     .describe('Names besides the one in --public-url that operators reach the relay by, e.g. relay.lan'),

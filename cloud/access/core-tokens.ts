@@ -2,7 +2,7 @@
  * Core tokens of glasses and phones (JWT, HS256): issued, verified, listed, revoked. Keeps a record of each token, never
  * the token. What was revoked is held in memory, so that a check costs no read.
  */
-import { randomUUID } from 'node:crypto';
+import { createHash, randomUUID } from 'node:crypto';
 import { jwtVerify, SignJWT } from 'jose';
 import * as z from 'zod';
 import type { Clock, Timer } from '../../shared/clock.ts';
@@ -13,6 +13,8 @@ import type { Store } from '../store/store.ts';
 
 /** How long a token is good when nobody says otherwise. */
 const DEFAULT_LIFETIME_SECONDS = 365 * 24 * 3600;
+/** Tokens that were good, remembered by their hashes: ten thousand glasses that come back at once are not checked anew. */
+const MAX_REMEMBERED = 20_000;
 /** Expiry cuts an open connection at most this much late; revocation at once. */
 const EXPIRY_CHECK_MS = 30_000;
 
@@ -97,6 +99,19 @@ export async function openCoreTokens(options: CoreTokensOptions): Promise<CoreTo
   };
   await learn();
   const isRevoked = ({ tokenId }: TokenHolder) => tokenId !== undefined && revoked.has(tokenId);
+  const remembered = new Map<string, TokenHolder>();
+
+  /** The signature is checked once; what time and the operator can change is for the caller to look at. */
+  async function holderOf(token: string): Promise<TokenHolder> {
+    const hash = createHash('sha256').update(token).digest('base64');
+    const known = remembered.get(hash);
+    if (known && !hasExpired(known)) return known;
+    const holder = await verified(token, key, clock.now());
+    const oldest = remembered.keys().next().value;
+    if (remembered.size >= MAX_REMEMBERED && oldest !== undefined) remembered.delete(oldest);
+    remembered.set(hash, holder);
+    return holder;
+  }
 
   function unwatch(end: () => void): void {
     watched.delete(end);
@@ -130,7 +145,7 @@ export async function openCoreTokens(options: CoreTokensOptions): Promise<CoreTo
     },
     async verify(token) {
       if (!token) throw new GlasscastError('MISSING_TOKEN');
-      const holder = await verified(token, key, clock.now());
+      const holder = await holderOf(token);
       const isForeign = holder.tokenId === undefined;
       if (isRevoked(holder) || (isForeign && !acceptForeign)) throw new GlasscastError('INVALID_TOKEN');
       return holder;

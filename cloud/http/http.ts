@@ -24,6 +24,9 @@ const HEAD_TIMEOUT_MS = 15_000;
 /** For it to arrive whole: a release of 250 kB has to come by a line of 35 kbit/s. */
 const REQUEST_TIMEOUT_MS = 60_000;
 
+/** Connections that wait to be taken when thousands come back at once; the kernel may allow fewer (net.core.somaxconn). */
+const BACKLOG = 4_096;
+
 /** For running requests to be answered before the server goes. */
 const DRAIN_MS = 5_000;
 
@@ -100,7 +103,7 @@ export function createHttp(options: HttpOptions): Http {
     async start() {
       const { host, port } = options;
       try {
-        await server.listen({ host, port });
+        await server.listen({ host, port, backlog: BACKLOG });
       } catch (cause) {
         const isTaken = cause instanceof Error && 'code' in cause && cause.code === 'EADDRINUSE';
         if (!isTaken) throw cause;

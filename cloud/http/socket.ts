@@ -10,7 +10,7 @@ import { type Bucket, createBucket, type Rate } from '../access/rate-limits.ts';
 import type { Importance } from '../streams/viewers.ts';
 
 export interface SocketLimits {
-  /** Default 10000, as proxies drop idle connections. */
+  /** A peer that has said nothing for this long is pinged, as proxies drop idle connections. Default 10000. */
   pingIntervalMs: number;
   /** Without any answer the peer is gone. Default 30000. */
   silenceMs: number;
@@ -209,10 +209,13 @@ class Connection<In extends { type: string }, Out extends { type: string }> impl
 
   #ping(): void {
     const { ws, clock, log } = this.#options;
-    if (clock.monotonicMs() - this.#heardMs > this.#limits.silenceMs) {
-      log.info({ silenceMs: this.#limits.silenceMs }, 'socket-peer-silent');
+    const { pingIntervalMs, silenceMs } = this.#limits;
+    const quietMs = clock.monotonicMs() - this.#heardMs;
+    if (quietMs > silenceMs) {
+      log.info({ silenceMs }, 'socket-peer-silent');
       ws.terminate();
-    } else if (this.isOpen) {
+    } else if (quietMs >= pingIntervalMs && this.isOpen) {
+      // Who has spoken lately lives: with ten thousand glasses every ping that is not sent counts.
       ws.ping();
     }
   }

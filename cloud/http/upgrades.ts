@@ -42,6 +42,9 @@ export interface Upgrades {
 
 const APP_PATH = '/app-ws';
 
+/** One for all sockets: made where the request is known, it would keep the request for as long as the socket lives. */
+const ignored = (): void => {};
+
 export function createUpgrades(options: UpgradesOptions): Upgrades {
   const server = new WebSocketServer({ noServer: true, maxPayload: MAX_FRAME_BYTES, perMessageDeflate: false });
   let isShut = false;
@@ -81,7 +84,7 @@ export function createUpgrades(options: UpgradesOptions): Upgrades {
   return {
     accept(request, raw, head) {
       // Without a listener a reset during the check of the token would end the process.
-      raw.on('error', () => {});
+      raw.on('error', ignored);
       accept(request, raw, head).catch((thrown: unknown) => refuse(request, raw, asGlasscastError(thrown), options));
     },
     shut() {

@@ -44,6 +44,12 @@ export function nodeArgs(program: string, ...args: string[]): string[] {
   return [...flags, fileURLToPath(new URL(`../../${program}`, import.meta.url)), ...args];
 }
 
+/** The same by the loader of production (`npm run relay`), which makes functions as they are written. */
+export function plainNodeArgs(program: string): string[] {
+  const path = (name: string) => fileURLToPath(new URL(`../../${name}`, import.meta.url));
+  return ['--import', path('scripts/typescript.js'), path(program)];
+}
+
 /** This process's environment without our own settings: a bench measures the defaults. */
 export function plainEnv(extra: Record<string, string> = {}): NodeJS.ProcessEnv {
   const kept = Object.entries(process.env).filter(([name]) => !name.startsWith('GLASSCAST_'));
