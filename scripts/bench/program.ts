@@ -67,6 +67,8 @@ export interface BenchDescription {
   foldersIn?: string;
   /** Beside the common ones. */
   options?: readonly BenchOption[];
+  /** It heeds `signal` by itself and then reports what it has; default: nothing is reported when interrupted. */
+  reportsInterruption?: boolean;
   measure(bench: Bench): Promise<BenchReport>;
 }
 
@@ -133,9 +135,11 @@ export async function runBench(description: BenchDescription): Promise<void> {
       progress: (text) => void process.stderr.write(`${description.name}: ${redactor.redact(text)}\n`),
       defer: (close) => void closers.push(close),
     };
-    const report = await orInterrupted(abort.signal, description.measure(bench));
+    const measuring = description.measure(bench);
+    const report = await (description.reportsInterruption ? measuring : orInterrupted(abort.signal, measuring));
     process.stdout.write(`${document(description, bench, report)}\n`);
     for (const name of report.broken ?? []) process.stderr.write(`${description.name}: NOT AS PROMISED: ${name}\n`);
+    if (abort.signal.aborted) process.exitCode = 130;
     if (report.broken?.length) process.exitCode = 1;
   } catch (error) {
     process.exitCode = abort.signal.aborted ? 130 : 1;
