@@ -12,7 +12,7 @@ import { type FfmpegBinary, findFfmpeg } from '../../shared/ffmpeg-binary.ts';
 import { createLog, type Log, type LogLevel } from '../../shared/log.ts';
 import { makeOwnFolder } from '../../shared/own-folder.ts';
 import { createRedactor, type Redactor } from '../../shared/secrets.ts';
-import { describeMachine, type Goal } from './measuring.ts';
+import { describeMachine, type Goal, type Headline } from './measuring.ts';
 
 export interface Bench {
   clock: Clock;
@@ -41,6 +41,8 @@ export interface Bench {
 
 export interface BenchReport {
   goals: Goal[];
+  /** One to three rows for the table in README. */
+  headline?: readonly Headline[];
   /** One sentence per number: from where to where, with which clock. */
   method: Record<string, string>;
   /** What was promised and is not so: the exit code is 1 then. A goal that a machine is too slow for is none. */

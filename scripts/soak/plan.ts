@@ -81,6 +81,7 @@ export function pick<Item>(items: readonly Item[], draw: number): Item | undefin
 
 /** Processes are restarted in the first third of each hour, or of the whole when that is shorter: memory is measured in the rest. */
 export function mayRestartAt(atMs: number, totalMs: number): boolean {
+  if (totalMs <= 0) return true;
   const hourMs = Math.min(totalMs, 3_600_000);
   return atMs % hourMs < hourMs / 3;
 }

@@ -73,9 +73,9 @@ export async function startSoakApp(options: {
     const { type, sessionId, userId, websocketUrl } = body as Record<string, string>;
     if (type !== 'session_request' || !sessionId || !userId || !websocketUrl) return;
     const before = sessions.get(userId);
+    // The same session goes on: what was heard in it still counts. One that was over begins anew under its old id.
+    const last = before && !before.isOver && before.sessionId === sessionId ? before.last : undefined;
     end(before);
-    // The same session goes on: what was heard in it still counts.
-    const last = before?.sessionId === sessionId ? before.last : undefined;
     const session: Session = {
       ...{ userId, sessionId, url: websocketUrl, socket: undefined, isIn: false, isOver: false, attempts: 0, last },
     };

@@ -81,6 +81,7 @@ export interface SoakRunOptions {
   logs: SoakLogs;
   findings: SoakFindings;
   seed: number;
+  /** The cycle that runs then is finished; 0: one. */
   totalMs: number;
   lengths: SoakLengths;
 }
