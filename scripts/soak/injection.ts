@@ -64,10 +64,9 @@ const deeds: Readonly<Record<FaultName, Deed>> = {
   },
 };
 
-async function restart({ nodes }: SoakWorld, whom: number, how: NodeJS.Signals): Promise<void> {
+async function restart({ nodes, restartNode }: SoakWorld, whom: number, how: NodeJS.Signals): Promise<void> {
   const node = pick(nodes, whom);
-  await node?.end(how);
-  await node?.start();
+  if (node) await restartNode(node, how);
 }
 
 function providerFault(name: string, settings: object): Deed {

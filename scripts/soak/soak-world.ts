@@ -29,6 +29,8 @@ export interface SoakWorld {
   nodes: RelayMain[];
   /** The one that answers operators. */
   relay: RelayMain;
+  /** Ends the node by this signal and starts it in its place; one after the other when several are asked for. */
+  restartNode(node: RelayMain, how: NodeJS.Signals): Promise<void>;
   stream: SoakStream;
   glasses: SoakGlasses[];
   apps: SoakApp[];
@@ -102,8 +104,18 @@ export async function startSoakWorld(options: SoakWorldOptions): Promise<SoakWor
     bench.defer(one.stop);
     glasses.push(one);
   }
+  let restarted = Promise.resolve();
   return {
     ...{ nodes: [relay], relay, stream, glasses, apps },
+    restartNode(node, how) {
+      restarted = restarted
+        .catch(() => undefined)
+        .then(async () => {
+          await node.end(how);
+          await node.start();
+        });
+      return restarted;
+    },
     streams: async () =>
       (await relay.ask<{ streams: StreamJson[] }>('GET', '/api/streams')).streams.filter(
         ({ state }) => state !== 'stopped' && state !== 'failed',
