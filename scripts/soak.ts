@@ -42,7 +42,13 @@ async function measure(bench: Bench): Promise<BenchReport> {
   setMaxListeners(0, bench.signal);
   bench.progress(`seed ${seed}, ${options.short ? 'one cycle' : `${minutes} minutes`}; Ctrl-C ends it with a report`);
   const world = await startSoakWorld({
-    ...{ bench, logs, users: Number(options.users), nodes: Number(options.nodes) },
+    ...{
+      bench,
+      logs,
+      users: Number(options.users),
+      nodes: Number(options.nodes),
+      redisUrl: options.redis || undefined,
+    },
     onDeath: (words) => held.report?.('no process dies by itself', words),
   });
   const lengths = options.short ? shortCycle : longCycle;
@@ -132,7 +138,8 @@ await runBench({
     { name: 'hours', default: '', help: 'how long, in hours' },
     { name: 'seed', default: '1', help: 'of people and faults: the same seed, the same faults' },
     { name: 'users', default: '3', help: 'users with glasses' },
-    { name: 'nodes', default: '1', help: 'relay processes' },
+    { name: 'nodes', default: '1', help: 'relay processes; several need --redis' },
+    { name: 'redis', default: '', help: 'Redis that they share, e.g. redis://127.0.0.1:6379' },
     {
       name: 'logs',
       default: '',

@@ -20,6 +20,8 @@ export interface RelayMain {
   end(signal: NodeJS.Signals): Promise<void>;
   /** The operator's REST. Errors: INTERNAL with the relay's reason when it refuses. */
   ask<T>(method: string, path: string, body?: object): Promise<T>;
+  /** As the operator; undefined when it is not there. */
+  text(path: string): Promise<string | undefined>;
 }
 
 export interface RelayMainOptions {
@@ -27,6 +29,8 @@ export interface RelayMainOptions {
   dataDir: string;
   /** Settings of the relay besides those of its provider. */
   env?: Record<string, string>;
+  /** Default: one of its own. */
+  adminToken?: string;
   /** The process has gone without `end`. */
   onDeath?: (lastLine: string) => void;
 }
@@ -37,7 +41,7 @@ export function createRelayMain(bench: Bench, stream: StreamProcess, options: Re
   const { clock, redactor, spawn } = bench;
   const { port, dataDir, onDeath } = options;
   const url = `http://127.0.0.1:${port}`;
-  const adminToken = crypto.randomUUID();
+  const { adminToken = crypto.randomUUID() } = options;
   redactor.add(adminToken);
   const env = plainEnv({
     GLASSCAST_ADMIN_TOKEN: adminToken,
@@ -96,6 +100,11 @@ export function createRelayMain(bench: Bench, stream: StreamProcess, options: Re
       const answer = (text === '' ? {} : JSON.parse(text)) as T & { message?: string };
       if (!response.ok) throw new GlasscastError('INTERNAL', { reason: `${method} ${path}: ${answer.message}` });
       return answer;
+    },
+    async text(path) {
+      const response = await fetch(url + path, { headers: { authorization: `Bearer ${adminToken}` } });
+      const text = await response.text();
+      return response.ok ? text : undefined;
     },
   };
 }

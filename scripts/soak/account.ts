@@ -12,11 +12,19 @@ export interface ProcessSample {
   rssMb: number;
   descriptors: number;
   threads: number;
+  /** Of V8's heap, as the relay's metrics say it; undefined where there are none. */
+  heapUsedMb: number | undefined;
 }
 
-export async function sampleOf(pid: number, atMs: number): Promise<ProcessSample> {
+/** @param metrics text of Prometheus, of a process that has it */
+export async function sampleOf(pid: number, atMs: number, metrics = ''): Promise<ProcessSample> {
   const [{ rssMb, threads }, descriptors] = await Promise.all([processUse(pid), descriptorsOf(pid)]);
-  return { atMs, pid, rssMb, descriptors, threads };
+  return { atMs, pid, rssMb, descriptors, threads, heapUsedMb: heapUsedIn(metrics) };
+}
+
+export function heapUsedIn(metrics: string): number | undefined {
+  const bytes = /^glasscast_process_memory_bytes\{kind="heap_used"\} (\S+)/m.exec(metrics)?.[1];
+  return bytes === undefined ? undefined : Number(bytes) / 2 ** 20;
 }
 
 export interface Trend {
@@ -28,7 +36,8 @@ export interface Trend {
   errorMbPerHour: number | undefined;
   /** Median of the last third less that of the first. */
   descriptorGrowth: number | undefined;
-  course: { minute: number; rssMb: number; descriptors: number }[];
+  heapMbPerHour: number | undefined;
+  course: { minute: number; rssMb: number; descriptors: number; heapUsedMb?: number }[];
 }
 
 /** What a young process grows by is no leak: V8 compiles, caches fill. */
@@ -45,6 +54,9 @@ export function trendOf(samples: readonly ProcessSample[]): Trend {
   const warmMs = beganMs + WARM_UP_SHARE * lengthOf(life);
   const counted = life.filter(({ atMs }) => atMs >= warmMs);
   const of: Slope | undefined = slope(counted.map(({ atMs, rssMb }) => ({ atMs, value: rssMb })));
+  const heap = slope(
+    counted.flatMap(({ atMs, heapUsedMb }) => (heapUsedMb === undefined ? [] : [{ atMs, value: heapUsedMb }])),
+  );
   const third = Math.floor(counted.length / 3);
   const descriptors = counted.map((sample) => sample.descriptors);
   return {
@@ -52,9 +64,11 @@ export function trendOf(samples: readonly ProcessSample[]): Trend {
     minutes: rounded(lengthOf(counted) / 60_000),
     rssMbPerHour: of && hundredths(of.perHour),
     errorMbPerHour: of && hundredths(of.errorPerHour),
+    heapMbPerHour: heap && hundredths(heap.perHour),
     descriptorGrowth: third > 0 ? median(descriptors.slice(-third)) - median(descriptors.slice(0, third)) : undefined,
-    course: samples.map(({ atMs, rssMb, descriptors: open }) => ({
+    course: samples.map(({ atMs, rssMb, descriptors: open, heapUsedMb }) => ({
       ...{ minute: rounded(atMs / 60_000), rssMb: rounded(rssMb), descriptors: open },
+      ...(heapUsedMb === undefined ? {} : { heapUsedMb: rounded(heapUsedMb) }),
     })),
   };
 }

@@ -67,10 +67,14 @@ export async function inputsKnown({ stream, streams }: SoakWorld): Promise<Compl
   return inputs.filter((uid) => !known.includes(uid)).map((uid) => `live input ${uid} belongs to no stream`);
 }
 
+/** The newest that have ended are asked for as well. */
+const EXPLAINED_AFTER = 10;
+
 /** A story of every stream; relays that tell none are not asked. */
 export async function explained({ relay, streams }: SoakWorld): Promise<Complaints> {
   const complaints: Complaints = [];
-  for (const { streamId } of await streams()) {
+  const ended = await relay.ask<{ streams: { streamId: string }[] }>('GET', '/api/streams/history');
+  for (const { streamId } of [...(await streams()), ...ended.streams.slice(0, EXPLAINED_AFTER)]) {
     try {
       const { verdict } = await relay.ask<{ verdict?: unknown }>('GET', `/api/streams/${streamId}/explain`);
       if (verdict === undefined || verdict === '') complaints.push(`explain of ${streamId} gives no verdict`);

@@ -207,8 +207,9 @@ export function createSoakRun(options: SoakRunOptions): SoakRun {
     await hold('nothing is left when everybody has gone', CLEAN_WITHIN_MS, () => quiet(world));
     await hold('apps hear the truth', TRUE_WITHIN_MS, () => truth(world));
     await clock.sleep(lengths.idleMs, { signal });
-    const { pid } = world.relay;
-    if (pid !== undefined) findings.relay.push(await sampleOf(pid, sinceMs()));
+    for (const node of world.nodes) {
+      if (node.pid !== undefined) findings.relay.push(await sampleOf(node.pid, sinceMs(), await node.text('/metrics')));
+    }
     if (world.stream.pid !== undefined) findings.localStream.push(await sampleOf(world.stream.pid, sinceMs()));
   }
 

@@ -27,8 +27,8 @@ export interface StreamJson {
 
 export interface SoakWorld {
   nodes: RelayMain[];
-  /** The one that answers operators. */
-  relay: RelayMain;
+  /** One that is up answers operators and takes glasses, as behind a load balancer. */
+  readonly relay: RelayMain;
   /** Ends the node by this signal and starts it in its place; one after the other when several are asked for. */
   restartNode(node: RelayMain, how: NodeJS.Signals): Promise<void>;
   stream: SoakStream;
@@ -67,61 +67,62 @@ export interface SoakWorldOptions {
   logs: SoakLogs;
   users: number;
   nodes: number;
+  /** `redis://…` that several nodes share. */
+  redisUrl: string | undefined;
   /** A process ended that nobody had ended. */
   onDeath: (words: string) => void;
 }
 
 export async function startSoakWorld(options: SoakWorldOptions): Promise<SoakWorld> {
   const { bench, logs, onDeath } = options;
-  // Before anything is built that has to be taken down again.
-  if (options.nodes > 1) throw new GlasscastError('INVALID_CONFIG', { reason: '--nodes: one node is what this knows' });
   const partBench = (part: string): Bench => ({ ...bench, logLevel: 'info', note: logs.of(part) });
   const { stream, first } = await startSoakStream(partBench('local-stream'), onDeath);
   bench.defer(() => stream.stop());
-  const relay = createRelayMain(partBench('relay'), first, {
-    port: await freePort(),
-    dataDir: join(bench.folder, 'relay'),
-    env: { GLASSCAST_KEEP_RECORDINGS: 'no', GLASSCAST_HOLD_SECONDS: '30' },
-    onDeath: (line) => onDeath(`the relay has ended by itself: ${line}`),
-  });
-  bench.defer(() => relay.end('SIGINT'));
-  await relay.start();
+  const nodes = await startNodes(options, first, partBench);
+  const up = new Set(nodes);
+  const relayUp = () => nodes.find((node) => up.has(node)) ?? firstNode;
+  const [firstNode] = nodes;
 
   const apps: SoakApp[] = [];
   for (const packageName of PACKAGES) {
     const app = await startSoakApp({ clock: bench.clock, packageName, note: logs.note });
     bench.defer(app.close);
-    await relay.ask('PUT', `/api/apps/${packageName}`, { publicUrl: app.publicUrl, apiKey: app.apiKey });
+    await relayUp().ask('PUT', `/api/apps/${packageName}`, { publicUrl: app.publicUrl, apiKey: app.apiKey });
     apps.push(app);
   }
   const glasses: SoakGlasses[] = [];
   for (let number = 1; number <= options.users; number += 1) {
     const userId = `user${number}@soak.example`;
-    const { coreToken } = await relay.ask<{ coreToken: string }>('POST', '/api/tokens', { email: userId });
+    const { coreToken } = await relayUp().ask<{ coreToken: string }>('POST', '/api/tokens', { email: userId });
     bench.redactor.add(coreToken);
     const parts = { bench: partBench(`glasses-${number}`), userId, coreToken: new Secret(coreToken), onDeath };
-    const one = await startSoakGlasses({ ...parts, relayPort: () => relay.port });
+    const one = await startSoakGlasses({ ...parts, relayPort: () => relayUp().port });
     bench.defer(one.stop);
     glasses.push(one);
   }
   let restarted = Promise.resolve();
   return {
-    ...{ nodes: [relay], relay, stream, glasses, apps },
+    ...{ nodes, stream, glasses, apps },
+    get relay() {
+      return relayUp();
+    },
     restartNode(node, how) {
       restarted = restarted
         .catch(() => undefined)
         .then(async () => {
+          up.delete(node);
           await node.end(how);
           await node.start();
+          up.add(node);
         });
       return restarted;
     },
     streams: async () =>
-      (await relay.ask<{ streams: StreamJson[] }>('GET', '/api/streams')).streams.filter(
+      (await relayUp().ask<{ streams: StreamJson[] }>('GET', '/api/streams')).streams.filter(
         ({ state }) => state !== 'stopped' && state !== 'failed',
       ),
     async connected() {
-      const { sessions } = await relay.ask<{ sessions: { userId: string; connected: boolean }[] }>(
+      const { sessions } = await relayUp().ask<{ sessions: { userId: string; connected: boolean }[] }>(
         'GET',
         '/api/sessions',
       );
@@ -130,10 +131,41 @@ export async function startSoakWorld(options: SoakWorldOptions): Promise<SoakWor
     async close() {
       for (const app of apps) await app.close();
       await Promise.all(glasses.map((one) => one.stop()));
-      await relay.end('SIGINT');
+      for (const node of nodes) await node.end('SIGINT');
       await stream.stop();
     },
   };
+}
+
+type Nodes = [RelayMain, ...RelayMain[]];
+
+/** @throws GlasscastError INVALID_CONFIG: several, and nothing that they share */
+async function startNodes(
+  { bench, nodes: count, redisUrl, onDeath }: SoakWorldOptions,
+  stream: StreamProcess,
+  partBench: (part: string) => Bench,
+): Promise<Nodes> {
+  if (count > 1 && redisUrl === undefined) {
+    throw new GlasscastError('INVALID_CONFIG', {
+      reason: 'several --nodes need a Redis that they share: name it by --redis',
+    });
+  }
+  const adminToken = crypto.randomUUID();
+  const prefix = `glasscast:soak:${crypto.randomUUID().slice(0, 8)}:`;
+  const shared = redisUrl ? { GLASSCAST_REDIS_URL: redisUrl, GLASSCAST_REDIS_PREFIX: prefix } : {};
+  async function startNode(number: number): Promise<RelayMain> {
+    const node = createRelayMain(partBench(`relay-${number}`), stream, {
+      ...{ adminToken, port: await freePort(), dataDir: join(bench.folder, `relay-${number}`) },
+      env: { GLASSCAST_KEEP_RECORDINGS: 'no', GLASSCAST_HOLD_SECONDS: '30', ...shared },
+      onDeath: (line) => onDeath(`relay ${number} has ended by itself: ${line}`),
+    });
+    bench.defer(() => node.end('SIGINT'));
+    await node.start();
+    return node;
+  }
+  const nodes: Nodes = [await startNode(1)];
+  while (nodes.length < count) nodes.push(await startNode(nodes.length + 1));
+  return nodes;
 }
 
 async function startSoakStream(

@@ -30,15 +30,19 @@ interface Report {
   streamsInCalm: { n: number };
 }
 
-it('each fault once under people who come and go: nothing that must hold is broken', { timeout: 240_000 }, async () => {
-  const soak = startProgram(children, { file: 'scripts/soak.ts', args: ['--short', '--seed', '1', '--users', '2'] });
-  const { code, lastLines } = await soak.child.exited;
-  const { found, cycles, faults, checks, streamsInCalm } = JSON.parse(soak.lines.join('\n') || '{}') as Report;
-  // What was broken, by seed and moment, stands in the lines.
-  expect(found, lastLines.join('\n')).toEqual([]);
-  expect(code).toBe(0);
-  expect(cycles).toBe(1);
-  expect(Object.keys(faults).sort()).toEqual([...faultNames].sort());
-  expect(streamsInCalm.n).toBe(2);
-  expect(checks).toBeGreaterThan(30);
-});
+it.runIf(process.platform === 'linux')(
+  'each fault once under people who come and go: nothing that must hold is broken',
+  { timeout: 240_000 },
+  async () => {
+    const soak = startProgram(children, { file: 'scripts/soak.ts', args: ['--short', '--seed', '1', '--users', '2'] });
+    const { code, lastLines } = await soak.child.exited;
+    const { found, cycles, faults, checks, streamsInCalm } = JSON.parse(soak.lines.join('\n') || '{}') as Report;
+    // What was broken, by seed and moment, stands in the lines.
+    expect(found, lastLines.join('\n')).toEqual([]);
+    expect(code).toBe(0);
+    expect(cycles).toBe(1);
+    expect(Object.keys(faults).sort()).toEqual([...faultNames].sort());
+    expect(streamsInCalm.n).toBe(2);
+    expect(checks).toBeGreaterThan(30);
+  },
+);
