@@ -8,6 +8,8 @@ import { join } from 'node:path';
 import { goal, summary } from './bench/measuring.ts';
 import { type Bench, type BenchReport, runBench } from './bench/program.ts';
 import { SPARE_DESCRIPTORS, trendOf } from './soak/account.ts';
+import { createCollector } from './soak/collector.ts';
+import { watchFamily } from './soak/family.ts';
 import { createSoakLogs, type SoakLogs } from './soak/soak-logs.ts';
 import { createSoakRun, longCycle, noFindings, type SoakFindings, shortCycle } from './soak/soak-run.ts';
 import { startSoakWorld } from './soak/soak-world.ts';
@@ -19,7 +21,7 @@ const method = {
     'people come and go, then faults while they do, by the seed; then calm: what must hold is asked; then everybody leaves, and it is quiet',
   faults: 'each kind once before one comes again; those that end relay or local Stream in the first third of each hour',
   memory:
-    'RSS from /proc/PID/stat and descriptors in /proc/PID/fd at the end of each quiet; of the process that lived longest, after the first 30 % of its life',
+    'RSS from /proc/PID/stat and descriptors in /proc/PID/fd at the end of each quiet, after its inspector was asked to collect garbage (found: before that); of the process that lived longest, after the first 30 % of its life',
   slope:
     'least squares over these, per hour; broken when the goal is passed by more than two standard errors, so that noise is no finding',
   live: 'from the request to `active` at the app, in calm; the relay’s own deadline is 25 s',
@@ -41,10 +43,14 @@ async function measure(bench: Bench): Promise<BenchReport> {
   // Whatever waits listens there: people, faults, questions.
   setMaxListeners(0, bench.signal);
   bench.progress(`seed ${seed}, ${options.short ? 'one cycle' : `${minutes} minutes`}; Ctrl-C ends it with a report`);
+  const family = watchFamily({ clock, pid: process.pid });
+  bench.defer(family.close);
+  const collector = createCollector({ clock });
   const world = await startSoakWorld({
     ...{
       bench,
       logs,
+      collector,
       users: Number(options.users),
       nodes: Number(options.nodes),
       redisUrl: options.redis || undefined,
@@ -53,7 +59,7 @@ async function measure(bench: Bench): Promise<BenchReport> {
   });
   const lengths = options.short ? shortCycle : longCycle;
   const totalMs = options.short ? 0 : minutes * 60_000;
-  const run = createSoakRun({ bench, world, logs, findings, seed, lengths, totalMs });
+  const run = createSoakRun({ bench, world, logs, family, collector, findings, seed, lengths, totalMs });
   held.report = run.report;
   try {
     await run.run();
@@ -62,6 +68,8 @@ async function measure(bench: Bench): Promise<BenchReport> {
   } finally {
     await world.close();
   }
+  await run.over();
+  family.close();
   return reportOf(bench, findings, { seed, minutes, kept: await keptLogs(bench, logs, findings, seed) });
 }
 
@@ -125,6 +133,9 @@ function reportOf(
     method,
   };
 }
+
+// Several processes open theirs: each takes a free port.
+process.env.NODE_OPTIONS = `${process.env.NODE_OPTIONS ?? ''} --inspect-port=0`.trim();
 
 await runBench({
   name: 'soak',

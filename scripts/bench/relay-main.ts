@@ -20,8 +20,6 @@ export interface RelayMain {
   end(signal: NodeJS.Signals): Promise<void>;
   /** The operator's REST. Errors: INTERNAL with the relay's reason when it refuses. */
   ask<T>(method: string, path: string, body?: object): Promise<T>;
-  /** As the operator; undefined when it is not there. */
-  text(path: string): Promise<string | undefined>;
 }
 
 export interface RelayMainOptions {
@@ -100,11 +98,6 @@ export function createRelayMain(bench: Bench, stream: StreamProcess, options: Re
       const answer = (text === '' ? {} : JSON.parse(text)) as T & { message?: string };
       if (!response.ok) throw new GlasscastError('INTERNAL', { reason: `${method} ${path}: ${answer.message}` });
       return answer;
-    },
-    async text(path) {
-      const response = await fetch(url + path, { headers: { authorization: `Bearer ${adminToken}` } });
-      const text = await response.text();
-      return response.ok ? text : undefined;
     },
   };
 }

@@ -12,19 +12,22 @@ export interface ProcessSample {
   rssMb: number;
   descriptors: number;
   threads: number;
-  /** Of V8's heap, as the relay's metrics say it; undefined where there are none. */
+  /** As it was found, before its garbage was collected. */
+  rssFoundMb: number;
+  /** Of V8's heap; undefined where it could not be collected. */
   heapUsedMb: number | undefined;
 }
 
-/** @param metrics text of Prometheus, of a process that has it */
-export async function sampleOf(pid: number, atMs: number, metrics = ''): Promise<ProcessSample> {
+/** As it is, then as it is without its garbage. @param collect undefined: it is left as it is */
+export async function sampleOf(
+  pid: number,
+  atMs: number,
+  collect?: () => Promise<{ heapUsedMb: number } | undefined>,
+): Promise<ProcessSample> {
+  const { rssMb: rssFoundMb } = await processUse(pid);
+  const collected = await collect?.();
   const [{ rssMb, threads }, descriptors] = await Promise.all([processUse(pid), descriptorsOf(pid)]);
-  return { atMs, pid, rssMb, descriptors, threads, heapUsedMb: heapUsedIn(metrics) };
-}
-
-export function heapUsedIn(metrics: string): number | undefined {
-  const bytes = /^glasscast_process_memory_bytes\{kind="heap_used"\} (\S+)/m.exec(metrics)?.[1];
-  return bytes === undefined ? undefined : Number(bytes) / 2 ** 20;
+  return { atMs, pid, rssMb, rssFoundMb, descriptors, threads, heapUsedMb: collected?.heapUsedMb };
 }
 
 export interface Trend {
@@ -37,7 +40,9 @@ export interface Trend {
   /** Median of the last third less that of the first. */
   descriptorGrowth: number | undefined;
   heapMbPerHour: number | undefined;
-  course: { minute: number; rssMb: number; descriptors: number; heapUsedMb?: number }[];
+  /** Of RSS as it was found, garbage and all. */
+  foundMbPerHour: number | undefined;
+  course: { minute: number; rssMb: number; rssFoundMb: number; descriptors: number; heapUsedMb?: number }[];
 }
 
 /** What a young process grows by is no leak: V8 compiles, caches fill. */
@@ -57,6 +62,7 @@ export function trendOf(samples: readonly ProcessSample[]): Trend {
   const heap = slope(
     counted.flatMap(({ atMs, heapUsedMb }) => (heapUsedMb === undefined ? [] : [{ atMs, value: heapUsedMb }])),
   );
+  const found = slope(counted.map(({ atMs, rssFoundMb }) => ({ atMs, value: rssFoundMb })));
   const third = Math.floor(counted.length / 3);
   const descriptors = counted.map((sample) => sample.descriptors);
   return {
@@ -65,9 +71,10 @@ export function trendOf(samples: readonly ProcessSample[]): Trend {
     rssMbPerHour: of && hundredths(of.perHour),
     errorMbPerHour: of && hundredths(of.errorPerHour),
     heapMbPerHour: heap && hundredths(heap.perHour),
+    foundMbPerHour: found && hundredths(found.perHour),
     descriptorGrowth: third > 0 ? median(descriptors.slice(-third)) - median(descriptors.slice(0, third)) : undefined,
-    course: samples.map(({ atMs, rssMb, descriptors: open, heapUsedMb }) => ({
-      ...{ minute: rounded(atMs / 60_000), rssMb: rounded(rssMb), descriptors: open },
+    course: samples.map(({ atMs, rssMb, rssFoundMb, descriptors: open, heapUsedMb }) => ({
+      ...{ minute: rounded(atMs / 60_000), rssMb: rounded(rssMb), rssFoundMb: rounded(rssFoundMb), descriptors: open },
       ...(heapUsedMb === undefined ? {} : { heapUsedMb: rounded(heapUsedMb) }),
     })),
   };

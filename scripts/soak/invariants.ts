@@ -5,6 +5,7 @@
 import type { Clock } from '../../shared/clock.ts';
 import { errorText } from '../../shared/errors.ts';
 import { isStreamOver, managedStatusOf, type StreamState } from '../../shared/stream.ts';
+import type { Family } from './family.ts';
 import type { AppSessionView, SoakApp } from './soak-apps.ts';
 import type { SoakWorld, StreamJson } from './soak-world.ts';
 
@@ -98,9 +99,16 @@ export async function quiet({ glasses, stream, streams }: SoakWorld): Promise<Co
   return [...running, ...inputs, ...encoders.flat()];
 }
 
-export async function noOrphans({ glasses }: Pick<SoakWorld, 'glasses'>): Promise<Complaints> {
-  const orphans = await Promise.all(glasses.map((one) => one.orphans()));
-  return orphans.flat().map(({ pid, command }) => `process ${pid} outlived its agent: ${command.slice(0, 120)}`);
+export async function noOrphans(family: Pick<Family, 'orphans'>): Promise<Complaints> {
+  return (await family.orphans()).map(
+    ({ pid, command }) => `process ${pid} outlived its parent: ${command.slice(0, 120)}`,
+  );
+}
+
+/** When all is closed. */
+export async function nothingRuns(family: Family): Promise<Complaints> {
+  const left = (await family.members()).map(({ pid, command }) => `process ${pid} is left: ${command.slice(0, 120)}`);
+  return [...left, ...(await noOrphans(family))];
 }
 
 /** In session with an open socket, started when it is not. */
@@ -109,6 +117,12 @@ export async function appThere({ relay }: SoakWorld, app: SoakApp, userId: strin
   if (session?.isIn) return [];
   if (!session) await relay.ask('POST', `/api/apps/${app.packageName}/start`, { userId });
   return app.session(userId)?.isIn ? [] : [`${app.packageName} of ${userId} is not in session`];
+}
+
+/** The request of `sinceMs` was refused for now, with the word to ask again. */
+export function mustAskAgain(app: SoakApp, userId: string, sinceMs: number): boolean {
+  const last = app.session(userId)?.last;
+  return last !== undefined && last.atMs >= sinceMs && last.errorCode === 'START_UNHEARD';
 }
 
 /** Asked at `sinceMs`, is it live? Throws when it has failed. */

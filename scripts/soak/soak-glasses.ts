@@ -1,12 +1,12 @@
 /**
  * One user's glasses in the soak: the agent as it is flashed, as a process that is killed, frozen and started again, behind a
- * control line of its own that can be cut. Remembers every process that was ever seen below it.
+ * control line of its own that can be cut.
  */
 import { join } from 'node:path';
 import type { Child } from '../../shared/child-process.ts';
 import type { Secret } from '../../shared/secrets.ts';
 import { bundledAgent } from '../bench/agent-process.ts';
-import { descendantsOf, type ProcessMark, stillRunning } from '../bench/process-use.ts';
+import { descendantsOf, type ProcessMark } from '../bench/process-use.ts';
 import type { Bench } from '../bench/program.ts';
 import { plainEnv } from '../bench/stream-process.ts';
 import { createTcpTap, type TcpTap } from '../bench/tcp-tap.ts';
@@ -23,12 +23,8 @@ export interface SoakGlasses {
   freeze(ms: number): Promise<void>;
   /** What encodes now. */
   encoders(): Promise<ProcessMark[]>;
-  /** Processes of agents that are gone, and that still run. */
-  orphans(): Promise<ProcessMark[]>;
   stop(): Promise<void>;
 }
-
-const LOOK_MS = 500;
 
 export async function startSoakGlasses(options: {
   bench: Bench;
@@ -45,15 +41,6 @@ export async function startSoakGlasses(options: {
   const agentFile = await bundledAgent(bench);
   const name = userId.replace(/@.*/, '');
   let child: Child | undefined;
-  /** Seen below which agent. */
-  const seen = new Map<string, { mark: ProcessMark; owner: Child }>();
-
-  async function look(): Promise<void> {
-    const owner = child;
-    if (owner?.pid === undefined) return;
-    for (const mark of await descendantsOf(owner.pid)) seen.set(`${mark.pid} ${mark.startTicks}`, { mark, owner });
-  }
-  const looking = clock.every('soak-family', LOOK_MS, () => void look());
 
   function start(): void {
     const starting = bench.spawn({
@@ -76,9 +63,6 @@ export async function startSoakGlasses(options: {
       if (end === 'exited') onDeath(`the agent of ${userId} has ended by itself, ${signal ?? `code ${code}`}`);
     });
   }
-  const orphans = async () =>
-    stillRunning([...seen.values()].filter(({ owner }) => owner !== child).map(({ mark }) => mark));
-
   start();
   return {
     userId,
@@ -87,7 +71,6 @@ export async function startSoakGlasses(options: {
     },
     cutLine: line.reset,
     async kill() {
-      await look();
       child?.kill();
       await child?.exited;
       child = undefined;
@@ -106,15 +89,7 @@ export async function startSoakGlasses(options: {
     async encoders() {
       return child?.pid === undefined ? [] : descendantsOf(child.pid);
     },
-    async orphans() {
-      // Those that are gone need not be asked for again.
-      const running = await orphans();
-      for (const [key, { mark, owner }] of seen) if (owner !== child && !running.includes(mark)) seen.delete(key);
-      return running;
-    },
     async stop() {
-      looking.cancel();
-      await look();
       await child?.stop();
       child = undefined;
       await line.drop();

@@ -10,6 +10,7 @@ import type { Bench } from '../bench/program.ts';
 import { createRelayMain, type RelayMain } from '../bench/relay-main.ts';
 import { type StreamProcess, startStreamProcess } from '../bench/stream-process.ts';
 import { createTcpTap, type TcpTap } from '../bench/tcp-tap.ts';
+import type { Collector } from './collector.ts';
 import { type SoakApp, startSoakApp } from './soak-apps.ts';
 import { type SoakGlasses, startSoakGlasses } from './soak-glasses.ts';
 import type { SoakLogs } from './soak-logs.ts';
@@ -69,13 +70,14 @@ export interface SoakWorldOptions {
   nodes: number;
   /** `redis://…` that several nodes share. */
   redisUrl: string | undefined;
+  collector: Collector;
   /** A process ended that nobody had ended. */
   onDeath: (words: string) => void;
 }
 
 export async function startSoakWorld(options: SoakWorldOptions): Promise<SoakWorld> {
   const { bench, logs, onDeath } = options;
-  const partBench = (part: string): Bench => ({ ...bench, logLevel: 'info', note: logs.of(part) });
+  const partBench = (part: string): Bench => ({ ...bench, logLevel: 'info', note: heardBy(options, part) });
   const { stream, first } = await startSoakStream(partBench('local-stream'), onDeath);
   bench.defer(() => stream.stop());
   const nodes = await startNodes(options, first, partBench);
@@ -134,6 +136,14 @@ export async function startSoakWorld(options: SoakWorldOptions): Promise<SoakWor
       for (const node of nodes) await node.end('SIGINT');
       await stream.stop();
     },
+  };
+}
+
+function heardBy({ collector, logs }: SoakWorldOptions, part: string): (line: string) => void {
+  const log = logs.of(part);
+  return (line) => {
+    collector.heard(part, line);
+    log(line);
   };
 }
 
