@@ -7,7 +7,7 @@ import type { AddressInfo } from 'node:net';
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import type { z } from 'zod';
 import type { Clock } from '../../shared/clock.ts';
-import { errorText, GlasscastError, isGlasscastError } from '../../shared/errors.ts';
+import { errorText, GlasscastError, isDefect, isGlasscastError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import type { Callers } from '../access/callers.ts';
 import { type AdminToken, bearerToken } from '../access/credentials.ts';
@@ -161,7 +161,7 @@ export function answerError(
   const error = asAnswer(thrown);
   // The pattern of the route, not the address: addresses hold e-mails and could hold more.
   const route = request.routeOptions.url ?? 'none';
-  if (error.fault === 'us') log.error({ code: error.code, route, reason: errorText(error.cause) }, 'request-failed');
+  if (isDefect(error)) log.error({ code: error.code, route, reason: errorText(error.cause) }, 'request-failed');
   else log.debug({ code: error.code, route }, 'request-refused');
   if (error.code === 'RATE_LIMITED') reply.header('retry-after', '1');
   return reply.code(error.http).send(bodyOf(error));

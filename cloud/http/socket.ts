@@ -3,7 +3,7 @@
  * never a state. Knows no message by meaning; a bad frame is answered on the open socket, and so is one too many.
  */
 import type { Clock, Timer } from '../../shared/clock.ts';
-import { asGlasscastError, GlasscastError } from '../../shared/errors.ts';
+import { asGlasscastError, GlasscastError, isDefect } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import type { Decoded, Dialect } from '../../shared/protocol/dialects.ts';
 import { type Bucket, createBucket, type Rate } from '../access/rate-limits.ts';
@@ -186,7 +186,7 @@ class Connection<In extends { type: string }, Out extends { type: string }> impl
       this.#options.onMessage(decoded.message);
     } catch (thrown) {
       const error = asGlasscastError(thrown);
-      if (error.fault === 'us') {
+      if (isDefect(error)) {
         this.#options.log.error({ code: error.code, reason: error.message }, 'message-failed');
       }
       this.#complain(error);

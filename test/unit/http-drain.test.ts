@@ -1,9 +1,11 @@
 /** The HTTP server when it closes: who has asked is answered, events end, and nobody holds it for ever. */
 import { expect, it } from 'vitest';
 import { createEventFeed, type EventFeed } from '../../cloud/http/event-feed.ts';
-import { createHttp, type HttpOptions } from '../../cloud/http/http.ts';
+import { answerError, createHttp, type HttpOptions } from '../../cloud/http/http.ts';
 import { operatorRoutes } from '../../cloud/http/operator-routes.ts';
-import { silentLog } from '../../shared/log.ts';
+import { GlasscastError } from '../../shared/errors.ts';
+import { createLog, silentLog } from '../../shared/log.ts';
+import { createRedactor } from '../../shared/secrets.ts';
 import { createTestClock, settle } from '../support/test-clock.ts';
 
 async function world() {
@@ -106,4 +108,17 @@ it('waits 5 s for an answer and no longer', async () => {
   await clock.advance(5_000);
   await closing;
   expect(await slow).toBeInstanceOf(Error);
+});
+
+it('logs no error for who asks while it closes: that is no defect of ours', () => {
+  const lines: string[] = [];
+  const destination = { write: (line: string) => void lines.push(line) };
+  const log = createLog({ program: 'test', level: 'info', redactor: createRedactor(), destination });
+  const reply = { code: () => reply, send: () => reply, header: () => reply };
+  const answer = (error: unknown) => answerError(error, { routeOptions: {} } as never, reply as never, log);
+  answer(new GlasscastError('SHUTTING_DOWN'));
+  expect(lines).toEqual([]);
+  answer(new Error('a defect'));
+  expect(lines).toHaveLength(1);
+  expect(lines[0]).toContain('a defect');
 });
