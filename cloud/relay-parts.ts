@@ -40,6 +40,7 @@ import { createStreamRegistry, type StreamRegistry } from './streams/stream-regi
 import type { StreamTimings } from './streams/stream-timings.ts';
 import { createReleaseFolder, type ReleaseFolder } from './updates/release-folder.ts';
 import { openRollouts, type Rollouts } from './updates/rollouts.ts';
+import type { Watching } from './watching.ts';
 
 export interface RelayProvider {
   kind: keyof typeof providerProfiles;
@@ -74,6 +75,12 @@ export interface RelayOptions {
   /** Names besides the public one that operators may use. */
   allowedHosts?: readonly string[] | undefined;
   doorLimits?: Partial<DoorLimits>;
+  /** Opens `/metrics`, and nothing else. Default: the admin token alone does. */
+  metricsToken?: Secret | undefined;
+  /** Where traces go by OTLP over HTTP, e.g. `http://127.0.0.1:4318`. Default: there are none. */
+  otlpEndpoint?: string | undefined;
+  /** `name=value,name=value`: what the collector wants to see. */
+  otlpHeaders?: Secret | undefined;
   provider: RelayProvider;
   /** What the provider's webhooks prove themselves by. Default: none is listened to. */
   webhookSecrets?: WebhookSecrets;
@@ -112,7 +119,8 @@ export async function composeAccess(options: RelayOptions, store: Store) {
   const { acceptForeignTokens: acceptForeign, clock, provider, redactor } = options;
   const secret = options.coreTokenSecret ?? (await keptSecret(store, 'core-token-secret'));
   const adminToken = await openAdminToken(store, options.adminToken);
-  for (const known of [options.adminToken, adminToken.made, secret, provider.apiToken]) if (known) redactor.add(known);
+  const known = [options.adminToken, adminToken.made, secret, provider.apiToken, options.metricsToken];
+  for (const one of known) if (one) redactor.add(one);
   const tokens = await openCoreTokens({ clock, secret, store, acceptForeign });
   const callers = createCallers(options.trustedProxies);
   return {
@@ -129,7 +137,7 @@ export async function composeAccess(options: RelayOptions, store: Store) {
 export function composeStreams(
   options: RelayOptions,
   store: Store,
-  { events, relayId }: { events: EventFeed; relayId: string },
+  { events, relayId, watching }: { events: EventFeed; relayId: string; watching: Watching },
 ): {
   api: StreamApi;
   cleanup: Cleanup;
@@ -144,7 +152,8 @@ export function composeStreams(
   const withFetch = options.fetch ? { fetch: options.fetch } : {};
   const { maxRequestsPerSecond, provingPollMs, watchingPollMs, stallMs } = profile;
   const { lateRecordingLooksMs } = profile;
-  const api = createStreamApi({ ...provider, clock, log, maxRequestsPerSecond, ...withFetch });
+  const tracedFetch = watching.providerFetch(options.fetch ?? fetch);
+  const api = watching.api(createStreamApi({ ...provider, clock, log, maxRequestsPerSecond, fetch: tracedFetch }));
   const inputs = createLiveInputs({ api, profile, relayId });
   const health = createProviderHealth({ inputs, clock, log });
   const cleanup = createCleanup({ inputs, store, clock, log, keepRecordings, lateRecordingLooksMs });
@@ -165,7 +174,7 @@ export function composeStreams(
     // The rest of the budget is for starts and stops.
     maxPollsPerSecond: maxRequestsPerSecond && maxRequestsPerSecond / 3,
   });
-  const playback = createPlayback({ clock, log, provingPollMs, watchingPollMs, ...withFetch });
+  const playback = watching.playback(createPlayback({ clock, log, provingPollMs, watchingPollMs, ...withFetch }));
   const history = createStreamHistory({
     clock,
     redact: redactor.redact,
@@ -180,6 +189,7 @@ export function composeStreams(
       events.publish({ type: 'stream', stream });
       history.saw(stream);
     },
+    onKeepAliveMissed: watching.metrics.sockets.keepAliveMissed,
     ...(onDefect ? { onDefect } : {}),
   });
   const secrets = options.webhookSecrets ?? {};
@@ -204,6 +214,7 @@ export function composeSessions(
     rollouts: Rollouts;
     /** Makes the ids of apps' sessions unguessable: some of the SDK's requests show nothing else. */
     sessionSecret: Secret;
+    watching: Watching;
   },
 ): {
   apps: AppLifecycle;
@@ -212,7 +223,7 @@ export function composeSessions(
   sessions: SessionRegistry;
 } {
   const { clock, log } = options;
-  const { catalog, store, streams, history, events, appSocketUrl, rollouts, sessionSecret } = parts;
+  const { catalog, store, streams, history, events, appSocketUrl, rollouts, sessionSecret, watching } = parts;
   const publish = (userId: string) => {
     if (!sessions.get(userId)) return;
     events.publish({ type: 'session', session: sessionView(userId, { sessions, apps, rollouts }) });
@@ -242,7 +253,7 @@ export function composeSessions(
   const apps: AppLifecycle = createAppLifecycle({
     catalog,
     records: store.appSessions,
-    webhook: createAppWebhook({ clock, ...(options.fetch ? { fetch: options.fetch } : {}) }),
+    webhook: watching.webhook(createAppWebhook({ clock, fetch: watching.webhookFetch(options.fetch ?? fetch) })),
     streams,
     glasses: sessions.open,
     toGlasses: (userId, message) => void sessions.get(userId)?.send(message),

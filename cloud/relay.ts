@@ -2,6 +2,7 @@
  * Composition root of the relay: wires its parts, starts them in order, and closes them in reverse. Holds no rule of its
  * own. Control only: no media passes through here.
  */
+import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
 import { errorText, GlasscastError } from '../shared/errors.ts';
 import type { Secret } from '../shared/secrets.ts';
@@ -32,6 +33,7 @@ import {
 import { createSqliteStore } from './store/sqlite-store.ts';
 import { operator, operatorStream } from './streams/operator-stream.ts';
 import { takeOver } from './streams/take-over.ts';
+import { composeWatching } from './watching.ts';
 
 export interface RelayAddress {
   port: number;
@@ -53,7 +55,7 @@ export interface Relay {
 
 export function createRelay(options: RelayOptions): Relay {
   const closers: (() => Promise<void> | void)[] = [];
-  const ending = { keepStreams: false };
+  const ending = { keepStreams: false, hasBegun: false };
   let starting: Promise<RelayAddress> | undefined;
   let closing: Promise<void> | undefined;
 
@@ -82,6 +84,7 @@ export function createRelay(options: RelayOptions): Relay {
     },
     close({ keepStreams = false } = {}) {
       ending.keepStreams = keepStreams;
+      ending.hasBegun = true;
       // What a start is still building is built first: nothing of it may be left.
       closing ??= Promise.allSettled([starting]).then(closeAll);
       return closing;
@@ -90,23 +93,36 @@ export function createRelay(options: RelayOptions): Relay {
 }
 
 async function startRelay(
-  options: RelayOptions,
+  given: RelayOptions,
   closers: (() => Promise<void> | void)[],
-  ending: { readonly keepStreams: boolean },
+  ending: { readonly keepStreams: boolean; readonly hasBegun: boolean },
 ): Promise<RelayAddress> {
-  const { clock, host = '127.0.0.1', log, port = 0 } = options;
-  const store = createSqliteStore({
-    file: options.dataDir === ':memory:' ? ':memory:' : join(options.dataDir, 'relay.db'),
-    onUnreadable: (record) => log.warn(record, 'record-not-readable'),
+  const { clock, host = '127.0.0.1', port = 0 } = given;
+  const opened = createSqliteStore({
+    file: given.dataDir === ':memory:' ? ':memory:' : join(given.dataDir, 'relay.db'),
+    onUnreadable: (record) => given.log.warn(record, 'record-not-readable'),
   });
-  closers.push(() => store.close());
+  closers.push(() => opened.close());
+  const events = createEventFeed();
+  const watching = await composeWatching({
+    ...{ clock, events, log: given.log, store: opened, redactor: given.redactor },
+    readings: {
+      sessions: () => presenceOf(sessions.all().map((session) => session.isConnected())),
+      apps: () => presenceOf(sessions.all().flatMap(({ userId }) => apps.running(userId).map((app) => app.connected))),
+      provider: () => providerHealth.state(),
+    },
+    isEnding: () => ending.hasBegun,
+    ...{ otlpEndpoint: given.otlpEndpoint, otlpHeaders: given.otlpHeaders, instanceId: randomUUID() },
+  });
+  closers.push(() => watching.close());
+  const { log, store } = watching;
+  const options = { ...given, log };
   const access = await composeAccess(options, store);
   const catalog = createAppCatalog({ store, onChange: (name, app) => apps.changed(name, app) });
 
-  const events = createEventFeed();
   // No secret, only a name that no other relay on the account has.
   const relayId = (await keptSecret(store, 'relay-id')).reveal();
-  const composed = composeStreams(options, store, { events, relayId });
+  const composed = composeStreams(options, store, { events, relayId, watching });
   const { api, cleanup, health: providerHealth, history, recordings, streams, webhooks } = composed;
   const address = { url: '' };
   const appSocketUrl = () => `${(options.publicUrl ?? address.url).replace(/^http/, 'ws').replace(/\/+$/, '')}/app-ws`;
@@ -116,14 +132,18 @@ async function startRelay(
     onChange: (userId) => publish(userId),
   });
   const { apps, publish, sessions } = composeSessions(options, {
-    ...{ catalog, store, streams, history, events, appSocketUrl, rollouts, sessionSecret },
+    ...{ catalog, store, streams, history, events, appSocketUrl, rollouts, sessionSecret, watching },
   });
 
   const { adminToken, enrolments, tokens, ...guards } = access;
   const upgrades = createUpgrades({
     tokens,
     ...guards,
-    glassesSession: (userId) => sessions.open(userId),
+    glassesSession(userId) {
+      watching.metrics.glassesCame(sessions.get(userId) !== undefined);
+      return sessions.open(userId);
+    },
+    meters: watching.metrics.sockets,
     glassesBack: (userId) => apps.glassesBack(userId),
     catalog,
     apps,
@@ -140,7 +160,9 @@ async function startRelay(
   const http = createHttp({
     ...{ host, port, adminToken, clock, log, ...guards },
     publicRoutes: [
-      publicRoutes({ catalog, health }),
+      ...watching.hooks,
+      ...watching.routes({ adminToken, metricsToken: options.metricsToken, attempts: guards.attempts }, health),
+      publicRoutes({ catalog }),
       enrolRoute({ enrolments, attempts: guards.attempts }),
       phoneRoutes({ tokens, adminToken, apps, ...guards, areConnected }),
       releaseDownload({ releases, tokens, adminToken, ...guards, clock }),
@@ -195,6 +217,11 @@ async function startRelay(
   await adminToken.keep();
   log.info({ port: listening.port, provider: options.provider.kind }, 'relay-listening');
   return { port: listening.port, url: address.url, madeAdminToken: adminToken.made };
+}
+
+function presenceOf(areConnected: readonly boolean[]): { connected: number; away: number } {
+  const connected = areConnected.filter(Boolean).length;
+  return { connected, away: areConnected.length - connected };
 }
 
 export type { RelayOptions, RelayProvider, WebhookSecrets } from './relay-parts.ts';

@@ -15,7 +15,14 @@ import type { AppCatalog } from '../apps/app-catalog.ts';
 import type { AppClaim } from '../apps/app-lifecycle.ts';
 import type { AppSession } from '../apps/app-session.ts';
 import { wordsOf } from '../streams/stream-words.ts';
-import { appSocketLimits, closeCodes, createSocket, type Socket, type SocketLimits } from './socket.ts';
+import {
+  appSocketLimits,
+  closeCodes,
+  createSocket,
+  type Socket,
+  type SocketLimits,
+  type SocketMeter,
+} from './socket.ts';
 
 export interface AppHandshakeOptions {
   attempts: FailedAttempts;
@@ -28,6 +35,7 @@ export interface AppHandshakeOptions {
   clock: Clock;
   log: Log;
   limits?: Partial<SocketLimits>;
+  meters?: Readonly<Record<'glasses' | 'app', SocketMeter>> | undefined;
   /** For the first frame of an app. Default 5000. */
   initTimeoutMs?: number;
 }
@@ -150,6 +158,7 @@ export function welcomeApp(
     clock,
     log,
     limits: { ...appSocketLimits, ...options.limits },
+    meter: options.meters?.app,
     onMessage: receive,
     onClose(code) {
       patience.cancel();

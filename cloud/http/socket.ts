@@ -4,7 +4,7 @@
  */
 import type { WebSocket } from 'ws';
 import type { Clock, Timer } from '../../shared/clock.ts';
-import { asGlasscastError, GlasscastError } from '../../shared/errors.ts';
+import { asGlasscastError, type ErrorCode, GlasscastError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import type { Decoded, Dialect } from '../../shared/protocol/dialects.ts';
 import { type Bucket, createBucket, type Rate } from '../access/rate-limits.ts';
@@ -60,6 +60,17 @@ export interface Socket<Out> {
   close(code: number, reason: string): void;
 }
 
+/** Counts; called for every frame. */
+export interface SocketMeter {
+  opened(): void;
+  received(message: { type: string }): void;
+  /** With what was received last. */
+  handled(): void;
+  sent(message: { type: string }): void;
+  refused(code: ErrorCode): void;
+  closed(code: number): void;
+}
+
 export interface SocketOptions<In, Out> {
   ws: WebSocket;
   decode: (frame: string) => Decoded<In>;
@@ -69,6 +80,7 @@ export interface SocketOptions<In, Out> {
   clock: Clock;
   log: Log;
   limits?: Partial<SocketLimits>;
+  meter?: SocketMeter | undefined;
   onMessage: (message: In) => void;
   /** Once, also when the peer vanished (1006). */
   onClose: (code: number, reason: string) => void;
@@ -108,6 +120,7 @@ class Connection<In extends { type: string }, Out extends { type: string }> impl
     // 'close' follows; without a listener an oversized frame would end the process.
     ws.on('error', (error) => options.log.debug({ reason: error.message }, 'socket-error'));
     ws.on('close', (code, reason) => this.#onClose(code, reason.toString()));
+    options.meter?.opened();
     this.#pings = clock.every('socket-ping', this.#limits.pingIntervalMs, () => this.#ping());
   }
 
@@ -130,6 +143,7 @@ class Connection<In extends { type: string }, Out extends { type: string }> impl
     }
     try {
       ws.send(encode(message, dialect, clock.now()));
+      this.#options.meter?.sent(message);
       return true;
     } catch (thrown) {
       // An encoder refuses only what we built wrongly.
@@ -166,6 +180,7 @@ class Connection<In extends { type: string }, Out extends { type: string }> impl
       return;
     }
     if (decoded.dialect) this.#dialect = decoded.dialect;
+    this.#options.meter?.received(decoded.message);
     try {
       this.#options.onMessage(decoded.message);
     } catch (thrown) {
@@ -174,11 +189,14 @@ class Connection<In extends { type: string }, Out extends { type: string }> impl
         this.#options.log.error({ code: error.code, reason: error.message }, 'message-failed');
       }
       this.#complain(error);
+    } finally {
+      this.#options.meter?.handled();
     }
   }
 
   #complain(error: GlasscastError): void {
     const { clock, log, complaint } = this.#options;
+    this.#options.meter?.refused(error.code);
     const nowMs = clock.monotonicMs();
     if (nowMs - this.#errorsSinceMs >= ERROR_WINDOW_MS) {
       if (this.#errors > this.#limits.answeredErrors) log.warn({ count: this.#errors }, 'bad-frames-suppressed');
@@ -205,6 +223,7 @@ class Connection<In extends { type: string }, Out extends { type: string }> impl
     if (this.#isClosed) return;
     this.#isClosed = true;
     this.#pings.cancel();
+    this.#options.meter?.closed(code);
     this.#options.onClose(code, reason);
   }
 }

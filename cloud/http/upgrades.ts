@@ -108,6 +108,7 @@ function welcomeGlasses(ws: WebSocket, holder: TokenHolder, options: UpgradesOpt
     clock: options.clock,
     log: options.log,
     ...(options.limits ? { limits: options.limits } : {}),
+    meter: options.meters?.glasses,
     onMessage: (message) => session.receive(message),
     onClose() {
       unwatch();

@@ -55,6 +55,8 @@ describe('imports', () => {
     ['libsql', /^cloud\/(store\/sqlite-store|local-stream\/)/],
     ['jose', /^cloud\/access\/core-tokens/],
     ['esbuild', /^shared\/page-files\.ts$/],
+    ['prom-client', /^cloud\/metrics\/meters\.ts$/],
+    ['@opentelemetry', /^cloud\/tracing\/otlp-tracer\.ts$/],
     ['node-datachannel', /^cloud\/local-stream\/whep\//],
   ])('%s has one importer', (name, allowed) => {
     const importers = modules.filter(({ imports }) =>
