@@ -108,7 +108,7 @@ export function createMeters(): Meters {
           const found = readingsOf(read);
           for (const { labels: given, value } of found) this.set(bound(given), value);
           // Without labels a reset leaves a 0, which nobody has measured.
-          if (found.length === 0) this.remove();
+          if (found.length === 0 && Object.keys(labels).length === 0) this.remove();
         },
       });
     },
