@@ -81,6 +81,8 @@ export interface RelayOptions {
   otlpEndpoint?: string | undefined;
   /** `name=value,name=value`: what the collector wants to see. */
   otlpHeaders?: Secret | undefined;
+  /** How often the provider is asked how it is. Default 60000. */
+  providerHealthIntervalMs?: number;
   provider: RelayProvider;
   /** What the provider's webhooks prove themselves by. Default: none is listened to. */
   webhookSecrets?: WebhookSecrets;
@@ -155,7 +157,7 @@ export function composeStreams(
   const tracedFetch = watching.providerFetch(options.fetch ?? fetch);
   const api = watching.api(createStreamApi({ ...provider, clock, log, maxRequestsPerSecond, fetch: tracedFetch }));
   const inputs = createLiveInputs({ api, profile, relayId });
-  const health = createProviderHealth({ inputs, clock, log });
+  const health = createProviderHealth({ inputs, clock, log, intervalMs: options.providerHealthIntervalMs });
   const cleanup = createCleanup({ inputs, store, clock, log, keepRecordings, lateRecordingLooksMs });
   const source = createIngestSource({
     inputs,

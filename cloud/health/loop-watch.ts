@@ -3,7 +3,7 @@
  * and over the last ten. Judges nothing.
  */
 import { type IntervalHistogram, monitorEventLoopDelay } from 'node:perf_hooks';
-import type { Clock } from '../../shared/clock.ts';
+import type { Clock, Timer } from '../../shared/clock.ts';
 
 export interface LoopLag {
   p50Ms: number;
@@ -39,10 +39,15 @@ export function createLoopWatch({
     return { p50Ms: ms(histogram.percentile(50)), p99Ms: ms(histogram.percentile(99)), maxMs: ms(histogram.max) };
   }
   histogram.enable();
+  let reading: Timer | undefined;
   const rhythm = clock.every('loop-watch', WINDOW_MS, () => {
-    windows.push(read());
-    if (windows.length > WINDOWS) windows.shift();
-    histogram.reset();
+    // A moment later: after a standstill our timer may come before Node's own look, which a reset would make it forget.
+    reading?.cancel();
+    reading = clock.after('loop-watch-reading', RESOLUTION_MS, () => {
+      windows.push(read());
+      if (windows.length > WINDOWS) windows.shift();
+      histogram.reset();
+    });
   });
 
   return {
@@ -51,6 +56,7 @@ export function createLoopWatch({
     worstMs: () => Math.max(read().maxMs, ...windows.map(({ maxMs }) => maxMs)),
     close() {
       rhythm.cancel();
+      reading?.cancel();
       histogram.disable();
     },
   };

@@ -45,7 +45,11 @@ export function metricsRoutes(options: {
   };
 }
 
-/** @param facts what `/healthz` tells beside; none of it is checked. */
+/**
+ * `/readyz?without=store,provider` tells of those and does not count them: for a load balancer, which would otherwise send
+ * nobody anywhere while what all relays share is away, not even who only comes back to a stream that runs.
+ * @param facts what `/healthz` tells beside; none of it is checked.
+ */
 export function healthRoutes({
   readiness,
   facts,
@@ -58,10 +62,12 @@ export function healthRoutes({
       const isAlive = readiness.isAlive();
       return reply.code(isAlive ? 200 : 503).send({ status: isAlive ? 'ok' : 'stuck', ...facts() });
     });
-    server.get('/readyz', async (_request, reply) => {
-      const { isReady, checks } = await readiness.check();
+    server.get<{ Querystring: { without?: string | string[] } }>('/readyz', async ({ query }, reply) => {
+      const left = new Set(String(query.without ?? '').split(','));
+      const { checks } = await readiness.check();
       const told = Object.fromEntries(checks.map(({ name, reason }) => [name, reason]));
-      const failed = checks.flatMap(({ name, isOk }) => (isOk ? [] : [name]));
+      const failed = checks.filter(({ name, isOk }) => !isOk && !left.has(name)).map(({ name }) => name);
+      const isReady = failed.length === 0;
       return reply
         .code(isReady ? 200 : 503)
         .header('cache-control', 'no-store')
