@@ -159,6 +159,7 @@ export function welcomeApp(
     log,
     limits: { ...appSocketLimits, ...options.limits },
     meter: options.meters?.app,
+    about: () => (session ? { userId: session.userId, appId: session.packageName } : {}),
     onMessage: receive,
     onClose(code) {
       patience.cancel();

@@ -81,6 +81,8 @@ export interface SocketOptions<In, Out> {
   log: Log;
   limits?: Partial<SocketLimits>;
   meter?: SocketMeter | undefined;
+  /** Who is there, for the log; asked for each line. */
+  about?: () => Readonly<Record<string, unknown>>;
   onMessage: (message: In) => void;
   /** Once, also when the peer vanished (1006). */
   onClose: (code: number, reason: string) => void;
@@ -118,7 +120,7 @@ class Connection<In extends { type: string }, Out extends { type: string }> impl
     });
     for (const event of ['ping', 'pong'] as const) ws.on(event, () => void this.#isWithinRate(0));
     // 'close' follows; without a listener an oversized frame would end the process.
-    ws.on('error', (error) => options.log.debug({ reason: error.message }, 'socket-error'));
+    ws.on('error', (error) => options.log.debug({ ...this.#about(), reason: error.message }, 'socket-error'));
     ws.on('close', (code, reason) => this.#onClose(code, reason.toString()));
     options.meter?.opened();
     this.#pings = clock.every('socket-ping', this.#limits.pingIntervalMs, () => this.#ping());
@@ -137,7 +139,7 @@ class Connection<In extends { type: string }, Out extends { type: string }> impl
     if (!this.isOpen) return false;
     if (importance === 'stats' && ws.bufferedAmount > this.#limits.statsBufferBytes) return false;
     if (ws.bufferedAmount > this.#limits.maxBufferBytes) {
-      log.warn({ bufferedBytes: ws.bufferedAmount }, 'socket-peer-does-not-read');
+      log.warn({ ...this.#about(), bufferedBytes: ws.bufferedAmount }, 'socket-peer-does-not-read');
       ws.terminate();
       return false;
     }
@@ -147,7 +149,10 @@ class Connection<In extends { type: string }, Out extends { type: string }> impl
       return true;
     } catch (thrown) {
       // An encoder refuses only what we built wrongly.
-      log.error({ type: message.type, reason: asGlasscastError(thrown).message }, 'message-not-encodable');
+      log.error(
+        { ...this.#about(), type: message.type, reason: asGlasscastError(thrown).message },
+        'message-not-encodable',
+      );
       return false;
     }
   }
@@ -186,7 +191,7 @@ class Connection<In extends { type: string }, Out extends { type: string }> impl
     } catch (thrown) {
       const error = asGlasscastError(thrown);
       if (error.fault === 'us') {
-        this.#options.log.error({ code: error.code, reason: error.message }, 'message-failed');
+        this.#options.log.error({ ...this.#about(), code: error.code, reason: error.message }, 'message-failed');
       }
       this.#complain(error);
     } finally {
@@ -199,7 +204,8 @@ class Connection<In extends { type: string }, Out extends { type: string }> impl
     this.#options.meter?.refused(error.code);
     const nowMs = clock.monotonicMs();
     if (nowMs - this.#errorsSinceMs >= ERROR_WINDOW_MS) {
-      if (this.#errors > this.#limits.answeredErrors) log.warn({ count: this.#errors }, 'bad-frames-suppressed');
+      if (this.#errors > this.#limits.answeredErrors)
+        log.warn({ ...this.#about(), count: this.#errors }, 'bad-frames-suppressed');
       this.#errors = 0;
       this.#errorsSinceMs = nowMs;
     }
@@ -209,10 +215,14 @@ class Connection<In extends { type: string }, Out extends { type: string }> impl
     else if (this.#errors <= this.#limits.answeredErrors) this.send(complaint(error));
   }
 
+  #about(): Readonly<Record<string, unknown>> {
+    return this.#options.about?.() ?? {};
+  }
+
   #ping(): void {
     const { ws, clock, log } = this.#options;
     if (clock.monotonicMs() - this.#heardMs > this.#limits.silenceMs) {
-      log.info({ silenceMs: this.#limits.silenceMs }, 'socket-peer-silent');
+      log.info({ ...this.#about(), silenceMs: this.#limits.silenceMs }, 'socket-peer-silent');
       ws.terminate();
     } else if (this.isOpen) {
       ws.ping();

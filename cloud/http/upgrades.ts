@@ -109,6 +109,7 @@ function welcomeGlasses(ws: WebSocket, holder: TokenHolder, options: UpgradesOpt
     log: options.log,
     ...(options.limits ? { limits: options.limits } : {}),
     meter: options.meters?.glasses,
+    about: () => ({ userId: holder.userId }),
     onMessage: (message) => session.receive(message),
     onClose() {
       unwatch();

@@ -93,12 +93,12 @@ class Ledger implements Cleanup {
   async start(kept: ReadonlySet<string>): Promise<void> {
     const { clock, log, store } = this.#options;
     for (const entry of await store.ledger.all()) {
-      const { streamId } = entry;
+      const { streamId, userId } = entry;
       if (this.#tracked.has(streamId)) continue;
       const isKept = kept.has(streamId) && !entry.doomed;
       this.#tracked.set(streamId, newTracked({ ...entry, doomed: !isKept }, false));
       if (isKept) continue;
-      log.info({ streamId }, 'cleanup-left-over-found');
+      log.info({ streamId, userId }, 'cleanup-left-over-found');
       this.#attempt(streamId);
     }
     if (this.#closed) return;
@@ -215,7 +215,7 @@ class Ledger implements Cleanup {
   }
 
   #removed(tracked: Tracked, nextLookMs: number | undefined): void {
-    const { streamId } = tracked.entry;
+    const { streamId, userId } = tracked.entry;
     tracked.running = undefined;
     tracked.attempt = 0;
     tracked.failure = undefined;
@@ -224,7 +224,7 @@ class Ledger implements Cleanup {
       return;
     }
     this.#tracked.delete(streamId);
-    this.#options.log.info({ streamId }, 'cleanup-done');
+    this.#options.log.info({ streamId, userId }, 'cleanup-done');
   }
 
   #postponed(tracked: Tracked, { code, details: { retryAfterMs } }: GlasscastError): void {
@@ -235,7 +235,7 @@ class Ledger implements Cleanup {
     const waitMs = typeof retryAfterMs === 'number' ? Math.max(backMs, retryAfterMs) : backMs;
     const isNews = code !== failure || attempt % SAID_AGAIN_AFTER === 0;
     const isExpected = code === 'PROVIDER_CONFLICT';
-    const fields = { streamId: entry.streamId, code, attempt: attempt + 1, waitMs };
+    const fields = { streamId: entry.streamId, userId: entry.userId, code, attempt: attempt + 1, waitMs };
     this.#options.log[isNews && !isExpected ? 'warn' : 'debug'](fields, 'cleanup-postponed');
     tracked.attempt += 1;
     tracked.failure = code;

@@ -27,9 +27,9 @@ export async function takeOver({ store, cleanup, streams, peers, log }: TakeOver
   };
   const kept = records.filter(canGoOn);
   await cleanup.start(new Set(kept.map(({ streamId }) => streamId)));
-  for (const { streamId } of records.filter((record) => !canGoOn(record))) {
+  for (const { streamId, userId } of records.filter((record) => !canGoOn(record))) {
     await store.streams.delete(streamId).catch((error: unknown) => {
-      log.warn({ streamId, reason: errorText(error) }, 'stream-not-erased');
+      log.warn({ streamId, userId, reason: errorText(error) }, 'stream-not-erased');
     });
   }
   streams.resume(kept, peers);

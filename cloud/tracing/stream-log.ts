@@ -1,6 +1,6 @@
 /**
  * A log whose lines about a stream name its user and its trace, also where the part that writes them knows the stream's id
- * alone. Adds fields and changes none.
+ * alone. Adds fields and changes none. A child costs one small object: there may be one for each of many streams.
  */
 import type { Log } from '../../shared/log.ts';
 
@@ -10,30 +10,50 @@ export interface StreamIdentity {
 }
 
 type Fields = Readonly<Record<string, unknown>>;
+type Level = 'debug' | 'info' | 'warn' | 'error';
 type Write = (fields: unknown, event?: string) => void;
 
 /** @param identityOf asked for every line about a stream, at that moment. */
-export function createStreamLog(log: Log, identityOf: (streamId: string) => StreamIdentity, bound: Fields = {}): Log {
-  function complete(fields: unknown): unknown {
-    if (typeof fields !== 'object' || fields === null) return fields;
-    const { streamId = bound.streamId, userId = bound.userId } = fields as Fields;
-    if (typeof streamId !== 'string') return fields;
-    const known = identityOf(streamId);
-    return {
-      ...(userId === undefined && known.userId !== undefined ? { userId: known.userId } : {}),
-      ...(known.traceId === undefined ? {} : { traceId: known.traceId }),
-      ...fields,
-    };
+export function createStreamLog(log: Log, identityOf: (streamId: string) => StreamIdentity): Log {
+  return new StreamLog(log, identityOf, {}) as unknown as Log;
+}
+
+class StreamLog {
+  readonly #log: Log;
+  readonly #identityOf: (streamId: string) => StreamIdentity;
+  readonly #bound: Fields;
+
+  constructor(log: Log, identityOf: (streamId: string) => StreamIdentity, bound: Fields) {
+    this.#log = log;
+    this.#identityOf = identityOf;
+    this.#bound = bound;
   }
-  const level = (name: 'debug' | 'info' | 'warn' | 'error') => {
-    const write = (log[name] as Write).bind(log);
-    return ((fields, event) => write(complete(fields), event)) as Write as Log['info'];
-  };
-  return {
-    debug: level('debug'),
-    info: level('info'),
-    warn: level('warn'),
-    error: level('error'),
-    child: (fields) => createStreamLog(log.child(fields), identityOf, { ...bound, ...fields }),
-  };
+
+  debug(fields: unknown, event?: string): void {
+    this.#write('debug', fields, event);
+  }
+  info(fields: unknown, event?: string): void {
+    this.#write('info', fields, event);
+  }
+  warn(fields: unknown, event?: string): void {
+    this.#write('warn', fields, event);
+  }
+  error(fields: unknown, event?: string): void {
+    this.#write('error', fields, event);
+  }
+  child(fields: Fields): StreamLog {
+    return new StreamLog(this.#log, this.#identityOf, { ...this.#bound, ...fields });
+  }
+
+  #write(level: Level, fields: unknown, event: string | undefined): void {
+    const said = typeof fields === 'object' && fields !== null ? fields : { reason: String(fields) };
+    const whole: Record<string, unknown> = { ...this.#bound, ...said };
+    const { streamId } = whole;
+    if (typeof streamId === 'string') {
+      const { userId, traceId } = this.#identityOf(streamId);
+      whole.userId ??= userId;
+      if (traceId !== undefined) whole.traceId ??= traceId;
+    }
+    (this.#log[level] as Write).call(this.#log, whole, event);
+  }
 }
