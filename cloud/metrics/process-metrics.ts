@@ -15,12 +15,12 @@ const GC_KINDS: Readonly<Record<number, string>> = {
 export function addProcessMetrics(meters: Meters, loop: Pick<LoopWatch, 'lag' | 'worstMs'>): () => void {
   meters.gauge(
     'glasscast_event_loop_lag_seconds',
-    'How late the event loop was in the last whole second, by quantile; max is the worst of the last ten seconds',
-    { quantile: ['p50', 'p99', 'max'] },
+    'How late the event loop was in the last whole second, p50 and p99; max is the worst of the last ten seconds',
+    { stat: ['p50', 'p99', 'max'] },
     () => {
       const { p50Ms, p99Ms } = loop.lag();
       const readings = { p50: p50Ms, p99: p99Ms, max: loop.worstMs() };
-      return Object.entries(readings).map(([quantile, ms]) => ({ labels: { quantile }, value: ms / 1000 }));
+      return Object.entries(readings).map(([stat, ms]) => ({ labels: { stat }, value: ms / 1000 }));
     },
   );
   meters.gauge(

@@ -95,7 +95,7 @@ describe('the metrics', () => {
     const labels = new Set([...known.values()].flatMap((about) => about.labels));
     expect([...labels].sort()).toEqual([
       ...['again', 'cause', 'close', 'code', 'direction', 'event', 'kind', 'method', 'mode', 'operation', 'origin'],
-      ...['outcome', 'peer', 'quantile', 'route', 'state', 'status', 'step'],
+      ...['outcome', 'peer', 'route', 'stat', 'state', 'status', 'step'],
     ]);
   });
 
