@@ -127,6 +127,14 @@ const schema = z.strictObject({
     .default(120)
     .describe('How long a broadcast waits for glasses that lost their uplink'),
   startDeadlineMs: milliseconds.max(29_000).default(25_000).describe('For the first picture; the SDK gives up at 30 s'),
+  metricsToken: secret(16)
+    .optional()
+    .describe('Bearer token that opens GET /metrics and nothing else; default: the admin token alone does'),
+  otlpEndpoint: z
+    .url({ protocol: /^https?$/ })
+    .optional()
+    .describe('Collector of traces, by OTLP over HTTP, e.g. http://127.0.0.1:4318; default: no traces'),
+  otlpHeaders: secret(3).optional().describe('What the collector wants to see: name=value,name=value'),
   sessionGraceMs: milliseconds.default(60_000).describe('For glasses to come back before their session ends'),
 });
 
@@ -147,6 +155,8 @@ const settings = createSettings({
     'adminToken',
     'coreTokenSecret',
     'redisUrl',
+    'metricsToken',
+    'otlpHeaders',
     'cloudflareApiToken',
     'cloudflareLiveWebhookSecret',
     'cloudflareVodWebhookSecret',

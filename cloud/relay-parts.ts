@@ -43,6 +43,7 @@ import { createStreamRegistry, type StreamRegistry } from './streams/stream-regi
 import type { StreamTimings } from './streams/stream-timings.ts';
 import { createReleaseFolder, type ReleaseFolder } from './updates/release-folder.ts';
 import { openRollouts, type Rollouts } from './updates/rollouts.ts';
+import type { Watching } from './watching.ts';
 
 export interface RelayProvider {
   kind: keyof typeof providerProfiles;
@@ -83,6 +84,14 @@ export interface RelayOptions {
   /** Names besides the public one that operators may use. */
   allowedHosts?: readonly string[] | undefined;
   doorLimits?: Partial<DoorLimits>;
+  /** Opens `/metrics`, and nothing else. Default: the admin token alone does. */
+  metricsToken?: Secret | undefined;
+  /** Where traces go by OTLP over HTTP, e.g. `http://127.0.0.1:4318`. Default: there are none. */
+  otlpEndpoint?: string | undefined;
+  /** `name=value,name=value`: what the collector wants to see. */
+  otlpHeaders?: Secret | undefined;
+  /** How often the provider is asked how it is. Default 60000. */
+  providerHealthIntervalMs?: number;
   provider: RelayProvider;
   /** What the provider's webhooks prove themselves by. Default: none is listened to. */
   webhookSecrets?: WebhookSecrets;
@@ -121,7 +130,8 @@ export async function composeAccess(options: RelayOptions, store: Store, onRevok
   const { acceptForeignTokens: acceptForeign, clock, provider, redactor } = options;
   const secret = options.coreTokenSecret ?? (await keptSecret(store, 'core-token-secret'));
   const adminToken = await openAdminToken(store, options.adminToken);
-  for (const known of [options.adminToken, adminToken.made, secret, provider.apiToken]) if (known) redactor.add(known);
+  const known = [options.adminToken, adminToken.made, secret, provider.apiToken, options.metricsToken];
+  for (const one of known) if (one) redactor.add(one);
   const tokens = await openCoreTokens({ clock, secret, store, acceptForeign, onRevoked });
   const callers = createCallers(options.trustedProxies);
   return {
@@ -138,7 +148,13 @@ export async function composeAccess(options: RelayOptions, store: Store, onRevok
 export function composeStreams(
   options: RelayOptions,
   store: Store,
-  parts: { events: EventFeed; relayId: string; nodes: () => number; onLeft: (userId: string) => void },
+  parts: {
+    events: EventFeed;
+    relayId: string;
+    nodes: () => number;
+    onLeft: (userId: string) => void;
+    watching: Watching;
+  },
 ): {
   api: StreamApi;
   cleanup: Cleanup;
@@ -149,14 +165,17 @@ export function composeStreams(
   webhooks: ProviderWebhooks;
 } {
   const { clock, keepRecordings = false, log, provider, redactor, timings, onDefect } = options;
-  const { events, relayId, nodes, onLeft } = parts;
+  const { events, relayId, nodes, onLeft, watching } = parts;
   const profile = providerProfiles[provider.kind];
   const withFetch = options.fetch ? { fetch: options.fetch } : {};
   const { maxRequestsPerSecond, provingPollMs, watchingPollMs, stallMs } = profile;
   const { lateRecordingLooksMs } = profile;
-  const api = createStreamApi({ ...provider, clock, log, maxRequestsPerSecond, sharers: nodes, ...withFetch });
+  const tracedFetch = watching.providerFetch(options.fetch ?? fetch);
+  const api = watching.api(
+    createStreamApi({ ...provider, clock, log, maxRequestsPerSecond, sharers: nodes, fetch: tracedFetch }),
+  );
   const inputs = createLiveInputs({ api, profile, relayId });
-  const health = createProviderHealth({ inputs, clock, log });
+  const health = createProviderHealth({ inputs, clock, log, intervalMs: options.providerHealthIntervalMs });
   const cleanup = createCleanup({
     ...{ inputs, store, clock, log, keepRecordings, lateRecordingLooksMs },
     onGone: onLeft,
@@ -178,7 +197,7 @@ export function composeStreams(
     // The rest of the budget is for starts and stops.
     maxPollsPerSecond: maxRequestsPerSecond && maxRequestsPerSecond / 3,
   });
-  const playback = createPlayback({ clock, log, provingPollMs, watchingPollMs, ...withFetch });
+  const playback = watching.playback(createPlayback({ clock, log, provingPollMs, watchingPollMs, ...withFetch }));
   const history = createStreamHistory({
     clock,
     redact: redactor.redact,
@@ -194,6 +213,7 @@ export function composeStreams(
       history.saw(stream);
       if (isStreamOver(stream.state)) onLeft(stream.userId);
     },
+    onKeepAliveMissed: watching.metrics.sockets.keepAliveMissed,
     ...(onDefect ? { onDefect } : {}),
   });
   const secrets = options.webhookSecrets ?? {};
@@ -221,6 +241,7 @@ export function composeSessions(
     isHere: (userId: string) => boolean;
     /** Something of the user's has ended. */
     onLeft: (userId: string) => void;
+    watching: Watching;
   },
 ): {
   apps: AppLifecycle;
@@ -230,6 +251,7 @@ export function composeSessions(
 } {
   const { clock, log } = options;
   const { catalog, store, streams, history, events, appSocketUrl, rollouts, sessionIds, isHere, onLeft } = parts;
+  const { watching } = parts;
   const publish = (userId: string) => {
     if (!sessions.get(userId)) return;
     events.publish({ type: 'session', session: sessionView(userId, { sessions, apps, rollouts }) });
@@ -260,7 +282,7 @@ export function composeSessions(
   const apps: AppLifecycle = createAppLifecycle({
     catalog,
     records: store.appSessions,
-    webhook: createAppWebhook({ clock, ...(options.fetch ? { fetch: options.fetch } : {}) }),
+    webhook: watching.webhook(createAppWebhook({ clock, fetch: watching.webhookFetch(options.fetch ?? fetch) })),
     streams,
     glasses: sessions.open,
     toGlasses: (userId, message) => void sessions.get(userId)?.send(message),

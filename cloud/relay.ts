@@ -42,6 +42,7 @@ import {
 } from './relay-parts.ts';
 import { operator, operatorStream } from './streams/operator-stream.ts';
 import { usersToTakeOver } from './streams/take-over.ts';
+import { composeWatching } from './watching.ts';
 
 export interface RelayAddress {
   port: number;
@@ -98,6 +99,7 @@ export function createRelay(options: RelayOptions): Relay {
     },
     close({ keepStreams = false } = {}) {
       ending.keepStreams = keepStreams;
+      ending.hasBegun = true;
       // What a start is still building is built first: nothing of it may be left.
       closing ??= Promise.allSettled([starting]).then(closeAll);
       return closing;
@@ -106,17 +108,31 @@ export function createRelay(options: RelayOptions): Relay {
 }
 
 async function startRelay(
-  options: RelayOptions,
+  given: RelayOptions,
   closers: (() => Promise<void> | void)[],
   ending: Ending,
 ): Promise<RelayAddress> {
-  const { clock, host = '127.0.0.1', log, port = 0 } = options;
-  const { cluster, store, isAlone, acceptNode, onStoreBack } = await composeCluster(options);
+  const { clock, host = '127.0.0.1', port = 0 } = given;
+  const { cluster, store: opened, isAlone, acceptNode, onStoreBack } = await composeCluster(given);
   const { leadership, mesh, ownership } = cluster;
   closers.push(
-    () => store.close(),
+    () => opened.close(),
     () => cluster.close(),
   );
+  const events = createSharedEvents({ mesh, log: given.log });
+  const watching = await composeWatching({
+    ...{ clock, events, log: given.log, store: opened, redactor: given.redactor },
+    readings: {
+      sessions: () => presenceOf(sessions.all().map((session) => session.isConnected())),
+      apps: () => presenceOf(sessions.all().flatMap(({ userId }) => apps.running(userId).map((app) => app.connected))),
+      provider: () => providerHealth.state(),
+    },
+    isEnding: () => ending.hasBegun,
+    ...{ otlpEndpoint: given.otlpEndpoint, otlpHeaders: given.otlpHeaders, instanceId: cluster.nodeId },
+  });
+  closers.push(() => watching.close());
+  const { log, store } = watching;
+  const options = { ...given, log };
   const access = await composeAccess(options, store, (tokenId) => shared.tokenRevoked(tokenId));
   const { adminToken, enrolments, tokens, ...guards } = access;
   const catalog = createAppCatalog({
@@ -126,13 +142,12 @@ async function startRelay(
   });
   const shared = createSharedRecords({ mesh, catalog, tokens, clock, log });
 
-  const events = createSharedEvents({ mesh, log });
   // No secret, only a name that no other relay on the account has.
   const relayId = (await keptSecret(store, 'relay-id')).reveal();
   const life = createUserLife({ ownership, clock, isNeeded: (userId) => isNeeded(userId) });
   const onLeft = (userId: string) => life.look(userId);
   const nodes = () => mesh.others().length + 1;
-  const composed = composeStreams(options, store, { events, relayId, nodes, onLeft });
+  const composed = composeStreams(options, store, { events, relayId, nodes, onLeft, watching });
   const { api, cleanup, health: providerHealth, history, recordings, streams, webhooks } = composed;
   const address = { url: '' };
   const appSocketUrl = () => `${(options.publicUrl ?? address.url).replace(/^http/, 'ws').replace(/\/+$/, '')}/app-ws`;
@@ -143,7 +158,7 @@ async function startRelay(
     onChange: (userId) => publish(userId),
   });
   const { apps, publish, sessions } = composeSessions(options, {
-    ...{ catalog, store, streams, history, events, appSocketUrl, rollouts, sessionIds, onLeft },
+    ...{ catalog, store, streams, history, events, appSocketUrl, rollouts, sessionIds, onLeft, watching },
     isHere: ownership.isHere,
   });
   const isNeeded = (userId: string) =>
@@ -162,13 +177,16 @@ async function startRelay(
     welcome: (ws, arrival) => welcomeApp(ws, arrival, handshake),
   });
   const handshake = {
-    ...{ ...guards, catalog, apps, clock, log, elsewhere: relayed },
+    ...{ ...guards, catalog, apps, clock, log, elsewhere: relayed, meters: watching.metrics.sockets },
     ...(options.socketLimits ? { limits: options.socketLimits } : {}),
   };
   const upgrades = createUpgrades({
     ...{ ...handshake, tokens },
     take: (userId) => takeHere(ownership, userId),
-    glassesSession: (userId) => sessions.open(userId),
+    glassesSession(userId) {
+      watching.metrics.glassesCame(sessions.get(userId) !== undefined);
+      return sessions.open(userId);
+    },
     glassesBack: (userId) => apps.glassesBack(userId),
   });
   const areConnected = (userId: string) => sessions.get(userId)?.isConnected() ?? false;
@@ -189,7 +207,9 @@ async function startRelay(
   const http = createHttp({
     ...{ host, port, adminToken, clock, log, ...guards, forwarding },
     publicRoutes: [
-      publicRoutes({ catalog, health }),
+      ...watching.hooks,
+      ...watching.routes({ adminToken, metricsToken: options.metricsToken, attempts: guards.attempts }, health),
+      publicRoutes({ catalog }),
       enrolRoute({ enrolments, attempts: guards.attempts }),
       phoneRoutes({ tokens, adminToken, apps, ...guards, areConnected }),
       releaseDownload({ releases, tokens, adminToken, ...guards, clock }),
@@ -274,6 +294,11 @@ async function takeHere(ownership: Ownership, userId: string): Promise<void> {
 function followLeadership(leadership: Leadership, cleanup: Cleanup, log: Log): void {
   if (!leadership.isLeader()) cleanup.follow();
   else cleanup.lead().catch((error) => log.warn({ reason: errorText(error) }, 'ledger-not-led'));
+}
+
+function presenceOf(areConnected: readonly boolean[]): { connected: number; away: number } {
+  const connected = areConnected.filter(Boolean).length;
+  return { connected, away: areConnected.length - connected };
 }
 
 export type { RelayOptions, RelayProvider, WebhookSecrets } from './relay-parts.ts';

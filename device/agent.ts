@@ -222,7 +222,7 @@ export function createAgent(options: AgentOptions): Agent {
     if (requestId !== undefined) connection.send({ ...refusals[order], requestId, success: false });
   }
   function openPublisher(
-    { streamId, stream, video, audio }: StartStream,
+    { streamId, sessionId: userId, stream, video, audio }: StartStream,
     url: PublishUrl,
     onStatus: (status: PublisherStatus) => void,
   ): Publisher {
@@ -232,14 +232,15 @@ export function createAgent(options: AgentOptions): Agent {
     const settings = resolveSettings(video, audio);
     redactor.add(url.streamKey);
     simulation?.begin();
+    const streamLog = log.child({ streamId, ...(userId ? { userId } : {}) });
     const parts = streamParts({
-      ...{ clock, log, spawn, binary, source, findEncoders, lamp: privacyLight && light, telemetry },
+      ...{ clock, log: streamLog, spawn, binary, source, findEncoders, lamp: privacyLight && light, telemetry },
       cameraFolders: options.cameraFolders,
       ...{ url, settings, adapts, limits: limitsOf(options), push: { ...pushOf(options), ...simulation?.push } },
       mishaps: simulation?.mishaps,
     });
     return createPublisher({
-      ...{ clock, log, streamId, settings, leaseMs, statsEveryMs, ...parts },
+      ...{ clock, log: streamLog, streamId, settings, leaseMs, statsEveryMs, ...parts },
       durationLimitMs: durationLimit === undefined ? undefined : durationLimit * 1000,
       onStatus(status) {
         onStatus(status);

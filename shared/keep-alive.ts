@@ -15,6 +15,8 @@ export interface KeepAliveSenderOptions {
   newAckId: () => string;
   /** Returns false when the question could not even be sent: that is a miss as well. */
   send: (ackId: string) => boolean;
+  /** One more is unanswered in time, or could not be sent. */
+  onMiss?: (() => void) | undefined;
   /** Called once; the sender has stopped by then. */
   onLost: (misses: number) => void;
 }
@@ -41,6 +43,7 @@ export function createKeepAliveSender(options: KeepAliveSenderOptions): KeepAliv
 
   function miss(): void {
     misses += 1;
+    options.onMiss?.();
     if (misses < maxMisses) return;
     const total = misses;
     close();

@@ -121,7 +121,8 @@ class Session implements AppSession {
     const onClosing = () => options.streams.leave(this.userId, this, new GlasscastError('START_UNHEARD'));
     this.#startWindow = createStartWindow({ clock, onClosing });
     this.#orders = createAppOrders({
-      ...{ glasses, clock, log },
+      ...{ glasses, clock },
+      log: log.child({ userId: options.userId }),
       app: () => this.#app,
       reply: (message) => this.#answer(message),
       photoFailed: (failure) => options.photoFailed(this.#app.publicUrl, failure),
@@ -240,7 +241,7 @@ class Session implements AppSession {
         // A second init changes nothing.
         return;
       case 'unknown':
-        log.debug({ appId: this.packageName, type: message.wireType }, 'message-type-not-handled');
+        log.debug({ userId: this.userId, appId: this.packageName, type: message.wireType }, 'message-type-not-handled');
         return;
       default:
         message satisfies never;

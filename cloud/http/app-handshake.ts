@@ -22,6 +22,7 @@ import {
   type FrameSocket,
   type Socket,
   type SocketLimits,
+  type SocketMeter,
 } from './socket.ts';
 
 export interface AppHandshakeOptions {
@@ -37,6 +38,7 @@ export interface AppHandshakeOptions {
   clock: Clock;
   log: Log;
   limits?: Partial<SocketLimits>;
+  meters?: Readonly<Record<'glasses' | 'app', SocketMeter>> | undefined;
   /** For the first frame of an app. Default 5000. */
   initTimeoutMs?: number;
 }
@@ -226,6 +228,8 @@ export function welcomeApp(
     clock,
     log,
     limits: { ...appSocketLimits, ...options.limits },
+    meter: options.meters?.app,
+    about: () => (session ? { userId: session.userId, appId: session.packageName } : {}),
     onMessage: receive,
     onClose(code) {
       patience.cancel();

@@ -3,7 +3,7 @@
  * never a state. Knows no message by meaning; a bad frame is answered on the open socket, and so is one too many.
  */
 import type { Clock, Timer } from '../../shared/clock.ts';
-import { asGlasscastError, GlasscastError, isDefect } from '../../shared/errors.ts';
+import { asGlasscastError, type ErrorCode, GlasscastError, isDefect } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import type { Decoded, Dialect } from '../../shared/protocol/dialects.ts';
 import { type Bucket, createBucket, type Rate } from '../access/rate-limits.ts';
@@ -76,6 +76,17 @@ export interface FrameSocket {
   once(event: 'close', take: () => void): unknown;
 }
 
+/** Counts; called for every frame. */
+export interface SocketMeter {
+  opened(): void;
+  received(message: { type: string }): void;
+  /** With what was received last. */
+  handled(): void;
+  sent(message: { type: string }): void;
+  refused(code: ErrorCode): void;
+  closed(code: number): void;
+}
+
 export interface SocketOptions<In, Out> {
   ws: FrameSocket;
   decode: (frame: string) => Decoded<In>;
@@ -85,6 +96,9 @@ export interface SocketOptions<In, Out> {
   clock: Clock;
   log: Log;
   limits?: Partial<SocketLimits>;
+  meter?: SocketMeter | undefined;
+  /** Who is there, for the log; asked for each line. */
+  about?: () => Readonly<Record<string, unknown>>;
   onMessage: (message: In) => void;
   /** Once, also when the peer vanished (1006). */
   onClose: (code: number, reason: string) => void;
@@ -122,8 +136,9 @@ class Connection<In extends { type: string }, Out extends { type: string }> impl
     });
     for (const event of ['ping', 'pong'] as const) ws.on(event, () => void this.#isWithinRate(0));
     // 'close' follows; without a listener an oversized frame would end the process.
-    ws.on('error', (error) => options.log.debug({ reason: error.message }, 'socket-error'));
+    ws.on('error', (error) => options.log.debug({ ...this.#about(), reason: error.message }, 'socket-error'));
     ws.on('close', (code, reason) => this.#onClose(code, reason.toString()));
+    options.meter?.opened();
     this.#pings = clock.every('socket-ping', this.#limits.pingIntervalMs, () => this.#ping());
   }
 
@@ -140,16 +155,20 @@ class Connection<In extends { type: string }, Out extends { type: string }> impl
     if (!this.isOpen) return false;
     if (importance === 'stats' && ws.bufferedAmount > this.#limits.statsBufferBytes) return false;
     if (ws.bufferedAmount > this.#limits.maxBufferBytes) {
-      log.warn({ bufferedBytes: ws.bufferedAmount }, 'socket-peer-does-not-read');
+      log.warn({ ...this.#about(), bufferedBytes: ws.bufferedAmount }, 'socket-peer-does-not-read');
       ws.terminate();
       return false;
     }
     try {
       ws.send(encode(message, dialect, clock.now()));
+      this.#options.meter?.sent(message);
       return true;
     } catch (thrown) {
       // An encoder refuses only what we built wrongly.
-      log.error({ type: message.type, reason: asGlasscastError(thrown).message }, 'message-not-encodable');
+      log.error(
+        { ...this.#about(), type: message.type, reason: asGlasscastError(thrown).message },
+        'message-not-encodable',
+      );
       return false;
     }
   }
@@ -182,22 +201,27 @@ class Connection<In extends { type: string }, Out extends { type: string }> impl
       return;
     }
     if (decoded.dialect) this.#dialect = decoded.dialect;
+    this.#options.meter?.received(decoded.message);
     try {
       this.#options.onMessage(decoded.message);
     } catch (thrown) {
       const error = asGlasscastError(thrown);
       if (isDefect(error)) {
-        this.#options.log.error({ code: error.code, reason: error.message }, 'message-failed');
+        this.#options.log.error({ ...this.#about(), code: error.code, reason: error.message }, 'message-failed');
       }
       this.#complain(error);
+    } finally {
+      this.#options.meter?.handled();
     }
   }
 
   #complain(error: GlasscastError): void {
     const { clock, log, complaint } = this.#options;
+    this.#options.meter?.refused(error.code);
     const nowMs = clock.monotonicMs();
     if (nowMs - this.#errorsSinceMs >= ERROR_WINDOW_MS) {
-      if (this.#errors > this.#limits.answeredErrors) log.warn({ count: this.#errors }, 'bad-frames-suppressed');
+      if (this.#errors > this.#limits.answeredErrors)
+        log.warn({ ...this.#about(), count: this.#errors }, 'bad-frames-suppressed');
       this.#errors = 0;
       this.#errorsSinceMs = nowMs;
     }
@@ -207,12 +231,16 @@ class Connection<In extends { type: string }, Out extends { type: string }> impl
     else if (this.#errors <= this.#limits.answeredErrors) this.send(complaint(error));
   }
 
+  #about(): Readonly<Record<string, unknown>> {
+    return this.#options.about?.() ?? {};
+  }
+
   #ping(): void {
     const { ws, clock, log } = this.#options;
     const { pingIntervalMs, silenceMs } = this.#limits;
     const quietMs = clock.monotonicMs() - this.#heardMs;
     if (quietMs > silenceMs) {
-      log.info({ silenceMs }, 'socket-peer-silent');
+      log.info({ ...this.#about(), silenceMs }, 'socket-peer-silent');
       ws.terminate();
     } else if (quietMs >= pingIntervalMs && this.isOpen) {
       // Who has spoken lately lives: with ten thousand glasses every ping that is not sent counts.
@@ -224,6 +252,7 @@ class Connection<In extends { type: string }, Out extends { type: string }> impl
     if (this.#isClosed) return;
     this.#isClosed = true;
     this.#pings.cancel();
+    this.#options.meter?.closed(code);
     this.#options.onClose(code, reason);
   }
 }

@@ -115,6 +115,8 @@ function welcomeGlasses(ws: WebSocket, holder: TokenHolder, options: UpgradesOpt
     clock: options.clock,
     log: options.log,
     ...(options.limits ? { limits: options.limits } : {}),
+    meter: options.meters?.glasses,
+    about: () => ({ userId: holder.userId }),
     onMessage: (message) => session.receive(message),
     onClose() {
       unwatch();

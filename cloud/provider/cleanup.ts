@@ -108,14 +108,14 @@ class Ledger implements Cleanup {
 
   adopt(entries: readonly LedgerEntry[], kept: ReadonlySet<string>): void {
     for (const entry of entries) {
-      const { streamId } = entry;
+      const { streamId, userId } = entry;
       const known = this.#tracked.get(streamId);
       // A leader may have met it before its user was known.
-      if (known && (known.entry.doomed || known.entry.userId === entry.userId)) continue;
+      if (known && (known.entry.doomed || known.entry.userId === userId)) continue;
       const isKept = kept.has(streamId) && !entry.doomed;
       this.#tracked.set(streamId, newTracked({ ...entry, doomed: !isKept }));
       if (isKept) continue;
-      this.#options.log.info({ streamId }, 'cleanup-left-over-found');
+      this.#options.log.info({ streamId, userId }, 'cleanup-left-over-found');
       this.#attempt(streamId);
     }
   }
@@ -255,7 +255,7 @@ class Ledger implements Cleanup {
   }
 
   #removed(tracked: Tracked, nextLookMs: number | undefined): void {
-    const { streamId } = tracked.entry;
+    const { streamId, userId } = tracked.entry;
     tracked.running = undefined;
     tracked.attempt = 0;
     tracked.failure = undefined;
@@ -265,8 +265,8 @@ class Ledger implements Cleanup {
       return;
     }
     this.#forget(tracked);
-    this.#options.log.info({ streamId }, 'cleanup-done');
-    if (tracked.entry.userId !== undefined) this.#options.onGone?.(tracked.entry.userId);
+    this.#options.log.info({ streamId, userId }, 'cleanup-done');
+    if (userId !== undefined) this.#options.onGone?.(userId);
   }
 
   #postponed(tracked: Tracked, { code, details: { retryAfterMs } }: GlasscastError): void {
@@ -277,7 +277,7 @@ class Ledger implements Cleanup {
     const waitMs = typeof retryAfterMs === 'number' ? Math.max(backMs, retryAfterMs) : backMs;
     const isNews = code !== failure || attempt % SAID_AGAIN_AFTER === 0;
     const isExpected = code === 'PROVIDER_CONFLICT';
-    const fields = { streamId: entry.streamId, code, attempt: attempt + 1, waitMs };
+    const fields = { streamId: entry.streamId, userId: entry.userId, code, attempt: attempt + 1, waitMs };
     this.#options.log[isNews && !isExpected ? 'warn' : 'debug'](fields, 'cleanup-postponed');
     tracked.attempt += 1;
     tracked.failure = code;

@@ -8,7 +8,7 @@ import type { Log } from '../../shared/log.ts';
 import type { LiveInputs } from './live-inputs.ts';
 
 export interface ProviderHealth {
-  /** Asks now and then every minute. */
+  /** Asks now and then every minute; every five seconds while it does not answer. */
   start(): void;
   /**
    * PROVIDER_STORAGE_FULL when no new broadcast would be let in: the input is made, the encoder refused. When the last
@@ -25,6 +25,8 @@ export interface ProviderHealth {
 /** A broadcast of an hour may begin in the time between two answers, and weighs nothing until it has landed. */
 const SMALL_MARGIN_MINUTES = 60;
 const FRESH_MS = 5_000;
+/** Who is told that nothing can start is not to be told so for long after it can. */
+const AGAIN_MS = 5_000;
 const PATIENCE_MS = 2_000;
 
 export function createProviderHealth({
@@ -36,12 +38,14 @@ export function createProviderHealth({
   inputs: Pick<LiveInputs, 'storageUsage'>;
   clock: Clock;
   log: Log;
-  intervalMs?: number;
+  intervalMs?: number | undefined;
 }): ProviderHealth {
   let state: 'unknown' | 'ok' | ErrorCode = 'unknown';
   let marginMinutes = Number.POSITIVE_INFINITY;
   let answeredAtMs = Number.NEGATIVE_INFINITY;
   let timer: Timer | undefined;
+  let again: Timer | undefined;
+  let isRunning = false;
   let asking: Promise<void> | undefined;
 
   async function ask(isUrgent: boolean): Promise<void> {
@@ -61,12 +65,18 @@ export function createProviderHealth({
   function askOnce(isUrgent: boolean): Promise<void> {
     asking ??= ask(isUrgent).finally(() => {
       asking = undefined;
+      again?.cancel();
+      again = undefined;
+      // Whether it is full is asked by each start.
+      if (!isRunning || state === 'ok' || state === 'PROVIDER_STORAGE_FULL') return;
+      again = clock.after('provider-health-again', Math.min(AGAIN_MS, intervalMs), () => void askOnce(false));
     });
     return asking;
   }
 
   return {
     start() {
+      isRunning = true;
       timer?.cancel();
       timer = clock.every('provider-health', intervalMs, () => void askOnce(false));
       void askOnce(false);
@@ -86,7 +96,9 @@ export function createProviderHealth({
     },
     state: () => state,
     async close() {
+      isRunning = false;
       timer?.cancel();
+      again?.cancel();
       timer = undefined;
       await asking;
     },

@@ -104,13 +104,16 @@ export function createProviderWebhooks(options: ProviderWebhooksOptions): Provid
     if (checks.has(uid)) return;
     const work = isConfirmed(event, code)
       .then((confirmed) => {
-        log.info({ inputUid: uid, code, confirmed }, 'provider-error-told');
+        log.info({ streamId: cleanup.streamOf(uid), inputUid: uid, code, confirmed }, 'provider-error-told');
         if (!confirmed || closing.signal.aborted) return;
         const reason = errorCodes[said] ? undefined : said.slice(0, 100);
         streams.hint(uid, { kind: 'errored', error: new GlasscastError(code, { reason }) });
       })
       .catch((thrown: unknown) => {
-        log.warn({ inputUid: uid, code: asGlasscastError(thrown).code }, 'provider-error-not-checked');
+        log.warn(
+          { streamId: cleanup.streamOf(uid), inputUid: uid, code: asGlasscastError(thrown).code },
+          'provider-error-not-checked',
+        );
       })
       .finally(() => checks.delete(uid));
     checks.set(uid, work);
@@ -144,7 +147,7 @@ export function createProviderWebhooks(options: ProviderWebhooksOptions): Provid
       // The account's other inputs are told of as well.
       if (!event || !cleanup.streamOf(event.input_id) || !isNew(event)) return;
       const { input_id: uid, event_type: type } = event;
-      log.debug({ inputUid: uid, type }, 'provider-event');
+      log.debug({ streamId: cleanup.streamOf(uid), inputUid: uid, type }, 'provider-event');
       if (type === 'live_input.connected') streams.hint(uid, { kind: 'connected' });
       else if (type === 'live_input.disconnected') streams.hint(uid, { kind: 'disconnected' });
       else if (type === 'live_input.errored') check(event);

@@ -21,7 +21,7 @@ import { type GlassesLink, identityOf, type StreamSettings, startOrder } from '.
 import { createStreamOutputs, type StreamOutputs } from './stream-outputs.ts';
 import { type StreamTimings, stallMsFor } from './stream-timings.ts';
 import { recordOf, type StreamParts, type StreamSnapshot, situationOf, snapshotOf, stateOf } from './stream-views.ts';
-import { deviceError, lastWord, reconnectingText, type StreamWords, wordsOf } from './stream-words.ts';
+import { deviceError, lastWord, reconnectingText, STALLED, type StreamWords, wordsOf } from './stream-words.ts';
 import { createViewers, type JoinRequest, type Viewer, type Viewers } from './viewers.ts';
 
 export interface LiveStreamOptions {
@@ -33,6 +33,7 @@ export interface LiveStreamOptions {
   /** Begins to look whether viewers can see the picture. */
   look: (ingest: IngestPoint, events: PlaybackEvents) => PlaybackWatch;
   clock: Clock;
+  /** Its lines name the stream and the user. */
   log: Log;
   timings: StreamTimings;
   /** What has to outlive the process; undefined: nothing any more. Rejects when it could not be kept. */
@@ -41,6 +42,7 @@ export interface LiveStreamOptions {
   onChange: () => void;
   /** Once, when the device is done (or was waited for): the next stream may start. */
   onEnded: () => void;
+  onKeepAliveMissed?: (() => void) | undefined;
   /** A defect of ours, e.g. a refused transition. */
   onDefect: (error: GlasscastError) => void;
 }
@@ -84,9 +86,10 @@ export class LiveStream {
       settleMs: timings.stopTimeoutMs,
       sendKeepAlive: (ackId) => glasses.send({ type: 'keep_stream_alive', streamId, ackId }),
       isReachable: () => glasses.isConnected(),
+      onMiss: options.onKeepAliveMissed,
       events: {
         live: () => this.#inbox.do(() => this.#onLive()),
-        stalled: () => this.#inbox.do(() => this.#interrupt('No new picture arrives')),
+        stalled: () => this.#inbox.do(() => this.#interrupt(STALLED)),
         lost: () => this.fail(new GlasscastError('GLASSES_SILENT')),
       },
     });
@@ -258,7 +261,7 @@ export class LiveStream {
 
   #onStartSent(): void {
     this.#facts.reached('startSentMs');
-    this.#options.log.info({ streamId: this.streamId, ms: this.#facts.sinceRequestMs() }, 'stream-start-sent');
+    this.#options.log.info({ ms: this.#facts.sinceRequestMs() }, 'stream-start-sent');
     this.#changed();
   }
 
@@ -302,7 +305,7 @@ export class LiveStream {
     this.#facts.message = 'Stream is now live';
     this.#viewers.satisfied();
     this.#deadlines.live(this.#facts.liveForMs());
-    this.#options.log.info({ streamId: this.streamId, ms: this.#facts.sinceRequestMs() }, 'stream-live');
+    this.#options.log.info({ ms: this.#facts.sinceRequestMs() }, 'stream-live');
     this.#tellAll('state');
     this.#changed();
   }
@@ -311,7 +314,7 @@ export class LiveStream {
     if (this.#state !== 'active') return;
     this.#move('interrupt');
     this.#facts.message = message;
-    this.#options.log.info({ streamId: this.streamId, reason: message }, 'stream-interrupted');
+    this.#options.log.info({ reason: message }, 'stream-interrupted');
     this.#deadlines.interrupted();
     this.#tellAll('state');
     this.#liveness.proveAgain();
@@ -321,7 +324,7 @@ export class LiveStream {
   #onLate(viewerId: string): void {
     const code = this.#push.isStarted || !this.#ingest ? 'START_TIMEOUT' : 'GLASSES_NOT_CONNECTED';
     if (!this.#viewers.dismiss(viewerId, this.#words.failed(new GlasscastError(code), this.streamId))) return;
-    this.#options.log.warn({ streamId: this.streamId, appId: viewerId, code }, 'stream-start-late');
+    this.#options.log.warn({ appId: viewerId, code }, 'stream-start-late');
     this.#changed();
     if (this.#viewers.size > 0 || !this.isOpen()) return;
     this.#facts.error ??= new GlasscastError(code);
@@ -341,7 +344,7 @@ export class LiveStream {
     this.#facts.error = error;
     this.#facts.message = error.message;
     const level = error.fault === 'us' ? 'error' : 'warn';
-    this.#options.log[level]({ streamId: this.streamId, code: error.code, reason: error.message }, 'stream-failed');
+    this.#options.log[level]({ code: error.code, reason: error.message }, 'stream-failed');
     this.#viewers.dismissAll(this.#words.failed(error, this.streamId));
     this.#windDown(device);
   }
@@ -365,7 +368,7 @@ export class LiveStream {
   #end(): void {
     this.#options.source.discard(this.streamId);
     if (this.#state === 'stopping') this.#move('stopped');
-    this.#options.log.info({ streamId: this.streamId, state: this.#state }, 'stream-ended');
+    this.#options.log.info({ state: this.#state }, 'stream-ended');
     this.#options.onChange();
     this.#options.onEnded();
   }

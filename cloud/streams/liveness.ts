@@ -33,6 +33,7 @@ export interface LivenessOptions {
   /** While the glasses say that they reconnect, what the ingest still had in hand is no sign of life. */
   settleMs: number;
   sendKeepAlive: (ackId: string) => boolean;
+  onMiss?: (() => void) | undefined;
   /** Silence of glasses that are away means nothing. */
   isReachable: () => boolean;
 }
@@ -76,9 +77,10 @@ class StreamLiveness implements Liveness {
   #heardMs = Number.NEGATIVE_INFINITY;
 
   constructor(options: LivenessOptions) {
-    const { clock, events, keepAliveIntervalMs: intervalMs, sendKeepAlive: send, stallMs } = options;
+    const { clock, events, keepAliveIntervalMs: intervalMs, onMiss, sendKeepAlive: send, stallMs } = options;
+    const onLost = () => this.#onSilence();
     this.#options = options;
-    this.#keepAlive = createKeepAliveSender({ clock, intervalMs, newAckId, send, onLost: () => this.#onSilence() });
+    this.#keepAlive = createKeepAliveSender({ clock, intervalMs, newAckId, send, onMiss, onLost });
     this.#stall =
       stallMs === undefined
         ? undefined

@@ -86,6 +86,7 @@ export interface StreamRegistryOptions {
   timings?: Partial<StreamTimings>;
   /** A stream's snapshot has changed. */
   onChange: (snapshot: StreamSnapshot) => void;
+  onKeepAliveMissed?: (() => void) | undefined;
   /** Default: logged. */
   onDefect?: (error: GlasscastError) => void;
 }
@@ -318,7 +319,8 @@ class Registry implements StreamRegistry {
       log.error({ userId, streamId, code, reason: message }, 'stream-defect');
     const stream: LiveStream = new LiveStream({
       ...{ record, glasses, source, restreaming, clock },
-      log: log.child({ userId }),
+      log: log.child({ userId, streamId }),
+      onKeepAliveMissed: this.#options.onKeepAliveMissed,
       timings: timingsFor(record.kind, { ...defaultStreamTimings, ...this.#options.timings }),
       look: (ingest, events) => look(playback, streamId, ingest, events),
       save: (changed) => this.#saves.save(streamId, changed),

@@ -11,6 +11,9 @@ import { managedStatusOf, type StreamState, unmanagedStatusOf } from '../../shar
 import { outputsFor } from '../provider/output-views.ts';
 import type { RestreamOutput } from '../provider/restream-outputs.ts';
 
+/** Why a picture counts as lost when nobody has said so. */
+export const STALLED = 'No new picture arrives';
+
 /** What an app hears of a stream. */
 export type AppStatus = ManagedStreamStatus | AppStreamStatus;
 

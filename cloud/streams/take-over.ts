@@ -35,7 +35,7 @@ export async function takeOver(userId: string, options: TakeOverOptions): Promis
   cleanup.adopt([...entries.values()], new Set(kept.map(({ streamId }) => streamId)));
   for (const { streamId } of records.filter((record) => !canGoOn(record))) {
     await store.streams.delete(streamId).catch((error: unknown) => {
-      log.warn({ streamId, reason: errorText(error) }, 'stream-not-erased');
+      log.warn({ streamId, userId, reason: errorText(error) }, 'stream-not-erased');
     });
   }
   streams.resume(kept, peers);

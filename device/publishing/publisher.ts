@@ -36,6 +36,7 @@ export type PublisherStatus = Omit<DeviceStreamStatus, 'type'>;
 
 export interface PublisherOptions {
   clock: Clock;
+  /** Its lines name the stream and the user. */
   log: Log;
   streamId: string;
   /** As asked for. */
@@ -155,7 +156,7 @@ export function createPublisher(options: PublisherOptions): Publisher {
   }
   function move(event: PublisherEvent): void {
     state = transition(publisherTable, state, event);
-    log.info({ streamId, state, event }, 'publisher-state');
+    log.info({ state, event }, 'publisher-state');
   }
   function say(next: PublisherStatus): void {
     onStatus(next);
@@ -222,7 +223,7 @@ export function createPublisher(options: PublisherOptions): Publisher {
     const next = { ...given, text: given.text.slice(0, MAX_NOTICE_CHARS) };
     notices.push(next);
     if (notices.length > MAX_NOTICES) notices.shift();
-    log.info({ streamId, code: next.code, text: next.text, ...next.numbers }, 'publisher-notice');
+    log.info({ code: next.code, text: next.text, ...next.numbers }, 'publisher-notice');
     say({ ...status(), notice: next });
   }
   function report(): void {
@@ -233,7 +234,7 @@ export function createPublisher(options: PublisherOptions): Publisher {
     if (isOver()) return;
     failure = by;
     move('fail');
-    log.warn({ streamId, code: by.code, reason: by.message }, 'publisher-failed');
+    log.warn({ code: by.code, reason: by.message }, 'publisher-failed');
     say(status());
     down = takeDown();
   }

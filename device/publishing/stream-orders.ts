@@ -63,7 +63,7 @@ export function createStreamOrders({ clock, log, send, openPublisher }: StreamOr
   }
   async function start(order: StartStream): Promise<void> {
     if (closing) return;
-    const { streamId, publishUrl } = order;
+    const { streamId, sessionId: userId, publishUrl } = order;
     if (publisher?.streamId === streamId && isRunning(publisher)) {
       publisher.renewLease();
       say(publisher.status());
@@ -85,13 +85,13 @@ export function createStreamOrders({ clock, log, send, openPublisher }: StreamOr
       refuse(streamId, error);
       return;
     }
-    log.info({ streamId, ingest: url.printable }, 'stream-start');
+    log.info({ streamId, userId, ingest: url.printable }, 'stream-start');
     publisher.start();
   }
-  async function stop({ streamId }: StopStream): Promise<void> {
+  async function stop({ streamId, sessionId: userId }: StopStream): Promise<void> {
     const meant = publisher && (streamId === '' || streamId === publisher.streamId) ? publisher : undefined;
     const wasRunning = meant && isRunning(meant);
-    if (meant && wasRunning) log.info({ streamId: meant.streamId }, 'stream-stop');
+    if (meant && wasRunning) log.info({ streamId: meant.streamId, userId }, 'stream-stop');
     // Of a stream that failed this waits until all of it is down.
     await meant?.close();
     if (wasRunning) return;

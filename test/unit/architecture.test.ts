@@ -56,6 +56,8 @@ describe('imports', () => {
     ['ioredis', /^cloud\/cluster\/redis-link\.ts$/],
     ['jose', /^cloud\/access\/core-tokens/],
     ['esbuild', /^shared\/page-files\.ts$/],
+    ['prom-client', /^cloud\/metrics\/meters\.ts$/],
+    ['@opentelemetry', /^cloud\/tracing\/otlp-tracer\.ts$/],
     ['node-datachannel', /^cloud\/local-stream\/whep\//],
   ])('%s has one importer', (name, allowed) => {
     const importers = modules.filter(({ imports }) =>
