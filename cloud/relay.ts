@@ -31,6 +31,7 @@ import {
 } from './relay-parts.ts';
 import { createSqliteStore } from './store/sqlite-store.ts';
 import { operator, operatorStream } from './streams/operator-stream.ts';
+import { endings } from './streams/stream-story.ts';
 import { takeOver } from './streams/take-over.ts';
 
 export interface RelayAddress {
@@ -160,7 +161,7 @@ async function startRelay(
         sessions: () => sessions.all().map(({ userId }) => sessionView(userId, { sessions, apps, rollouts })),
         streams: () => streams.snapshots(),
         history,
-        endStream: (streamId) => streams.end(streamId, 'The operator has ended the stream'),
+        endStream: (streamId) => streams.end(streamId, endings.operator),
       }),
     ],
     onUpgrade: upgrades.accept,
@@ -175,12 +176,15 @@ async function startRelay(
     () => apps.close(),
     () => api.close(),
     () => cleanup.close(),
+    // After its streams: what happens to their lines from then on is nothing that befell them.
+    () => history.close(),
     () => (ending.keepStreams ? streams.suspend() : streams.close()),
     () => upgrades.shut(),
   );
   // Before anybody can come in: whoever was here comes back within a second or two.
   await catalog.load(options.appsFile ?? '{}');
   await apps.resume();
+  await history.open();
   await takeOver({
     ...{ store, cleanup, streams, log },
     peers: {
