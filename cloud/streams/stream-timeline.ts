@@ -251,24 +251,19 @@ class Timeline implements StreamTimeline {
     return { kind: 'state', state, source: 'relay', text, numbers: { interruptedMs }, because: interrupted.id };
   }
 
-  #endingEntry({ state, message, errorCode, temperatureC }: StreamSnapshot): NewEntry {
-    if (errorCode) return this.#failedEntry({ state, message, errorCode, temperatureC });
+  #endingEntry({ state, message, errorCode }: StreamSnapshot): NewEntry {
+    if (errorCode) return this.#failedEntry({ state, message, errorCode });
     const code = endingCodeOf(message);
     return { kind: 'state', state, code, text: message ?? 'Nobody watches any more' };
   }
 
-  #failedEntry({
-    state,
-    message,
-    errorCode,
-    temperatureC,
-  }: Pick<StreamSnapshot, 'state' | 'message' | 'errorCode' | 'temperatureC'>): NewEntry {
+  #failedEntry({ state, message, errorCode }: Pick<StreamSnapshot, 'state' | 'message' | 'errorCode'>): NewEntry {
     const code = errorCode ?? 'INTERNAL';
-    const isHeat = code === 'OVERHEATED' && temperatureC !== undefined;
+    const numbers = numbersOf(code, message ?? '');
     const cause = this.#rootOf(code);
     return {
       ...{ kind: 'state', state, code, text: message ?? state },
-      ...(isHeat ? { numbers: { temperatureC } } : {}),
+      ...(numbers ? { numbers } : {}),
       ...(cause ? { because: cause.id } : {}),
     };
   }
@@ -324,6 +319,14 @@ class Timeline implements StreamTimeline {
 /** @param waitMs until the next attempt. */
 export function troubleOf({ code, details }: GlasscastError, waitMs: number): ProviderTrouble {
   return { code, waitMs, ...(typeof details.status === 'number' ? { status: details.status } : {}) };
+}
+
+/** By which the glasses stopped: they say it in their sentence alone. */
+function numbersOf(code: string, text: string): Record<string, number> | undefined {
+  const [, value] = /(-?\d+(?:\.\d+)?) (?:°C|%)/.exec(text) ?? [];
+  if (value === undefined) return undefined;
+  if (code === 'OVERHEATED') return { temperatureC: Number(value) };
+  return code === 'BATTERY_LOW' ? { batteryPercent: Number(value) } : undefined;
 }
 
 function seconds(ms: number): string {
