@@ -3,7 +3,7 @@
 /** 14:03:10, in UTC: operators and glasses are seldom in one place. */
 export function clockTime(atMs: number): string {
   const isTime = Number.isFinite(atMs) && Math.abs(atMs) < 8.64e15;
-  return isTime ? new Date(atMs).toISOString().slice(-13, -5) : '??:??:??';
+  return isTime ? new Date(atMs).toISOString().slice(-13, -5) : '--:--:--';
 }
 
 /** 0.8 s, 34 s, 12 min, 3.2 h. */

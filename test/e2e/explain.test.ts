@@ -2,34 +2,17 @@
 import { describe, expect, test } from 'vitest';
 import type { Explanation } from '../../cloud/streams/stream-history.ts';
 import { Secret } from '../../shared/secrets.ts';
-import { createExplainWorld } from '../support/explain-world.ts';
+import { type Blame, blamed } from '../support/blame-words.ts';
+import { createExplainWorld, EXPLAIN_USER } from '../support/explain-world.ts';
 
-/** What only a verdict of this cause says. */
-const blames = {
-  uplink: /under the asked|too narrow/,
-  cut: /uplink was cut|uplink went dead|could not be reached from/,
-  line: /line to the relay/,
-  encoder: /encoder/,
-  camera: /camera/,
-  microphone: /microphone/,
-  provider: /provider (answered|failed|limited|refused|could|rejected)/,
-  key: /stream key/,
-  restart: /restarted or replaced/,
-  heat: /too hot/,
-  vanished: /vanished|stopped answering|not connected/,
-  late: /no picture within/,
-  battery: /battery/,
-} as const;
 const TIME = String.raw`\d\d:\d\d:\d\d`;
 
 /** The verdict blames this and nothing else, and an entry shows it. */
-function expectBlame(told: Explanation, cause: keyof typeof blames | undefined, ...parts: RegExp[]): void {
+function expectBlame(told: Explanation, cause: Blame | undefined, ...parts: RegExp[]): void {
   const { verdict } = told;
-  const blamed = Object.entries(blames).flatMap(([name, words]) => (words.test(verdict) ? [name] : []));
-  expect([verdict, blamed]).toEqual([verdict, cause === undefined ? [] : [cause]]);
+  expect([verdict, blamed(verdict)]).toEqual([verdict, cause === undefined ? [] : [cause]]);
   for (const part of parts) expect(verdict).toMatch(part);
   expect(verdict).not.toMatch(/\n|:\/\//);
-  console.log(`VERDICT ${cause}: ${verdict}`);
 }
 const isLive = ({ state }: Explanation) => state === 'active';
 const isOver = ({ state }: Explanation) => state === 'stopped' || state === 'failed';
@@ -224,6 +207,38 @@ describe.concurrent('explain', () => {
       await world.until(isOver),
       'late',
       /^no picture within 5\.\d s .* pushed and the provider never showed it; viewers never/,
+    );
+  });
+
+  test('12: a start that comes too late, because the glasses never push', async () => {
+    const relay = { timings: { startDeadlineMs: 3_000 } };
+    await using world = await createExplainWorld([], { relay });
+    await world.agent.close();
+    const glasses = await world.world.glasses(EXPLAIN_USER);
+    glasses.state.onStart = 'nothing';
+    await world.request();
+    expectBlame(
+      await world.until(isOver),
+      'late',
+      /^no picture within 3\.\d s .* asked to start and never pushed; viewers never/,
+    );
+    await glasses.close();
+  });
+
+  test('13: an app that leaves', async () => {
+    await using world = await createExplainWorld();
+    await world.request();
+    await world.until(isLive);
+    const app = await world.world.app('com.example.watching');
+    await world.world.rest('POST', '/api/apps/com.example.watching/start', { userId: EXPLAIN_USER });
+    app.send({ type: 'managed_stream_request' });
+    await world.until(({ entries }) => entries.some(({ text }) => text === 'com.example.watching watches'));
+    await world.leave();
+    app.send({ type: 'managed_stream_stop' });
+    expectBlame(
+      await world.until(isOver),
+      undefined,
+      new RegExp(`^all well: .*, and its last viewer left at ${TIME}$`),
     );
   });
 
