@@ -36,7 +36,6 @@ const schema = z.strictObject({
     ),
   dataDir: z.string().min(1).default('.glasscast').describe('Folder for the database and for the local Stream'),
   redisUrl: secret(8)
-    .refine((url) => /^rediss?:\/\/./.test(url.reveal()), 'expected redis://HOST:PORT or rediss://HOST:PORT')
     .optional()
     .describe('Redis that several relays share, e.g. redis://:PASSWORD@10.0.0.5:6379; default: one relay by itself'),
   redisPrefix: z
@@ -166,6 +165,11 @@ export const relaySettings: Settings<RelayConfig> = {
 /** @throws GlasscastError INVALID_CONFIG when several relays would not be one */
 function requireReachable({ host, nodeAddress, redisUrl }: Values, provider: RelayProvider | undefined): void {
   if (redisUrl === undefined) return;
+  if (!/^rediss?:\/\/./.test(redisUrl.reveal())) {
+    throw new GlasscastError('INVALID_CONFIG', {
+      reason: 'GLASSCAST_REDIS_URL: redis://HOST:PORT or rediss://… is wanted',
+    });
+  }
   if (provider === undefined) {
     const reason =
       'relays that share a Redis need one provider for all: name a Cloudflare account, or start one local Stream by ' +

@@ -10,6 +10,7 @@ import type { Cleanup } from '../provider/cleanup.ts';
 import type { Store } from '../store/store.ts';
 import type { StreamPeers, StreamRegistry } from '../streams/stream-registry.ts';
 import { takeOver } from '../streams/take-over.ts';
+import type { Rollouts } from '../updates/rollouts.ts';
 import type { Carrier } from './cluster.ts';
 
 export interface CarrierOptions {
@@ -18,15 +19,18 @@ export interface CarrierOptions {
   streams: Pick<StreamRegistry, 'resume' | 'handOver'>;
   apps: Pick<AppLifecycle, 'resume' | 'handOver' | 'session'>;
   sessions: Pick<SessionRegistry, 'open' | 'leave'>;
+  rollouts: Pick<Rollouts, 'agentGone'>;
   /** Somebody who watches streams and is no app, e.g. the operator. */
   builtIn?: (appId: string) => ReturnType<StreamPeers['viewer']>;
+  /** The user is owned here now, if only because somebody asked. */
+  onAdopted?: (userId: string) => void;
   /** Everybody goes, because this node ends. */
   isEnding: () => boolean;
   log: Log;
 }
 
 export function createCarrier(options: CarrierOptions): Carrier {
-  const { store, cleanup, streams, apps, sessions, builtIn, isEnding, log } = options;
+  const { store, cleanup, streams, apps, sessions, rollouts, builtIn, isEnding, log, onAdopted } = options;
   return {
     async adopt(userId) {
       // Apps first: a stream looks for its viewers among them.
@@ -38,6 +42,7 @@ export function createCarrier(options: CarrierOptions): Carrier {
           glasses: () => sessions.open(userId, true),
         },
       });
+      onAdopted?.(userId);
     },
     async handOver(userId, why) {
       // In one go, so that nothing that comes in between finds one part and misses another.
@@ -50,6 +55,7 @@ export function createCarrier(options: CarrierOptions): Carrier {
         ? ([closeCodes.replaced, 'Replaced by a newer connection'] as const)
         : ([closeCodes.restart, 'Relay restarting'] as const);
       sessions.leave(userId, code, reason);
+      rollouts.agentGone(userId);
       await streamsSaved;
       // What was taken away can be written no more.
       if (!why.isLost) await appsSaved;

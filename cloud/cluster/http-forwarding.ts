@@ -4,6 +4,8 @@
  */
 import { isUtf8 } from 'node:buffer';
 import type { IncomingHttpHeaders, OutgoingHttpHeaders } from 'node:http';
+import { promisify } from 'node:util';
+import { gunzip, gzip } from 'node:zlib';
 import type { FastifyInstance, FastifyReply, FastifyRequest, HTTPMethods } from 'fastify';
 import * as z from 'zod';
 import { type ErrorCode, errorText, GlasscastError, isGlasscastError } from '../../shared/errors.ts';
@@ -38,7 +40,9 @@ const SUBJECT = 'http';
 /** Holds what no other process knows: who comes by it has been sent by ourselves. */
 const MARK = 'x-glasscast-forwarded';
 const MAX_BODY_BYTES = 4 * 1024 * 1024;
-const MAX_ANSWER_BYTES = 32 * 1024 * 1024;
+const MAX_ANSWER_BYTES = 64 * 1024 * 1024;
+/** Larger bodies are packed: lists of ten thousand streams fit into a frame between nodes then. */
+const PACK_BYTES = 64 * 1024;
 /** Of what waits for the provider. */
 const TIMEOUT_MS = 35_000;
 const LIST_TIMEOUT_MS = 3_000;
@@ -46,7 +50,11 @@ const LIST_TIMEOUT_MS = 3_000;
 const NOT_PASSED_ON =
   /^(connection|keep-alive|proxy-.*|te|trailer|transfer-encoding|upgrade|expect|content-length|date|forwarded|x-forwarded-.*|x-real-ip|x-glasscast-forwarded)$/;
 
-const bytes = z.object({ text: z.string().optional(), base64: z.string().optional() });
+const bytes = z.object({
+  text: z.string().optional(),
+  base64: z.string().optional(),
+  isPacked: z.boolean().optional(),
+});
 const headers = z.record(z.string(), z.union([z.string(), z.array(z.string()), z.number()]));
 const passedRequest = z.object({
   ...{ method: z.string().max(10), url: z.string().max(16_384), headers, body: bytes.optional() },
@@ -57,6 +65,7 @@ const passedRequest = z.object({
 const passedAnswer = z.object({ status: z.number().int().min(200).max(599), headers, body: bytes });
 type PassedRequest = z.output<typeof passedRequest>;
 type PassedAnswer = z.output<typeof passedAnswer>;
+type PassedBytes = z.output<typeof bytes>;
 type Choice<By extends ServedBy['by']> = Extract<ServedBy, { by: By }>;
 
 export function createHttpForwarding(options: HttpForwardingOptions): HttpForwarding {
@@ -85,7 +94,7 @@ export function createHttpForwarding(options: HttpForwardingOptions): HttpForwar
       });
       server.addHook('onResponse', async (request, { statusCode }) => {
         if (request.routeOptions.config.servedBy?.by !== 'each' || statusCode >= 300) return;
-        if (!isForwarded(request.headers)) router.tellOthers(request);
+        if (!isForwarded(request.headers)) await router.tellOthers(request);
       });
     },
   };
@@ -106,7 +115,7 @@ function createRouter(options: HttpForwardingOptions, run: (request: PassedReque
       const place = await find();
       if (place === undefined || place === 'here') return undefined;
       try {
-        return await ask(place.nodeId, { ...passed(request), userId }, timeoutMs);
+        return await ask(place.nodeId, { ...(await passed(request)), userId }, timeoutMs);
       } catch (error) {
         if (isSecond || !isCode(error, 'SESSION_MOVED')) throw error;
       }
@@ -131,21 +140,24 @@ function createRouter(options: HttpForwardingOptions, run: (request: PassedReque
     const userId = await streams.userOf(streamId).catch(() => undefined);
     if (userId !== undefined) return askOwner(userId, () => ownership.place(userId), request, timeoutMs);
     if (streams.isRemembered(streamId)) return undefined;
-    const asked = mesh.others().map((nodeId) => ask(nodeId, passed(request), timeoutMs));
+    const patienceMs = request.method === 'GET' ? LIST_TIMEOUT_MS : timeoutMs;
+    const passedOn = await passed(request);
+    const asked = mesh.others().map((nodeId) => ask(nodeId, passedOn, patienceMs));
     const answers = (await Promise.allSettled(asked)).flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []));
     return answers.find(({ status }) => status !== 404);
   }
   async function byAll(request: FastifyRequest, { list, key, newestFirst }: Choice<'all'>) {
     const nodeIds = mesh.others();
-    if (nodeIds.length === 0) return undefined;
-    const passedOn = passed(request);
+    // Nobody reads the list of a HEAD.
+    if (nodeIds.length === 0 || request.method === 'HEAD') return undefined;
+    const passedOn = await passed(request);
     const asked = nodeIds.map((nodeId) => ask(nodeId, passedOn, LIST_TIMEOUT_MS));
     const [own, ...others] = await Promise.allSettled([run(passedOn), ...asked]);
     if (own?.status !== 'fulfilled' || own.value.status !== 200) return undefined;
     const entries = new Map<unknown, unknown>();
     const missingNodes: string[] = [];
     for (const [at, one] of [own, ...others].entries()) {
-      const found = one.status === 'fulfilled' ? listIn(one.value, list) : undefined;
+      const found = one.status === 'fulfilled' ? await listIn(one.value, list) : undefined;
       if (!found) missingNodes.push(nodeIds[at - 1] ?? mesh.nodeId);
       for (const entry of found ?? []) {
         const name = textIn(entry, key);
@@ -161,7 +173,7 @@ function createRouter(options: HttpForwardingOptions, run: (request: PassedReque
     if (leadership.isLeader()) return undefined;
     const leaderId = leadership.leaderId();
     if (leaderId === undefined) throw new GlasscastError('NODE_UNREACHABLE', { reason: 'no node leads right now' });
-    return ask(leaderId, passed(request), TIMEOUT_MS);
+    return ask(leaderId, await passed(request), TIMEOUT_MS);
   }
 
   return {
@@ -179,9 +191,10 @@ function createRouter(options: HttpForwardingOptions, run: (request: PassedReque
           return undefined;
       }
     },
-    tellOthers(request: FastifyRequest): void {
+    async tellOthers(request: FastifyRequest): Promise<void> {
+      const passedOn = await passed(request);
       for (const nodeId of mesh.others()) {
-        ask(nodeId, passed(request), TIMEOUT_MS).catch((error: unknown) =>
+        ask(nodeId, passedOn, TIMEOUT_MS).catch((error: unknown) =>
           log.info({ nodeId, reason: errorText(error) }, 'request-not-shared'),
         );
       }
@@ -194,7 +207,7 @@ type Asked = [request: FastifyRequest, timeoutMs: number];
 /** As a server of ours takes it that it has come by a connection: limits, hooks, errors and all. */
 async function runHere(server: FastifyInstance, request: PassedRequest, mark: string): Promise<PassedAnswer> {
   const { method, url, headers: given, body, remoteAddress } = request;
-  const payload = body === undefined ? undefined : bufferOf(body);
+  const payload = body === undefined ? undefined : await bufferOf(body);
   const sent = { ...kept(given), [MARK]: mark };
   const answer = await server.inject({
     ...{ method: method as HTTPMethods, url, headers: sent, remoteAddress },
@@ -202,11 +215,11 @@ async function runHere(server: FastifyInstance, request: PassedRequest, mark: st
   });
   const { statusCode: status, rawPayload } = answer;
   if (rawPayload.length > MAX_ANSWER_BYTES) throw new GlasscastError('INTERNAL', { reason: 'the answer is too large' });
-  return { status, headers: kept(answer.headers), body: bodyOf(rawPayload) };
+  return { status, headers: kept(answer.headers), body: await bodyOf(rawPayload) };
 }
 
-/** @throws GlasscastError MALFORMED_MESSAGE when it is larger than any that a route takes. */
-function passed(request: FastifyRequest): PassedRequest {
+/** Errors: MALFORMED_MESSAGE when it is larger than any that a route takes. */
+async function passed(request: FastifyRequest): Promise<PassedRequest> {
   const { method, body: parsed, ip: remoteAddress, originalUrl: url } = request;
   const given = kept(request.headers);
   if (parsed === undefined || parsed === null) {
@@ -214,19 +227,22 @@ function passed(request: FastifyRequest): PassedRequest {
     return { method, url, headers: given, remoteAddress };
   }
   // What a route has let be read as text, it reads as text there, to the byte.
-  const body = Buffer.isBuffer(parsed) ? bodyOf(parsed) : { text: asText(parsed) };
-  if ((body.text ?? body.base64 ?? '').length > MAX_BODY_BYTES) {
+  const content = Buffer.isBuffer(parsed) ? parsed : Buffer.from(asText(parsed));
+  if (content.length > MAX_BODY_BYTES)
     throw new GlasscastError('MALFORMED_MESSAGE', { reason: 'the body is too large' });
-  }
-  return { method, url, headers: given, body, remoteAddress };
+  return { method, url, headers: given, body: await bodyOf(content), remoteAddress };
 }
 
 const isCode = (error: unknown, code: ErrorCode) => isGlasscastError(error) && error.code === code;
 
+const packed = promisify<Buffer, Buffer>(gzip);
+const unpacked = promisify<Buffer, { maxOutputLength: number }, Buffer>(gunzip);
+
 const asText = (body: unknown) => (typeof body === 'string' ? body : JSON.stringify(body));
 
-function send(reply: FastifyReply, { status, headers: given, body }: PassedAnswer): FastifyReply {
-  return reply.code(status).headers(kept(given)).send(bufferOf(body));
+async function send(reply: FastifyReply, { status, headers: given, body }: PassedAnswer): Promise<FastifyReply> {
+  const content = await bufferOf(body);
+  return reply.code(status).headers(kept(given)).send(content);
 }
 
 function kept(given: IncomingHttpHeaders | OutgoingHttpHeaders): PassedAnswer['headers'] {
@@ -234,18 +250,21 @@ function kept(given: IncomingHttpHeaders | OutgoingHttpHeaders): PassedAnswer['h
   return Object.fromEntries(all.filter(([name]) => !NOT_PASSED_ON.test(name.toLowerCase())));
 }
 
-function bodyOf(content: Buffer): z.output<typeof bytes> {
+async function bodyOf(content: Buffer): Promise<PassedBytes> {
+  if (content.length > PACK_BYTES) return { base64: (await packed(content)).toString('base64'), isPacked: true };
   return isUtf8(content) ? { text: content.toString() } : { base64: content.toString('base64') };
 }
 
-function bufferOf({ text, base64 }: z.output<typeof bytes>): Buffer {
-  return base64 === undefined ? Buffer.from(text ?? '') : Buffer.from(base64, 'base64');
+async function bufferOf({ text, base64, isPacked = false }: PassedBytes): Promise<Buffer> {
+  if (base64 === undefined) return Buffer.from(text ?? '');
+  const content = Buffer.from(base64, 'base64');
+  return isPacked ? unpacked(content, { maxOutputLength: MAX_ANSWER_BYTES }) : content;
 }
 
-function listIn({ status, body }: PassedAnswer, list: string): unknown[] | undefined {
+async function listIn({ status, body }: PassedAnswer, list: string): Promise<unknown[] | undefined> {
   if (status !== 200) return undefined;
   try {
-    const found = (JSON.parse(bufferOf(body).toString()) as Record<string, unknown>)[list];
+    const found = (JSON.parse((await bufferOf(body)).toString()) as Record<string, unknown>)[list];
     return Array.isArray(found) ? found : undefined;
   } catch {
     return undefined;

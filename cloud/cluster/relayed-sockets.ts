@@ -31,7 +31,7 @@ export interface RelayedSocketsOptions {
 export interface RelayedSockets extends AppsElsewhere {
   /** Apps that are here and whose sessions are elsewhere, and the other way round. */
   counts(): { edge: number; owner: number };
-  /** Those whose sessions are elsewhere are told to come back; of the others the apps' own close tells. */
+  /** All are told to come back that have not been told anything else. */
   close(): void;
 }
 
@@ -95,6 +95,7 @@ export function createRelayedSockets(options: RelayedSocketsOptions): RelayedSoc
     close() {
       for (const stop of unlisten) stop();
       edge.close();
+      owner.close();
     },
   };
 }
@@ -246,6 +247,12 @@ function createOwner({ mesh, ownership, welcome, log, maxSockets = 20_000 }: Rel
 
   return {
     count: () => sockets.size,
+    close(): void {
+      for (const { virtual } of sockets.values()) {
+        virtual.ws.close(closeCodes.restart, 'Relay restarting');
+        virtual.ended(1006);
+      }
+    },
     lost(edgeId: string): void {
       for (const { virtual } of of(edgeId)) virtual.ended(1006);
     },

@@ -129,7 +129,16 @@ function createLife(
     appSocketUrl: () => 'ws://relay/app-ws',
   });
   async function start() {
-    const carrier = createCarrier({ store, cleanup, streams, apps, sessions, log, isEnding: () => true });
+    const carrier = createCarrier({
+      store,
+      cleanup,
+      streams,
+      apps,
+      sessions,
+      log,
+      rollouts: { agentGone() {} },
+      isEnding: () => true,
+    });
     for (const userId of await usersToTakeOver(store)) await carrier.adopt(userId);
     await cleanup.lead();
   }
