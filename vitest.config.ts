@@ -6,7 +6,7 @@ const wholeBoards = { testTimeout: 600_000, hookTimeout: 600_000 };
 const realParts = { testTimeout: 60_000, hookTimeout: 60_000 };
 
 /** They measure milliseconds, or take a core for themselves. */
-const alone = ['test/e2e/{agent,ingest,malformed,outage,outputs,rtmp}*.test.ts', 'test/browser/**/*.test.ts'];
+const alone = ['test/e2e/{agent,fleet,ingest,malformed,outage,outputs,rtmp}*.test.ts', 'test/browser/**/*.test.ts'];
 
 /** unit: test clock, seconds in all. e2e: real parts, which mostly wait, two files at a time. alone: one at a time. hardware: whole systems. */
 export default defineConfig({
