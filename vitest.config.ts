@@ -6,7 +6,11 @@ const wholeBoards = { testTimeout: 600_000, hookTimeout: 600_000 };
 const realParts = { testTimeout: 60_000, hookTimeout: 60_000 };
 
 /** They measure milliseconds, or take a core for themselves. */
-const alone = ['test/e2e/{agent,ingest,malformed,outage,outputs,rtmp}*.test.ts', 'test/browser/**/*.test.ts'];
+const alone = [
+  'test/e2e/{agent,ingest,malformed,outage,outputs,rtmp,soak}*.test.ts',
+  'test/e2e/cluster-media.test.ts',
+  'test/browser/**/*.test.ts',
+];
 
 /** unit: test clock, seconds in all. e2e: real parts, which mostly wait, two files at a time. alone: one at a time. hardware: whole systems. */
 export default defineConfig({
@@ -26,7 +30,7 @@ export default defineConfig({
           name: 'e2e',
           include: ['test/e2e/**/*.test.ts', 'test/interop/**/*.test.ts'],
           exclude: alone,
-          globalSetup: ['test/support/client-setup.ts'],
+          globalSetup: ['test/support/client-setup.ts', 'test/support/cluster-setup.ts'],
           ...realParts,
           maxWorkers: 2,
           sequence: { groupOrder: 1 },
@@ -36,7 +40,7 @@ export default defineConfig({
         test: {
           name: 'alone',
           include: alone,
-          globalSetup: ['test/support/global-setup.ts'],
+          globalSetup: ['test/support/global-setup.ts', 'test/support/cluster-setup.ts'],
           ...realParts,
           maxWorkers: 1,
           sequence: { groupOrder: 2 },

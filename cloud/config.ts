@@ -35,6 +35,20 @@ const schema = z.strictObject({
       'Where apps reach the relay from their hosts, e.g. wss://relay.example; default: the address it listens on',
     ),
   dataDir: z.string().min(1).default('.glasscast').describe('Folder for the database and for the local Stream'),
+  redisUrl: secret(8)
+    .optional()
+    .describe('Redis that several relays share, e.g. redis://:PASSWORD@10.0.0.5:6379; default: one relay by itself'),
+  redisPrefix: z
+    .string()
+    .min(1)
+    .max(100)
+    .regex(/^[^\s*?{}[\]]+$/, 'no spaces, and none of * ? { } [ ]')
+    .default('glasscast:')
+    .describe('Begins every key in Redis, so that clusters can share one'),
+  nodeAddress: z
+    .url({ protocol: /^https?$/ })
+    .optional()
+    .describe('Where the other relays reach this one, e.g. http://10.0.0.7:8787; default: the address it listens on'),
   logLevel: z.enum(logLevels).default('info').describe('debug, info, warn, error or silent'),
   adminToken: secret(16)
     .optional()
@@ -48,6 +62,20 @@ const schema = z.strictObject({
   trustedProxies: commaList
     .optional()
     .describe('Addresses and networks whose X-Forwarded-For is believed, e.g. 127.0.0.1,10.0.0.0/8'),
+  maxConnections: z.coerce
+    .number()
+    .int()
+    .min(100)
+    .max(1_000_000)
+    .default(50_000)
+    .describe('TCP connections in all; each is an open file as well (LimitNOFILE)'),
+  handshakesPerSecond: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .max(100_000)
+    .default(10)
+    .describe('WebSockets that one address may open each second, ten times that at once; more where many share one'),
   allowedHosts: commaList
     .optional()
     .describe('Names besides the one in --public-url that operators reach the relay by, e.g. relay.lan'),
@@ -126,6 +154,7 @@ const settings = createSettings({
   environmentOnly: [
     'adminToken',
     'coreTokenSecret',
+    'redisUrl',
     'metricsToken',
     'otlpHeaders',
     'cloudflareApiToken',
@@ -138,6 +167,9 @@ const settings = createSettings({
     'SIGINT (Ctrl-C) ends every stream and cleans up at the provider. SIGTERM is a restart: streams stay as they are for',
     'the next process on the same data folder; glasses and apps are told to come back (close code 1012). A second signal',
     'does not wait.',
+    '',
+    'With a Redis (GLASSCAST_REDIS_URL) several relays are one: each signal hands the streams of this one over to the',
+    'others, and SIGINT ends them only when it is the last one. They need one provider, named by all alike.',
   ].join('\n'),
 });
 
@@ -148,9 +180,32 @@ export const relaySettings: Settings<RelayConfig> = {
     if (values === 'help') return values;
     const { provider, cloudflareAccountId, cloudflareApiToken, cloudflareApiBaseUrl, ...others } = values;
     const { cloudflareLiveWebhookSecret: live, cloudflareVodWebhookSecret: recording, ...rest } = others;
-    return { ...rest, provider: chosenProvider(values), webhookSecrets: { live, recording } };
+    const chosen = chosenProvider(values);
+    requireReachable(values, chosen);
+    return { ...rest, provider: chosen, webhookSecrets: { live, recording } };
   },
 };
+
+/** @throws GlasscastError INVALID_CONFIG when several relays would not be one */
+function requireReachable({ host, nodeAddress, redisUrl }: Values, provider: RelayProvider | undefined): void {
+  if (redisUrl === undefined) return;
+  if (!/^rediss?:\/\/./.test(redisUrl.reveal())) {
+    throw new GlasscastError('INVALID_CONFIG', {
+      reason: 'GLASSCAST_REDIS_URL: redis://HOST:PORT or rediss://… is wanted',
+    });
+  }
+  if (provider === undefined) {
+    const reason =
+      'relays that share a Redis need one provider for all: name a Cloudflare account, or start one local Stream by ' +
+      '`npm run local-stream` and name it by --provider local, --cloudflare-api-base-url, --cloudflare-account-id and ' +
+      'GLASSCAST_CLOUDFLARE_API_TOKEN';
+    throw new GlasscastError('INVALID_CONFIG', { reason });
+  }
+  if (nodeAddress === undefined && ['0.0.0.0', '::'].includes(host)) {
+    const reason = `--host ${host} is no address that other relays could reach this one by: name one by --node-address`;
+    throw new GlasscastError('INVALID_CONFIG', { reason });
+  }
+}
 
 /** @throws GlasscastError INVALID_CONFIG when only half of a provider is named */
 function chosenProvider(values: Values): RelayProvider | undefined {

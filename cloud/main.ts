@@ -38,13 +38,17 @@ async function run(config: RelayConfig, effective: EffectiveSettings): Promise<v
     const appsFile = config.appsFile === undefined ? undefined : await readAppsFile(config.appsFile);
     const releaseKeys = config.releaseKeys && (await readReleaseKeys(config.releaseKeys));
     const provider = config.provider ?? (await startLocalStream(config, { children, clock, log, closers }));
-    const { startDeadlineMs, logLevel: _, appsFile: __, ...settings } = config;
+    const { startDeadlineMs, logLevel: _, appsFile: __, maxConnections, handshakesPerSecond, ...settings } = config;
     const relay = createRelay({
       ...settings,
       appsFile,
       releaseKeys,
       provider,
       timings: { startDeadlineMs },
+      doorLimits: {
+        maxConnections,
+        handshakes: { perSecond: handshakesPerSecond, burst: 10 * handshakesPerSecond },
+      },
       pages: registerConsolePage,
       ...{ clock, log, redactor },
     });

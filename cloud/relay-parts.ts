@@ -8,9 +8,10 @@ import type { Clock } from '../shared/clock.ts';
 import type { GlasscastError } from '../shared/errors.ts';
 import type { Log } from '../shared/log.ts';
 import { type Redactor, Secret } from '../shared/secrets.ts';
+import { isStreamOver } from '../shared/stream.ts';
 import { createCallers } from './access/callers.ts';
 import { openCoreTokens } from './access/core-tokens.ts';
-import { keyedHash, newSecret, openAdminToken } from './access/credentials.ts';
+import { newSecret, openAdminToken } from './access/credentials.ts';
 import { createDoor, type DoorLimits } from './access/door.ts';
 import { createEnrolments } from './access/enrolments.ts';
 import { createFailedAttempts } from './access/failed-attempts.ts';
@@ -18,6 +19,8 @@ import type { AppCatalog } from './apps/app-catalog.ts';
 import { type AppLifecycle, createAppLifecycle } from './apps/app-lifecycle.ts';
 import { createAppWebhook } from './apps/app-webhook.ts';
 import { capabilitiesOf } from './apps/glasses-models.ts';
+import type { SessionIds } from './apps/session-ids.ts';
+import { createSharedRollouts, type SharedRollouts, type SharedRolloutsOptions } from './cluster/shared-rollouts.ts';
 import { createSessionRegistry, type SessionRegistry } from './glasses/session-registry.ts';
 import type { GlassesListener } from './glasses/user-session.ts';
 import { createBrowserGuard } from './http/browser-guard.ts';
@@ -64,6 +67,12 @@ export interface RelayOptions {
   publicUrl?: string | undefined;
   /** Holds the database; `:memory:` keeps nothing. */
   dataDir: string;
+  /** The Redis that relays share: they are nodes of one cluster then. Default: one relay by itself. */
+  redisUrl?: Secret | undefined;
+  /** Default `glasscast:`. */
+  redisPrefix?: string;
+  /** Where the other nodes reach this one. Default: where it listens. */
+  nodeAddress?: string | undefined;
   /** Default: made at the first start; the store keeps its hash. */
   adminToken?: Secret | undefined;
   /** Signs core tokens. Default: made once and kept in the store. */
@@ -117,13 +126,13 @@ export interface RelayOptions {
 }
 
 /** Who may come in, and how fast. */
-export async function composeAccess(options: RelayOptions, store: Store) {
+export async function composeAccess(options: RelayOptions, store: Store, onRevoked: (tokenId: string) => void) {
   const { acceptForeignTokens: acceptForeign, clock, provider, redactor } = options;
   const secret = options.coreTokenSecret ?? (await keptSecret(store, 'core-token-secret'));
   const adminToken = await openAdminToken(store, options.adminToken);
   const known = [options.adminToken, adminToken.made, secret, provider.apiToken, options.metricsToken];
   for (const one of known) if (one) redactor.add(one);
-  const tokens = await openCoreTokens({ clock, secret, store, acceptForeign });
+  const tokens = await openCoreTokens({ clock, secret, store, acceptForeign, onRevoked });
   const callers = createCallers(options.trustedProxies);
   return {
     adminToken,
@@ -139,7 +148,13 @@ export async function composeAccess(options: RelayOptions, store: Store) {
 export function composeStreams(
   options: RelayOptions,
   store: Store,
-  { events, relayId, watching }: { events: EventFeed; relayId: string; watching: Watching },
+  parts: {
+    events: EventFeed;
+    relayId: string;
+    nodes: () => number;
+    onLeft: (userId: string) => void;
+    watching: Watching;
+  },
 ): {
   api: StreamApi;
   cleanup: Cleanup;
@@ -150,15 +165,21 @@ export function composeStreams(
   webhooks: ProviderWebhooks;
 } {
   const { clock, keepRecordings = false, log, provider, redactor, timings, onDefect } = options;
+  const { events, relayId, nodes, onLeft, watching } = parts;
   const profile = providerProfiles[provider.kind];
   const withFetch = options.fetch ? { fetch: options.fetch } : {};
   const { maxRequestsPerSecond, provingPollMs, watchingPollMs, stallMs } = profile;
   const { lateRecordingLooksMs } = profile;
   const tracedFetch = watching.providerFetch(options.fetch ?? fetch);
-  const api = watching.api(createStreamApi({ ...provider, clock, log, maxRequestsPerSecond, fetch: tracedFetch }));
+  const api = watching.api(
+    createStreamApi({ ...provider, clock, log, maxRequestsPerSecond, sharers: nodes, fetch: tracedFetch }),
+  );
   const inputs = createLiveInputs({ api, profile, relayId });
   const health = createProviderHealth({ inputs, clock, log, intervalMs: options.providerHealthIntervalMs });
-  const cleanup = createCleanup({ inputs, store, clock, log, keepRecordings, lateRecordingLooksMs });
+  const cleanup = createCleanup({
+    ...{ inputs, store, clock, log, keepRecordings, lateRecordingLooksMs },
+    onGone: onLeft,
+  });
   const source = createIngestSource({
     inputs,
     cleanup,
@@ -190,6 +211,7 @@ export function composeStreams(
     onChange(stream) {
       events.publish({ type: 'stream', stream });
       history.saw(stream);
+      if (isStreamOver(stream.state)) onLeft(stream.userId);
     },
     onKeepAliveMissed: watching.metrics.sockets.keepAliveMissed,
     ...(onDefect ? { onDefect } : {}),
@@ -214,8 +236,11 @@ export function composeSessions(
     events: EventFeed;
     appSocketUrl: () => string;
     rollouts: Rollouts;
-    /** Makes the ids of apps' sessions unguessable: some of the SDK's requests show nothing else. */
-    sessionSecret: Secret;
+    /** Unguessable: some of the SDK's requests show nothing else. */
+    sessionIds: SessionIds;
+    isHere: (userId: string) => boolean;
+    /** Something of the user's has ended. */
+    onLeft: (userId: string) => void;
     watching: Watching;
   },
 ): {
@@ -225,7 +250,8 @@ export function composeSessions(
   sessions: SessionRegistry;
 } {
   const { clock, log } = options;
-  const { catalog, store, streams, history, events, appSocketUrl, rollouts, sessionSecret, watching } = parts;
+  const { catalog, store, streams, history, events, appSocketUrl, rollouts, sessionIds, isHere, onLeft } = parts;
+  const { watching } = parts;
   const publish = (userId: string) => {
     if (!sessions.get(userId)) return;
     events.publish({ type: 'session', session: sessionView(userId, { sessions, apps, rollouts }) });
@@ -250,6 +276,7 @@ export function composeSessions(
     onEnded(userId) {
       apps.endUser(userId);
       events.publish({ type: 'session-ended', userId });
+      onLeft(userId);
     },
   });
   const apps: AppLifecycle = createAppLifecycle({
@@ -260,32 +287,35 @@ export function composeSessions(
     glasses: sessions.open,
     toGlasses: (userId, message) => void sessions.get(userId)?.send(message),
     capabilities: (userId) => capabilitiesOf(sessions.get(userId)?.deviceState().modelName),
-    // MentraOS' form with an end of its own: a package name has no space.
-    sessionIdOf: (userId, packageName) =>
-      `${userId}-${packageName}-${keyedHash(sessionSecret, `${userId} ${packageName}`)}`,
+    sessionIdOf: sessionIds.of,
+    isHere,
     appSocketUrl,
     clock,
     log,
     ...(options.appGraceMs === undefined ? {} : { graceMs: options.appGraceMs }),
     ...(options.appResumeGraceMs === undefined ? {} : { resumeGraceMs: options.appResumeGraceMs }),
-    onChange: publish,
+    onChange(userId) {
+      publish(userId);
+      onLeft(userId);
+    },
   });
   return { apps, publish, sessions };
 }
 
 /** Releases of the agent, and who gets them when. */
-export async function composeUpdates(
+export function composeUpdates(
   options: RelayOptions,
   store: Store,
-  links: Pick<Parameters<typeof openRollouts>[0], 'toGlasses' | 'onChange'>,
-): Promise<{ releases: ReleaseFolder; rollouts: Rollouts }> {
+  links: Pick<SharedRolloutsOptions, 'mesh' | 'leadership' | 'toGlasses' | 'onChange'>,
+): { releases: ReleaseFolder; rollouts: SharedRollouts } {
   const { clock, dataDir, log, releaseKeys, rolloutResumeGraceMs } = options;
   // What keeps nothing keeps no releases.
   const beside = dataDir === ':memory:' ? undefined : join(dataDir, 'releases');
   const releases = createReleaseFolder({ folder: options.releasesFolder ?? beside, trustedKeys: releaseKeys });
-  const rollouts = await openRollouts({
-    ...{ store, releases, clock, log, ...links },
-    ...(rolloutResumeGraceMs === undefined ? {} : { resumeGraceMs: rolloutResumeGraceMs }),
+  const resumeGrace = rolloutResumeGraceMs === undefined ? {} : { resumeGraceMs: rolloutResumeGraceMs };
+  const rollouts = createSharedRollouts({
+    ...{ ...links, clock, log },
+    open: (ways) => openRollouts({ ...{ store, releases, clock, log }, ...ways, ...resumeGrace }),
   });
   return { releases, rollouts };
 }

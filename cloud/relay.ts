@@ -2,14 +2,23 @@
  * Composition root of the relay: wires its parts, starts them in order, and closes them in reverse. Holds no rule of its
  * own. Control only: no media passes through here.
  */
-import { randomUUID } from 'node:crypto';
-import { join } from 'node:path';
 import { errorText, GlasscastError } from '../shared/errors.ts';
+import type { Log } from '../shared/log.ts';
 import type { Secret } from '../shared/secrets.ts';
 import { createAppCatalog } from './apps/app-catalog.ts';
 import { createAppStorage } from './apps/app-storage.ts';
+import { createSessionIds } from './apps/session-ids.ts';
+import { createCarrier } from './cluster/carrier.ts';
+import type { Leadership, Ownership } from './cluster/cluster.ts';
+import { createHttpForwarding } from './cluster/http-forwarding.ts';
+import { createRelayedSockets } from './cluster/relayed-sockets.ts';
+import { createSessionPlaces } from './cluster/session-places.ts';
+import { createSharedEvents } from './cluster/shared-events.ts';
+import { createSharedRecords } from './cluster/shared-records.ts';
+import { createUserLife } from './cluster/user-life.ts';
+import { composeCluster } from './cluster-parts.ts';
 import { accessRoutes, enrolRoute } from './http/access-routes.ts';
-import { createEventFeed } from './http/event-feed.ts';
+import { welcomeApp } from './http/app-handshake.ts';
 import { createHttp } from './http/http.ts';
 import { operatorRoutes } from './http/operator-routes.ts';
 import { outputRoutes } from './http/output-routes.ts';
@@ -21,6 +30,7 @@ import { releaseDownload, updateRoutes } from './http/update-routes.ts';
 import { createUpgrades } from './http/upgrades.ts';
 import { uplinkRoutes } from './http/uplink-routes.ts';
 import { webhookRoutes } from './http/webhook-routes.ts';
+import type { Cleanup } from './provider/cleanup.ts';
 import {
   composeAccess,
   composeSessions,
@@ -30,9 +40,8 @@ import {
   type RelayOptions,
   sessionView,
 } from './relay-parts.ts';
-import { createSqliteStore } from './store/sqlite-store.ts';
 import { operator, operatorStream } from './streams/operator-stream.ts';
-import { takeOver } from './streams/take-over.ts';
+import { usersToTakeOver } from './streams/take-over.ts';
 import { composeWatching } from './watching.ts';
 
 export interface RelayAddress {
@@ -53,9 +62,15 @@ export interface Relay {
   close(options?: { keepStreams?: boolean }): Promise<void>;
 }
 
+/** How it ends; nobody knows before it does. */
+interface Ending {
+  keepStreams: boolean;
+  hasBegun: boolean;
+}
+
 export function createRelay(options: RelayOptions): Relay {
   const closers: (() => Promise<void> | void)[] = [];
-  const ending = { keepStreams: false, hasBegun: false };
+  const ending: Ending = { keepStreams: false, hasBegun: false };
   let starting: Promise<RelayAddress> | undefined;
   let closing: Promise<void> | undefined;
 
@@ -95,15 +110,16 @@ export function createRelay(options: RelayOptions): Relay {
 async function startRelay(
   given: RelayOptions,
   closers: (() => Promise<void> | void)[],
-  ending: { readonly keepStreams: boolean; readonly hasBegun: boolean },
+  ending: Ending,
 ): Promise<RelayAddress> {
   const { clock, host = '127.0.0.1', port = 0 } = given;
-  const opened = createSqliteStore({
-    file: given.dataDir === ':memory:' ? ':memory:' : join(given.dataDir, 'relay.db'),
-    onUnreadable: (record) => given.log.warn(record, 'record-not-readable'),
-  });
-  closers.push(() => opened.close());
-  const events = createEventFeed();
+  const { cluster, store: opened, isAlone, acceptNode, onStoreBack } = await composeCluster(given);
+  const { leadership, mesh, ownership } = cluster;
+  closers.push(
+    () => opened.close(),
+    () => cluster.close(),
+  );
+  const events = createSharedEvents({ mesh, log: given.log });
   const watching = await composeWatching({
     ...{ clock, events, log: given.log, store: opened, redactor: given.redactor },
     readings: {
@@ -112,44 +128,66 @@ async function startRelay(
       provider: () => providerHealth.state(),
     },
     isEnding: () => ending.hasBegun,
-    ...{ otlpEndpoint: given.otlpEndpoint, otlpHeaders: given.otlpHeaders, instanceId: randomUUID() },
+    ...{ otlpEndpoint: given.otlpEndpoint, otlpHeaders: given.otlpHeaders, instanceId: cluster.nodeId },
   });
   closers.push(() => watching.close());
   const { log, store } = watching;
   const options = { ...given, log };
-  const access = await composeAccess(options, store);
-  const catalog = createAppCatalog({ store, onChange: (name, app) => apps.changed(name, app) });
+  const access = await composeAccess(options, store, (tokenId) => shared.tokenRevoked(tokenId));
+  const { adminToken, enrolments, tokens, ...guards } = access;
+  const catalog = createAppCatalog({
+    store,
+    onChange: (name, app) => apps.changed(name, app),
+    onWritten: () => shared.catalogChanged(),
+  });
+  const shared = createSharedRecords({ mesh, catalog, tokens, clock, log });
 
   // No secret, only a name that no other relay on the account has.
   const relayId = (await keptSecret(store, 'relay-id')).reveal();
-  const composed = composeStreams(options, store, { events, relayId, watching });
+  const life = createUserLife({ ownership, clock, isNeeded: (userId) => isNeeded(userId) });
+  const onLeft = (userId: string) => life.look(userId);
+  const nodes = () => mesh.others().length + 1;
+  const composed = composeStreams(options, store, { events, relayId, nodes, onLeft, watching });
   const { api, cleanup, health: providerHealth, history, recordings, streams, webhooks } = composed;
   const address = { url: '' };
   const appSocketUrl = () => `${(options.publicUrl ?? address.url).replace(/^http/, 'ws').replace(/\/+$/, '')}/app-ws`;
-  const sessionSecret = await keptSecret(store, 'app-session-secret');
-  const { releases, rollouts } = await composeUpdates(options, store, {
+  const sessionIds = createSessionIds(await keptSecret(store, 'app-session-secret'));
+  const { releases, rollouts } = composeUpdates(options, store, {
+    ...{ mesh, leadership },
     toGlasses: (userId, message) => sessions.get(userId)?.send(message) ?? false,
     onChange: (userId) => publish(userId),
   });
   const { apps, publish, sessions } = composeSessions(options, {
-    ...{ catalog, store, streams, history, events, appSocketUrl, rollouts, sessionSecret, watching },
+    ...{ catalog, store, streams, history, events, appSocketUrl, rollouts, sessionIds, onLeft, watching },
+    isHere: ownership.isHere,
+  });
+  const isNeeded = (userId: string) =>
+    sessions.get(userId) !== undefined || streams.has(userId) || apps.has(userId) || cleanup.has(userId);
+  const carrier = createCarrier({
+    ...{ store, cleanup, streams, apps, sessions, rollouts, log },
+    builtIn: (appId) => (appId === operator.id ? operator : undefined),
+    isEnding: () => ending.hasBegun,
+    // Who was only asked about is let go again.
+    onAdopted: onLeft,
   });
 
-  const { adminToken, enrolments, tokens, ...guards } = access;
+  const places = createSessionPlaces(mesh, ownership);
+  const relayed = createRelayedSockets({
+    ...{ mesh, ownership: places, sessionIds, clock, log },
+    welcome: (ws, arrival) => welcomeApp(ws, arrival, handshake),
+  });
+  const handshake = {
+    ...{ ...guards, catalog, apps, clock, log, elsewhere: relayed, meters: watching.metrics.sockets },
+    ...(options.socketLimits ? { limits: options.socketLimits } : {}),
+  };
   const upgrades = createUpgrades({
-    tokens,
-    ...guards,
+    ...{ ...handshake, tokens },
+    take: (userId) => takeHere(ownership, userId),
     glassesSession(userId) {
       watching.metrics.glassesCame(sessions.get(userId) !== undefined);
       return sessions.open(userId);
     },
-    meters: watching.metrics.sockets,
     glassesBack: (userId) => apps.glassesBack(userId),
-    catalog,
-    apps,
-    clock,
-    log,
-    ...(options.socketLimits ? { limits: options.socketLimits } : {}),
   });
   const areConnected = (userId: string) => sessions.get(userId)?.isConnected() ?? false;
   const health = () => ({
@@ -157,8 +195,17 @@ async function startRelay(
     sessions: sessions.all().length,
     streams: streams.snapshots().length,
   });
+  const findStream = (streamId: string) => streams.snapshots().find((stream) => stream.streamId === streamId);
+  const forwarding = createHttpForwarding({
+    ...{ mesh, ownership: places, leadership, log },
+    streams: {
+      isHere: (streamId) => findStream(streamId) !== undefined,
+      isRemembered: (streamId) => history.userOf(streamId) !== undefined,
+      userOf: async (streamId) => (await store.streams.get(streamId))?.userId,
+    },
+  });
   const http = createHttp({
-    ...{ host, port, adminToken, clock, log, ...guards },
+    ...{ host, port, adminToken, clock, log, ...guards, forwarding },
     publicRoutes: [
       ...watching.hooks,
       ...watching.routes({ adminToken, metricsToken: options.metricsToken, attempts: guards.attempts }, health),
@@ -167,7 +214,7 @@ async function startRelay(
       phoneRoutes({ tokens, adminToken, apps, ...guards, areConnected }),
       releaseDownload({ releases, tokens, adminToken, ...guards, clock }),
       uplinkRoutes({ tokens, attempts: guards.attempts, clock }),
-      sdkRoutes({ catalog, apps, storage: createAppStorage({ store, apps }), attempts: guards.attempts }),
+      sdkRoutes({ catalog, apps, storage: createAppStorage({ store, apps }), sessionIds, attempts: guards.attempts }),
       outputRoutes({ catalog, streams, clock, log, attempts: guards.attempts }),
       webhookRoutes({ webhooks, attempts: guards.attempts }),
       ...(options.pages ? [options.pages] : []),
@@ -178,18 +225,21 @@ async function startRelay(
       updateRoutes({ releases, rollouts }),
       operatorRoutes({
         ...{ catalog, events, clock },
-        operatorStream: operatorStream(sessions, streams),
+        operatorStream: operatorStream(sessions, streams, async () => void (await store.values.get('relay-id'))),
         sessions: () => sessions.all().map(({ userId }) => sessionView(userId, { sessions, apps, rollouts })),
         streams: () => streams.snapshots(),
         history,
         endStream: (streamId) => streams.end(streamId, 'The operator has ended the stream'),
       }),
     ],
-    onUpgrade: upgrades.accept,
+    onUpgrade(request, socket, head) {
+      if (!acceptNode(request, socket, head)) upgrades.accept(request, socket, head);
+    },
   });
   closers.push(
     () => http.close(),
     () => upgrades.close(),
+    () => relayed.close(),
     () => providerHealth.close(),
     () => webhooks.close(),
     () => rollouts.close(),
@@ -197,26 +247,53 @@ async function startRelay(
     () => apps.close(),
     () => api.close(),
     () => cleanup.close(),
-    () => (ending.keepStreams ? streams.suspend() : streams.close()),
+    () => shared.close(),
+    () => life.close(),
+    async () => {
+      // Others go on with what is here; the last one of several ends it like one alone, when it is to end.
+      if (!isAlone && (ending.keepStreams || mesh.others().length > 0)) await cluster.drain();
+      else await (ending.keepStreams ? streams.suspend() : streams.close());
+    },
     () => upgrades.shut(),
+    () => {
+      ending.hasBegun = true;
+    },
   );
   // Before anybody can come in: whoever was here comes back within a second or two.
-  await catalog.load(options.appsFile ?? '{}');
-  await apps.resume();
-  await takeOver({
-    ...{ store, cleanup, streams, log },
-    peers: {
-      viewer: (userId, appId) => (appId === operator.id ? operator : apps.session(userId, appId)),
-      glasses: (userId) => sessions.open(userId, true),
-    },
-  });
+  if (isAlone || options.appsFile !== undefined) await catalog.load(options.appsFile ?? '{}');
+  else await catalog.list();
+  if (isAlone) for (const userId of await usersToTakeOver(store)) await carrier.adopt(userId);
+  const lead = () => followLeadership(leadership, cleanup, log);
+  leadership.onChange(lead);
+  if (isAlone) await cleanup.lead();
+  await rollouts.start();
   const listening = await http.start();
   address.url = `http://${host.includes(':') ? `[${host}]` : host}:${listening.port}`;
+  await cluster.start(options.nodeAddress ?? address.url, carrier);
+  onStoreBack(() => {
+    shared.refresh();
+    streams.saveAgain();
+    apps.saveAgain();
+  });
   providerHealth.start();
   // Last, so that a start that fails leaves no token that nobody has seen.
-  await adminToken.keep();
+  const madeAdminToken = await adminToken.keep();
   log.info({ port: listening.port, provider: options.provider.kind }, 'relay-listening');
-  return { port: listening.port, url: address.url, madeAdminToken: adminToken.made };
+  return { port: listening.port, url: address.url, madeAdminToken };
+}
+
+/** Until it is here without a doubt: it may be asked for elsewhere in the same moment. Errors: STORE_UNAVAILABLE, SESSION_MOVED. */
+async function takeHere(ownership: Ownership, userId: string): Promise<void> {
+  for (let tries = 0; tries < 3; tries += 1) {
+    await ownership.take(userId);
+    if (ownership.isHere(userId)) return;
+  }
+  throw new GlasscastError('SESSION_MOVED');
+}
+
+function followLeadership(leadership: Leadership, cleanup: Cleanup, log: Log): void {
+  if (!leadership.isLeader()) cleanup.follow();
+  else cleanup.lead().catch((error) => log.warn({ reason: errorText(error) }, 'ledger-not-led'));
 }
 
 function presenceOf(areConnected: readonly boolean[]): { connected: number; away: number } {

@@ -1,12 +1,12 @@
 /**
- * `npm run bench:ingest`: what a publisher and a viewer cost the local Stream, beside nginx-rtmp in the same run, with the same
- * publisher and the same light viewers. Reads the kernel's books; changes nothing.
+ * `npm run bench:ingest`: what a publisher and a viewer cost the local Stream, beside nginx-rtmp and bare
+ * node-media-server in the same run, with the same publisher and the same light viewers. Reads the kernel's books; changes nothing.
  */
 import { join } from 'node:path';
 import type { Child } from '../shared/child-process.ts';
 import { GlasscastError } from '../shared/errors.ts';
-import { type IngestPeer, startLocalPeer, startNginx } from './bench/ingest-peers.ts';
-import { summaries } from './bench/measuring.ts';
+import { type IngestPeer, startBareServer, startLocalPeer, startNginx } from './bench/ingest-peers.ts';
+import { goal, headline, summaries } from './bench/measuring.ts';
 import { nginxHint } from './bench/nginx-peer.ts';
 import { processUse, scheduledMs } from './bench/process-use.ts';
 import { type Bench, type BenchReport, runBench } from './bench/program.ts';
@@ -26,9 +26,10 @@ const method = {
   servers:
     'a new process in each round; local: nothing packaged, as nginx; localPackaging: HLS, DASH and recording as well',
   loader: 'the local Stream runs by tsx, as npm run local-stream does; nginx is one process, master and worker in one',
+  bare: 'node-media-server as it comes, run by node: the package that the local Stream’s ingest stands on',
   warmUp: 'the first 3 s of each step are not counted',
   order:
-    'interleaved, each round: local, nginx, localPackaging; steps in each: idle, publisher, 1, 10, 25 viewers of each kind',
+    'interleaved, each round: local, bare, nginx, localPackaging; steps in each: idle, publisher, 1, 10, 25 viewers of each kind',
 };
 
 const VIDEO_BPS = 2_000_000;
@@ -150,13 +151,39 @@ function medians(runs: readonly Numbers[]): Record<string, number | undefined> {
   );
 }
 
+type Server = 'local' | 'bare' | 'nginx' | 'localPackaging';
+
+const servers: Record<Server, (bench: Bench, folder: string) => Promise<IngestPeer | undefined>> = {
+  local: (bench, folder) => startLocalPeer(bench, folder, 'off'),
+  bare: startBareServer,
+  nginx: startNginx,
+  localPackaging: (bench, folder) => startLocalPeer(bench, folder, 'automatic'),
+};
+
+/** A budget: who checks, meters, keeps and repairs each stream may cost as much again as the package that it stands on. */
+const TIMES_BARE = 2;
+
+function judged(
+  local: Record<string, number | undefined>,
+  bare: Record<string, number | undefined>,
+): Pick<BenchReport, 'goals' | 'headline'> {
+  const rows = [
+    { what: 'CPU of the ingest with one publisher', name: 'publisher: cpuPercent', unit: '% of a core' },
+    { what: 'CPU of the ingest with 25 RTMP players', name: 'rtmp 25: cpuPercent', unit: '% of a core' },
+    { what: 'RSS of the ingest with one publisher', name: 'publisher: rssMb', unit: 'MB' },
+  ].map(({ what, name, unit }) => {
+    const peer = bare[name];
+    const of = goal(what, local[name], TIMES_BARE * (peer ?? Number.NaN), unit);
+    return { of, row: headline(of, { peer, peerName: 'node-media-server as it comes' }) };
+  });
+  return { goals: rows.map(({ of }) => of), headline: rows.map(({ row }) => row) };
+}
+
 async function measure(bench: Bench): Promise<BenchReport> {
   const content = await encodeContent(bench);
-  const runs: Record<'local' | 'nginx' | 'localPackaging', Numbers[]> = { local: [], nginx: [], localPackaging: [] };
-  async function round(name: keyof typeof runs, run: number, kinds: readonly ViewerKind[]): Promise<void> {
-    const folder = `${name}-${run}`;
-    const mode = name === 'local' ? 'off' : 'automatic';
-    const peer = name === 'nginx' ? await startNginx(bench) : await startLocalPeer(bench, folder, mode);
+  const runs: Record<Server, Numbers[]> = { local: [], bare: [], nginx: [], localPackaging: [] };
+  async function round(name: Server, run: number, kinds: readonly ViewerKind[]): Promise<void> {
+    const peer = await servers[name](bench, `${name}-${run}`);
     if (!peer) {
       bench.progress(`${nginxHint}; it is left out`);
       return;
@@ -169,14 +196,16 @@ async function measure(bench: Bench): Promise<BenchReport> {
   for (let run = 1; run <= bench.runs; run += 1) {
     bench.progress(`round ${run} of ${bench.runs}`);
     await round('local', run, KINDS);
+    await round('bare', run, KINDS);
     await round('nginx', run, KINDS);
     await round('localPackaging', run, []);
   }
   const isMissing = runs.nginx.length === 0;
   return {
-    goals: [],
+    ...judged(medians(runs.local), medians(runs.bare)),
     medians: {
       local: medians(runs.local),
+      bare: medians(runs.bare),
       nginx: isMissing ? { skipped: nginxHint } : medians(runs.nginx),
       localPackaging: medians(runs.localPackaging),
     },
@@ -187,7 +216,8 @@ async function measure(bench: Bench): Promise<BenchReport> {
 
 await runBench({
   name: 'bench:ingest',
-  about: 'What a publisher and 1, 10 and 25 viewers cost the local Stream, beside nginx-rtmp: processor and memory.',
+  about:
+    'What a publisher and 1, 10 and 25 viewers cost the local Stream, beside nginx-rtmp and bare node-media-server: processor and memory.',
   defaultRuns: 3,
   defaultSeconds: 10,
   measure,

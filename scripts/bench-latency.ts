@@ -11,7 +11,7 @@ import {
   type SourceName,
 } from './bench/browser-play.ts';
 import { type LoneWorld, type Publishing, startLoneWorld, startPlain, startProduct } from './bench/lone-world.ts';
-import { type Goal, goal } from './bench/measuring.ts';
+import { type Goal, goal, type Headline, headline } from './bench/measuring.ts';
 import { type NginxPeer, nginxHint, startNginxPeer } from './bench/nginx-peer.ts';
 import { glanceInBrowser, latencyReport, type Watched, watchInBrowser, watchRtmp } from './bench/play-latency.ts';
 import { type Bench, type BenchReport, runBench } from './bench/program.ts';
@@ -80,6 +80,7 @@ async function measure(bench: Bench): Promise<BenchReport> {
   }
   return {
     goals: player ? goalsOf(here) : [goal('RTMP play, p50', latencyReport(here.RTMP ?? []).p50, 70)],
+    headline: headlineOf(here, peer, plain),
     here: reportOf(here),
     nginxRtmp: nginx ? reportOf(peer) : { skipped: nginxHint },
     plain: reportOf(plain),
@@ -150,6 +151,21 @@ async function note(
 
 function reportOf(series: Series): Record<string, unknown> {
   return Object.fromEntries(Object.entries(series).map(([name, rounds]) => [name, latencyReport(rounds)]));
+}
+
+function headlineOf(here: Series, peer: Series, plain: Series): Headline[] {
+  const p50 = (series: Series, name: string) => (series[name] ? latencyReport(series[name]).p50 : undefined);
+  const of = (name: string, atMost: number) => goal(`glass to glass by ${name}, p50`, p50(here, name), atMost);
+  const browser = here.WHEP
+    ? [
+        headline(of('WHEP', 50), {
+          peer: p50(plain, 'plain ffmpeg RTMP'),
+          peerName: 'plain ffmpeg into our ingest, RTMP play',
+        }),
+        headline(of('HLS', 2500), { peer: p50(peer, 'nginx-rtmp HLS'), peerName: 'nginx-rtmp, HLS' }),
+      ]
+    : [];
+  return [...browser, headline(of('RTMP', 70), { peer: p50(peer, 'nginx-rtmp RTMP'), peerName: 'nginx-rtmp, RTMP' })];
 }
 
 function goalsOf(here: Series): Goal[] {

@@ -3,7 +3,7 @@
  * lost and how soon the next one is there; beside it plain ffmpeg, started again by a supervisor. Measures only.
  */
 import { recordArrivals } from './bench/arrivals.ts';
-import { goal, median, summaries } from './bench/measuring.ts';
+import { goal, headline, median, summaries } from './bench/measuring.ts';
 import { killIngest, type OutageResult } from './bench/outage.ts';
 import { plainBarcode } from './bench/plain-ffmpeg.ts';
 import { superviseFfmpeg } from './bench/plain-supervisor.ts';
@@ -75,11 +75,16 @@ async function measure(bench: Bench): Promise<BenchReport> {
       bench.progress(`run ${run} of ${bench.runs}, ${name}: ${picture}, ${result.framesLost} frames lost`);
     }
   }
-  const pictures = product.flatMap(({ pictureMs }) => (pictureMs === undefined ? [] : [pictureMs]));
+  const pictureOf = (results: OutageResult[]) => median(results.flatMap(({ pictureMs }) => pictureMs ?? []));
+  const worstOf = (results: OutageResult[]) => Math.max(...results.map(({ framesLost }) => framesLost));
+  const frames = goal('frames lost, worst run', worstOf(product), 0, 'frames');
+  const picture = goal('picture after the ingest listens, median', pictureOf(product), 150);
+  const peerName = 'plain ffmpeg under a supervisor';
   return {
-    goals: [
-      goal('frames lost, worst run', Math.max(...product.map(({ framesLost }) => framesLost)), 0, 'frames'),
-      goal('picture after the ingest listens, median', median(pictures), 150),
+    goals: [frames, picture],
+    headline: [
+      headline(frames, { peer: worstOf(plain), peerName }),
+      headline(picture, { peer: pictureOf(plain), peerName }),
     ],
     product: summaries(product.map(numbersOf)),
     plain: summaries(plain.map(numbersOf)),

@@ -8,7 +8,7 @@ import { type Arrivals, readPictures, recordArrivals, stopRecording } from './be
 import { judge } from './bench/ingest-faults.ts';
 import { type ToldStatus, toldSince } from './bench/lone-relay.ts';
 import { type LoneWorld, type Publishing, startLoneWorld, startPlain, startProduct } from './bench/lone-world.ts';
-import { type Goal, goal, goalAtLeast, rounded, summary } from './bench/measuring.ts';
+import { type Goal, goal, goalAtLeast, type Headline, headline, rounded, summary } from './bench/measuring.ts';
 import { type Bench, type BenchReport, runBench } from './bench/program.ts';
 import { playRtmp } from './bench/rtmp-play.ts';
 import { judgeSqueeze, type SqueezeResult, STEP_DOWN_MS } from './bench/squeeze.ts';
@@ -218,6 +218,21 @@ function squeezeGoals({
   ];
 }
 
+function headlineOf(
+  squeezes: Record<string, Squeezed | undefined>,
+  changes: Record<string, AddressChange | undefined>,
+): Headline[] {
+  const [squeezed, changed] = [squeezes[product.name], changes[product.name]];
+  const delay = goal('uplink a third of the bit rate: delay, p50', squeezed?.delayP50Ms, 150);
+  const back = goal('address changed: picture back', changed?.backMs, 2_500);
+  return [
+    ...(squeezed ? [headline(delay, { peer: squeezes[plain.name]?.delayP50Ms, peerName: plain.name })] : []),
+    ...(changed
+      ? [headline(back, { peer: changes[plainWithTimeout.name]?.backMs, peerName: plainWithTimeout.name })]
+      : []),
+  ];
+}
+
 /** The run that was worst in the promise that is hardest to keep. */
 const worstBy = <Result>(results: readonly Result[], badness: (result: Result) => number | undefined) =>
   [...results].sort((a, b) => (badness(b) ?? Number.POSITIVE_INFINITY) - (badness(a) ?? Number.POSITIVE_INFINITY))[0];
@@ -244,6 +259,7 @@ async function measure(bench: Bench): Promise<BenchReport> {
       ...(squeezed ? squeezeGoals(squeezed) : []),
       ...(changed ? [goal('address change: media back', changed.backMs, 2_500)] : []),
     ],
+    headline: headlineOf(squeezes, changes),
     squeeze: squeezes,
     addressChange: changes,
     method,

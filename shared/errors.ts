@@ -212,6 +212,11 @@ export function asGlasscastError(error: unknown): GlasscastError {
   return isGlasscastError(error) ? error : new GlasscastError('INTERNAL', { reason: errorText(error), cause: error });
 }
 
+/** Something is wrong with us, which belongs into the log as an error. A program that was told to end does only what it was told. */
+export function isDefect({ code, fault }: GlasscastError): boolean {
+  return fault === 'us' && code !== 'SHUTTING_DOWN';
+}
+
 /** A short text of anything thrown. */
 export function errorText(error: unknown): string {
   return error instanceof Error ? error.message : String(error);

@@ -57,23 +57,50 @@ export function redactUrlsIn(text: string): string {
   return text.replace(PUBLISH_URL, (url) => redactUrl(url)).replace(USER_INFO, `$1${MASK}@`);
 }
 
+/** Shorter values would mask words. */
+const MIN_CHARS = 6;
+/** So many are looked for one by one; of more, those whose first characters stand in the text. */
+const FEW = 50;
+
 export function createRedactor(): Redactor {
   const known = new Map<string, number>();
+  /** A relay knows a key for each of ten thousand streams, and every line of its log comes by here. */
+  const byHead = new Map<string, Set<string>>();
   const plain = (secret: Secret | string) => (typeof secret === 'string' ? secret : secret.reveal());
+  const headOf = (value: string) => value.slice(0, MIN_CHARS);
+  function foundIn(text: string): Iterable<string> {
+    if (known.size <= FEW) return known.keys();
+    const found = new Set<string>();
+    for (let at = 0; at + MIN_CHARS <= text.length; at += 1) {
+      for (const value of byHead.get(text.slice(at, at + MIN_CHARS)) ?? [])
+        if (text.startsWith(value, at)) found.add(value);
+    }
+    return found;
+  }
   return {
     add(secret) {
       const value = plain(secret);
-      if (value.length >= 6) known.set(value, (known.get(value) ?? 0) + 1);
+      if (value.length < MIN_CHARS) return;
+      known.set(value, (known.get(value) ?? 0) + 1);
+      const siblings = byHead.get(headOf(value)) ?? new Set();
+      byHead.set(headOf(value), siblings.add(value));
     },
     forget(secret) {
       const value = plain(secret);
       const uses = (known.get(value) ?? 0) - 1;
-      if (uses > 0) known.set(value, uses);
-      else known.delete(value);
+      if (uses > 0) {
+        known.set(value, uses);
+        return;
+      }
+      known.delete(value);
+      const siblings = byHead.get(headOf(value));
+      siblings?.delete(value);
+      if (siblings?.size === 0) byHead.delete(headOf(value));
     },
     redact(text) {
       let clean = text;
-      for (const value of known.keys()) {
+      // The longest first: one may begin another, whose rest would be left.
+      for (const value of [...foundIn(text)].sort((one, other) => other.length - one.length)) {
         if (clean.includes(value)) clean = clean.replaceAll(value, MASK);
       }
       return redactUrlsIn(clean);

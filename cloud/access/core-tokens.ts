@@ -2,7 +2,7 @@
  * Core tokens of glasses and phones (JWT, HS256): issued, verified, listed, revoked. Keeps a record of each token, never
  * the token. What was revoked is held in memory, so that a check costs no read.
  */
-import { randomUUID } from 'node:crypto';
+import { createHash, randomUUID } from 'node:crypto';
 import { jwtVerify, SignJWT } from 'jose';
 import * as z from 'zod';
 import type { Clock, Timer } from '../../shared/clock.ts';
@@ -13,6 +13,8 @@ import type { Store } from '../store/store.ts';
 
 /** How long a token is good when nobody says otherwise. */
 const DEFAULT_LIFETIME_SECONDS = 365 * 24 * 3600;
+/** Tokens that were good, remembered by their hashes: ten thousand glasses that come back at once are not checked anew. */
+const MAX_REMEMBERED = 20_000;
 /** Expiry cuts an open connection at most this much late; revocation at once. */
 const EXPIRY_CHECK_MS = 30_000;
 
@@ -57,6 +59,10 @@ export interface CoreTokens {
   list(): Promise<IssuedToken[]>;
   /** From now on it opens nothing, and what it opened is cut. @throws GlasscastError TOKEN_NOT_FOUND */
   revoke(tokenId: string): Promise<void>;
+  /** Another process has revoked it: as `revoke`, and nothing is written. */
+  learnRevoked(tokenId: string): void;
+  /** Another process may have revoked some: reads the store anew. */
+  refresh(): Promise<void>;
 }
 
 export interface CoreTokensOptions {
@@ -66,10 +72,12 @@ export interface CoreTokensOptions {
   store: Pick<Store, 'tokens'>;
   /** Take tokens without id or expiry too, as MentraOS issues them: whoever has the secret made them. Default false. */
   acceptForeign?: boolean | undefined;
+  onRevoked?: ((tokenId: string) => void) | undefined;
 }
 
 /** Reads what was revoked before. */
-export async function openCoreTokens({ clock, secret, store, acceptForeign }: CoreTokensOptions): Promise<CoreTokens> {
+export async function openCoreTokens(options: CoreTokensOptions): Promise<CoreTokens> {
+  const { clock, secret, store, acceptForeign, onRevoked } = options;
   const key = new TextEncoder().encode(secret.reveal());
   const watched = new Map<() => void, TokenHolder>();
   let expiry: Timer | undefined;
@@ -84,9 +92,26 @@ export async function openCoreTokens({ clock, secret, store, acceptForeign }: Co
     return all.filter((record) => !hasExpired(record));
   }
   await listed();
-  const kept = await store.tokens.all();
-  const revoked = new Set(kept.flatMap((record) => (record.revokedAtMs === undefined ? [] : [record.tokenId])));
+  const revoked = new Set<string>();
+  const learn = async () => {
+    for (const { tokenId, revokedAtMs } of await store.tokens.all())
+      if (revokedAtMs !== undefined) revoked.add(tokenId);
+  };
+  await learn();
   const isRevoked = ({ tokenId }: TokenHolder) => tokenId !== undefined && revoked.has(tokenId);
+  const remembered = new Map<string, TokenHolder>();
+
+  /** The signature is checked once; what time and the operator can change is for the caller to look at. */
+  async function holderOf(token: string): Promise<TokenHolder> {
+    const hash = createHash('sha256').update(token).digest('base64');
+    const known = remembered.get(hash);
+    if (known && !hasExpired(known)) return known;
+    const holder = await verified(token, key, clock.now());
+    const oldest = remembered.keys().next().value;
+    if (remembered.size >= MAX_REMEMBERED && oldest !== undefined) remembered.delete(oldest);
+    remembered.set(hash, holder);
+    return holder;
+  }
 
   function unwatch(end: () => void): void {
     watched.delete(end);
@@ -120,7 +145,7 @@ export async function openCoreTokens({ clock, secret, store, acceptForeign }: Co
     },
     async verify(token) {
       if (!token) throw new GlasscastError('MISSING_TOKEN');
-      const holder = await verified(token, key, clock.now());
+      const holder = await holderOf(token);
       const isForeign = holder.tokenId === undefined;
       if (isRevoked(holder) || (isForeign && !acceptForeign)) throw new GlasscastError('INVALID_TOKEN');
       return holder;
@@ -140,6 +165,15 @@ export async function openCoreTokens({ clock, secret, store, acceptForeign }: Co
       if (!record) throw new GlasscastError('TOKEN_NOT_FOUND');
       await store.tokens.put({ ...record, revokedAtMs: record.revokedAtMs ?? clock.now() });
       revoked.add(tokenId);
+      cutUnfit();
+      onRevoked?.(tokenId);
+    },
+    learnRevoked(tokenId) {
+      revoked.add(tokenId);
+      cutUnfit();
+    },
+    async refresh() {
+      await learn();
       cutUnfit();
     },
   };

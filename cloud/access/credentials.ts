@@ -11,21 +11,29 @@ const ADMIN_TOKEN_HASH = 'admin-token-hash';
 export interface AdminToken {
   /** True when this is the operator's token. */
   matches(token: string | undefined): boolean;
-  /** The token, when it was made just now: to be shown once, after `keep`. */
+  /** The token, when it was made just now. */
   readonly made: Secret | undefined;
-  /** Stores the hash of one that was made; before that nothing is changed. */
-  keep(): Promise<void>;
+  /**
+   * Stores the hash of one that was made; before that nothing is changed. Returns it to be shown, once: undefined when
+   * another process has made one meanwhile, which counts here too.
+   */
+  keep(): Promise<Secret | undefined>;
 }
 
 /** The operator's token: the given one, else the one whose hash is kept, else a new one. */
 export async function openAdminToken(store: Pick<Store, 'values'>, given?: Secret | undefined): Promise<AdminToken> {
-  const opened = (hash: string, made?: Secret): AdminToken => ({
-    matches: (token) => token !== undefined && hashMatches(token, hash),
-    made,
-    async keep() {
-      if (made) await store.values.put({ name: ADMIN_TOKEN_HASH, value: hash });
-    },
-  });
+  const opened = (hash: string, made?: Secret): AdminToken => {
+    let valid = hash;
+    return {
+      matches: (token) => token !== undefined && hashMatches(token, valid),
+      made,
+      async keep() {
+        if (!made || (await store.values.add({ name: ADMIN_TOKEN_HASH, value: hash }))) return made;
+        valid = (await store.values.get(ADMIN_TOKEN_HASH))?.value ?? hash;
+        return undefined;
+      },
+    };
+  };
   if (given) return opened(hashSecret(given.reveal()));
   const kept = (await store.values.get(ADMIN_TOKEN_HASH))?.value;
   if (kept !== undefined) return opened(kept);

@@ -11,7 +11,7 @@ import type { Callers } from './callers.ts';
 import { createRateLimit, type Rate } from './rate-limits.ts';
 
 export interface DoorLimits {
-  /** TCP connections in all. Default 20,000. */
+  /** TCP connections in all. Default 50,000: ten thousand glasses, their apps, and room for both to come back at once. */
   maxConnections: number;
   /** Of one address, not yet let in by a token or key: HTTP, and WebSockets before their proof. Default 100. */
   maxStrangersPerAddress: number;
@@ -22,7 +22,7 @@ export interface DoorLimits {
 }
 
 export const defaultDoorLimits: DoorLimits = {
-  maxConnections: 20_000,
+  maxConnections: 50_000,
   maxStrangersPerAddress: 100,
   requests: { perSecond: 50, burst: 500 },
   handshakes: { perSecond: 10, burst: 100 },

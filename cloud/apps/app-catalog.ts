@@ -1,6 +1,7 @@
 /**
  * The apps that may connect: from a JSON file, from the operator's REST, and the built-in console.
- * Owns their validation; never keeps an API key, only its hash.
+ * Owns their validation; never keeps an API key, only its hash. Reads the store once and when it is told to: an app that
+ * comes back needs no store.
  */
 import * as z from 'zod';
 import { GlasscastError } from '../../shared/errors.ts';
@@ -86,15 +87,41 @@ export interface AppCatalog {
    * also registered by REST stays. INVALID_CONFIG names the bad field, and nothing has changed.
    */
   load(text: string): Promise<number>;
+  /** Another process may have changed it: reads the store anew, and tells what is other than before. */
+  refresh(): Promise<void>;
 }
 
 export interface AppCatalogOptions {
   store: Pick<Store, 'apps'>;
   /** An app was put or, without `app`, is gone. */
   onChange?: (packageName: string, app: RegisteredApp | undefined) => void;
+  /** The same, and it was done here. */
+  onWritten?: () => void;
 }
 
-export function createAppCatalog({ store, onChange }: AppCatalogOptions): AppCatalog {
+export function createAppCatalog({ store, onChange, onWritten }: AppCatalogOptions): AppCatalog {
+  let apps: Map<string, RegisteredApp> | undefined;
+  /** Counts what was written here: what was read before is not believed after. */
+  let writes = 0;
+
+  async function read(): Promise<Map<string, RegisteredApp>> {
+    for (;;) {
+      const before = writes;
+      const found = new Map((await store.apps.all()).map((app) => [app.packageName, app]));
+      if (before === writes) return found;
+    }
+  }
+  async function known(): Promise<Map<string, RegisteredApp>> {
+    apps ??= await read();
+    return apps;
+  }
+  function changed(name: string, app: RegisteredApp | undefined): void {
+    writes += 1;
+    if (app) apps?.set(name, app);
+    else apps?.delete(name);
+    onChange?.(name, app);
+    onWritten?.();
+  }
   async function save(
     name: string,
     registration: z.output<typeof appRegistration>,
@@ -104,23 +131,23 @@ export function createAppCatalog({ store, onChange }: AppCatalogOptions): AppCat
     const hashedApiKey = hash?.toLowerCase() ?? hashSecret(apiKey ?? '');
     const app = { ...rest, packageName: name, hashedApiKey, source };
     await store.apps.put(app);
-    onChange?.(name, app);
+    changed(name, app);
     return app;
   }
   async function remove(name: string): Promise<boolean> {
     const isGone = await store.apps.delete(name);
-    if (isGone) onChange?.(name, undefined);
+    if (isGone) changed(name, undefined);
     return isGone;
   }
 
   async function get(name: string): Promise<RegisteredApp> {
-    const app = await store.apps.get(name);
+    const app = (await known()).get(name);
     if (!app) throw new GlasscastError('PACKAGE_NOT_FOUND', { details: { packageName: name } });
     return app;
   }
 
   return {
-    list: () => store.apps.all(),
+    list: async () => [...(await known()).values()].sort((a, b) => (a.packageName < b.packageName ? -1 : 1)),
     get,
     async verify(name, apiKey) {
       if (!hashMatches(apiKey, (await get(name)).hashedApiKey)) throw new GlasscastError('INVALID_API_KEY');
@@ -140,11 +167,20 @@ export function createAppCatalog({ store, onChange }: AppCatalogOptions): AppCat
       if (!(await remove(name))) throw new GlasscastError('PACKAGE_NOT_FOUND', { details: { packageName: name } });
     },
     async load(text) {
-      const apps = new Map(Object.entries(readAppsFile(text)));
-      const known = new Map((await store.apps.all()).map((app) => [app.packageName, app]));
-      for (const [name, { source }] of known) if (source === 'file' && !apps.has(name)) await remove(name);
-      for (const [name, registration] of apps) await save(name, registration, known.get(name)?.source ?? 'file');
-      return apps.size;
+      const named = new Map(Object.entries(readAppsFile(text)));
+      const before = await read();
+      for (const [name, { source }] of before) if (source === 'file' && !named.has(name)) await remove(name);
+      for (const [name, registration] of named) await save(name, registration, before.get(name)?.source ?? 'file');
+      return named.size;
+    },
+    async refresh() {
+      const before = apps;
+      apps = await read();
+      const names = new Set([...(before?.keys() ?? []), ...apps.keys()]);
+      for (const name of names) {
+        const app = apps.get(name);
+        if (JSON.stringify(before?.get(name)) !== JSON.stringify(app)) onChange?.(name, app);
+      }
     },
   };
 }

@@ -2,19 +2,15 @@
  * Which apps run for which users: start and stop by webhook, admission of their sockets, grace and restart after a loss,
  * and their records, by which they run on over a restart of the relay. The socket decides whether an app runs.
  */
-import type { Clock } from '../../shared/clock.ts';
 import { asGlasscastError, GlasscastError } from '../../shared/errors.ts';
-import type { Log } from '../../shared/log.ts';
 import type { ToApp } from '../../shared/protocol/app-messages.ts';
-import type { AppStateChange, ToGlasses } from '../../shared/protocol/glasses-messages.ts';
+import type { AppStateChange } from '../../shared/protocol/glasses-messages.ts';
 import { closeCodes, type Socket } from '../http/socket.ts';
 import type { AppSessionRecord, RegisteredApp } from '../store/records.ts';
-import type { Collection } from '../store/store.ts';
-import type { AppCatalog } from './app-catalog.ts';
 import { inviteApp } from './app-invitation.ts';
+import type { AppLifecycleOptions } from './app-lifecycle-options.ts';
 import { type AppRoster, createAppRoster, type RunningApp } from './app-roster.ts';
-import { type AppGlasses, type AppSession, type AppStreams, createAppSession } from './app-session.ts';
-import type { AppWebhook } from './app-webhook.ts';
+import { type AppSession, createAppSession } from './app-session.ts';
 import { createDormantApps, type DormantApp, type DormantApps } from './dormant-apps.ts';
 import { missingHardware } from './hardware.ts';
 
@@ -55,39 +51,19 @@ export interface AppLifecycle {
   changed(packageName: string, app: RegisteredApp | undefined): void;
   /** The user's glasses stayed away: the apps end, and start again when they are back. */
   endUser(userId: string): void;
-  /** Before anything comes in: apps that ran when the relay ended have their sessions again, and some time to come back. */
-  resume(): Promise<void>;
+  /** Something of the user's runs, or will when the glasses are back. */
+  has(userId: string): boolean;
+  /**
+   * Before anything comes in: apps that ran in another process have their sessions again, and some time to come back.
+   * @param userId default: everybody
+   */
+  resume(userId?: string): Promise<void>;
+  /** Tells one user's apps to come back: another process goes on with them, by their records. Settles when those are written. */
+  handOver(userId: string): Promise<void>;
+  /** The store answers again: what could not be written is written now. */
+  saveAgain(): void;
   /** Tells apps to come back. Their records stay for `resume`. */
   close(): Promise<void>;
-}
-
-export interface AppLifecycleOptions {
-  catalog: Pick<AppCatalog, 'get' | 'list' | 'verify'>;
-  records: Collection<AppSessionRecord>;
-  webhook: AppWebhook;
-  streams: AppStreams & { drop(userId: string, viewerId: string): void };
-  /**
-   * The glasses of a user; opens the user's session when there is none.
-   * @param areExpected they may come back by themselves, as after a restart of the relay.
-   */
-  glasses: (userId: string, areExpected?: boolean) => AppGlasses;
-  /** Lost when they are away. */
-  toGlasses: (userId: string, message: ToGlasses) => void;
-  /** Of the user's glasses; null while they are not known. */
-  capabilities: (userId: string) => Readonly<Record<string, unknown>> | null;
-  /** The same each time for the same user and app. Default: both with a hyphen between, which anybody can guess. */
-  sessionIdOf?: (userId: string, packageName: string) => string;
-  /** Where apps find us: absolute, ending in `/app-ws`. */
-  appSocketUrl: () => string;
-  clock: Clock;
-  log: Log;
-  /** For a lost socket to come back. Default 5000. */
-  graceMs?: number;
-  /** The same after a restart of the relay. Default 8000: the SDK tries at about 1 s and 3 s and gives up at 6 s. */
-  resumeGraceMs?: number;
-  /** From the webhook's good answer to the socket. Default 10000. */
-  connectTimeoutMs?: number;
-  onChange: (userId: string) => void;
 }
 
 /** An app that keeps dying is not started for ever. A minute of health clears the count. */
@@ -95,17 +71,17 @@ const MAX_RESTARTS = 5;
 const HEALTHY_MS = 60_000;
 
 export function createAppLifecycle(options: AppLifecycleOptions): AppLifecycle {
-  return new Lifecycle(options);
+  return new Lifecycle({ isHere: () => true, ...options });
 }
 
 class Lifecycle implements AppLifecycle {
-  readonly #options: AppLifecycleOptions;
+  readonly #options: AppLifecycleOptions & Required<Pick<AppLifecycleOptions, 'isHere'>>;
   readonly #roster: AppRoster;
   readonly #dormant: DormantApps;
   readonly #calls = new Set<Promise<unknown>>();
   readonly #closing = new AbortController();
 
-  constructor(options: AppLifecycleOptions) {
+  constructor(options: AppLifecycleOptions & Required<Pick<AppLifecycleOptions, 'isHere'>>) {
     this.#options = options;
     this.#roster = createAppRoster(options);
     this.#dormant = createDormantApps({ clock: options.clock });
@@ -114,6 +90,7 @@ class Lifecycle implements AppLifecycle {
   async start(userId: string, packageName: string): Promise<void> {
     const app = await this.#options.catalog.get(packageName);
     if (this.#closing.signal.aborted) throw new GlasscastError('SHUTTING_DOWN');
+    if (!this.#options.isHere(userId)) throw new GlasscastError('SESSION_MOVED');
     const running = this.#roster.find(userId, packageName);
     if (running) return running.started;
     const missing = missingHardware(app, this.#options.capabilities(userId));
@@ -206,10 +183,14 @@ class Lifecycle implements AppLifecycle {
     }
   }
 
-  async resume(): Promise<void> {
+  has(userId: string): boolean {
+    return this.#roster.of(userId).length > 0 || this.#dormant.has(userId);
+  }
+
+  async resume(userId?: string): Promise<void> {
     const { catalog, records, glasses, clock, log, resumeGraceMs = 8_000 } = this.#options;
     const apps = new Map((await catalog.list()).map((app) => [app.packageName, app]));
-    for (const record of await records.all()) {
+    for (const record of await (userId === undefined ? records.all() : records.of(userId))) {
       const app = apps.get(record.packageName);
       if (!app) {
         this.#roster.erase(record.sessionId);
@@ -221,22 +202,40 @@ class Lifecycle implements AppLifecycle {
         running.grace = clock.after('app-grace', resumeGraceMs, () => this.#restart(running));
       }
     }
-    log.info({ apps: this.#roster.all().length }, 'apps-resumed');
+    const resumed = userId === undefined ? this.#roster.all() : this.#roster.of(userId);
+    if (resumed.length > 0 || userId === undefined) log.info({ userId, apps: resumed.length }, 'apps-resumed');
     await this.#roster.written();
   }
 
   async close(): Promise<void> {
     this.#closing.abort();
     this.#dormant.close();
-    // Off the roster first: so they end without erasing their records.
-    for (const running of this.#roster.clear()) {
+    this.#sendAway(this.#roster.all());
+    await Promise.allSettled(this.#calls);
+    await this.#roster.written();
+  }
+
+  async handOver(userId: string): Promise<void> {
+    for (const { waiting } of this.#dormant.take(({ record }) => record.userId === userId)) {
+      waiting?.refuse(new GlasscastError('SESSION_MOVED'));
+    }
+    this.#sendAway(this.#roster.of(userId));
+    await this.#roster.written();
+  }
+
+  saveAgain(): void {
+    this.#roster.writeAgain();
+  }
+
+  #sendAway(apps: readonly RunningApp[]): void {
+    for (const running of apps) {
+      // Off the roster first: so they end without erasing their records.
+      this.#roster.remove(running);
       running.grace?.cancel();
       running.over.abort();
       // 1012: the SDK comes back; after 1000 or 1001 it would not.
       running.session.close(closeCodes.restart, 'Relay restarting');
     }
-    await Promise.allSettled(this.#calls);
-    await this.#roster.written();
   }
 
   /** Ends what runs and what would run again. */
@@ -396,3 +395,5 @@ class Lifecycle implements AppLifecycle {
     return call;
   }
 }
+
+export type { AppLifecycleOptions } from './app-lifecycle-options.ts';

@@ -1,6 +1,6 @@
 /** The apps that run, by session and by user, and their records in the store. Decides nothing. */
 import type { Timer } from '../../shared/clock.ts';
-import { errorText } from '../../shared/errors.ts';
+import { asGlasscastError, errorText } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import type { AppStateChange } from '../../shared/protocol/glasses-messages.ts';
 import type { AppSessionRecord, RegisteredApp } from '../store/records.ts';
@@ -43,12 +43,12 @@ export interface AppRoster {
   refused(sessionId: string, why: unknown): never;
   /** False when it is not there, or another one is in its place. */
   remove(running: RunningApp): boolean;
-  /** Empties the roster; the records stay. */
-  clear(): RunningApp[];
   save(running: RunningApp, isDormant: boolean): AppSessionRecord;
   erase(sessionId: string): void;
-  /** Everything saved and erased so far is in the store. */
+  /** Everything saved and erased so far is in the store, or could not be written. */
   written(): Promise<void>;
+  /** What could not be written is written now. */
+  writeAgain(): void;
 }
 
 export function createAppRoster({ records, log }: { records: Collection<AppSessionRecord>; log: Log }): AppRoster {
@@ -58,10 +58,16 @@ export function createAppRoster({ records, log }: { records: Collection<AppSessi
   let writing: Promise<void> = Promise.resolve();
 
   const of = (userId: string) => [...(byUser.get(userId) ?? [])];
-  function write(change: () => Promise<unknown>): void {
+  /** The newest word about each session that the store did not take. */
+  const unwritten = new Map<string, () => Promise<unknown>>();
+  function write(sessionId: string, change: () => Promise<unknown>): void {
     writing = writing.then(change).then(
-      () => {},
-      (error: unknown) => log.error({ reason: errorText(error) }, 'app-session-not-saved'),
+      () => void unwritten.delete(sessionId),
+      (error: unknown) => {
+        // What another process has is its own to write.
+        if (asGlasscastError(error).code !== 'SESSION_MOVED') unwritten.set(sessionId, change);
+        log.error({ reason: errorText(error) }, 'app-session-not-saved');
+      },
     );
   }
 
@@ -112,18 +118,15 @@ export function createAppRoster({ records, log }: { records: Collection<AppSessi
       if (siblings?.size === 0) byUser.delete(userId);
       return true;
     },
-    clear() {
-      const all = [...bySession.values()];
-      bySession.clear();
-      byUser.clear();
-      return all;
-    },
     save({ session: { sessionId, userId, packageName }, restarts }, isDormant) {
       const record = { sessionId, userId, packageName, restarts, isDormant };
-      write(() => records.put(record));
+      write(sessionId, () => records.put(record));
       return record;
     },
-    erase: (sessionId) => write(() => records.delete(sessionId)),
+    erase: (sessionId) => write(sessionId, () => records.delete(sessionId)),
     written: () => writing,
+    writeAgain() {
+      for (const [sessionId, change] of unwritten) write(sessionId, change);
+    },
   };
 }

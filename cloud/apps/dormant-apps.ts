@@ -27,6 +27,7 @@ export interface DormantApps {
   /** Who waits for it waits on. */
   update(packageName: string, app: RegisteredApp): void;
   get(sessionId: string): DormantApp | undefined;
+  has(userId: string): boolean;
   /** Removes those that fit. Whoever takes them settles or refuses who waits. */
   take(fits: (dormant: DormantApp) => boolean): DormantApp[];
   /** Tells the app to wait. Rejects with APP_BOOT_TIMEOUT when the glasses do not come, or as its taker says. */
@@ -47,6 +48,10 @@ export function createDormantApps({ clock }: { clock: Clock }): DormantApps {
       for (const dormant of all.values()) if (dormant.app.packageName === packageName) dormant.app = app;
     },
     get: (sessionId) => all.get(sessionId),
+    has(userId) {
+      for (const { record } of all.values()) if (record.userId === userId) return true;
+      return false;
+    },
     take(fits) {
       const taken = [...all.values()].filter(fits);
       for (const { record } of taken) all.delete(record.sessionId);

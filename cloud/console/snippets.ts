@@ -90,7 +90,7 @@ export function enrolCommands(origin: string, code: string | undefined): { simul
   const relayUrl = shellWord(`${origin.replace(/^http/, 'ws')}/glasses-ws`);
   const given = `GLASSCAST_AGENT_ENROLMENT_CODE=${shellWord(code ?? 'CODE')}`;
   return {
-    simulate: `${given} npm run simulate -- --relay-url ${relayUrl}`,
+    simulate: `${given} npm run glasses -- --relay-url ${relayUrl}`,
     agent: `${given} npm run agent -- --source v4l2:auto --relay-url ${relayUrl}`,
   };
 }

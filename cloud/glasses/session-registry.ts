@@ -15,6 +15,8 @@ export interface SessionRegistry {
   open(userId: string, areExpected?: boolean): UserSession;
   get(userId: string): UserSession | undefined;
   all(): UserSession[];
+  /** Another process goes on with the user's: it is forgotten here, and nobody is told of an end. */
+  leave(userId: string, code: number, reason: string): void;
   /** Ends all, for a restart of the relay. */
   close(): void;
 }
@@ -61,6 +63,10 @@ export function createSessionRegistry(options: SessionRegistryOptions): SessionR
     },
     get: (userId) => sessions.get(userId),
     all: () => [...sessions.values()],
+    leave(userId, code, reason) {
+      sessions.get(userId)?.leave(code, reason);
+      sessions.delete(userId);
+    },
     close() {
       isClosed = true;
       for (const session of [...sessions.values()]) session.close(closeCodes.restart, 'Relay restarting');

@@ -55,6 +55,8 @@ export interface UserSession extends GlassesLink {
   followLocation(appId: string, tier: string | undefined): void;
   /** Ends the session now. Idempotent. */
   close(code: number, reason: string): void;
+  /** Another process goes on with it: nobody is told of an end. Idempotent. */
+  leave(code: number, reason: string): void;
 }
 
 export interface UserSessionOptions {
@@ -214,6 +216,15 @@ class Session implements UserSession {
     this.#socket = undefined;
     this.#options.log.info({ userId: this.userId, reason }, 'user-session-ended');
     this.#options.onEnded();
+  }
+
+  leave(code: number, reason: string): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    this.#grace?.cancel();
+    this.#socket?.close(code, reason);
+    this.#socket = undefined;
+    this.#options.log.info({ userId: this.userId, code }, 'user-session-left');
   }
 
   followLocation(appId: string, tier: string | undefined): void {

@@ -3,7 +3,6 @@
  * checked, then one app of one user for good. Rules: protocol reference §1.5, as PROTOCOL.md says them.
  */
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
-import type { WebSocket } from 'ws';
 import type { Clock, Timer } from '../../shared/clock.ts';
 import { asGlasscastError, type ErrorCode, GlasscastError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
@@ -14,11 +13,13 @@ import type { FailedAttempts } from '../access/failed-attempts.ts';
 import type { AppCatalog } from '../apps/app-catalog.ts';
 import type { AppClaim } from '../apps/app-lifecycle.ts';
 import type { AppSession } from '../apps/app-session.ts';
+import type { Place } from '../cluster/cluster.ts';
 import { wordsOf } from '../streams/stream-words.ts';
 import {
   appSocketLimits,
   closeCodes,
   createSocket,
+  type FrameSocket,
   type Socket,
   type SocketLimits,
   type SocketMeter,
@@ -32,12 +33,56 @@ export interface AppHandshakeOptions {
     admit(claim: AppClaim, socket: Socket<ToApp>): Promise<AppSession>;
     lost(session: AppSession, socket: Socket<ToApp>, code: number): void;
   };
+  /** Default: every session is here. */
+  elsewhere?: AppsElsewhere | undefined;
   clock: Clock;
   log: Log;
   limits?: Partial<SocketLimits>;
   meters?: Readonly<Record<'glasses' | 'app', SocketMeter>> | undefined;
   /** For the first frame of an app. Default 5000. */
   initTimeoutMs?: number;
+}
+
+/** Sessions that another node has: its socket stays here, and what is said on it goes there. */
+export interface AppsElsewhere {
+  /** Of a session that is not known at all: here, where it is refused. Errors: STORE_UNAVAILABLE. */
+  place(sessionId: string | undefined, packageName: string): Promise<Place>;
+  /** It was here, and another node has taken it over. */
+  hasLeft(sessionId: string | undefined, packageName: string): boolean;
+  /** @throws GlasscastError NODE_UNREACHABLE, RATE_LIMITED */
+  relay(nodeId: string, app: AppAtTheEdge): RelayedLine;
+}
+
+/** An app whose session another node has. */
+export interface AppAtTheEdge {
+  ws: FrameSocket;
+  sessionId: string;
+  packageName: string;
+  address: string;
+  identity: AppIdentity;
+  /** What it has said already, in its order. */
+  frames: readonly string[];
+  /** The other node has let it in. */
+  admitted(): void;
+  /** The other node closes it, or cannot be reached any more. */
+  close(code: number, reason: string): void;
+}
+
+export interface RelayedLine {
+  frame(text: string): void;
+  /** The app's socket has ended. */
+  closed(code: number): void;
+}
+
+/** A socket of an app as it comes in. */
+export interface AppArrival {
+  /** Of the caller, as attempts are counted. */
+  address: string;
+  identity: AppIdentity;
+  /** Called once the app has proven who it is. */
+  admitted: () => void;
+  /** Another node has the real socket, and has found that the session is here. */
+  isRelayed?: boolean;
 }
 
 /** What an app says of itself in the headers of its upgrade; none of it is needed. */
@@ -72,16 +117,22 @@ export async function checkAppHeaders(
   return identity;
 }
 
-/** @param admitted called once the app has proven who it is. */
+/** A frame for another node, as it came. */
+interface PassedOn {
+  type: 'passed-on';
+}
+
 export function welcomeApp(
-  ws: WebSocket,
-  { request, identity, admitted }: { request: IncomingMessage; identity: AppIdentity; admitted: () => void },
+  ws: FrameSocket,
+  { address, identity, admitted, isRelayed = false }: AppArrival,
   options: AppHandshakeOptions,
 ): void {
-  const { apps, attempts, callers, clock, log, initTimeoutMs = 5_000 } = options;
-  const early: FromApp[] = [];
-  const address = callers.addressOf(request);
+  const { apps, attempts, clock, elsewhere, log, initTimeoutMs = 5_000 } = options;
+  const early: { message: FromApp; frame: string }[] = [];
   let session: AppSession | undefined;
+  let line: RelayedLine | undefined;
+  /** The present one, as it came. */
+  let frame = '';
   let isClaimed = false;
   let mayReturn = true;
   // A 3.x app may name its session in a reconnect that is refused, and not in the init that follows.
@@ -94,15 +145,27 @@ export function welcomeApp(
   async function admit(claim: AppClaim): Promise<void> {
     isClaimed = true;
     patience.cancel();
+    const claimed = frame;
     try {
+      const { sessionId, packageName } = claim;
+      const place = isRelayed || !elsewhere ? 'here' : await elsewhere.place(sessionId, packageName);
+      if (place !== 'here') return passOn(place.nodeId, claim, claimed);
       session = await attempts.guard(address, () => apps.admit(claim, socket));
       admitted();
-      if (socket.isOpen) for (const message of early.splice(0)) session.receive(message);
+      if (socket.isOpen) for (const { message } of early.splice(0)) session.receive(message);
       // Its end came while the claim was being checked, and found no session yet.
       else apps.lost(session, socket, 1006);
     } catch (thrown) {
-      refuse(claim, asGlasscastError(thrown));
+      const hasLeft = elsewhere?.hasLeft(claim.sessionId, claim.packageName);
+      refuse(claim, hasLeft ? new GlasscastError('SESSION_MOVED') : asGlasscastError(thrown));
     }
+  }
+  function passOn(nodeId: string, { sessionId = '', packageName }: AppClaim, claimed: string): void {
+    if (!socket.isOpen) return;
+    const frames = [claimed, ...early.splice(0).map((one) => one.frame)];
+    const close = (code: number, reason: string) => socket.close(code, reason);
+    const said = { ...identity, sessionId: namedSession ?? sessionId };
+    line = elsewhere?.relay(nodeId, { ws, sessionId, packageName, address, identity: said, frames, admitted, close });
   }
   function refuse({ isReturn, packageName }: Pick<AppClaim, 'isReturn' | 'packageName'>, error: GlasscastError): void {
     const { code, message } = error;
@@ -130,13 +193,15 @@ export function welcomeApp(
     // A reconnect shows no key of its own. Where a proxy drops the headers an init can still follow.
     else refuse({ packageName: packageName ?? '', isReturn: true }, new GlasscastError('SESSION_NOT_FOUND'));
   }
-  function receive(message: FromApp): void {
-    if (session) {
+  function receive(message: FromApp | PassedOn): void {
+    if (message.type === 'passed-on') {
+      line?.frame(frame);
+    } else if (session) {
       session.receive(message);
     } else if (message.type === 'ping') {
       socket.send({ type: 'pong' });
     } else if (isClaimed) {
-      if (early.length < MAX_EARLY_FRAMES) early.push(message);
+      if (early.length < MAX_EARLY_FRAMES) early.push({ message, frame });
     } else if (message.type === 'tpa_connection_init') {
       const { sessionId = namedSession, packageName, apiKey } = message;
       void admit({ sessionId, packageName, apiKey, userId: identity.userId });
@@ -150,11 +215,16 @@ export function welcomeApp(
     }
   }
 
-  const socket: Socket<ToApp> = createSocket<FromApp, ToApp>({
+  const socket: Socket<ToApp> = createSocket<FromApp | PassedOn, ToApp>({
     ws,
-    decode: decodeFromApp,
+    decode(text) {
+      // Of a session that is here it is needed no more.
+      frame = session ? '' : text;
+      // What it means is judged where its session is.
+      return line ? { message: { type: 'passed-on' }, dialect: undefined } : decodeFromApp(text);
+    },
     encode: encodeToApp,
-    complaint: (error) => appComplaint(error, session !== undefined),
+    complaint: (error) => appComplaint(error, session !== undefined || line !== undefined),
     clock,
     log,
     limits: { ...appSocketLimits, ...options.limits },
@@ -163,6 +233,7 @@ export function welcomeApp(
     onMessage: receive,
     onClose(code) {
       patience.cancel();
+      line?.closed(code);
       if (session) apps.lost(session, socket, code);
     },
   });

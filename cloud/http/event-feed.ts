@@ -28,8 +28,8 @@ export type RelayEvent =
 
 export interface EventFeed {
   publish(event: RelayEvent): void;
-  /** Returns the way to stop listening. */
-  listen(take: (event: RelayEvent) => void): () => void;
+  /** Returns the way to stop listening. @param missed something may have gone by unheard: the whole has to be asked for. */
+  listen(take: (event: RelayEvent) => void, missed?: () => void): () => void;
 }
 
 export function createEventFeed(): EventFeed {

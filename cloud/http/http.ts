@@ -7,12 +7,13 @@ import type { AddressInfo } from 'node:net';
 import fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify';
 import type { z } from 'zod';
 import type { Clock } from '../../shared/clock.ts';
-import { errorText, GlasscastError, isGlasscastError } from '../../shared/errors.ts';
+import { errorText, GlasscastError, isDefect, isGlasscastError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import type { Callers } from '../access/callers.ts';
 import { type AdminToken, bearerToken } from '../access/credentials.ts';
 import type { Door } from '../access/door.ts';
 import type { FailedAttempts } from '../access/failed-attempts.ts';
+import type { HttpForwarding } from '../cluster/http-forwarding.ts';
 import type { BrowserGuard } from './browser-guard.ts';
 
 /** Adds routes to a server or to a part of it. */
@@ -22,6 +23,9 @@ export type Routes = (server: FastifyInstance) => void;
 const HEAD_TIMEOUT_MS = 15_000;
 /** For it to arrive whole: a release of 250 kB has to come by a line of 35 kbit/s. */
 const REQUEST_TIMEOUT_MS = 60_000;
+
+/** Connections that wait to be taken when thousands come back at once; the kernel may allow fewer (net.core.somaxconn). */
+const BACKLOG = 4_096;
 
 /** For running requests to be answered before the server goes. */
 const DRAIN_MS = 5_000;
@@ -35,6 +39,8 @@ export interface HttpOptions {
   callers: Pick<Callers, 'isTrusted'>;
   door: Pick<Door, 'maxConnections' | 'connected' | 'request'>;
   browserGuard: BrowserGuard;
+  /** Default: this node serves everything. */
+  forwarding?: Pick<HttpForwarding, 'install' | 'isForwarded'>;
   /** For anybody, or behind keys that they check themselves. */
   publicRoutes: readonly Routes[];
   /** Behind the admin token. */
@@ -52,7 +58,7 @@ export interface Http {
 }
 
 export function createHttp(options: HttpOptions): Http {
-  const { attempts, browserGuard, callers, door, log } = options;
+  const { attempts, browserGuard, callers, door, forwarding, log } = options;
   const server = fastify({
     logger: false,
     bodyLimit: 256 * 1024,
@@ -68,10 +74,11 @@ export function createHttp(options: HttpOptions): Http {
   );
   watchConnections(server.server, door, log);
   server.server.on('upgrade', options.onUpgrade);
+  forwarding?.install(server);
   server.addHook('onRequest', async ({ headers, host, ip }, reply) => {
     // On the raw answer, so that one that Fastify does not write has them too (events).
     for (const [name, value] of Object.entries(browserGuard.headers)) reply.raw.setHeader(name, value);
-    door.request(ip);
+    if (!forwarding?.isForwarded(headers)) door.request(ip);
     browserGuard.checkOrigin(headers.origin, host);
   });
   let isClosing = false;
@@ -96,7 +103,7 @@ export function createHttp(options: HttpOptions): Http {
     async start() {
       const { host, port } = options;
       try {
-        await server.listen({ host, port });
+        await server.listen({ host, port, backlog: BACKLOG });
       } catch (cause) {
         const isTaken = cause instanceof Error && 'code' in cause && cause.code === 'EADDRINUSE';
         if (!isTaken) throw cause;
@@ -154,7 +161,7 @@ export function answerError(
   const error = asAnswer(thrown);
   // The pattern of the route, not the address: addresses hold e-mails and could hold more.
   const route = request.routeOptions.url ?? 'none';
-  if (error.fault === 'us') log.error({ code: error.code, route, reason: errorText(error.cause) }, 'request-failed');
+  if (isDefect(error)) log.error({ code: error.code, route, reason: errorText(error.cause) }, 'request-failed');
   else log.debug({ code: error.code, route }, 'request-refused');
   if (error.code === 'RATE_LIMITED') reply.header('retry-after', '1');
   return reply.code(error.http).send(bodyOf(error));

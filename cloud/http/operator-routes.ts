@@ -19,6 +19,7 @@ import type { StreamSnapshot } from '../streams/stream-views.ts';
 import type { EventFeed, SessionView } from './event-feed.ts';
 import { checkedBody, type Routes } from './http.ts';
 import { destinationOf, OUTPUT_CHANGES } from './output-routes.ts';
+import { byOwnerOfNamed, servedBy } from './served-by.ts';
 
 export interface OperatorRoutesOptions {
   catalog: AppCatalog;
@@ -54,6 +55,8 @@ const streamRequest = z
   })
   .default({});
 
+const byStream = servedBy({ by: 'stream' });
+
 /** A reader of events that falls this far behind is cut; it comes back and asks for the whole. */
 const MAX_EVENT_BACKLOG_BYTES = 1024 * 1024;
 
@@ -84,37 +87,40 @@ function addAppRoutes(server: FastifyInstance, { catalog }: OperatorRoutesOption
 function addStreamRoutes(server: FastifyInstance, options: OperatorRoutesOptions): void {
   const { operatorStream, sessions, streams, endStream } = options;
   type OfUser = { Params: { userId: string } };
-  server.get('/api/sessions', async () => ({ sessions: sessions() }));
-  server.get('/api/streams', async () => ({ streams: streams() }));
-  server.get<{ Params: { streamId: string } }>('/api/streams/:streamId', async ({ params }) => {
+  const sessionList = servedBy({ by: 'all', list: 'sessions', key: 'userId' });
+  const streamList = servedBy({ by: 'all', list: 'streams', key: 'streamId' });
+  server.get('/api/sessions', sessionList, async () => ({ sessions: sessions() }));
+  server.get('/api/streams', streamList, async () => ({ streams: streams() }));
+  server.get<{ Params: { streamId: string } }>('/api/streams/:streamId', byStream, async ({ params }) => {
     const found = streams().find(({ streamId }) => streamId === params.streamId);
     if (!found) throw new GlasscastError('STREAM_NOT_FOUND');
     return found;
   });
-  server.delete<{ Params: { streamId: string } }>('/api/streams/:streamId', async ({ params }, reply) => {
+  server.delete<{ Params: { streamId: string } }>('/api/streams/:streamId', byStream, async ({ params }, reply) => {
     if (!endStream(params.streamId)) throw new GlasscastError('STREAM_NOT_FOUND');
     return reply.code(202).send({ status: 'stopping' });
   });
   type OfViewer = { Params: { streamId: string; packageName: string } };
-  server.delete<OfViewer>('/api/streams/:streamId/viewers/:packageName', async ({ params }, reply) => {
+  server.delete<OfViewer>('/api/streams/:streamId/viewers/:packageName', byStream, async ({ params }, reply) => {
     operatorStream.removeViewer(params.streamId, params.packageName);
     return reply.code(204).send();
   });
-  server.post<OfUser>('/api/users/:userId/managed-stream', async ({ params, body }, reply) => {
+  server.post<OfUser>('/api/users/:userId/managed-stream', byOwnerOfNamed, async ({ params, body }, reply) => {
     const { outputs, ...settings } = checkedBody(streamRequest, body ?? {});
     const request = outputs ? { ...settings, restreamDestinations: outputs } : settings;
     // Accepted, not done: how it goes is told by the events and by GET /api/streams/:streamId.
     return reply.code(202).send(await operatorStream.start(checkedBody(email, params.userId), request));
   });
-  server.delete<OfUser>('/api/users/:userId/managed-stream', async ({ params }, reply) => {
+  server.delete<OfUser>('/api/users/:userId/managed-stream', byOwnerOfNamed, async ({ params }, reply) => {
     operatorStream.stop(checkedBody(email, params.userId));
     return reply.code(202).send({ status: 'stopped' });
   });
 }
 
 function addHistoryRoutes(server: FastifyInstance, { history }: OperatorRoutesOptions): void {
-  server.get('/api/streams/history', async () => ({ streams: history.ended() }));
-  server.get<{ Params: { streamId: string } }>('/api/streams/:streamId/timeline', async ({ params }) => {
+  const ended = servedBy({ by: 'all', list: 'streams', key: 'streamId', newestFirst: 'endedAt' });
+  server.get('/api/streams/history', ended, async () => ({ streams: history.ended() }));
+  server.get<{ Params: { streamId: string } }>('/api/streams/:streamId/timeline', byStream, async ({ params }) => {
     const entries = history.timeline(params.streamId);
     if (!entries) throw new GlasscastError('STREAM_NOT_FOUND');
     return { entries };
@@ -129,13 +135,17 @@ function addOutputRoutes(server: FastifyInstance, { clock, operatorStream }: Ope
     if (!changes.take(user)) throw new GlasscastError('RATE_LIMITED');
     return user;
   }
-  server.post<{ Params: { userId: string } }>(path, async ({ params, body }, reply) => {
+  server.post<{ Params: { userId: string } }>(path, byOwnerOfNamed, async ({ params, body }, reply) => {
     return reply.code(201).send(await operatorStream.addOutput(userOf(params), destinationOf(body)));
   });
-  server.delete<{ Params: { userId: string; outputId: string } }>(`${path}/:outputId`, async ({ params }, reply) => {
-    await operatorStream.removeOutput(userOf(params), params.outputId);
-    return reply.code(204).send();
-  });
+  server.delete<{ Params: { userId: string; outputId: string } }>(
+    `${path}/:outputId`,
+    byOwnerOfNamed,
+    async ({ params }, reply) => {
+      await operatorStream.removeOutput(userOf(params), params.outputId);
+      return reply.code(204).send();
+    },
+  );
 }
 
 /** Server-sent events (WHATWG HTML): `data:` lines of JSON, a comment each 15 s so that proxies keep the line. */
@@ -158,7 +168,9 @@ function addEventRoute(server: FastifyInstance, { clock, events }: OperatorRoute
       if (raw.writableLength > MAX_EVENT_BACKLOG_BYTES) raw.destroy();
       else raw.write(text);
     };
-    const unlisten = events.listen((event) => write(`data: ${JSON.stringify(event)}\n\n`));
+    // Whoever reads comes back, and asks for the whole then.
+    const missed = () => void raw.end();
+    const unlisten = events.listen((event) => write(`data: ${JSON.stringify(event)}\n\n`), missed);
     const comments = clock.every('event-comment', 15_000, () => write(': still here\n\n'));
     raw.on('error', () => {});
     raw.on('close', () => {

@@ -14,6 +14,7 @@ import { urlFor } from '../provider/output-views.ts';
 import { outputLimits, type RestreamOutput, type RestreamOutputs } from '../provider/restream-outputs.ts';
 import type { StreamRegistry } from '../streams/stream-registry.ts';
 import { acceptEmptyBodies, answerError, type Routes } from './http.ts';
+import { servedBy } from './served-by.ts';
 
 export interface OutputRoutesOptions {
   catalog: Pick<AppCatalog, 'get'>;
@@ -44,6 +45,7 @@ function addRoutes(scope: FastifyInstance, options: OutputRoutesOptions): void {
   const { clock, streams } = options;
   const changes = createRateLimit({ clock, ...OUTPUT_CHANGES });
   const path = '/api/streams/:streamId/outputs';
+  const byStream = servedBy({ by: 'stream', proof: (request) => callingApp(request, options) });
 
   /** Undefined while the stream is being made. @throws GlasscastError STREAM_NOT_FOUND, NOT_A_VIEWER of `watcher` */
   function outputsOf(streamId: string, watcher?: string): RestreamOutputs | undefined {
@@ -60,7 +62,7 @@ function addRoutes(scope: FastifyInstance, options: OutputRoutesOptions): void {
     return outputs;
   }
 
-  scope.post<OfStream>(path, async (request) => {
+  scope.post<OfStream>(path, byStream, async (request) => {
     const packageName = await callingApp(request, options);
     const destination = destinationOf(request.body);
     const { streamId } = request.params;
@@ -68,14 +70,14 @@ function addRoutes(scope: FastifyInstance, options: OutputRoutesOptions): void {
     const { outputId } = await outputs.add(packageName, destination);
     return { success: true, outputId, message: 'Output added successfully' };
   });
-  scope.delete<OfOutput>(`${path}/:outputId`, async (request) => {
+  scope.delete<OfOutput>(`${path}/:outputId`, byStream, async (request) => {
     const packageName = await callingApp(request, options);
     const { streamId, outputId } = request.params;
     // Its own output is an app's to remove after it has left the stream, too.
     await changing(outputsOf(streamId), streamId, packageName).remove(packageName, outputId);
     return { success: true, message: 'Output removed successfully' };
   });
-  scope.get<OfStream>(path, async (request) => {
+  scope.get<OfStream>(path, byStream, async (request) => {
     const packageName = await callingApp(request, options);
     const { streamId } = request.params;
     const outputs = (outputsOf(streamId, packageName)?.list() ?? []).map((output) => shown(output, packageName));

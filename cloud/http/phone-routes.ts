@@ -12,6 +12,7 @@ import { bearerToken } from '../access/credentials.ts';
 import type { FailedAttempts } from '../access/failed-attempts.ts';
 import type { BrowserGuard } from './browser-guard.ts';
 import { checkedBody, type Routes } from './http.ts';
+import { servedBy } from './served-by.ts';
 
 export interface PhoneRoutesOptions {
   tokens: Pick<CoreTokens, 'verify'>;
@@ -33,6 +34,9 @@ interface Caller {
   isOperator: boolean;
 }
 
+/** An app's webhook may take 90 s, and its socket 10 more. */
+const START_TIMEOUT_MS = 110_000;
+
 const userRequest = z.strictObject({ userId: z.string().trim().toLowerCase().min(1).max(320) });
 
 export function phoneRoutes(options: PhoneRoutesOptions): Routes {
@@ -42,9 +46,12 @@ export function phoneRoutes(options: PhoneRoutesOptions): Routes {
       ? { status, userId, packageName }
       : { success: true, data: { status, packageName, appState: apps.state(userId) } };
 
+  const userOf = async (request: FastifyRequest) => (await callerOf(request, options)).userId;
+  const byOwner = servedBy({ by: 'owner', userOf, timeoutMs: START_TIMEOUT_MS });
+
   return (server) => {
     for (const base of ['/apps', '/api/apps']) {
-      server.post<Named>(`${base}/:packageName/start`, async (request) => {
+      server.post<Named>(`${base}/:packageName/start`, byOwner, async (request) => {
         const { packageName } = request.params;
         const caller = await callerOf(request, options);
         // An operator may start what waits for the glasses.
@@ -52,7 +59,7 @@ export function phoneRoutes(options: PhoneRoutesOptions): Routes {
         await apps.start(caller.userId, packageName);
         return answer(caller, 'started', packageName);
       });
-      server.post<Named>(`${base}/:packageName/stop`, async (request) => {
+      server.post<Named>(`${base}/:packageName/stop`, byOwner, async (request) => {
         const { packageName } = request.params;
         const caller = await callerOf(request, options);
         apps.stop(caller.userId, packageName);

@@ -10,7 +10,9 @@ import { bearerToken } from '../access/credentials.ts';
 import type { FailedAttempts } from '../access/failed-attempts.ts';
 import type { AppCatalog } from '../apps/app-catalog.ts';
 import type { AppStorage, StorageOwner } from '../apps/app-storage.ts';
+import type { SessionIds } from '../apps/session-ids.ts';
 import { acceptEmptyBodies, checkedBody, type Routes } from './http.ts';
+import { servedBy, textIn, userNamedIn } from './served-by.ts';
 
 export interface SdkRoutesOptions {
   catalog: Pick<AppCatalog, 'get' | 'verify'>;
@@ -18,6 +20,7 @@ export interface SdkRoutesOptions {
   apps: {
     sessionById(sessionId: string): { packageName: string } | undefined;
   };
+  sessionIds: Pick<SessionIds, 'userOf'>;
   attempts: FailedAttempts;
 }
 
@@ -50,7 +53,9 @@ export function sdkRoutes(options: SdkRoutesOptions): Routes {
 function addStorage(server: FastifyInstance, options: SdkRoutesOptions): void {
   const { attempts, catalog, storage } = options;
   const path = '/api/sdk/simple-storage/:userId';
-  const big = { bodyLimit: WRITE_LIMIT_BYTES };
+  // Changes of one user's storage wait for one another, and its app may run.
+  const owned = servedBy({ by: 'owner', userOf: ({ params }) => userNamedIn(params), isLasting: true });
+  const big = { ...owned, bodyLimit: WRITE_LIMIT_BYTES };
 
   // Before the body comes, which may be big: of strangers nothing is read.
   server.addHook('onRequest', ({ headers, ip }) =>
@@ -61,7 +66,7 @@ function addStorage(server: FastifyInstance, options: SdkRoutesOptions): void {
     }),
   );
 
-  server.get<OfUser>(path, async (request) => {
+  server.get<OfUser>(path, owned, async (request) => {
     const owner = ownerOf(request);
     return { success: true, data: await storage.read(owner) };
   });
@@ -70,11 +75,11 @@ function addStorage(server: FastifyInstance, options: SdkRoutesOptions): void {
     await storage.write(owner, checkedBody(entries, request.body).data);
     return { success: true };
   });
-  server.delete<OfUser>(path, async (request) => {
+  server.delete<OfUser>(path, owned, async (request) => {
     await storage.clear(ownerOf(request));
     return { success: true };
   });
-  server.get<OfKey>(`${path}/:key`, async (request) => {
+  server.get<OfKey>(`${path}/:key`, owned, async (request) => {
     const data = await storage.read(ownerOf(request));
     const name = request.params.key;
     return { success: true, ...(Object.hasOwn(data, name) ? { data: data[name] } : {}) };
@@ -85,7 +90,7 @@ function addStorage(server: FastifyInstance, options: SdkRoutesOptions): void {
     await storage.write(owner, { [checkedBody(key, request.params.key)]: value });
     return { success: true };
   });
-  server.delete<OfKey>(`${path}/:key`, async (request) => {
+  server.delete<OfKey>(`${path}/:key`, owned, async (request) => {
     await storage.remove(ownerOf(request), request.params.key);
     return { success: true };
   });
@@ -95,8 +100,14 @@ function addStorage(server: FastifyInstance, options: SdkRoutesOptions): void {
  * The SDK shows the id of its session, where MentraOS expects a user's: that would tell everybody who knows an e-mail
  * whether an app runs for it.
  */
-function addSettings(server: FastifyInstance, { apps, attempts, catalog }: SdkRoutesOptions): void {
-  server.get<{ Params: { packageName: string } }>('/appsettings/user/:packageName', async (request) => {
+function addSettings(server: FastifyInstance, { apps, attempts, catalog, sessionIds }: SdkRoutesOptions): void {
+  const owned = servedBy({
+    by: 'owner',
+    // Nobody makes up an id that names a user.
+    userOf: ({ headers, params }) =>
+      sessionIds.userOf(bearerToken(headers.authorization) ?? '', textIn(params, 'packageName') ?? ''),
+  });
+  server.get<{ Params: { packageName: string } }>('/appsettings/user/:packageName', owned, async (request) => {
     const { packageName } = request.params;
     const who = bearerToken(request.headers.authorization) ?? '';
     await attempts.guard(request.ip, async () => {

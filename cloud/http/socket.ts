@@ -2,16 +2,15 @@
  * One WebSocket connection: frames to messages and back, size and rate bounds, pings. A slow peer loses statistics but
  * never a state. Knows no message by meaning; a bad frame is answered on the open socket, and so is one too many.
  */
-import type { WebSocket } from 'ws';
 import type { Clock, Timer } from '../../shared/clock.ts';
-import { asGlasscastError, type ErrorCode, GlasscastError } from '../../shared/errors.ts';
+import { asGlasscastError, type ErrorCode, GlasscastError, isDefect } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import type { Decoded, Dialect } from '../../shared/protocol/dialects.ts';
 import { type Bucket, createBucket, type Rate } from '../access/rate-limits.ts';
 import type { Importance } from '../streams/viewers.ts';
 
 export interface SocketLimits {
-  /** Default 10000, as proxies drop idle connections. */
+  /** A peer that has said nothing for this long is pinged, as proxies drop idle connections. Default 10000. */
   pingIntervalMs: number;
   /** Without any answer the peer is gone. Default 30000. */
   silenceMs: number;
@@ -47,6 +46,7 @@ export const appSocketLimits: Partial<SocketLimits> = {
 };
 
 const ERROR_WINDOW_MS = 10_000;
+const MAX_REASON_BYTES = 123;
 
 /** Close codes and what the SDK makes of them: reconnects after 1012 and 4000; takes 1000 as the end. */
 export const closeCodes = { done: 1000, policy: 1008, restart: 1012, tryAgain: 1013, replaced: 4001 } as const;
@@ -58,6 +58,22 @@ export interface Socket<Out> {
   /** False when the message did not go out. @param dialect in place of the peer's own. */
   send(message: Out, importance?: Importance, dialect?: Dialect): boolean;
   close(code: number, reason: string): void;
+}
+
+/** What of a `ws` WebSocket is needed: the real one, or what stands for one that is at another node. */
+export interface FrameSocket {
+  readonly readyState: number;
+  readonly bufferedAmount: number;
+  /** @param flushed once it has been written, or never will be. */
+  send(frame: string, flushed?: () => void): void;
+  ping(): void;
+  close(code: number, reason: string): void;
+  terminate(): void;
+  on(event: 'message', take: (data: Buffer, isBinary: boolean) => void): unknown;
+  on(event: 'ping' | 'pong', take: () => void): unknown;
+  on(event: 'error', take: (error: Error) => void): unknown;
+  on(event: 'close', take: (code: number, reason: Buffer) => void): unknown;
+  once(event: 'close', take: () => void): unknown;
 }
 
 /** Counts; called for every frame. */
@@ -72,7 +88,7 @@ export interface SocketMeter {
 }
 
 export interface SocketOptions<In, Out> {
-  ws: WebSocket;
+  ws: FrameSocket;
   decode: (frame: string) => Decoded<In>;
   encode: (message: Out, dialect: Dialect, nowMs: number) => string;
   /** The answer to a frame that cannot be used. */
@@ -160,7 +176,7 @@ class Connection<In extends { type: string }, Out extends { type: string }> impl
   close(code: number, reason: string): void {
     const { ws, clock } = this.#options;
     if (this.#isClosed || ws.readyState >= 2) return;
-    ws.close(code, reason);
+    ws.close(code, fitting(reason));
     // A peer that does not answer the close is cut.
     const cut = clock.after('socket-close', 2_000, () => ws.terminate());
     ws.once('close', () => cut.cancel());
@@ -190,7 +206,7 @@ class Connection<In extends { type: string }, Out extends { type: string }> impl
       this.#options.onMessage(decoded.message);
     } catch (thrown) {
       const error = asGlasscastError(thrown);
-      if (error.fault === 'us') {
+      if (isDefect(error)) {
         this.#options.log.error({ ...this.#about(), code: error.code, reason: error.message }, 'message-failed');
       }
       this.#complain(error);
@@ -221,10 +237,13 @@ class Connection<In extends { type: string }, Out extends { type: string }> impl
 
   #ping(): void {
     const { ws, clock, log } = this.#options;
-    if (clock.monotonicMs() - this.#heardMs > this.#limits.silenceMs) {
-      log.info({ ...this.#about(), silenceMs: this.#limits.silenceMs }, 'socket-peer-silent');
+    const { pingIntervalMs, silenceMs } = this.#limits;
+    const quietMs = clock.monotonicMs() - this.#heardMs;
+    if (quietMs > silenceMs) {
+      log.info({ ...this.#about(), silenceMs }, 'socket-peer-silent');
       ws.terminate();
-    } else if (this.isOpen) {
+    } else if (quietMs >= pingIntervalMs && this.isOpen) {
+      // Who has spoken lately lives: with ten thousand glasses every ping that is not sent counts.
       ws.ping();
     }
   }
@@ -236,4 +255,13 @@ class Connection<In extends { type: string }, Out extends { type: string }> impl
     this.#options.meter?.closed(code);
     this.#options.onClose(code, reason);
   }
+}
+
+/** A close frame has room for 123 bytes (RFC 6455 §5.5). */
+function fitting(reason: string): string {
+  if (Buffer.byteLength(reason) <= MAX_REASON_BYTES) return reason;
+  // A character that is cut leaves a mark of three bytes.
+  return Buffer.from(reason)
+    .subarray(0, MAX_REASON_BYTES - 3)
+    .toString();
 }

@@ -17,6 +17,7 @@ import type { Rollouts } from '../updates/rollouts.ts';
 import type { BrowserGuard } from './browser-guard.ts';
 import { wantedOf } from './byte-range.ts';
 import { checkedBody, type Routes } from './http.ts';
+import { servedBy } from './served-by.ts';
 
 export interface ReleaseDownloadOptions {
   releases: Pick<ReleaseFolder, 'get' | 'read'>;
@@ -65,6 +66,8 @@ const rolloutRequest = z
   })
   .refine((asked) => !(asked.users && asked.stages), { path: ['stages'], message: 'not together with users' });
 const resumption = z.strictObject({ retryFailed: z.boolean().optional() });
+
+const byLeader = servedBy({ by: 'leader' });
 
 /** Behind the admin token. */
 export function updateRoutes(options: UpdateRoutesOptions): Routes {
@@ -120,21 +123,27 @@ async function readToTheEnd(body: IncomingMessage, reply: FastifyReply): Promise
 }
 
 function addRollouts(server: FastifyInstance, { rollouts }: UpdateRoutesOptions): void {
-  server.get('/api/rollouts', async () => ({ rollouts: rollouts.list() }));
-  server.post('/api/rollouts', async ({ body }, reply) => {
+  server.get('/api/rollouts', byLeader, async () => ({ rollouts: rollouts.list() }));
+  server.post('/api/rollouts', byLeader, async ({ body }, reply) => {
     return reply.code(201).send(await rollouts.begin(checkedBody(rolloutRequest, body)));
   });
-  server.post<OfRollout>('/api/rollouts/:rolloutId/pause', ({ params }) => rollouts.pause(params.rolloutId));
-  server.post<OfRollout>('/api/rollouts/:rolloutId/resume', ({ body, params }) =>
+  server.post<OfRollout>('/api/rollouts/:rolloutId/pause', byLeader, ({ params }) => rollouts.pause(params.rolloutId));
+  server.post<OfRollout>('/api/rollouts/:rolloutId/resume', byLeader, ({ body, params }) =>
     rollouts.resume(params.rolloutId, checkedBody(resumption, body ?? {})),
   );
-  server.post<OfRollout>('/api/rollouts/:rolloutId/cancel', ({ params }) => rollouts.cancel(params.rolloutId));
-  server.post<{ Params: { userId: string } }>('/api/users/:userId/agent-rollback', async ({ params }, reply) => {
-    const userId = checkedBody(email, params.userId);
-    rollouts.rollback(userId);
-    // Accepted, not done: the next hello tells.
-    return reply.code(202).send({ status: 'ordered', userId });
-  });
+  server.post<OfRollout>('/api/rollouts/:rolloutId/cancel', byLeader, ({ params }) =>
+    rollouts.cancel(params.rolloutId),
+  );
+  server.post<{ Params: { userId: string } }>(
+    '/api/users/:userId/agent-rollback',
+    byLeader,
+    async ({ params }, reply) => {
+      const userId = checkedBody(email, params.userId);
+      rollouts.rollback(userId);
+      // Accepted, not done: the next hello tells.
+      return reply.code(202).send({ status: 'ordered', userId });
+    },
+  );
 }
 
 /** For glasses with their core token, and for operators. */

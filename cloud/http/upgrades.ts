@@ -19,6 +19,8 @@ export interface UpgradesOptions extends AppHandshakeOptions {
   tokens: Pick<CoreTokens, 'verify' | 'watch'>;
   door: Pick<Door, 'handshake'>;
   browserGuard: Pick<BrowserGuard, 'checkOrigin'>;
+  /** The session of a user comes here from wherever it is. Errors: STORE_UNAVAILABLE. Default: all are here. */
+  take?: (userId: string) => Promise<void>;
   /** The session of a user, opened now when there is none. */
   glassesSession: (userId: string) => {
     attach(socket: Socket<ToGlasses>): void;
@@ -39,6 +41,9 @@ export interface Upgrades {
 }
 
 const APP_PATH = '/app-ws';
+
+/** One for all sockets: made where the request is known, it would keep the request for as long as the socket lives. */
+const ignored = (): void => {};
 
 export function createUpgrades(options: UpgradesOptions): Upgrades {
   const server = new WebSocketServer({ noServer: true, maxPayload: MAX_FRAME_BYTES, perMessageDeflate: false });
@@ -61,12 +66,14 @@ export function createUpgrades(options: UpgradesOptions): Upgrades {
         if (!token) throw new GlasscastError('MISSING_TOKEN');
         const holder = await attempts.guard(callers.addressOf(request), () => tokens.verify(token));
         admitted();
+        await options.take?.(holder.userId);
         upgraded((ws) => welcomeGlasses(ws, holder, options));
         return;
       }
       case APP_PATH: {
         const identity = await checkAppHeaders(request, options);
-        upgraded((ws) => welcomeApp(ws, { request, identity, admitted }, options));
+        const address = options.callers.addressOf(request);
+        upgraded((ws) => welcomeApp(ws, { address, identity, admitted }, options));
         return;
       }
       default:
@@ -77,7 +84,7 @@ export function createUpgrades(options: UpgradesOptions): Upgrades {
   return {
     accept(request, raw, head) {
       // Without a listener a reset during the check of the token would end the process.
-      raw.on('error', () => {});
+      raw.on('error', ignored);
       accept(request, raw, head).catch((thrown: unknown) => refuse(request, raw, asGlasscastError(thrown), options));
     },
     shut() {

@@ -2,6 +2,7 @@
 import type { FailedAttempts } from '../access/failed-attempts.ts';
 import type { ProviderWebhooks } from '../provider/provider-webhooks.ts';
 import type { Routes } from './http.ts';
+import { servedBy } from './served-by.ts';
 
 /** Only those routes exist whose secret is known. */
 export function webhookRoutes(options: {
@@ -15,7 +16,7 @@ export function webhookRoutes(options: {
       scope.removeAllContentTypeParsers();
       scope.addContentTypeParser('*', { parseAs: 'string' }, (_request, body, parsed) => parsed(null, body));
       const add = (path: string, header: string, take: (proof: string | undefined, body: string) => void) =>
-        scope.post(path, async ({ body, headers, ip }) => {
+        scope.post(path, servedBy({ by: 'each' }), async ({ body, headers, ip }) => {
           const proof = headers[header];
           await attempts.guard(ip, async () => take(Array.isArray(proof) ? proof[0] : proof, String(body ?? '')));
           return { status: 'ok' };

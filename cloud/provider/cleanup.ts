@@ -9,6 +9,7 @@ import type { Log } from '../../shared/log.ts';
 import type { LedgerEntry } from '../store/records.ts';
 import type { Store } from '../store/store.ts';
 import { type DeletableInputs, removeInput, removeRecordings } from './removal.ts';
+import { createStraySweep, type StraySweep } from './stray-sweep.ts';
 
 export interface CleanupOptions {
   inputs: DeletableInputs;
@@ -20,16 +21,26 @@ export interface CleanupOptions {
   /** After an input is gone, when to look for recordings that came to light late. Default: never. */
   lateRecordingLooksMs?: readonly number[];
   random?: () => number;
+  /** Nothing is left of one of the user's live inputs. */
+  onGone?: (userId: string) => void;
 }
 
 export interface Cleanup {
+  /** Takes up what another process had written: all of it has to go but what belongs to the streams in `kept`. */
+  adopt(entries: readonly LedgerEntry[], kept: ReadonlySet<string>): void;
+  /** Another process has the user's entries: they are forgotten here, and nothing more is asked of the provider for them. */
+  release(userId: string): void;
   /**
-   * Takes over what an earlier process left behind: all of it has to go but what belongs to the streams in `kept`.
-   * Sweeps strays now and every 15 min.
+   * Of several processes one does it: takes up the entries that name no user (strays, and those of older versions), and
+   * sweeps strays now and every 15 min. All those entries have to go but what belongs to the streams in `kept`.
    */
-  start(kept: ReadonlySet<string>): Promise<void>;
+  lead(kept?: ReadonlySet<string>): Promise<void>;
+  /** Another process does it. */
+  follow(): void;
+  /** Something of the user's may still be at the provider. */
+  has(userId: string): boolean;
   /** Before the creation: a crash from here on leaves a trace. Rejects when the trace cannot be written. */
-  intend(streamId: string): Promise<void>;
+  intend(streamId: string, userId?: string): Promise<void>;
   /** The creation has an outcome; without a uid it failed, and may have left an input all the same. Never rejects. */
   created(streamId: string, liveInputUid: string | undefined): Promise<void>;
   /** The provider refused outright: there is nothing to look for. Never rejects. */
@@ -50,13 +61,10 @@ export interface Cleanup {
 const RETRY: BackoffPolicy = { firstMs: 300, factor: 2, maxMs: 60_000, jitter: 0.2 };
 /** A creation that nobody answered may still be at work at the provider: looked for this long before it counts as failed. */
 const UNSEEN_MS = 60_000;
-const SWEEP_MS = 15 * 60_000;
 /** Hundreds that are left behind at once take turns, or a start and a stop of now would wait behind all their calls. */
 const MAX_AT_ONCE = 4;
 /** What fails the same way again is said about once an hour. */
 const SAID_AGAIN_AFTER = 60;
-/** A younger input may be one whose creation has not been answered yet. */
-const STRAY_AGE_MS = 10 * 60_000;
 
 interface Tracked {
   entry: LedgerEntry;
@@ -71,6 +79,8 @@ interface Tracked {
   timer: Timer | undefined;
   /** A sign came while it was at work. */
   again: boolean;
+  /** Another process has it: nothing may be written. */
+  isReleased: boolean;
 }
 
 export function createCleanup(options: CleanupOptions): Cleanup {
@@ -83,44 +93,72 @@ class Ledger implements Cleanup {
   /** Streams whose turn has not come. */
   #queue: string[] = [];
   #atWork = 0;
-  #sweeping: { timer: Timer; running: Promise<void> } | undefined;
+  readonly #sweep: StraySweep;
+  #isLeading = false;
   #closed = false;
 
   constructor(options: CleanupOptions) {
     this.#options = options;
+    this.#sweep = createStraySweep({
+      ...options,
+      known: () => [...this.#tracked.values()].map(({ entry }) => entry),
+      onStray: (stray) => this.#onStray(stray),
+    });
   }
 
-  async start(kept: ReadonlySet<string>): Promise<void> {
-    const { clock, log, store } = this.#options;
-    for (const entry of await store.ledger.all()) {
+  adopt(entries: readonly LedgerEntry[], kept: ReadonlySet<string>): void {
+    for (const entry of entries) {
       const { streamId, userId } = entry;
-      if (this.#tracked.has(streamId)) continue;
+      const known = this.#tracked.get(streamId);
+      // A leader may have met it before its user was known.
+      if (known && (known.entry.doomed || known.entry.userId === userId)) continue;
       const isKept = kept.has(streamId) && !entry.doomed;
-      this.#tracked.set(streamId, newTracked({ ...entry, doomed: !isKept }, false));
+      this.#tracked.set(streamId, newTracked({ ...entry, doomed: !isKept }));
       if (isKept) continue;
-      log.info({ streamId, userId }, 'cleanup-left-over-found');
+      this.#options.log.info({ streamId, userId }, 'cleanup-left-over-found');
       this.#attempt(streamId);
     }
-    if (this.#closed) return;
-    const sweep = () => this.#sweep().catch((error) => log.warn({ reason: errorText(error) }, 'cleanup-sweep-failed'));
-    const sweeping = { timer: clock.every('cleanup-sweep', SWEEP_MS, again), running: sweep() };
-    function again(): void {
-      sweeping.running = sweeping.running.then(sweep);
-    }
-    this.#sweeping = sweeping;
   }
 
-  async intend(streamId: string): Promise<void> {
+  release(userId: string): void {
+    this.#letGo((entry) => entry.userId === userId);
+  }
+
+  async lead(kept: ReadonlySet<string> = new Set()): Promise<void> {
+    this.#isLeading = true;
+    const entries = await this.#options.store.ledger.all();
+    if (this.#closed || !this.#isLeading) return;
+    this.adopt(
+      entries.filter(({ userId }) => userId === undefined),
+      kept,
+    );
+    this.#sweep.start();
+  }
+
+  follow(): void {
+    this.#isLeading = false;
+    this.#sweep.stop();
+    this.#letGo((entry) => entry.userId === undefined);
+  }
+
+  has(userId: string): boolean {
+    for (const { entry } of this.#tracked.values()) if (entry.userId === userId) return true;
+    return false;
+  }
+
+  async intend(streamId: string, userId?: string): Promise<void> {
     const { clock, keepRecordings, store } = this.#options;
     const known = this.#tracked.get(streamId);
     // A stream that goes on over a restart may be created once more: by its key it is the same input.
-    const entry = { streamId, doomed: false, keepRecordings, ...known?.entry, createdAtMs: clock.now() };
-    this.#tracked.set(streamId, { ...newTracked(entry, true), mayExist: known !== undefined });
+    const ofUser = userId === undefined ? {} : { userId };
+    const entry = { streamId, ...ofUser, doomed: false, keepRecordings, ...known?.entry, createdAtMs: clock.now() };
+    const mine = { ...newTracked(entry), creating: true, mayExist: known !== undefined };
+    this.#tracked.set(streamId, mine);
     try {
       await store.ledger.put(entry);
     } catch (error) {
-      if (known) this.#tracked.set(streamId, known);
-      else this.#tracked.delete(streamId);
+      if (known && !mine.isReleased) this.#tracked.set(streamId, known);
+      else this.#forget(mine);
       throw error;
     }
   }
@@ -136,7 +174,9 @@ class Ledger implements Cleanup {
 
   async refused(streamId: string): Promise<void> {
     // A refusal now takes nothing back of what an earlier process may have made.
-    if (this.#tracked.get(streamId)?.mayExist) return this.created(streamId, undefined);
+    const tracked = this.#tracked.get(streamId);
+    if (tracked?.mayExist) return this.created(streamId, undefined);
+    if (!tracked) return;
     this.#tracked.delete(streamId);
     // Left in the ledger, it is looked for once more by the next process and not found.
     await this.#options.store.ledger.delete(streamId).catch((error) => this.#unwritten(streamId, error));
@@ -178,7 +218,7 @@ class Ledger implements Cleanup {
       await clock.sleep(50, { name: 'cleanup-close' });
     }
     this.#closed = true;
-    this.#sweeping?.timer.cancel();
+    this.#sweep.stop();
     for (const { timer } of this.#tracked.values()) timer?.cancel();
   }
 
@@ -219,17 +259,19 @@ class Ledger implements Cleanup {
     tracked.running = undefined;
     tracked.attempt = 0;
     tracked.failure = undefined;
+    if (tracked.isReleased) return;
     if (nextLookMs !== undefined) {
       this.#attemptIn(tracked, nextLookMs);
       return;
     }
-    this.#tracked.delete(streamId);
+    this.#forget(tracked);
     this.#options.log.info({ streamId, userId }, 'cleanup-done');
+    if (userId !== undefined) this.#options.onGone?.(userId);
   }
 
   #postponed(tracked: Tracked, { code, details: { retryAfterMs } }: GlasscastError): void {
     tracked.running = undefined;
-    if (this.#closed) return;
+    if (this.#closed || tracked.isReleased) return;
     const { attempt, entry, failure } = tracked;
     const backMs = backoffMs(RETRY, attempt, this.#options.random);
     const waitMs = typeof retryAfterMs === 'number' ? Math.max(backMs, retryAfterMs) : backMs;
@@ -257,13 +299,16 @@ class Ledger implements Cleanup {
     const { keepRecordings, streamId } = entry;
     if (entry.inputGoneAtMs === undefined) {
       // A full disk must not keep the provider's bill running; the next process finds the entry as it was.
-      await this.#put(entry);
+      const unwritten = await this.#put(tracked);
+      // Another process has it, and may go on with its stream.
+      if (unwritten?.code === 'SESSION_MOVED') throw unwritten;
       const uids = await this.#uidsOf(entry);
+      if (tracked.isReleased) return undefined;
       for (const uid of uids) await removeInput(inputs, uid, { keepRecordings });
       const [liveInputUid] = uids;
       if (liveInputUid !== undefined && !keepRecordings && lateRecordingLooksMs.length > 0) {
         tracked.entry = { ...entry, liveInputUid, inputGoneAtMs: clock.now() };
-        await this.#put(tracked.entry);
+        await this.#put(tracked);
       }
     } else if (entry.liveInputUid !== undefined) {
       await removeRecordings(inputs, entry.liveInputUid);
@@ -275,7 +320,7 @@ class Ledger implements Cleanup {
     if (nextMs !== undefined && agoMs >= 0) return nextMs - agoMs;
     // A sign that came meanwhile was of something that this look may have missed.
     if (tracked.again) return 0;
-    await store.ledger.delete(streamId);
+    if (!tracked.isReleased) await store.ledger.delete(streamId);
     return undefined;
   }
 
@@ -291,40 +336,47 @@ class Ledger implements Cleanup {
     return uids;
   }
 
-  /** Inputs of this relay that the ledger does not know: an answer that came after we had given up, a second creation. */
-  async #sweep(): Promise<void> {
-    const { clock, inputs, keepRecordings, log } = this.#options;
-    for (const { uid, streamId, createdAtMs } of await inputs.list()) {
-      if (this.#closed) return;
-      if (streamId === undefined || createdAtMs === undefined || this.streamOf(uid)) continue;
-      const known = this.#tracked.get(streamId);
-      // The entry without a uid finds it by the mark.
-      const isAwaited = known !== undefined && known.entry.liveInputUid === undefined;
-      if (isAwaited || clock.now() - createdAtMs < STRAY_AGE_MS) continue;
-      // The stream may be alive with another input, so the stray has an entry of its own.
-      const key = `stray-${uid}`;
-      const entry = { streamId: key, liveInputUid: uid, doomed: true, keepRecordings, createdAtMs };
-      log.warn({ streamId, inputUid: uid }, 'cleanup-stray-found');
-      this.#tracked.set(key, newTracked(entry, false));
-      this.#attempt(key);
-    }
+  #onStray({ uid, createdAtMs }: { uid: string; createdAtMs: number }): void {
+    // The stream may be alive with another input, so the stray has an entry of its own.
+    const streamId = `stray-${uid}`;
+    const { keepRecordings } = this.#options;
+    if (this.#tracked.has(streamId)) return;
+    this.#tracked.set(streamId, newTracked({ streamId, liveInputUid: uid, doomed: true, keepRecordings, createdAtMs }));
+    this.#attempt(streamId);
   }
 
   /** Written now or, when the disk does not let us, as soon as it does. */
   async #write(tracked: Tracked): Promise<void> {
-    if ((await this.#put(tracked.entry)) || this.#closed || tracked.entry.doomed) return;
+    if (!(await this.#put(tracked)) || this.#closed || tracked.isReleased || tracked.entry.doomed) return;
     const again = () => void this.#write(tracked);
     tracked.timer = this.#options.clock.after('ledger-write', RETRY.maxMs, again);
   }
 
-  async #put(entry: LedgerEntry): Promise<boolean> {
+  /** What kept it from being written, if anything did. */
+  async #put(tracked: Tracked): Promise<GlasscastError | undefined> {
+    const { entry } = tracked;
+    if (tracked.isReleased) return new GlasscastError('SESSION_MOVED');
     try {
       await this.#options.store.ledger.put(entry);
-      return true;
+      return undefined;
     } catch (error) {
-      this.#unwritten(entry.streamId, error);
-      return false;
+      if (!tracked.isReleased) this.#unwritten(entry.streamId, error);
+      return asGlasscastError(error);
     }
+  }
+
+  #letGo(fits: (entry: LedgerEntry) => boolean): void {
+    for (const tracked of [...this.#tracked.values()]) {
+      if (!fits(tracked.entry)) continue;
+      tracked.isReleased = true;
+      tracked.timer?.cancel();
+      this.#forget(tracked);
+    }
+  }
+
+  #forget(tracked: Tracked): void {
+    const { streamId } = tracked.entry;
+    if (this.#tracked.get(streamId) === tracked) this.#tracked.delete(streamId);
   }
 
   #unwritten(streamId: string, error: unknown): void {
@@ -332,7 +384,7 @@ class Ledger implements Cleanup {
   }
 }
 
-function newTracked(entry: LedgerEntry, creating: boolean): Tracked {
+function newTracked(entry: LedgerEntry): Tracked {
   const nothing = { failure: undefined, running: undefined, timer: undefined };
-  return { ...nothing, entry, creating, mayExist: false, attempt: 0, again: false };
+  return { ...nothing, entry, creating: false, mayExist: false, attempt: 0, again: false, isReleased: false };
 }

@@ -28,6 +28,8 @@ export interface IngestSource {
   adopt(streamId: string, saved: NonNullable<StreamRecord['ingest']>): IngestPoint;
   /** Nothing of it is wanted any more, whether or not its provision has come to an end. */
   discard(streamId: string): void;
+  /** Another process goes on with it: nothing is done about it here any more. */
+  forget(streamId: string): void;
 }
 
 export interface IngestSourceOptions {
@@ -57,7 +59,15 @@ export function createIngestSource(options: IngestSourceOptions): IngestSource {
     masked.set(streamId, key);
   }
 
+  function forget(streamId: string): void {
+    provisioning.delete(streamId);
+    const key = masked.get(streamId);
+    if (key) redactor.forget(key);
+    masked.delete(streamId);
+  }
+
   return {
+    forget,
     adopt(streamId, { publishUrl, ...point }) {
       const secret = new Secret(publishUrl);
       mask(streamId, secret);
@@ -71,7 +81,7 @@ export function createIngestSource(options: IngestSourceOptions): IngestSource {
         await options.admit();
         // Discarded meanwhile: the ledger knows nothing of it, and nothing is made that it would have to know.
         if (!provisioning.has(streamId)) throw new GlasscastError('STREAM_NOT_FOUND');
-        await cleanup.intend(streamId);
+        await cleanup.intend(streamId, userId);
       } catch (error) {
         provisioning.delete(streamId);
         throw error;
@@ -101,10 +111,7 @@ export function createIngestSource(options: IngestSourceOptions): IngestSource {
     },
     discard(streamId) {
       cleanup.discard(streamId);
-      provisioning.delete(streamId);
-      const key = masked.get(streamId);
-      if (key) redactor.forget(key);
-      masked.delete(streamId);
+      forget(streamId);
     },
   };
 }

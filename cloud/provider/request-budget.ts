@@ -30,12 +30,14 @@ export function createRequestBudget(options: {
   clock: Clock;
   /** Undefined: no pace. */
   perSecond: number | undefined;
+  /** How many processes share the pace. Default 1. */
+  sharers?: (() => number) | undefined;
   /** A longer silence is an error at once. */
   maxWaitMs: number;
   signal: AbortSignal;
 }): RequestBudget {
-  const { clock, perSecond, maxWaitMs, signal } = options;
-  const gapMs = perSecond === undefined ? 0 : 1000 / perSecond;
+  const { clock, perSecond, sharers = () => 1, maxWaitMs, signal } = options;
+  const gap = () => (perSecond === undefined ? 0 : (1000 * Math.max(1, sharers())) / perSecond);
   let waiting: Waiting[] = [];
   let timer: Timer | undefined;
   /** A token bucket as one number: when the call before the next one was due. */
@@ -61,6 +63,7 @@ export function createRequestBudget(options: {
     timer = undefined;
     while (waiting.length > 0) {
       const nowMs = clock.monotonicMs();
+      const gapMs = gap();
       const nextMs = Math.max(dueMs, nowMs - BURST * gapMs) + gapMs;
       const waitMs = Math.max(nextMs - nowMs, blockedMs());
       if (gapMs === 0 ? blockedMs() > 0 : waitMs > 0) {

@@ -44,6 +44,8 @@ export interface StreamApiOptions {
   maxRetryAfterMs?: number;
   /** Budget; Cloudflare blocks every call for 5 min past 4 a second. Default: none. */
   maxRequestsPerSecond?: number | undefined;
+  /** How many processes share that. Default 1. */
+  sharers?: (() => number) | undefined;
   random?: () => number;
 }
 
@@ -79,6 +81,7 @@ export function createStreamApi(options: StreamApiOptions): StreamApi {
   const budget = createRequestBudget({
     clock,
     perSecond: options.maxRequestsPerSecond,
+    sharers: options.sharers,
     maxWaitMs: maxRetryAfterMs,
     signal,
   });

@@ -206,19 +206,22 @@ export type RolloutRecord = z.output<typeof rolloutRecord>;
 
 const namedValue = z.object({ name: z.string(), value: z.string() });
 
-const kind = <T extends object>(schema: z.ZodType<T>, keyOf: (record: T) => string, { isVital = false } = {}) => ({
-  ...{ schema, keyOf, isVital },
-});
+const kind = <T extends object>(
+  schema: z.ZodType<T>,
+  keyOf: (record: T) => string,
+  { isVital = false, isFenced = false } = {},
+) => ({ schema, keyOf, isVital, isFenced });
 
 /**
  * Every kind of record: its schema and its key. One that cannot be read is passed over, so that it keeps nothing else
  * from working; not a vital one: without it a revoked token would open the door again, or a new secret would be made.
+ * Fenced ones belong to a user's session: in a cluster the node that owns it writes them, and no other.
  */
 export const recordKinds = {
   apps: kind(registeredApp, ({ packageName }) => packageName),
-  ledger: kind(ledgerEntry, ({ streamId }) => streamId),
-  streams: kind(streamRecord, ({ streamId }) => streamId),
-  appSessions: kind(appSessionRecord, ({ sessionId }) => sessionId),
+  ledger: kind(ledgerEntry, ({ streamId }) => streamId, { isFenced: true }),
+  streams: kind(streamRecord, ({ streamId }) => streamId, { isFenced: true }),
+  appSessions: kind(appSessionRecord, ({ sessionId }) => sessionId, { isFenced: true }),
   tokens: kind(issuedToken, ({ tokenId }) => tokenId, { isVital: true }),
   enrolments: kind(enrolment, ({ hashedCode }) => hashedCode),
   appStorage: kind(appStorage, ({ packageName, userId }) => appStorageKey(packageName, userId)),

@@ -7,6 +7,7 @@ import { dirname } from 'node:path';
 import Database from 'libsql';
 import * as z from 'zod';
 import { errorText, GlasscastError } from '../../shared/errors.ts';
+import { createRecordReader, type OnUnreadable } from './record-reader.ts';
 import { recordKinds } from './records.ts';
 import type { Collection, Store } from './store.ts';
 
@@ -24,8 +25,7 @@ const row = z.object({ key: z.string(), body: z.string() });
 export interface SqliteStoreOptions {
   /** Path of the database, made with its folders when missing; `:memory:` for tests. */
   file: string;
-  /** A record is passed over: another version wrote it. @param reason holds nothing of the record. */
-  onUnreadable?: (record: { kind: string; key: string; reason: string }) => void;
+  onUnreadable?: OnUnreadable;
 }
 
 /**
@@ -40,19 +40,11 @@ export function createSqliteStore({ file, onUnreadable }: SqliteStoreOptions): S
     kind: string,
     { schema, keyOf, isVital }: { schema: z.ZodType<T>; keyOf: (record: T) => string; isVital: boolean },
   ) {
-    function read(found: unknown): T[] {
+    const reader = createRecordReader(kind, { schema, isVital, place: `data folder ${dirname(file)}`, onUnreadable });
+    const read = (found: unknown): T[] => {
       const { key, body } = row.parse(found);
-      const reading = schema.safeParse(fromJson(body));
-      if (reading.success) return [reading.data];
-      const reason = `not readable by this version: ${reading.error.issues.map(({ path }) => path.join('.')).join(', ')}`;
-      if (isVital) {
-        throw new GlasscastError('INVALID_CONFIG', {
-          reason: `data folder ${dirname(file)}: the record ${kind} ${key} is ${reason}; use the version that wrote it, or delete the record`,
-        });
-      }
-      onUnreadable?.({ kind, key, reason });
-      return [];
-    }
+      return reader(key, body);
+    };
     return {
       async all() {
         const rows = database.prepare('SELECT key, body FROM records WHERE kind = ? ORDER BY key').all(kind);
@@ -97,14 +89,6 @@ export function createSqliteStore({ file, onUnreadable }: SqliteStoreOptions): S
       lock?.close();
     },
   };
-}
-
-function fromJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }
 
 function open(file: string): ReturnType<typeof openDatabase> {

@@ -173,10 +173,13 @@ export class LiveStream {
     });
   }
 
-  /** Lets go of it without a word to anybody: the next process goes on with what was saved. Who leaves now has left. */
-  suspend(): void {
+  /**
+   * Lets go of it without a word to anybody: the next process goes on with what was saved. Who leaves now has left.
+   * @param isLost another process has it already: nothing is saved any more
+   */
+  suspend({ isLost = false } = {}): void {
     this.#inbox.do(() => {
-      this.#changed();
+      if (!isLost) this.#changed();
       this.#isSuspended = true;
       this.#rest();
     });

@@ -19,6 +19,8 @@ export const operator: Viewer = { id: CONSOLE_APP, deliver() {} };
 export function operatorStream(
   sessions: { get(userId: string): (GlassesLink & { isKnown(): boolean }) | undefined },
   streams: Pick<StreamRegistry, 'check' | 'leave' | 'outputs' | 'removeViewer' | 'request' | 'snapshots'>,
+  /** Throws STORE_UNAVAILABLE when a new stream could not be begun. */
+  requireStore: () => Promise<void> = async () => {},
 ): OperatorRoutesOptions['operatorStream'] {
   function outputsOf(userId: string): RestreamOutputs {
     const found = streams.snapshots().find((stream) => stream.userId === userId && !isStreamOver(stream.state));
@@ -33,6 +35,8 @@ export function operatorStream(
   }
   return {
     async start(userId, request) {
+      // Of its failure a moment later nobody would be told here.
+      if (!openStreamOf(userId)) await requireStore();
       const session = sessions.get(userId);
       if (!session?.isKnown()) throw new GlasscastError('GLASSES_NOT_CONNECTED');
       // Nobody would hear of the refusal: the operator's page reads no statuses.

@@ -6,14 +6,10 @@
 import type { Clock } from '../../shared/clock.ts';
 import { GlasscastError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
-import type {
-  ManagedStreamRequest,
-  StreamStatusCheckResponse,
-  StreamRequest as UnmanagedStreamRequest,
-} from '../../shared/protocol/app-messages.ts';
+import type { StreamStatusCheckResponse } from '../../shared/protocol/app-messages.ts';
 import type { DeviceStreamStatus } from '../../shared/protocol/glasses-messages.ts';
 import { redactUrl } from '../../shared/secrets.ts';
-import { deviceStatusMeaning, managedStatusOf, newStreamId, unmanagedStatusOf } from '../../shared/stream.ts';
+import { deviceStatusMeaning, managedStatusOf, unmanagedStatusOf } from '../../shared/stream.ts';
 import type { IngestPoint, IngestSource } from '../provider/ingest-source.ts';
 import type { Playback, PlaybackEvents, PlaybackWatch } from '../provider/playback.ts';
 import type { Restreaming, RestreamOutputs } from '../provider/restream-outputs.ts';
@@ -22,14 +18,12 @@ import type { Store } from '../store/store.ts';
 import { LiveStream } from './live-stream.ts';
 import type { IngestHint } from './liveness.ts';
 import { type GlassesLink, MANAGED_APP_ID, stopOrder } from './stream-orders.ts';
+import { type AskedStream, newRecord, type StreamRequest, type UnmanagedRequest } from './stream-requests.ts';
 import { createStreamSaves, type StreamSaves } from './stream-saves.ts';
 import { defaultStreamTimings, type StreamTimings, timingsFor } from './stream-timings.ts';
 import type { StreamSnapshot } from './stream-views.ts';
 import { lastWord, wordsOf } from './stream-words.ts';
 import type { Viewer } from './viewers.ts';
-
-export type StreamRequest = Omit<ManagedStreamRequest, 'type'>;
-export type UnmanagedRequest = Omit<UnmanagedStreamRequest, 'type'>;
 
 export interface StreamRegistry {
   /** Starts or joins the managed stream; the viewer hears everything else by its statuses. SHUTTING_DOWN is thrown. */
@@ -60,6 +54,8 @@ export interface StreamRegistry {
   endUser(userId: string, error: GlasscastError): void;
   /** Goes on with what an earlier process had saved; nobody is told anything until they come back. */
   resume(records: readonly StreamRecord[], peers: StreamPeers): void;
+  /** A stream of the user runs or ends here, or a request waits. */
+  has(userId: string): boolean;
   snapshots(): StreamSnapshot[];
   /** The restream outputs of an open stream; undefined: no such stream, or none that can have any. */
   outputs(streamId: string): { viewers: string[]; outputs: RestreamOutputs } | undefined;
@@ -67,6 +63,10 @@ export interface StreamRegistry {
   close(): Promise<void>;
   /** Lets go of every stream: the next process goes on with them, and with who has not left until the end of this one. */
   suspend(): Promise<void>;
+  /** As `suspend`, of one user. @param why.isLost another process has them already: nothing is saved any more */
+  handOver(userId: string, why: { isLost: boolean }): Promise<void>;
+  /** The store answers again: what could not be saved is saved now. */
+  saveAgain(): void;
 }
 
 /** Who belongs to a stream of an earlier process. */
@@ -91,15 +91,10 @@ export interface StreamRegistryOptions {
   onDefect?: (error: GlasscastError) => void;
 }
 
-type Asked = { viewer: Viewer; glasses: GlassesLink; requestedAtMs: number } & (
-  | { kind: 'managed'; request: StreamRequest }
-  | { kind: 'unmanaged'; request: UnmanagedRequest }
-);
-
 interface UserStreams {
   stream: LiveStream | undefined;
   /** Requests that came while the stream was ending, by kind and app. */
-  parked: Map<string, Asked>;
+  parked: Map<string, AskedStream>;
   strayStopMs: number;
 }
 
@@ -250,6 +245,10 @@ class Registry implements StreamRegistry {
     }
   }
 
+  has(userId: string): boolean {
+    return this.#users.has(userId);
+  }
+
   snapshots(): StreamSnapshot[] {
     return this.#streams().map((stream) => stream.snapshot());
   }
@@ -275,7 +274,25 @@ class Registry implements StreamRegistry {
     await this.#saves.close();
   }
 
-  #serve(userId: string, asked: Asked): void {
+  async handOver(userId: string, { isLost }: { isLost: boolean }): Promise<void> {
+    const user = this.#users.get(userId);
+    this.#users.delete(userId);
+    refuseParked(user, new GlasscastError('SESSION_MOVED'));
+    const { stream } = user ?? {};
+    if (!stream) return;
+    stream.suspend({ isLost });
+    this.#options.source.forget(stream.streamId);
+    this.#options.log.info({ userId, streamId: stream.streamId, isLost }, 'stream-handed-over');
+    this.#tellEmpty();
+    const saved = this.#saves.release(stream.streamId);
+    if (!isLost) await saved;
+  }
+
+  saveAgain(): void {
+    this.#saves.retry();
+  }
+
+  #serve(userId: string, asked: AskedStream): void {
     if (this.#closing) throw new GlasscastError('SHUTTING_DOWN');
     const { kind, viewer } = asked;
     const user = this.#user(userId);
@@ -314,7 +331,7 @@ class Registry implements StreamRegistry {
     return stream;
   }
 
-  #leave(userId: string, viewer: Viewer, kind: Asked['kind'], streamId?: string, because?: GlasscastError): void {
+  #leave(userId: string, viewer: Viewer, kind: AskedStream['kind'], streamId?: string, because?: GlasscastError): void {
     const user = this.#users.get(userId);
     user?.parked.delete(`${kind} ${viewer.id}`);
     const wasViewer = user?.stream?.kind === kind && user.stream.leave(viewer.id, because);
@@ -329,6 +346,10 @@ class Registry implements StreamRegistry {
     user.parked.clear();
     if (waiting.length === 0) this.#users.delete(userId);
     for (const asked of waiting) this.#serve(userId, asked);
+    this.#tellEmpty();
+  }
+
+  #tellEmpty(): void {
     if (this.#streams().length === 0) for (const resolve of this.#onEmpty.splice(0)) resolve();
   }
 
@@ -345,26 +366,9 @@ class Registry implements StreamRegistry {
   }
 }
 
-function join(stream: LiveStream, { viewer, request, requestedAtMs }: Asked): void {
+function join(stream: LiveStream, { viewer, request, requestedAtMs }: AskedStream): void {
   const destinations = 'restreamDestinations' in request ? request.restreamDestinations : undefined;
   stream.join(viewer, { restreamDestinations: destinations, requestedAtMs });
-}
-
-function newRecord(userId: string, { kind, viewer, request, requestedAtMs }: Asked): StreamRecord {
-  const { audio, sound, stream, video } = request;
-  const quality = kind === 'managed' && 'quality' in request ? request.quality : undefined;
-  return {
-    streamId: newStreamId(kind),
-    ...{ userId, kind },
-    request: { audio, quality, sound, stream, video },
-    createdAtMs: requestedAtMs,
-    savedAtMs: requestedAtMs,
-    viewers: [{ id: viewer.id, requestedAtMs, isWaiting: true }],
-    ...('publishUrl' in request ? { ingest: { publishUrl: request.publishUrl } } : {}),
-    outputs: [],
-    wantedOutputs: [],
-    isStarted: false,
-  };
 }
 
 /** Of an address of the app's own choice the glasses' word is the only proof there is. */
@@ -377,3 +381,5 @@ function refuseParked(user: UserStreams | undefined, error: GlasscastError): voi
   for (const { kind, viewer } of user?.parked.values() ?? []) viewer.deliver(wordsOf[kind].failed(error), 'state');
   user?.parked.clear();
 }
+
+export type { StreamRequest, UnmanagedRequest } from './stream-requests.ts';

@@ -11,6 +11,10 @@ import type { Collection } from '../store/store.ts';
 export interface StreamSaves {
   /** @param record undefined: the stream is over. Rejects when it could not be written; it is tried again all the same. */
   save(streamId: string, record: StreamRecord | undefined): Promise<void>;
+  /** Another process goes on with it: waits for what is being written, and tries nothing again. Never rejects. */
+  release(streamId: string): Promise<void>;
+  /** The store answers again: what could not be written is written now. */
+  retry(): void;
   /** Waits for what is being written. Nothing is tried again from now on. */
   close(): Promise<void>;
 }
@@ -29,6 +33,7 @@ export function createStreamSaves({
   interface Save {
     written: Promise<void>;
     again: Timer | undefined;
+    record: StreamRecord | undefined;
   }
   const newest = new Map<string, Save>();
   let isClosed = false;
@@ -37,13 +42,19 @@ export function createStreamSaves({
     const before = newest.get(streamId);
     before?.again?.cancel();
     const write = async () => void (await (record ? streams.put(record) : streams.delete(streamId)));
-    const saving: Save = { written: (before?.written ?? Promise.resolve()).then(write, write), again: undefined };
+    const saving: Save = {
+      written: (before?.written ?? Promise.resolve()).then(write, write),
+      again: undefined,
+      record,
+    };
     newest.set(streamId, saving);
     saving.written.then(
       () => newest.get(streamId) === saving && newest.delete(streamId),
       (error: unknown) => {
-        log.error({ streamId, reason: errorText(error) }, 'stream-not-saved');
-        if (isClosed || newest.get(streamId) !== saving) return;
+        const isCurrent = newest.get(streamId) === saving;
+        // Of one that another process has, a write that was still on its way is refused.
+        log[isCurrent ? 'error' : 'debug']({ streamId, reason: errorText(error) }, 'stream-not-saved');
+        if (isClosed || !isCurrent) return;
         saving.again = clock.after('stream-save', RETRY_MS, () => void save(streamId, record).catch(() => {}));
       },
     );
@@ -51,6 +62,15 @@ export function createStreamSaves({
   }
   return {
     save,
+    async release(streamId) {
+      const last = newest.get(streamId);
+      last?.again?.cancel();
+      newest.delete(streamId);
+      await last?.written.catch(() => {});
+    },
+    retry() {
+      for (const [streamId, { again, record }] of [...newest]) if (again) void save(streamId, record).catch(() => {});
+    },
     async close() {
       isClosed = true;
       for (const { again } of newest.values()) again?.cancel();

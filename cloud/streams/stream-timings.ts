@@ -9,7 +9,10 @@ export interface StreamTimings {
   interruptedDeadlineMs: number;
   /** Without their control link; as long as firmware publishes on unasked. Default 60000. */
   glassesAwayMs: number;
-  /** So that the next process knows how long nobody has been there. Default 15000. */
+  /**
+   * So that the next process knows how long nobody has been there; what it does not know is taken off the patience with
+   * glasses that are away. More often, ten thousand streams would write all the time. Default 60000.
+   */
   saveEveryMs: number;
   /** For the device's own word that it has stopped. Default 5000. */
   stopTimeoutMs: number;
@@ -25,7 +28,7 @@ export const defaultStreamTimings: StreamTimings = {
   startDeadlineMs: 25_000,
   interruptedDeadlineMs: 120_000,
   glassesAwayMs: 60_000,
-  saveEveryMs: 15_000,
+  saveEveryMs: 60_000,
   stopTimeoutMs: 5_000,
   stallMs: 8_000,
   keepAliveIntervalMs: 15_000,

@@ -77,7 +77,7 @@ async function startProgram(
 }
 
 /** One file of plain JavaScript, as it is flashed; built anew so that it is never an old one. */
-async function bundledAgent({ folder }: Bench): Promise<string> {
+export async function bundledAgent({ folder }: Bench): Promise<string> {
   const outfile = join(folder, 'agent.mjs');
   await writeFile(outfile, await bundleForDevice({ version: '0.0.0' }));
   return outfile;

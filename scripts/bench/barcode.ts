@@ -42,9 +42,13 @@ export function barcodeBits(code: Barcode): boolean[] {
   return bytesOf(code).flatMap((byte) => Array.from({ length: 8 }, (_, bit) => ((byte >> (7 - bit)) & 1) === 1));
 }
 
-/** Draws the strip into the luma plane of a frame `barcodeSize.widthPx` wide; touches the top 80 lines only. */
-export function stampBarcode(luma: Buffer, code: Barcode): void {
-  const { columns, rows, blockPx, widthPx } = barcodeSize;
+/**
+ * Draws the strip into the luma plane of a frame that is 32 blocks wide; touches the top two rows of blocks only.
+ * @param blockPx Default: that of a frame `barcodeSize.widthPx` wide. A smaller one is the same picture, scaled.
+ */
+export function stampBarcode(luma: Buffer, code: Barcode, blockPx: number = barcodeSize.blockPx): void {
+  const { columns, rows } = barcodeSize;
+  const widthPx = columns * blockPx;
   const bits = barcodeBits(code);
   for (let row = 0; row < rows; row += 1) {
     const first = row * blockPx * widthPx;

@@ -1,6 +1,6 @@
 /**
- * A camera made of arithmetic: 1280x720 yuv420p frames at 30 a second by the wall clock, each stamped with a barcode at the
- * instant of exposure. Owns the pace; like a real camera it drops a frame that nobody takes. Never spawns, never encodes.
+ * A camera made of arithmetic: 1280x720 yuv420p frames at 30 a second by the wall clock, unless asked otherwise, each stamped with
+ * a barcode at the instant of exposure. Owns the pace; like a real camera it drops a frame that nobody takes. Never spawns, never encodes.
  */
 import type { Writable } from 'node:stream';
 import type { Clock, Timer } from '../../shared/clock.ts';
@@ -8,14 +8,20 @@ import { barcodeSize, stampBarcode } from './barcode.ts';
 
 export const frameShape = { width: 1280, height: 720, framesPerSecond: 30, pixelFormat: 'yuv420p' } as const;
 
-const PERIOD_MS = 1000 / frameShape.framesPerSecond;
-const LUMA_BYTES = frameShape.width * frameShape.height;
-const FRAME_BYTES = (LUMA_BYTES * 3) / 2;
+export interface FrameShape {
+  /** A multiple of 32: the blocks of the barcode. */
+  width: number;
+  /** 9/16 of it, where the readers look for the barcode. */
+  height: number;
+  framesPerSecond: number;
+}
+
+const lumaBytes = ({ width, height }: FrameShape) => width * height;
 /** The camera driver's queue: half a second, so that a slow start loses no picture (ffmpeg asks V4L2 for up to 256 buffers). */
 const POOL_FRAMES = 15;
 /** A prime number, so that no encoder's reference frames catch the rhythm. */
 const BUSY_BACKGROUNDS = 7;
-/** The moving part, so that the encoder has something to do: a box in a band of lines. */
+/** The moving part, so that the encoder has something to do: a box in a band of lines, for a frame 1280 wide. */
 const BAND = { firstLine: 300, lines: 160, boxPx: 160, stepPx: 12 } as const;
 
 export interface FrameSource {
@@ -31,10 +37,16 @@ export interface FrameSourceOptions {
   clock: Clock;
   /** All of the picture changes with each frame, so that any bit rate is used up. Default: only a box moves. */
   isBusy?: boolean;
+  /** Default `frameShape`. */
+  shape?: FrameShape;
 }
 
-export function createFrameSource({ clock, isBusy = false }: FrameSourceOptions): FrameSource {
-  const backgrounds = Array.from({ length: isBusy ? BUSY_BACKGROUNDS : 1 }, (_, index) => paintBackground(index));
+export function createFrameSource({ clock, isBusy = false, shape = frameShape }: FrameSourceOptions): FrameSource {
+  const periodMs = 1000 / shape.framesPerSecond;
+  const blockPx = shape.width / barcodeSize.columns;
+  const backgrounds = Array.from({ length: isBusy ? BUSY_BACKGROUNDS : 1 }, (_, index) =>
+    paintBackground(shape, index),
+  );
   const free = Array.from({ length: 2 * POOL_FRAMES }, () => Buffer.from(backgrounds[0] ?? []));
   /** Each with the frames that it has not taken yet. */
   const sinks = new Map<Writable, number>();
@@ -55,9 +67,9 @@ export function createFrameSource({ clock, isBusy = false }: FrameSourceOptions)
       return;
     }
     const background = backgrounds[frame % backgrounds.length] ?? buffer;
-    if (isBusy) background.copy(buffer, 0, 0, LUMA_BYTES);
-    moveBox(buffer, background, frame);
-    stampBarcode(buffer, { clockMs: clock.now() % 2 ** 32, frame: frame % 2 ** 24 });
+    if (isBusy) background.copy(buffer, 0, 0, lumaBytes(shape));
+    moveBox(shape, buffer, background, frame);
+    stampBarcode(buffer, { clockMs: clock.now() % 2 ** 32, frame: frame % 2 ** 24 }, blockPx);
     let readers = ready.length;
     for (const [sink, waiting] of ready) {
       sinks.set(sink, waiting + 1);
@@ -78,8 +90,8 @@ export function createFrameSource({ clock, isBusy = false }: FrameSourceOptions)
     // Exposures sit on a grid of the wall clock: a late one does not delay the next, and a timer that fires
     // a little early does not expose the same slot twice.
     const nowMs = clock.now();
-    slot = Math.max(slot + 1, Math.ceil(nowMs / PERIOD_MS));
-    timer = clock.after('exposure', slot * PERIOD_MS - nowMs, tick);
+    slot = Math.max(slot + 1, Math.ceil(nowMs / periodMs));
+    timer = clock.after('exposure', slot * periodMs - nowMs, tick);
   }
 
   return {
@@ -103,25 +115,27 @@ export function createFrameSource({ clock, isBusy = false }: FrameSourceOptions)
 }
 
 /** Gradient with a coarse texture: neither free nor impossible to encode. */
-function paintBackground(index = 0): Buffer {
-  const frame = Buffer.alloc(FRAME_BYTES, 128);
-  for (let y = 0; y < frameShape.height; y += 1) {
-    for (let x = 0; x < frameShape.width; x += 1) {
+function paintBackground(shape: FrameShape, index = 0): Buffer {
+  const { width, height } = shape;
+  const frame = Buffer.alloc((lumaBytes(shape) * 3) / 2, 128);
+  for (let y = 0; y < height; y += 1) {
+    for (let x = 0; x < width; x += 1) {
       const texture = (((x >> 3) * 2654435761 + ((y >> 3) + 97 * index) * 40503) >>> 7) % 40;
-      frame[y * frameShape.width + x] = 40 + Math.round((x / frameShape.width) * 120) + texture;
+      frame[y * width + x] = 40 + Math.round((x / width) * 120) + texture;
     }
   }
   return frame;
 }
 
-function moveBox(frame: Buffer, background: Buffer, number: number): void {
-  const { width } = frameShape;
-  const first = BAND.firstLine * width;
-  background.copy(frame, first, first, first + BAND.lines * width);
-  const left = (number * BAND.stepPx) % (width - BAND.boxPx);
-  for (let line = 0; line < BAND.lines; line += 1) {
+function moveBox({ width }: FrameShape, frame: Buffer, background: Buffer, number: number): void {
+  const scaled = (px: number) => Math.round((px * width) / frameShape.width);
+  const [lines, boxPx] = [scaled(BAND.lines), scaled(BAND.boxPx)];
+  const first = scaled(BAND.firstLine) * width;
+  background.copy(frame, first, first, first + lines * width);
+  const left = (number * scaled(BAND.stepPx)) % (width - boxPx);
+  for (let line = 0; line < lines; line += 1) {
     const from = first + line * width + left;
-    frame.fill(220, from, from + BAND.boxPx);
+    frame.fill(220, from, from + boxPx);
   }
 }
 

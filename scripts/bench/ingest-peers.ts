@@ -1,9 +1,20 @@
-/** The two servers that bench:ingest puts side by side, each as a process with one input: the local Stream and nginx-rtmp. */
+/**
+ * The servers that bench:ingest puts side by side, each as a process with one input: the local Stream, node-media-server as it
+ * comes, and nginx-rtmp.
+ */
+import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { withTimeout } from '../../shared/clock.ts';
+import { GlasscastError } from '../../shared/errors.ts';
+import { freePort } from './free-port.ts';
 import { startNginxPeer } from './nginx-peer.ts';
 import type { Bench } from './program.ts';
-import { createLiveInput, startStreamProcess } from './stream-process.ts';
+import { createLiveInput, plainEnv, startStreamProcess } from './stream-process.ts';
 import type { ViewerKind } from './viewer-program.ts';
+
+const START_TIMEOUT_MS = 20_000;
+const program = fileURLToPath(new URL('bare-media-server.mjs', import.meta.url));
 
 export interface IngestPeer {
   pid: number;
@@ -24,6 +35,38 @@ export async function startLocalPeer(bench: Bench, name: string, mode: 'off' | '
     publishUrl: `${rtmp}/${publishKey.reveal()}`,
     playUrls: { rtmp: `${rtmp}/${playbackKey.reveal()}`, 'http-flv': flv, 'ws-flv': flv },
     stop: stream.stop,
+  };
+}
+
+/** As it comes, without what the local Stream puts around it: the floor of anything that stands on it. */
+export async function startBareServer(bench: Bench, name: string): Promise<IngestPeer> {
+  const folder = join(bench.folder, name);
+  mkdirSync(folder, { recursive: true });
+  const [rtmpPort, httpPort] = [await freePort(), await freePort()];
+  let onReady = () => {};
+  const ready = new Promise<void>((resolve) => {
+    onReady = resolve;
+  });
+  const child = bench.spawn({
+    name: 'node-media-server',
+    file: process.execPath,
+    args: [program, String(rtmpPort), String(httpPort), folder],
+    env: plainEnv(),
+    ipc: true,
+    onMessage: () => onReady(),
+    onStderrLine: bench.note,
+  });
+  const late = () => new GlasscastError('CHILD_START_FAILED', { reason: 'node-media-server did not become ready' });
+  await withTimeout(bench.clock, 'bare-server', START_TIMEOUT_MS, ready, late);
+  const flv = `http://127.0.0.1:${httpPort}/live/bench.flv`;
+  const rtmp = `rtmp://127.0.0.1:${rtmpPort}/live/bench`;
+  return {
+    pid: child.pid ?? 0,
+    publishUrl: rtmp,
+    playUrls: { rtmp, 'http-flv': flv, 'ws-flv': flv },
+    async stop() {
+      await child.stop();
+    },
   };
 }
 

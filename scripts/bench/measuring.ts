@@ -68,6 +68,37 @@ export function goalAtLeast(name: string, measured: number | undefined, atLeast:
   return { ...rest, atLeast: rounded(atLeast), met: measured !== undefined && measured >= atLeast };
 }
 
+/** A row of the table in README: what is ours beside what it stands against, in the same run. */
+export interface Headline {
+  what: string;
+  /** Undefined when it could not be measured. */
+  ours: number | undefined;
+  /** Undefined: the peer has no such thing, or was not there. */
+  peer: number | undefined;
+  peerName: string;
+  unit: string;
+  /** `≤ 2000`, in the same unit; undefined: none was set. */
+  goal: string | undefined;
+  met: boolean | undefined;
+}
+
+/** @param beside what the peer needs for the same, and who that is. */
+export function headline(
+  { name, measured, atMost, atLeast, unit, met }: Goal,
+  beside: { peer: number | undefined; peerName: string },
+): Headline {
+  const isKnown = beside.peer !== undefined && Number.isFinite(beside.peer);
+  return {
+    what: name,
+    ours: measured,
+    peer: isKnown ? rounded(beside.peer ?? 0) : undefined,
+    peerName: beside.peerName,
+    unit,
+    goal: atMost === undefined ? `≥ ${atLeast}` : `≤ ${atMost}`,
+    met,
+  };
+}
+
 export interface Slope {
   perHour: number;
   /** Standard error: a slope below twice this cannot be told from none. */

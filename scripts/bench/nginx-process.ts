@@ -3,11 +3,10 @@
  * need of Debian's packages nginx-light and libnginx-mod-rtmp. What it serves is the caller's configuration.
  */
 import { existsSync, writeFileSync } from 'node:fs';
-import { connect } from 'node:net';
 import { join } from 'node:path';
 import { type Child, findOnPath, type SpawnChild } from '../../shared/child-process.ts';
 import type { Clock } from '../../shared/clock.ts';
-import { GlasscastError } from '../../shared/errors.ts';
+import { untilListening } from './listening.ts';
 
 export interface NginxOptions {
   file: string;
@@ -25,7 +24,6 @@ export interface NginxOptions {
 
 /** Where Debian's libnginx-mod-rtmp puts it. */
 const MODULE = '/usr/lib/nginx/modules/ngx_rtmp_module.so';
-const START_TIMEOUT_MS = 10_000;
 
 /** Its path; undefined when this machine has none with the module. */
 export function nginxWithRtmp(): string | undefined {
@@ -40,19 +38,7 @@ export async function startNginx(options: NginxOptions): Promise<Child> {
   writeFileSync(configFile, config(options));
   const args = ['-p', folder, '-e', join(folder, 'error.log'), '-c', configFile];
   const child = spawn({ name: 'nginx', file, args, stopSignal: 'SIGKILL' });
-  const deadlineMs = clock.monotonicMs() + START_TIMEOUT_MS;
-  let complaint: string | undefined;
-  void child.exited.then(({ lastLines }) => {
-    complaint = lastLines.at(-1) ?? 'it said nothing';
-  });
-  while (!(await accepts(port))) {
-    if (complaint === undefined && clock.monotonicMs() > deadlineMs) complaint = 'it does not listen';
-    if (complaint !== undefined) {
-      await child.stop();
-      throw new GlasscastError('CHILD_START_FAILED', { reason: `nginx: ${complaint}` });
-    }
-    await clock.sleep(20);
-  }
+  await untilListening(clock, child, 'nginx', port);
   return child;
 }
 
@@ -74,15 +60,4 @@ rtmp {
 }
 ${sections}
 `;
-}
-
-function accepts(port: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect(port, '127.0.0.1');
-    socket.once('error', () => resolve(false));
-    socket.once('connect', () => {
-      socket.destroy();
-      resolve(true);
-    });
-  });
 }

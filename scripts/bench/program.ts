@@ -12,7 +12,7 @@ import { type FfmpegBinary, findFfmpeg } from '../../shared/ffmpeg-binary.ts';
 import { createLog, type Log, type LogLevel } from '../../shared/log.ts';
 import { makeOwnFolder } from '../../shared/own-folder.ts';
 import { createRedactor, type Redactor } from '../../shared/secrets.ts';
-import { describeMachine, type Goal } from './measuring.ts';
+import { describeMachine, type Goal, type Headline } from './measuring.ts';
 
 export interface Bench {
   clock: Clock;
@@ -41,6 +41,8 @@ export interface Bench {
 
 export interface BenchReport {
   goals: Goal[];
+  /** One to three rows for the table in README. */
+  headline?: readonly Headline[];
   /** One sentence per number: from where to where, with which clock. */
   method: Record<string, string>;
   /** What was promised and is not so: the exit code is 1 then. A goal that a machine is too slow for is none. */
@@ -67,6 +69,8 @@ export interface BenchDescription {
   foldersIn?: string;
   /** Beside the common ones. */
   options?: readonly BenchOption[];
+  /** It heeds `signal` by itself and then reports what it has; default: nothing is reported when interrupted. */
+  reportsInterruption?: boolean;
   measure(bench: Bench): Promise<BenchReport>;
 }
 
@@ -133,9 +137,11 @@ export async function runBench(description: BenchDescription): Promise<void> {
       progress: (text) => void process.stderr.write(`${description.name}: ${redactor.redact(text)}\n`),
       defer: (close) => void closers.push(close),
     };
-    const report = await orInterrupted(abort.signal, description.measure(bench));
+    const measuring = description.measure(bench);
+    const report = await (description.reportsInterruption ? measuring : orInterrupted(abort.signal, measuring));
     process.stdout.write(`${document(description, bench, report)}\n`);
     for (const name of report.broken ?? []) process.stderr.write(`${description.name}: NOT AS PROMISED: ${name}\n`);
+    if (abort.signal.aborted) process.exitCode = 130;
     if (report.broken?.length) process.exitCode = 1;
   } catch (error) {
     process.exitCode = abort.signal.aborted ? 130 : 1;

@@ -4,7 +4,7 @@ import { GlasscastError } from '../../shared/errors.ts';
 import { Secret } from '../../shared/secrets.ts';
 import type { Bench } from './program.ts';
 import type { RelayProgramAnswer, RelayProgramSettings } from './relay-program.ts';
-import { nodeArgs, plainEnv } from './stream-process.ts';
+import { plainEnv, plainNodeArgs } from './stream-process.ts';
 
 export interface RelayProcess {
   pid: number;
@@ -31,7 +31,21 @@ export interface RelayProvider {
   apiToken: Secret;
 }
 
-export async function startRelayProcess(bench: Bench, provider: RelayProvider, dataDir: string): Promise<RelayProcess> {
+export interface RelaySettings {
+  /** Signs core tokens. Default: the relay's own. */
+  coreTokenSecret?: Secret;
+  /** Default: the product's. */
+  appGraceMs?: number;
+  /** Flags of Node, e.g. for a profile. */
+  nodeFlags?: readonly string[];
+}
+
+export async function startRelayProcess(
+  bench: Bench,
+  provider: RelayProvider,
+  dataDir: string,
+  { coreTokenSecret, appGraceMs, nodeFlags = [] }: RelaySettings = {},
+): Promise<RelayProcess> {
   const adminToken = crypto.randomUUID();
   bench.redactor.add(adminToken);
   let onAnswer: (answer: RelayProgramAnswer) => void = () => {};
@@ -41,7 +55,7 @@ export async function startRelayProcess(bench: Bench, provider: RelayProvider, d
   const child = bench.spawn({
     name: 'relay',
     file: process.execPath,
-    args: nodeArgs('scripts/bench/relay-program.ts'),
+    args: [...nodeFlags, ...plainNodeArgs('scripts/bench/relay-program.ts')],
     env: plainEnv(),
     ipc: true,
     onMessage: (message) => onAnswer(message as RelayProgramAnswer),
@@ -51,7 +65,11 @@ export async function startRelayProcess(bench: Bench, provider: RelayProvider, d
     dataDir,
     logLevel: bench.logLevel,
     adminToken,
-    ...{ ...provider, apiToken: provider.apiToken.reveal() },
+    apiBaseUrl: provider.apiBaseUrl,
+    accountId: provider.accountId,
+    apiToken: provider.apiToken.reveal(),
+    ...(coreTokenSecret === undefined ? {} : { coreTokenSecret: coreTokenSecret.reveal() }),
+    ...(appGraceMs === undefined ? {} : { appGraceMs }),
   };
   child.send(settings);
   const silent = () => new GlasscastError('CHILD_START_FAILED', { reason: 'the relay did not become ready' });

@@ -16,6 +16,8 @@ export interface RelayProgramSettings {
   apiBaseUrl: string;
   accountId: string;
   apiToken: string;
+  coreTokenSecret?: string;
+  appGraceMs?: number;
 }
 
 export type RelayProgramAnswer = { type: 'ready'; url: string; port: number } | { type: 'failed'; reason: string };
@@ -32,8 +34,12 @@ async function run({ adminToken, apiToken, ...settings }: RelayProgramSettings):
     accountId: settings.accountId,
     apiToken: new Secret(apiToken),
   };
-  const { dataDir } = settings;
-  const relay = createRelay({ dataDir, adminToken: new Secret(adminToken), provider, clock, log, redactor });
+  const { dataDir, appGraceMs, coreTokenSecret } = settings;
+  const relay = createRelay({
+    ...{ dataDir, adminToken: new Secret(adminToken), provider, clock, log, redactor },
+    ...(coreTokenSecret === undefined ? {} : { coreTokenSecret: new Secret(coreTokenSecret) }),
+    ...(appGraceMs === undefined ? {} : { appGraceMs }),
+  });
   const end = () => void relay.close().finally(() => process.exit(0));
   process.once('SIGINT', end);
   process.once('disconnect', end);

@@ -3,17 +3,15 @@
  * glasses with the barcode camera, and two apps, one that tries to come back ten times a second and one with the SDK's patience.
  */
 import { join } from 'node:path';
-import type { Child } from '../../shared/child-process.ts';
-import { withTimeout } from '../../shared/clock.ts';
-import { GlasscastError } from '../../shared/errors.ts';
 import { Secret } from '../../shared/secrets.ts';
 import { type AgentProcess, startAgentProcess } from './agent-process.ts';
 import { readBarcode } from './barcode.ts';
 import { type CameraApp, createCameraApp } from './camera-app.ts';
 import { freePort } from './free-port.ts';
 import type { Bench } from './program.ts';
+import { createRelayMain } from './relay-main.ts';
 import { barcodeReaderArgs, onPictures } from './rtmp-play.ts';
-import { nodeArgs, plainEnv, type StreamProcess, startStreamProcess } from './stream-process.ts';
+import { type StreamProcess, startStreamProcess } from './stream-process.ts';
 import { until } from './world.ts';
 
 export interface RestartWorld {
@@ -36,13 +34,12 @@ export interface RestartWorld {
 }
 
 const USER_ID = 'bench@glasscast.example';
-const START_TIMEOUT_MS = 20_000;
 const SDK_RETRIES_MS = [1_000, 2_000];
 
 export async function startRestartWorld(bench: Bench): Promise<RestartWorld> {
   const stream = await startStreamProcess(bench, { dataDir: join(bench.folder, 'local-stream') });
   bench.defer(() => stream.stop());
-  const relay = relayProgram(bench, stream, await freePort());
+  const relay = createRelayMain(bench, stream, { port: await freePort(), dataDir: join(bench.folder, 'relay') });
   bench.defer(() => relay.end('SIGINT'));
   const { spawnedMs, readyMs } = await relay.start();
 
@@ -76,62 +73,6 @@ export async function startRestartWorld(bench: Bench): Promise<RestartWorld> {
       return videos.filter(({ status }) => status.state === 'ready').map(({ playback }) => playback.hls);
     },
     frames: (hlsUrl) => framesOf(bench, hlsUrl),
-  };
-}
-
-function relayProgram(bench: Bench, stream: StreamProcess, port: number) {
-  const { clock, redactor, spawn } = bench;
-  const url = `http://127.0.0.1:${port}`;
-  const adminToken = crypto.randomUUID();
-  redactor.add(adminToken);
-  const env = plainEnv({
-    GLASSCAST_ADMIN_TOKEN: adminToken,
-    GLASSCAST_KEEP_RECORDINGS: 'yes',
-    GLASSCAST_PROVIDER: 'local',
-    GLASSCAST_CLOUDFLARE_ACCOUNT_ID: stream.accountId,
-    GLASSCAST_CLOUDFLARE_API_TOKEN: stream.apiToken.reveal(),
-    GLASSCAST_CLOUDFLARE_API_BASE_URL: stream.apiBaseUrl,
-  });
-  const flags = ['--port', String(port), '--data-dir', join(bench.folder, 'relay'), '--log-level', bench.logLevel];
-  let child: Child | undefined;
-  return {
-    url,
-    async start() {
-      const spawnedMs = clock.monotonicMs();
-      let onReady = (_atMs: number) => {};
-      const ready = new Promise<number>((resolve) => {
-        onReady = resolve;
-      });
-      const starting = spawn({
-        ...{ name: 'relay', file: process.execPath, args: nodeArgs('cloud/main.ts', ...flags), env, stdout: 'lines' },
-        onStdoutLine: (line) => void (line.startsWith('Relay ready:') && onReady(clock.monotonicMs())),
-        onStderrLine: bench.note,
-        stopTimeoutMs: 15_000,
-      });
-      child = starting;
-      const failed = starting.exited.then(({ lastLines }): never => {
-        throw new GlasscastError('CHILD_START_FAILED', { reason: `relay: ${lastLines.at(-1) ?? 'it said nothing'}` });
-      });
-      failed.catch(() => {});
-      const late = () => new GlasscastError('CHILD_START_FAILED', { reason: 'the relay did not become ready' });
-      const readyMs = await withTimeout(clock, 'relay-ready', START_TIMEOUT_MS, Promise.race([ready, failed]), late);
-      return { spawnedMs, readyMs };
-    },
-    async end(signal: NodeJS.Signals) {
-      if (signal === 'SIGINT') await child?.stop();
-      else if (child?.pid !== undefined) process.kill(child.pid, signal);
-      await child?.exited;
-    },
-    async ask<T>(method: string, path: string, body?: object): Promise<T> {
-      const response = await fetch(url + path, {
-        method,
-        headers: { authorization: `Bearer ${adminToken}`, ...(body ? { 'content-type': 'application/json' } : {}) },
-        ...(body ? { body: JSON.stringify(body) } : {}),
-      });
-      const answer = (await response.json()) as T & { message?: string };
-      if (!response.ok) throw new GlasscastError('INTERNAL', { reason: `${method} ${path}: ${answer.message}` });
-      return answer;
-    },
   };
 }
 

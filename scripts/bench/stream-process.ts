@@ -3,6 +3,7 @@
  * bench needs for its peers. Keys stay Secrets until they stand in a URL for ffmpeg.
  */
 import { fileURLToPath } from 'node:url';
+import type { ChildExit } from '../../shared/child-process.ts';
 import { withTimeout } from '../../shared/clock.ts';
 import { GlasscastError } from '../../shared/errors.ts';
 import { Secret } from '../../shared/secrets.ts';
@@ -15,6 +16,10 @@ export interface StreamProcess {
   apiToken: Secret;
   httpPort: number;
   rtmpPort: number;
+  /** With `--admin-port` alone. */
+  adminPort?: number;
+  /** Settles when it is gone, whoever ended it. */
+  exited: Promise<ChildExit>;
   /** As the kernel or a power cut does it: SIGKILL. Resolves when the process is gone. */
   kill(): Promise<void>;
   stop(): Promise<void>;
@@ -24,6 +29,8 @@ export interface StreamProcessOptions {
   dataDir: string;
   /** Default: free ones. The ports of a process before, to come back in its place. */
   ports?: { httpPort: number; rtmpPort: number };
+  /** Further ones of the program, e.g. `--admin-port`. */
+  flags?: readonly string[];
 }
 
 interface Ready {
@@ -33,6 +40,7 @@ interface Ready {
   apiToken: string;
   httpPort: number;
   rtmpPort: number;
+  adminPort?: number;
 }
 
 const START_TIMEOUT_MS = 20_000;
@@ -42,6 +50,12 @@ export function nodeArgs(program: string, ...args: string[]): string[] {
   // A test's runner was started in another way than a bench is.
   const flags = process.execArgv.includes('tsx') ? process.execArgv : ['--import', 'tsx'];
   return [...flags, fileURLToPath(new URL(`../../${program}`, import.meta.url)), ...args];
+}
+
+/** The same by the loader of production (`npm run relay`), which makes functions as they are written. */
+export function plainNodeArgs(program: string): string[] {
+  const path = (name: string) => fileURLToPath(new URL(`../../${name}`, import.meta.url));
+  return ['--import', path('scripts/typescript.js'), path(program)];
 }
 
 /** This process's environment without our own settings: a bench measures the defaults. */
@@ -60,7 +74,7 @@ export async function startStreamProcess(bench: Bench, options: StreamProcessOpt
   const child = bench.spawn({
     name: 'local-stream',
     file: process.execPath,
-    args: nodeArgs('cloud/local-stream/main.ts', ...flags, '--log-level', bench.logLevel),
+    args: nodeArgs('cloud/local-stream/main.ts', ...flags, '--log-level', bench.logLevel, ...(options.flags ?? [])),
     env: plainEnv({ FFMPEG_PATH: bench.ffmpeg.file }),
     ipc: true,
     onMessage: (message) => onReady(message as Ready),
@@ -83,6 +97,7 @@ export async function startStreamProcess(bench: Bench, options: StreamProcessOpt
   return {
     ...address,
     pid: child.pid ?? 0,
+    exited: child.exited,
     apiToken: new Secret(address.apiToken),
     async kill() {
       if (child.pid !== undefined) process.kill(child.pid, 'SIGKILL');

@@ -9,7 +9,15 @@ export function fakeWebSocket() {
     sent: [] as string[],
     pings: 0,
     ended: undefined as string | undefined,
-    send: (frame: string) => void fake.sent.push(frame),
+    waiting: [] as (() => void)[],
+    send(frame: string, flushed?: () => void) {
+      fake.sent.push(frame);
+      if (flushed) fake.waiting.push(flushed);
+    },
+    /** What was sent has been written. */
+    flush() {
+      for (const flushed of fake.waiting.splice(0)) flushed();
+    },
     ping: () => {
       fake.pings += 1;
     },
@@ -21,6 +29,10 @@ export function fakeWebSocket() {
       fake.readyState = 3;
       fake.ended = 'terminated';
       fake.emit('close', 1006, Buffer.alloc(0));
+    },
+    closeByPeer(code: number) {
+      fake.readyState = 3;
+      fake.emit('close', code, Buffer.alloc(0));
     },
     receive: (frame: string | object, isBinary = false) =>
       fake.emit('message', Buffer.from(typeof frame === 'string' ? frame : JSON.stringify(frame)), isBinary),

@@ -5,6 +5,7 @@
 import { createAppCatalog } from '../../cloud/apps/app-catalog.ts';
 import { createAppLifecycle } from '../../cloud/apps/app-lifecycle.ts';
 import type { AppSession } from '../../cloud/apps/app-session.ts';
+import { createCarrier } from '../../cloud/cluster/carrier.ts';
 import { createSessionRegistry, type SessionRegistry } from '../../cloud/glasses/session-registry.ts';
 import { createCleanup } from '../../cloud/provider/cleanup.ts';
 import { createIngestSource } from '../../cloud/provider/ingest-source.ts';
@@ -12,7 +13,7 @@ import { providerProfiles } from '../../cloud/provider/live-inputs.ts';
 import { createSqliteStore } from '../../cloud/store/sqlite-store.ts';
 import type { Store } from '../../cloud/store/store.ts';
 import { createStreamRegistry } from '../../cloud/streams/stream-registry.ts';
-import { takeOver } from '../../cloud/streams/take-over.ts';
+import { usersToTakeOver } from '../../cloud/streams/take-over.ts';
 import type { Timer } from '../../shared/clock.ts';
 import { GlasscastError } from '../../shared/errors.ts';
 import { silentLog } from '../../shared/log.ts';
@@ -128,11 +129,18 @@ function createLife(
     appSocketUrl: () => 'ws://relay/app-ws',
   });
   async function start() {
-    await apps.resume();
-    await takeOver({
-      ...{ store, cleanup, streams, log },
-      peers: { viewer: (userId, appId) => apps.session(userId, appId), glasses: (userId) => sessions.open(userId) },
+    const carrier = createCarrier({
+      store,
+      cleanup,
+      streams,
+      apps,
+      sessions,
+      log,
+      rollouts: { agentGone() {} },
+      isEnding: () => true,
     });
+    for (const userId of await usersToTakeOver(store)) await carrier.adopt(userId);
+    await cleanup.lead();
   }
   return { mortal, cleanup, playback, streams, sessions, apps, defects, start, isUp: false };
 }

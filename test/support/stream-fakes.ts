@@ -52,6 +52,8 @@ export function fakeSource() {
       return { ...point, publishUrl: new Secret(publishUrl) };
     },
     discard: (streamId: string) => void discarded.push(streamId),
+    forgotten: [] as string[],
+    forget: (streamId: string) => void source.forgotten.push(streamId),
     /** Lets the newest creation come out well. */
     provide() {
       const newest = waiting.at(-1);

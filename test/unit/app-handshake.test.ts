@@ -48,7 +48,7 @@ function world() {
     const request = { headers } as unknown as IncomingMessage;
     const identity = await checkAppHeaders(request, options);
     const socket = fakeWebSocket();
-    welcomeApp(socket.ws, { request, identity, admitted: () => void proven.push('in') }, options);
+    welcomeApp(socket.ws, { address: '192.0.2.1', identity, admitted: () => void proven.push('in') }, options);
     return socket;
   }
   return { clock, claims, heard, lost, proven, state, connect };

@@ -53,6 +53,7 @@ describe('imports', () => {
     ['fluent-ffmpeg', /^device\/encoding\/encoder/],
     ['node:child_process', /^shared\/(child-process|ffmpeg-binary)\.ts$/],
     ['libsql', /^cloud\/(store\/sqlite-store|local-stream\/)/],
+    ['ioredis', /^cloud\/cluster\/redis-link\.ts$/],
     ['jose', /^cloud\/access\/core-tokens/],
     ['esbuild', /^shared\/page-files\.ts$/],
     ['prom-client', /^cloud\/metrics\/meters\.ts$/],

@@ -64,11 +64,17 @@ function createProcess({ clock, store, provider }: World, knife: Knife) {
   return { cleanup, inputs, source };
 }
 
+/** As a relay alone does at its start, when no stream goes on. */
+async function takeUp(cleanup: Cleanup, { ledger }: Store): Promise<void> {
+  cleanup.adopt(await ledger.all(), new Set());
+  await cleanup.lead();
+}
+
 /** Start, live with an output, stop, and all of the deletion. */
 async function runOnce(world: World, knife: Knife, lateMs: number): Promise<Cleanup> {
   const { clock, provider } = world;
   const { cleanup, source } = createProcess(world, knife);
-  void cleanup.start(new Set());
+  void takeUp(cleanup, world.store);
   await clock.advance(1_000);
   void source.provision('m1', 'ada@example.com').catch(() => {});
   await clock.advance(5_000);
@@ -91,7 +97,7 @@ async function kill(at: number, side: 'before' | 'after', lateMs: number): Promi
   await clock.advance(100);
   await closing;
   const next = createProcess(world, createKnife(0, 'before'));
-  void next.cleanup.start(new Set());
+  void takeUp(next.cleanup, world.store);
   // By the ledger alone: as a stray it would be too young.
   await clock.advance(5 * 60_000);
   expect([...world.provider.inputs.keys()]).toEqual([]);
@@ -132,7 +138,7 @@ describe('killed at any await of start, live and stop (defect 11)', () => {
       await settle();
       knife.isCut = true;
       const next = createProcess(world, createKnife(0, 'before'));
-      void next.cleanup.start(new Set());
+      void takeUp(next.cleanup, world.store);
       await clock.advance(delayMs - 1_000);
       expect(provider.left()).toEqual([]);
       await clock.advance(1_001);
@@ -158,7 +164,7 @@ describe('hundreds of streams that a process left behind', () => {
       const entry = { streamId: `m-left-${count}`, liveInputUid, doomed: false, keepRecordings: false };
       await world.store.ledger.put({ ...entry, createdAtMs: clock.now() });
     }
-    void cleanup.start(new Set());
+    void takeUp(cleanup, world.store);
     await clock.advance(60_000);
     let point: IngestPoint | undefined;
     void source.provision('m-now', 'ada@example.com').then((made) => {

@@ -73,7 +73,7 @@ describe('deletion', () => {
     await cleanup.intend('m1');
     await cleanup.close(0);
     const next = make();
-    await next.start(new Set(['m1']));
+    await next.lead(new Set(['m1']));
     await next.intend('m1');
     provider.inputs = [{ uid: 'uid-of-m1', streamId: 'm1', createdAtMs: undefined }];
     await next.refused('m1');
@@ -273,7 +273,7 @@ describe('a recording that comes to light late', () => {
     await closing;
     provider.videos = ['late'];
     const next = make();
-    await next.start(new Set());
+    await next.lead(new Set());
     await clock.advance(900_000);
     expect([done.at(-1), await store.ledger.all()]).toEqual(['delete late', []]);
     await next.close(0);
@@ -319,7 +319,7 @@ describe('strays', () => {
       listed('young', 'm3'),
       listed('theirs', undefined, 0),
     ];
-    await cleanup.start(new Set());
+    await cleanup.lead(new Set());
     await settle();
     const deleted = () => done.filter((what) => /^delete (?!video|output)/.test(what));
     expect(deleted()).toEqual(['delete twin-of-1']);
@@ -339,7 +339,7 @@ describe('strays', () => {
     const { list } = inputs;
     inputs.list = () => Promise.reject(new GlasscastError('PROVIDER_UNREACHABLE'));
     provider.inputs = [listed('stray', 'm1', 0)];
-    await cleanup.start(new Set());
+    await cleanup.lead(new Set());
     await settle();
     inputs.list = list;
     await clock.advance(15 * 60_000);
@@ -356,7 +356,7 @@ describe('another process', () => {
     await cleanup.created('m2', 'uid-2');
     provider.inputs = [listed('uid-1', 'm1'), listed('uid-2', 'm2'), listed('uid-3', 'm3')];
     const next = make();
-    await next.start(new Set(['m1', 'm3']));
+    await next.lead(new Set(['m1', 'm3']));
     await settle();
     expect(done.at(-1)).toBe('delete uid-2');
     // Its creation was cut short: it is made again by the same key.
@@ -380,7 +380,7 @@ describe('another process', () => {
     await clock.advance(100);
     await closing;
     const next = make();
-    await next.start(new Set());
+    await next.lead(new Set());
     await settle();
     expect(done.filter((what) => what.startsWith('delete uid'))).toEqual(['delete uid-1', 'delete uid-2']);
     expect(await store.ledger.all()).toEqual([]);
@@ -400,7 +400,7 @@ describe('another process', () => {
 
   it('leaves no timer when it is closed in the middle of its start', async () => {
     const { cleanup, clock } = world();
-    const starting = cleanup.start(new Set());
+    const starting = cleanup.lead(new Set());
     await Promise.all([cleanup.close(0), starting]);
     expect(clock.pending()).toEqual([]);
   });

@@ -139,7 +139,7 @@ describe('snippets', () => {
   });
   it('let glasses in with a code, over TLS where the page has it', () => {
     expect(enrolCommands('https://relay.example', 'BCDFG-23456').simulate).toBe(
-      'GLASSCAST_AGENT_ENROLMENT_CODE=BCDFG-23456 npm run simulate -- --relay-url wss://relay.example/glasses-ws',
+      'GLASSCAST_AGENT_ENROLMENT_CODE=BCDFG-23456 npm run glasses -- --relay-url wss://relay.example/glasses-ws',
     );
     expect(enrolCommands('http://127.0.0.1:8787', undefined).agent).toContain('CODE=CODE npm run agent');
   });

@@ -98,6 +98,18 @@ describe('core tokens', () => {
     expect([cuts.at(-1), clock.pending()]).toEqual(['late', []]);
   });
 
+  it('that were good before are refused once they are revoked or over', async () => {
+    const { clock, tokens } = await world();
+    const revoked = await tokens.issue({ email: 'a@b.c' });
+    const over = await tokens.issue({ email: 'a@b.c', lifetimeSeconds: 60 });
+    for (const { coreToken } of [revoked, over, revoked, over]) await tokens.verify(coreToken.reveal());
+    await tokens.revoke(revoked.tokenId);
+    await expect(tokens.verify(revoked.coreToken.reveal())).rejects.toMatchObject(refused);
+    expect(await tokens.verify(over.coreToken.reveal())).toMatchObject({ tokenId: over.tokenId });
+    await clock.advance(60_000);
+    await expect(tokens.verify(over.coreToken.reveal())).rejects.toMatchObject(refused);
+  });
+
   it('of MentraOS, without id and expiry, are taken only where that is allowed (defect 48)', async () => {
     const token = await mentraOs({});
     await expect((await world()).tokens.verify(token)).rejects.toMatchObject(refused);

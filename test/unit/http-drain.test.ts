@@ -1,9 +1,11 @@
 /** The HTTP server when it closes: who has asked is answered, events end, and nobody holds it for ever. */
 import { expect, it } from 'vitest';
-import { createEventFeed } from '../../cloud/http/event-feed.ts';
-import { createHttp, type HttpOptions } from '../../cloud/http/http.ts';
+import { createEventFeed, type EventFeed } from '../../cloud/http/event-feed.ts';
+import { answerError, createHttp, type HttpOptions } from '../../cloud/http/http.ts';
 import { operatorRoutes } from '../../cloud/http/operator-routes.ts';
-import { silentLog } from '../../shared/log.ts';
+import { GlasscastError } from '../../shared/errors.ts';
+import { createLog, silentLog } from '../../shared/log.ts';
+import { createRedactor } from '../../shared/secrets.ts';
 import { createTestClock, settle } from '../support/test-clock.ts';
 
 async function world() {
@@ -18,6 +20,18 @@ async function world() {
   });
   const nothing = () => {
     throw new Error('not asked for');
+  };
+  const readers = new Set<() => void>();
+  const feed = createEventFeed();
+  const events: EventFeed = {
+    ...feed,
+    listen(take, missed = nothing) {
+      readers.add(missed);
+      return feed.listen(take, missed);
+    },
+  };
+  const missed = () => {
+    for (const reader of readers) reader();
   };
   const guards = {
     adminToken: { matches: () => true },
@@ -39,7 +53,7 @@ async function world() {
     ],
     operatorRoutes: [
       operatorRoutes({
-        ...{ catalog: nothing as never, apps: { start: nothing, stop: nothing }, events: createEventFeed(), clock },
+        ...{ catalog: nothing as never, apps: { start: nothing, stop: nothing }, events, clock },
         operatorStream: {
           ...{ start: nothing, stop: nothing, removeViewer: nothing, addOutput: nothing, removeOutput: nothing },
         },
@@ -53,7 +67,7 @@ async function world() {
   });
   const { port } = await http.start();
   const get = (path: string) => fetch(`http://127.0.0.1:${port}${path}`, { headers: { authorization: 'Bearer x' } });
-  return { clock, http, get, answer, isAsked };
+  return { clock, http, get, answer, isAsked, missed };
 }
 
 it('answers who has asked already, and takes nobody else', async () => {
@@ -77,6 +91,14 @@ it('ends the readers of events, who never end by themselves', async () => {
   expect(clock.pending()).toEqual([]);
 });
 
+it('ends the readers of events when something has gone by unheard: they come back and ask for the whole', async () => {
+  const { http, get, missed } = await world();
+  const events = await get('/api/events');
+  missed();
+  expect(await events.text()).toContain(': listening');
+  await http.close();
+});
+
 it('waits 5 s for an answer and no longer', async () => {
   const { clock, http, get, isAsked } = await world();
   const slow = get('/slow').catch((error: Error) => error);
@@ -86,4 +108,17 @@ it('waits 5 s for an answer and no longer', async () => {
   await clock.advance(5_000);
   await closing;
   expect(await slow).toBeInstanceOf(Error);
+});
+
+it('logs no error for who asks while it closes: that is no defect of ours', () => {
+  const lines: string[] = [];
+  const destination = { write: (line: string) => void lines.push(line) };
+  const log = createLog({ program: 'test', level: 'info', redactor: createRedactor(), destination });
+  const reply = { code: () => reply, send: () => reply, header: () => reply };
+  const answer = (error: unknown) => answerError(error, { routeOptions: {} } as never, reply as never, log);
+  answer(new GlasscastError('SHUTTING_DOWN'));
+  expect(lines).toEqual([]);
+  answer(new Error('a defect'));
+  expect(lines).toHaveLength(1);
+  expect(lines[0]).toContain('a defect');
 });

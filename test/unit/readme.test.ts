@@ -1,6 +1,6 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { withSettings } from '../../scripts/readme.ts';
+import { savedResults, withBenchmarks, withSettings } from '../../scripts/readme.ts';
 
 const readme = readFileSync(new URL('../../README.md', import.meta.url), 'utf8');
 const { scripts } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
@@ -10,6 +10,10 @@ const { scripts } = JSON.parse(readFileSync(new URL('../../package.json', import
 describe('README', () => {
   it('lists every setting as the programs know it (npm run readme)', () => {
     expect(withSettings(readme)).toBe(readme);
+  });
+
+  it('shows the benchmarks of the last saved run (npm run readme)', async () => {
+    expect(withBenchmarks(readme, await savedResults())).toBe(readme);
   });
 
   it('names only commands that exist', () => {

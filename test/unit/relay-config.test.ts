@@ -39,6 +39,10 @@ describe('the relay’s settings', () => {
     [/local lacks --cloudflare-api-base-url/, ['--provider', 'local', ...account], token],
     [/local lacks GLASSCAST_CLOUDFLARE_API_TOKEN/, ['--provider', 'local', ...account, ...elsewhere], {}],
     [/--provider/, ['--provider', 'other'], {}],
+    [/GLASSCAST_REDIS_URL: redis:/, account, { ...token, GLASSCAST_REDIS_URL: 'http://10.0.0.5:6379' }],
+    [/one provider for all.*npm run local-stream/, [], { GLASSCAST_REDIS_URL: 'redis://10.0.0.5:6379' }],
+    [/--node-address/, [...account, '--host', '0.0.0.0'], { ...token, GLASSCAST_REDIS_URL: 'redis://10.0.0.5:6379' }],
+    [/redis-url/, ['--redis-url', 'redis://on-the-command-line'], {}],
   ])('name what is wrong: %s', (message, args, env) => {
     expect(() => readConfig(args, env)).toThrow(message);
   });

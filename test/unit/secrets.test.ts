@@ -43,6 +43,19 @@ describe('redactor', () => {
     expect(redactor.redact('s3cr3tkey')).toBe('s3cr3tkey');
   });
 
+  it('masks one of thousands, also where one begins another, until it is forgotten', () => {
+    const redactor = createRedactor();
+    const keys = Array.from({ length: 3_000 }, (_, index) => `streamkey${index}`);
+    for (const key of keys) redactor.add(key);
+    redactor.add('streamkey7');
+    expect(redactor.redact('a streamkey2999, streamkey29 and streamkey7')).toBe('a ***, *** and ***');
+    redactor.forget('streamkey7');
+    redactor.forget('streamkey29');
+    expect(redactor.redact('streamkey7 xstreamkey290x streamkey29')).toBe('*** x***x ***9');
+    for (const key of keys) redactor.forget(key);
+    expect(redactor.redact('streamkey7')).toBe('streamkey7');
+  });
+
   it('stands between every log line and its sink', () => {
     const lines: string[] = [];
     const redactor = createRedactor();

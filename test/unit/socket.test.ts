@@ -129,6 +129,17 @@ describe('a socket', () => {
     expect([ws.ended, closes, clock.pending()]).toEqual(['terminated', [1006], []]);
   });
 
+  it('does not ping who has spoken lately', async () => {
+    const { ws, clock, receive } = world();
+    for (let count = 0; count < 6; count += 1) {
+      await clock.advance(9_000);
+      receive(JSON.stringify({ type: 'stream_status_check' }));
+    }
+    expect([ws.pings, ws.ended]).toEqual([0, undefined]);
+    await clock.advance(20_000);
+    expect(ws.pings).toBe(1);
+  });
+
   it('cuts a peer that does not answer the close; closes once', async () => {
     const { ws, clock, closes, socket } = world();
     socket.close(1000, 'App stopped');

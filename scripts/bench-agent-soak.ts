@@ -1,5 +1,5 @@
 /**
- * `npm run bench:soak`: the agent as it is flashed, alone, for an hour, its ingest reset once a minute: whether memory and file
+ * `npm run bench:agent-soak`: the agent as it is flashed, alone, for an hour, its ingest reset once a minute: whether memory and file
  * descriptors stay flat, its own and its ffmpeg's. Runs unattended; reads the kernel's books. Measures only.
  */
 import { isKeyFrame } from '../shared/rtmp/flv.ts';
@@ -178,7 +178,7 @@ async function measure(bench: Bench): Promise<BenchReport> {
 }
 
 await runBench({
-  name: 'bench:soak',
+  name: 'bench:agent-soak',
   about:
     'The agent alone for an hour, its ingest reset each minute: memory and file descriptors, its own and its ffmpeg’s.',
   defaultRuns: 1,

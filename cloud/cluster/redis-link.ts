@@ -1,0 +1,191 @@
+/**
+ * The one connection to Redis. It comes back by itself within a quarter of a second, and while it is away every command
+ * fails at once: nothing is queued, because what was asked for a moment ago may be wrong when Redis is back.
+ */
+import { Redis } from 'ioredis';
+import type { Clock } from '../../shared/clock.ts';
+import { errorText, GlasscastError } from '../../shared/errors.ts';
+import type { Log } from '../../shared/log.ts';
+import { redactUrlsIn, type Secret } from '../../shared/secrets.ts';
+
+export interface RedisLinkOptions {
+  /** `redis://` or `rediss://` (TLS), with user and password when Redis wants them, and maybe `/DATABASE`. */
+  url: Secret;
+  clock: Clock;
+  log: Log;
+  /** A command without an answer fails, and Redis counts as away. Default 1000. */
+  commandTimeoutMs?: number;
+  /** Between two attempts to connect. Default 200. */
+  reconnectMs?: number;
+}
+
+/** Answers as Redis gives them: strings, numbers, null and lists of these. */
+export type RedisScript = (keys: readonly string[], args: readonly (string | number)[]) => Promise<unknown>;
+
+export interface RedisLink {
+  /** It answered the last time that it was asked. */
+  readonly isUp: boolean;
+  /** Why it is away, in the words of the last failure; undefined while it is up. */
+  readonly trouble: string | undefined;
+  /** @throws GlasscastError STORE_UNAVAILABLE also when Redis refuses: the outcome is unknown after a time-out. */
+  command(name: string, ...args: (string | number)[]): Promise<unknown>;
+  /** A Lua script, by a name of its own, sent whole once and by its hash from then on. Fails as `command` does. */
+  script(name: string, lua: string): RedisScript;
+  /** Called each time that Redis is back, the first time too. Returns the way to stop listening. */
+  onUp(take: () => void): () => void;
+  onDown(take: () => void): () => void;
+  /** Once it is up. @throws GlasscastError STORE_UNAVAILABLE with the reason when it is not within `timeoutMs`. */
+  ready(timeoutMs: number): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** @throws GlasscastError INVALID_CONFIG when the URL is none of Redis */
+export function createRedisLink(options: RedisLinkOptions): RedisLink {
+  return new Link(options);
+}
+
+type Scripts = Record<string, (...args: (string | number)[]) => Promise<unknown>>;
+
+class Link implements RedisLink {
+  readonly #options: RedisLinkOptions;
+  readonly #redis: Redis;
+  readonly #up = new Set<() => void>();
+  readonly #down = new Set<() => void>();
+  #isUp = false;
+  #isClosed = false;
+  #trouble: string | undefined = 'not connected yet';
+  /** Of the connection before: what it still holds must not be done after what we ask for now. */
+  #clientId: number | undefined;
+
+  constructor(options: RedisLinkOptions) {
+    this.#options = options;
+    const { url, commandTimeoutMs = 1_000, reconnectMs = 200 } = options;
+    const isFit = URL.canParse(url.reveal()) && /^rediss?:$/.test(new URL(url.reveal()).protocol);
+    // Without the URL: it may hold a password.
+    if (!isFit)
+      throw new GlasscastError('INVALID_CONFIG', { reason: 'a Redis URL is redis://HOST:PORT or rediss://…' });
+    this.#redis = new Redis(url.reveal(), {
+      protocol: 2,
+      disableClientInfo: true,
+      connectionName: 'glasscast',
+      enableOfflineQueue: false,
+      autoResendUnfulfilledCommands: false,
+      maxRetriesPerRequest: 0,
+      commandTimeout: commandTimeoutMs,
+      connectTimeout: 2_000,
+      // A Redis that hangs answers no goodbye.
+      disconnectTimeout: 50,
+      retryStrategy: () => reconnectMs,
+      // A replica after a failover: the name leads to the new primary.
+      reconnectOnError: ({ message }) => message.startsWith('READONLY'),
+    });
+    this.#redis.on('error', (error) => this.#onTrouble(error));
+    this.#redis.on('close', () => this.#onClose());
+    this.#redis.on('ready', () => void this.#onReady());
+  }
+
+  get isUp(): boolean {
+    return this.#isUp;
+  }
+
+  get trouble(): string | undefined {
+    return this.#isUp ? undefined : this.#trouble;
+  }
+
+  command(name: string, ...args: (string | number)[]): Promise<unknown> {
+    return this.#ask(() => this.#redis.call(name, args));
+  }
+
+  script(name: string, lua: string): RedisScript {
+    this.#redis.defineCommand(name, { lua });
+    const scripts = this.#redis as unknown as Scripts;
+    return (keys, args) => this.#ask(() => scripts[name]?.(keys.length, ...keys, ...args) ?? Promise.resolve());
+  }
+
+  onUp(take: () => void): () => void {
+    this.#up.add(take);
+    return () => void this.#up.delete(take);
+  }
+
+  onDown(take: () => void): () => void {
+    this.#down.add(take);
+    return () => void this.#down.delete(take);
+  }
+
+  async ready(timeoutMs: number): Promise<void> {
+    const { clock } = this.#options;
+    const untilMs = clock.monotonicMs() + timeoutMs;
+    while (!this.#isUp) {
+      if (this.#isClosed || clock.monotonicMs() >= untilMs) throw this.#unavailable();
+      await clock.sleep(20, { name: 'redis-ready' });
+    }
+  }
+
+  async close(): Promise<void> {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    const ended = new Promise<void>((resolve) => {
+      if (this.#redis.status === 'end') resolve();
+      else this.#redis.once('end', () => resolve());
+    });
+    const wasWaiting = this.#redis.status === 'reconnecting';
+    this.#redis.disconnect();
+    // Between two attempts there is no connection whose end could be told.
+    if (!wasWaiting) await ended;
+    this.#onClose();
+  }
+
+  async #ask(ask: () => Promise<unknown>): Promise<unknown> {
+    if (!this.#isUp) throw this.#unavailable();
+    try {
+      return await ask();
+    } catch (thrown) {
+      const text = errorText(thrown);
+      if (text === 'Command timed out') this.#onHung();
+      // Not as its cause: ioredis hangs the command on it, with values that are secrets.
+      throw this.#unavailable(text);
+    }
+  }
+
+  #unavailable(text = this.#trouble): GlasscastError {
+    return new GlasscastError('STORE_UNAVAILABLE', { reason: text && `Redis: ${redactUrlsIn(text)}` });
+  }
+
+  /** It keeps its connections open and answers nothing: no command is to wait for that again. */
+  #onHung(): void {
+    if (!this.#isUp) return;
+    this.#onTrouble(new Error('no answer in time'));
+    this.#onClose();
+    this.#redis.disconnect(true);
+  }
+
+  #onTrouble(error: Error): void {
+    this.#trouble = errorText(error);
+    this.#options.log.debug({ reason: redactUrlsIn(this.#trouble) }, 'redis-trouble');
+  }
+
+  async #onReady(): Promise<void> {
+    try {
+      // Not every Redis lets its users do that; nothing else depends on it.
+      if (this.#clientId !== undefined) await this.#redis.call('CLIENT', 'KILL', 'ID', this.#clientId).catch(() => {});
+      this.#clientId = Number(await this.#redis.call('CLIENT', 'ID').catch(() => Number.NaN)) || undefined;
+    } finally {
+      if (this.#redis.status === 'ready' && !this.#isUp && !this.#isClosed) {
+        this.#isUp = true;
+        this.#trouble = undefined;
+        this.#options.log.info({}, 'redis-up');
+        for (const take of [...this.#up]) take();
+      }
+    }
+  }
+
+  #onClose(): void {
+    if (!this.#isUp) return;
+    this.#isUp = false;
+    if (!this.#isClosed) {
+      this.#trouble ??= 'the connection was closed';
+      this.#options.log.warn({ reason: redactUrlsIn(this.#trouble) }, 'redis-down');
+    }
+    for (const take of [...this.#down]) take();
+  }
+}

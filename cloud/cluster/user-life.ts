@@ -1,0 +1,47 @@
+/**
+ * Lets a user go when nothing of the user's is left here, so that no node has to own the user. Looks a little later than it
+ * is told to: what ends is often followed by what comes next.
+ */
+import type { Clock, Timer } from '../../shared/clock.ts';
+import type { Ownership } from './cluster.ts';
+
+export interface UserLife {
+  /** Something of this user's has ended. */
+  look(userId: string): void;
+  close(): void;
+}
+
+export interface UserLifeOptions {
+  ownership: Pick<Ownership, 'isHere' | 'letGo'>;
+  /** A session, a stream, an app, or something at the provider is left. */
+  isNeeded: (userId: string) => boolean;
+  clock: Clock;
+}
+
+const LOOK_MS = 1_000;
+
+export function createUserLife({ ownership, isNeeded, clock }: UserLifeOptions): UserLife {
+  const waiting = new Set<string>();
+  let timer: Timer | undefined;
+  let isClosed = false;
+
+  function lookAtAll(): void {
+    timer = undefined;
+    const users = [...waiting];
+    waiting.clear();
+    for (const userId of users) if (ownership.isHere(userId) && !isNeeded(userId)) ownership.letGo(userId);
+  }
+
+  return {
+    look(userId) {
+      if (isClosed) return;
+      waiting.add(userId);
+      timer ??= clock.after('user-life', LOOK_MS, lookAtAll);
+    },
+    close() {
+      isClosed = true;
+      timer?.cancel();
+      timer = undefined;
+    },
+  };
+}

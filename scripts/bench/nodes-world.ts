@@ -1,0 +1,239 @@
+/**
+ * What a cluster is measured on: relay nodes as programs, Redis, HAProxy before them, one local Stream for all, many glasses that
+ * really encode, and apps, some of them the real SDK. Whoever is outside comes through HAProxy. Builds and takes down; measures nothing.
+ */
+import { join } from 'node:path';
+import { recordingNames } from '../../cloud/provider/recording-names.ts';
+import { GlasscastError } from '../../shared/errors.ts';
+import { type AgentsProcess, startAgentsProcess } from './agents-process.ts';
+import { readBarcode } from './barcode.ts';
+import { createCrowdApp, eagerness, sdkPatience, type Viewer } from './crowd-app.ts';
+import type { FrameShape } from './frame-source.ts';
+import { freePort } from './free-port.ts';
+import { startHaproxy } from './haproxy-process.ts';
+import type { Bench } from './program.ts';
+import { type RedisProcess, startRedis } from './redis-process.ts';
+import { createRelayNode, type RelayNode } from './relay-node.ts';
+import { barcodeReaderArgs, onPictures } from './rtmp-play.ts';
+import { startSdkViewers } from './sdk-viewers.ts';
+import { type StreamProcess, startStreamProcess } from './stream-process.ts';
+import { until } from './world.ts';
+
+export interface Recording {
+  streamId: string;
+  hlsUrl: string;
+}
+
+export interface NodesWorld {
+  readonly nodes: readonly RelayNode[];
+  /** Undefined with one node, which needs none. */
+  readonly redis: RedisProcess | undefined;
+  readonly agents: AgentsProcess;
+  readonly userIds: readonly string[];
+  /** Each user's first app, which asks for the stream. */
+  readonly owners: readonly Viewer[];
+  /** Further apps of some users: the SDK's. */
+  readonly guests: readonly Viewer[];
+  /** One more user with glasses and an app, whose stream is started and ended within the phases. */
+  readonly latecomer: Viewer;
+  /** Of the operator, through HAProxy. @throws GlasscastError INTERNAL: refused, with code and reason */
+  ask<T>(method: string, path: string, body?: object): Promise<T>;
+  /** Users whose glasses are connected, as the relay says. */
+  connectedUsers(): Promise<string[]>;
+  /** That are finished. */
+  recordings(): Promise<Recording[]>;
+  /** Numbers of the frames in one, each decoded. */
+  frames(recording: Recording): Promise<Set<number>>;
+}
+
+export interface NodesWorldOptions {
+  streams: number;
+  /** 1: a relay alone, without Redis. */
+  nodes: 1 | 2;
+  /** Users whose second app is the real SDK. */
+  sdkApps: number;
+}
+
+/** Small, so that two cores encode twenty; the barcode is readable at 10 pixels to the block. */
+export const shape: FrameShape = { width: 320, height: 180, framesPerSecond: 10 };
+export const streamSettings = {
+  video: { width: shape.width, height: shape.height, frameRate: shape.framesPerSecond, bitrate: 250_000 },
+  audio: { bitrate: 16_000, sampleRate: 16_000 },
+} as const;
+/** How often the glasses say their numbers; 2 s unless asked. */
+export const STATS_EVERY_MS = 500;
+const PREFIX = 'glasscast:bench:';
+
+export async function startNodesWorld(bench: Bench, options: NodesWorldOptions): Promise<NodesWorld> {
+  const stream = await startStreamProcess(bench, { dataDir: join(bench.folder, 'local-stream') });
+  bench.defer(() => stream.stop());
+  const { spawn, clock, folder } = bench;
+  const redis = options.nodes > 1 ? await startRedis({ spawn, clock, folder: join(folder, 'redis') }) : undefined;
+  if (redis) bench.defer(() => redis.stop());
+  const nodePorts = [await freePort(), await freePort()] as const;
+  const port = await freePort();
+  const operator = operatorOf(bench, `http://127.0.0.1:${port}`);
+  const nodes = nodePorts.slice(0, options.nodes).map((nodePort, index) => {
+    const name = `node-${index + 1}`;
+    const address = `http://127.0.0.1:${nodePort}`;
+    const clusterFlags = redis ? ['--redis-prefix', PREFIX, '--node-address', address] : [];
+    const flags = ['--data-dir', join(folder, name), '--public-url', `ws://127.0.0.1:${port}`, ...clusterFlags];
+    const env = {
+      ...providerEnv(stream),
+      GLASSCAST_ADMIN_TOKEN: operator.adminToken,
+      ...(redis && { GLASSCAST_REDIS_URL: redis.url }),
+    };
+    const node = createRelayNode(bench, { name, port: nodePort, flags, env });
+    bench.defer(() => node.end('SIGINT'));
+    return node;
+  });
+  for (const node of nodes) await node.start();
+  const haproxy = await startHaproxy({ spawn, clock, port, nodePorts, onLine: bench.note });
+  bench.defer(() => haproxy.stop());
+  await until(bench, 'no node became healthy', operator.answers);
+
+  const userIds = Array.from({ length: options.streams }, (_, index) => `bench-${index + 1}@glasscast.example`);
+  const lateUserId = 'latecomer@glasscast.example';
+  const agents = await startGlasses(bench, operator, [...userIds, lateUserId], `ws://127.0.0.1:${port}/glasses-ws`);
+  const apps = await startApps(bench, operator, { userIds, lateUserId, sdkApps: options.sdkApps });
+  return {
+    ...{ nodes, redis, agents, userIds, ...apps },
+    ask: operator.ask,
+    connectedUsers: operator.connectedUsers,
+    async recordings() {
+      const videos = await listVideos(stream);
+      return videos.flatMap(({ status, meta, playback }) => {
+        const { streamId } = recordingNames.read(meta?.name ?? '');
+        return status.state === 'ready' && streamId ? [{ streamId, hlsUrl: playback.hls }] : [];
+      });
+    },
+    frames: ({ hlsUrl }) => framesOf(bench, hlsUrl),
+  };
+}
+
+function providerEnv(stream: StreamProcess): Record<string, string> {
+  return {
+    GLASSCAST_PROVIDER: 'local',
+    GLASSCAST_KEEP_RECORDINGS: 'yes',
+    GLASSCAST_TRUSTED_PROXIES: '127.0.0.1',
+    GLASSCAST_CLOUDFLARE_ACCOUNT_ID: stream.accountId,
+    GLASSCAST_CLOUDFLARE_API_TOKEN: stream.apiToken.reveal(),
+    GLASSCAST_CLOUDFLARE_API_BASE_URL: stream.apiBaseUrl,
+  };
+}
+
+async function startGlasses(
+  bench: Bench,
+  operator: ReturnType<typeof operatorOf>,
+  userIds: readonly string[],
+  relayUrl: string,
+): Promise<AgentsProcess> {
+  const users = [];
+  for (const userId of userIds) {
+    const { coreToken } = await operator.ask<{ coreToken: string }>('POST', '/api/tokens', { email: userId });
+    bench.redactor.add(coreToken);
+    users.push({ userId, coreToken });
+  }
+  const agents = await startAgentsProcess(bench, { relayUrl, shape, statsEveryMs: STATS_EVERY_MS, users });
+  bench.defer(() => agents.stop());
+  await until(
+    bench,
+    'not all glasses connected',
+    async () => (await operator.connectedUsers()).length === users.length,
+  );
+  return agents;
+}
+
+async function startApps(
+  bench: Bench,
+  operator: ReturnType<typeof operatorOf>,
+  { userIds, lateUserId, sdkApps }: { userIds: readonly string[]; lateUserId: string; sdkApps: number },
+): Promise<Pick<NodesWorld, 'owners' | 'guests' | 'latecomer'>> {
+  const { clock } = bench;
+  async function crowd(packageName: string, retryMs: (attempt: number) => number | undefined) {
+    const app = createCrowdApp({ clock, packageName, retryMs });
+    bench.defer(app.close);
+    await operator.ask('PUT', `/api/apps/${packageName}`, { publicUrl: await app.listen(), apiKey: app.apiKey });
+    return app;
+  }
+  const eager = await crowd('com.glasscast.eager', eagerness);
+  const patient = await crowd('com.glasscast.patient', sdkPatience);
+  const owners = userIds.map((userId, index) => (index % 2 === 0 ? eager : patient).viewer(userId));
+  const latecomer = eager.viewer(lateUserId);
+  const guests: Viewer[] = [];
+  if (sdkApps > 0) {
+    const sdk = await startSdkViewers(bench, 'com.glasscast.sdk');
+    bench.defer(sdk.close);
+    await operator.ask('PUT', `/api/apps/${sdk.packageName}`, { publicUrl: sdk.publicUrl, apiKey: sdk.apiKey });
+    guests.push(...userIds.slice(0, sdkApps).map(sdk.viewer));
+  }
+  for (const viewer of [...owners, latecomer, ...guests]) {
+    await operator.ask('POST', `/api/apps/${viewer.packageName}/start`, { userId: viewer.userId });
+    await viewer.accepted();
+  }
+  return { owners, guests, latecomer };
+}
+
+function operatorOf(bench: Bench, url: string) {
+  const adminToken = crypto.randomUUID();
+  bench.redactor.add(adminToken);
+  async function ask<T>(method: string, path: string, body?: object): Promise<T> {
+    const response = await fetch(url + path, {
+      method,
+      headers: { authorization: `Bearer ${adminToken}`, ...(body ? { 'content-type': 'application/json' } : {}) },
+      ...(body ? { body: JSON.stringify(body) } : {}),
+      signal: AbortSignal.timeout(10_000),
+    });
+    const text = await response.text();
+    const answer = parsed(text) as T & { code?: string; message?: string };
+    if (response.ok) return answer;
+    const reason = `${method} ${path}: ${response.status} ${answer.code ?? ''} ${answer.message ?? ''}`;
+    throw new GlasscastError('INTERNAL', { reason });
+  }
+  return {
+    ...{ adminToken, ask },
+    async connectedUsers() {
+      const { sessions } = await ask<{ sessions: { userId: string; connected: boolean }[] }>('GET', '/api/sessions');
+      return sessions.filter(({ connected }) => connected).map(({ userId }) => userId);
+    },
+    answers: () =>
+      ask('GET', '/api/sessions').then(
+        () => true,
+        () => false,
+      ),
+  };
+}
+
+/** A load balancer's own answers are no JSON. */
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text || '{}');
+  } catch {
+    return {};
+  }
+}
+
+interface VideoJson {
+  status: { state: string };
+  meta?: { name?: string };
+  playback: { hls: string };
+}
+
+async function listVideos({ accountId, apiBaseUrl, apiToken }: StreamProcess): Promise<VideoJson[]> {
+  const headers = { authorization: `Bearer ${apiToken.reveal()}` };
+  const response = await fetch(`${apiBaseUrl}/accounts/${accountId}/stream`, { headers });
+  return ((await response.json()) as { result: VideoJson[] }).result;
+}
+
+async function framesOf(bench: Bench, hlsUrl: string): Promise<Set<number>> {
+  const frames = new Set<number>();
+  const args = barcodeReaderArgs(bench.ffmpeg, [], hlsUrl);
+  const { file } = bench.ffmpeg;
+  const reader = bench.spawn({ name: 'barcode-reader', file, args, stdout: 'raw', onStderrLine: bench.note });
+  onPictures(reader, (levels) => {
+    const code = readBarcode(levels);
+    if (code) frames.add(code.frame);
+  });
+  await reader.exited;
+  return frames;
+}

@@ -1,0 +1,25 @@
+/** Core tokens of the fleet: signed here when the relay's secret is known, which costs the relay nothing, else asked for. */
+import { createHmac } from 'node:crypto';
+import type { Clock } from '../../shared/clock.ts';
+import type { Secret } from '../../shared/secrets.ts';
+
+/** Longer than any run; a token of a simulation that got about is worthless soon. */
+const LIFETIME_SECONDS = 86_400;
+
+/** A JWT (HS256) with id and expiry, as the relay issues them. */
+export function createFleetTokens({
+  clock,
+  secret,
+}: {
+  clock: Pick<Clock, 'now'>;
+  secret: Secret;
+}): (userId: string) => string {
+  const part = (value: object) => Buffer.from(JSON.stringify(value)).toString('base64url');
+  const head = part({ alg: 'HS256', typ: 'JWT' });
+  return (userId) => {
+    const iat = Math.floor(clock.now() / 1000);
+    const claims = { sub: userId, email: userId, iat, jti: `fleet-${userId}`, exp: iat + LIFETIME_SECONDS };
+    const signed = `${head}.${part(claims)}`;
+    return `${signed}.${createHmac('sha256', secret.reveal()).update(signed).digest('base64url')}`;
+  };
+}

@@ -1,0 +1,162 @@
+/**
+ * `npm run soak`: the whole product for minutes or hours under people who come and go and random faults, by a seed. Says what
+ * did not hold, and whether memory or descriptors grow. Exit code 1 when something was broken.
+ */
+import { setMaxListeners } from 'node:events';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { goal, summary } from './bench/measuring.ts';
+import { type Bench, type BenchReport, runBench } from './bench/program.ts';
+import { SPARE_DESCRIPTORS, trendOf } from './soak/account.ts';
+import { createCollector } from './soak/collector.ts';
+import { watchFamily } from './soak/family.ts';
+import { createSoakLogs, type SoakLogs } from './soak/soak-logs.ts';
+import { createSoakRun, longCycle, noFindings, type SoakFindings, shortCycle } from './soak/soak-run.ts';
+import { startSoakWorld } from './soak/soak-world.ts';
+
+const method = {
+  parts:
+    'relay (cloud/main.ts), local Stream and agents (bundled, as flashed; 320x180, 10 a second) as processes of their own; apps by WebSocket as the SDK speaks',
+  cycle:
+    'people come and go, then faults while they do, by the seed; then calm: what must hold is asked; then everybody leaves, and it is quiet',
+  faults: 'each kind once before one comes again; those that end relay or local Stream in the first third of each hour',
+  memory:
+    'RSS from /proc/PID/stat and descriptors in /proc/PID/fd at the end of each quiet, after its inspector was asked to collect garbage (found: before that); of the process that lived longest, after the first 30 % of its life',
+  slope:
+    'least squares over these, per hour; broken when the goal is passed by more than two standard errors, so that noise is no finding',
+  live: 'from the request to `active` at the app, in calm; the relay’s own deadline is 25 s',
+};
+
+const MB_PER_HOUR = 1;
+
+async function measure(bench: Bench): Promise<BenchReport> {
+  const { clock, options } = bench;
+  const seed = Number(options.seed);
+  const minutes = options.hours ? Number(options.hours) * 60 : Number(options.minutes);
+  const findings = noFindings();
+  const held: { report?: (invariant: string, words: string) => void } = {};
+  const logs = createSoakLogs({
+    folder: join(bench.folder, 'logs'),
+    nowText: () => new Date(clock.now()).toISOString(),
+    onTrouble: (part, line) => held.report?.('no error is logged', `${part}: ${line}`),
+  });
+  // Whatever waits listens there: people, faults, questions.
+  setMaxListeners(0, bench.signal);
+  bench.progress(`seed ${seed}, ${options.short ? 'one cycle' : `${minutes} minutes`}; Ctrl-C ends it with a report`);
+  const family = watchFamily({ clock, pid: process.pid });
+  bench.defer(family.close);
+  const collector = createCollector({ clock });
+  const world = await startSoakWorld({
+    ...{
+      bench,
+      logs,
+      collector,
+      users: Number(options.users),
+      nodes: Number(options.nodes),
+      redisUrl: options.redis || undefined,
+    },
+    onDeath: (words) => held.report?.('no process dies by itself', words),
+  });
+  const lengths = options.short ? shortCycle : longCycle;
+  const totalMs = options.short ? 0 : minutes * 60_000;
+  const run = createSoakRun({ bench, world, logs, family, collector, findings, seed, lengths, totalMs });
+  held.report = run.report;
+  try {
+    await run.run();
+  } catch (error) {
+    if (!bench.signal.aborted) throw error;
+  } finally {
+    await world.close();
+  }
+  await run.over();
+  family.close();
+  return reportOf(bench, findings, { seed, minutes, kept: await keptLogs(bench, logs, findings, seed) });
+}
+
+async function keptLogs(
+  bench: Bench,
+  logs: SoakLogs,
+  findings: SoakFindings,
+  seed: number,
+): Promise<string | undefined> {
+  await logs.close();
+  if (findings.broken.length === 0 && !bench.options.logs) return undefined;
+  const folder = bench.options.logs || join(tmpdir(), `glasscast-soak-${seed}-${process.pid}`);
+  return logs.keep(folder);
+}
+
+function reportOf(
+  bench: Bench,
+  findings: SoakFindings,
+  { seed, minutes, kept }: { seed: number; minutes: number; kept: string | undefined },
+): BenchReport {
+  const { broken, cycles, faults, churn, startMs, checks } = findings;
+  const [relay, localStream] = [trendOf(findings.relay), trendOf(findings.localStream)];
+  const trends = { relay, 'local Stream': localStream };
+  const isShort = Boolean(bench.options.short);
+  const grown = Object.entries(trends).flatMap(([name, trend]) => {
+    const { rssMbPerHour = 0, errorMbPerHour = 0, descriptorGrowth = 0 } = trend;
+    return [
+      ...(rssMbPerHour - 2 * errorMbPerHour > MB_PER_HOUR ? [`RSS of the ${name} grows ${rssMbPerHour} MB/h`] : []),
+      ...(descriptorGrowth > SPARE_DESCRIPTORS ? [`descriptors of the ${name} grow by ${descriptorGrowth}`] : []),
+    ];
+  });
+  const wrong = [...broken.map(({ invariant, words }) => `${invariant}: ${words}`), ...(isShort ? [] : grown)];
+  for (const one of broken) {
+    const at = `cycle ${one.cycle}, ${one.phase}, ${Math.round(one.atMs / 1000)} s`;
+    bench.progress(`seed ${seed}, ${at}: ${one.invariant}: ${one.words}; before it: ${one.faults.join(', ')}`);
+  }
+  if (kept) bench.progress(`logs: ${kept}`);
+  const slopeWords = isShort ? '' : `, relay ${relay.rssMbPerHour ?? '?'} ± ${relay.errorMbPerHour ?? '?'} MB/h`;
+  bench.progress(`${cycles} cycles, ${checks} checks, ${wrong.length} broken${slopeWords}`);
+  return {
+    goals: [
+      goal('invariants broken', broken.length, 0, 'invariants'),
+      ...(isShort
+        ? []
+        : [
+            goal('RSS of the relay, slope', relay.rssMbPerHour, MB_PER_HOUR, 'MB/h'),
+            goal('descriptors of the relay, growth', relay.descriptorGrowth, SPARE_DESCRIPTORS, 'descriptors'),
+            goal(
+              'descriptors of the local Stream, growth',
+              localStream.descriptorGrowth,
+              SPARE_DESCRIPTORS,
+              'descriptors',
+            ),
+          ]),
+    ],
+    ...{ seed, minutes, cycles, checks, faults, churn, isInterrupted: bench.signal.aborted },
+    streamsInCalm: summary(startMs),
+    ...{ found: broken, relay, localStream },
+    ...(kept ? { logs: kept } : {}),
+    broken: wrong,
+    method,
+  };
+}
+
+// Several processes open theirs: each takes a free port.
+process.env.NODE_OPTIONS = `${process.env.NODE_OPTIONS ?? ''} --inspect-port=0`.trim();
+
+await runBench({
+  name: 'soak',
+  about:
+    'The whole product under people who come and go and random faults: what must hold is asked throughout; memory and descriptors are watched.',
+  defaultRuns: 1,
+  defaultSeconds: 1,
+  reportsInterruption: true,
+  options: [
+    { name: 'minutes', default: '20', help: 'how long; the cycle that runs then is finished' },
+    { name: 'hours', default: '', help: 'how long, in hours' },
+    { name: 'seed', default: '1', help: 'of people and faults: the same seed, the same faults' },
+    { name: 'users', default: '3', help: 'users with glasses' },
+    { name: 'nodes', default: '1', help: 'relay processes; several need --redis' },
+    { name: 'redis', default: '', help: 'Redis that they share, e.g. redis://127.0.0.1:6379' },
+    {
+      name: 'logs',
+      default: '',
+      help: 'keep all logs in this folder; those of a soak that broke something are always kept',
+    },
+    { name: 'short', default: '', isFlag: true, help: 'one cycle with each fault once, and no figures: for tests' },
+  ],
+  measure,
+});

@@ -1,0 +1,84 @@
+/**
+ * Memory and descriptors of the soak's processes, sampled in moments that can be compared: everybody has left, and it was
+ * quiet for a while. Says whether they grow; reads the kernel's books only.
+ */
+import { median, rounded, type Slope, slope } from '../bench/measuring.ts';
+import { descriptorsOf, processUse } from '../bench/process-use.ts';
+
+export interface ProcessSample {
+  atMs: number;
+  /** A new process is another series. */
+  pid: number;
+  rssMb: number;
+  descriptors: number;
+  threads: number;
+  /** As it was found, before its garbage was collected. */
+  rssFoundMb: number;
+  /** Of V8's heap; undefined where it could not be collected. */
+  heapUsedMb: number | undefined;
+}
+
+/** As it is, then as it is without its garbage. @param collect undefined: it is left as it is */
+export async function sampleOf(
+  pid: number,
+  atMs: number,
+  collect?: () => Promise<{ heapUsedMb: number } | undefined>,
+): Promise<ProcessSample> {
+  const { rssMb: rssFoundMb } = await processUse(pid);
+  const collected = await collect?.();
+  const [{ rssMb, threads }, descriptors] = await Promise.all([processUse(pid), descriptorsOf(pid)]);
+  return { atMs, pid, rssMb, rssFoundMb, descriptors, threads, heapUsedMb: collected?.heapUsedMb };
+}
+
+export interface Trend {
+  samples: number;
+  minutes: number;
+  /** Least squares; undefined with fewer than three samples. */
+  rssMbPerHour: number | undefined;
+  /** Standard error of it: a slope below twice this cannot be told from none. */
+  errorMbPerHour: number | undefined;
+  /** Median of the last third less that of the first. */
+  descriptorGrowth: number | undefined;
+  heapMbPerHour: number | undefined;
+  /** Of RSS as it was found, garbage and all. */
+  foundMbPerHour: number | undefined;
+  course: { minute: number; rssMb: number; rssFoundMb: number; descriptors: number; heapUsedMb?: number }[];
+}
+
+/** What a young process grows by is no leak: V8 compiles, caches fill. */
+const WARM_UP_SHARE = 0.3;
+/** Connections that are kept for the next request come and go. */
+export const SPARE_DESCRIPTORS = 2;
+
+/** Of the process that lived longest. */
+export function trendOf(samples: readonly ProcessSample[]): Trend {
+  const pids = [...new Set(samples.map(({ pid }) => pid))];
+  const lives = pids.map((pid) => samples.filter((sample) => sample.pid === pid));
+  const life = lives.reduce((longest, one) => (lengthOf(one) > lengthOf(longest) ? one : longest), []);
+  const beganMs = life[0]?.atMs ?? 0;
+  const warmMs = beganMs + WARM_UP_SHARE * lengthOf(life);
+  const counted = life.filter(({ atMs }) => atMs >= warmMs);
+  const of: Slope | undefined = slope(counted.map(({ atMs, rssMb }) => ({ atMs, value: rssMb })));
+  const heap = slope(
+    counted.flatMap(({ atMs, heapUsedMb }) => (heapUsedMb === undefined ? [] : [{ atMs, value: heapUsedMb }])),
+  );
+  const found = slope(counted.map(({ atMs, rssFoundMb }) => ({ atMs, value: rssFoundMb })));
+  const third = Math.floor(counted.length / 3);
+  const descriptors = counted.map((sample) => sample.descriptors);
+  return {
+    samples: counted.length,
+    minutes: rounded(lengthOf(counted) / 60_000),
+    rssMbPerHour: of && hundredths(of.perHour),
+    errorMbPerHour: of && hundredths(of.errorPerHour),
+    heapMbPerHour: heap && hundredths(heap.perHour),
+    foundMbPerHour: found && hundredths(found.perHour),
+    descriptorGrowth: third > 0 ? median(descriptors.slice(-third)) - median(descriptors.slice(0, third)) : undefined,
+    course: samples.map(({ atMs, rssMb, rssFoundMb, descriptors: open, heapUsedMb }) => ({
+      ...{ minute: rounded(atMs / 60_000), rssMb: rounded(rssMb), rssFoundMb: rounded(rssFoundMb), descriptors: open },
+      ...(heapUsedMb === undefined ? {} : { heapUsedMb: rounded(heapUsedMb) }),
+    })),
+  };
+}
+
+const lengthOf = (life: readonly ProcessSample[]) => (life.at(-1)?.atMs ?? 0) - (life[0]?.atMs ?? 0);
+const hundredths = (value: number) => Math.round(value * 100) / 100;

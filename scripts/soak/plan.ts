@@ -1,0 +1,87 @@
+/**
+ * What the soak does and when, by its seed alone: which faults come in which cycle, at which moments, against whom. Pure: the
+ * same seed draws the same faults for the same cycle, however long the others took.
+ */
+import { createRandom } from '../../device/simulator/timeline.ts';
+
+/** Each against one part of the product, as it happens to it outside. */
+export const faultNames = [
+  'agent-killed',
+  'agent-frozen',
+  'encoder-killed',
+  'ingest-reset',
+  'ingest-away',
+  'control-cut',
+  'app-cut',
+  'webhook-down',
+  'relay-restarted',
+  'relay-killed',
+  'stream-killed',
+  'provider-failing',
+  'provider-slow',
+  'provider-limited',
+  'creation-lost',
+  'storage-full',
+  'delivery-away',
+] as const;
+export type FaultName = (typeof faultNames)[number];
+
+/** With them a process begins anew, and with it its memory and its descriptors. */
+const restarts: readonly FaultName[] = ['relay-restarted', 'relay-killed', 'stream-killed'];
+
+export interface PlannedFault {
+  name: FaultName;
+  /** From the begin of the storm. */
+  atMs: number;
+  /** 0…1: whom it hits, among those that there are. */
+  whom: number;
+  /** How long it lasts, where it lasts. */
+  lastsMs: number;
+}
+
+export interface StormOptions {
+  seed: number;
+  /** From 0. */
+  cycle: number;
+  faults: number;
+  lengthMs: number;
+  /** Whether processes of the relay and the local Stream may be ended. */
+  mayRestart: boolean;
+}
+
+const SHORTEST_MS = 800;
+const LONGEST_MS = 5_000;
+
+/** In the order of their moments. Every kind comes once before one comes again. */
+export function planStorm({ seed, cycle, faults, lengthMs, mayRestart }: StormOptions): PlannedFault[] {
+  const random = createRandom(seed, cycle);
+  const allowed = faultNames.filter((name) => mayRestart || !restarts.includes(name));
+  const offset = cycle * faults;
+  return Array.from({ length: faults }, (_, index): PlannedFault => {
+    const position = offset + index;
+    const round = shuffled(allowed, createRandom(seed, 1_000_000 + Math.floor(position / allowed.length)));
+    const name = round[position % allowed.length] ?? 'app-cut';
+    // One after the other, so that each is seen by itself as well as in company.
+    const atMs = Math.round(((index + random()) * lengthMs) / faults);
+    return { name, atMs, whom: random(), lastsMs: Math.round(SHORTEST_MS + random() * (LONGEST_MS - SHORTEST_MS)) };
+  });
+}
+
+export function shuffled<Item>(items: readonly Item[], random: () => number): Item[] {
+  return items
+    .map((item) => ({ item, draw: random() }))
+    .sort((one, other) => one.draw - other.draw)
+    .map(({ item }) => item);
+}
+
+/** The one that a draw of 0…1 means. */
+export function pick<Item>(items: readonly Item[], draw: number): Item | undefined {
+  return items[Math.min(items.length - 1, Math.floor(draw * items.length))];
+}
+
+/** Processes are restarted in the first third of each hour, or of the whole when that is shorter: memory is measured in the rest. */
+export function mayRestartAt(atMs: number, totalMs: number): boolean {
+  if (totalMs <= 0) return true;
+  const hourMs = Math.min(totalMs, 3_600_000);
+  return atMs % hourMs < hourMs / 3;
+}

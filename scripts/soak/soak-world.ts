@@ -1,0 +1,242 @@
+/**
+ * The whole product for the soak, each part a process of its own behind a line that can be cut: local Stream with its faults,
+ * relay nodes, glasses, apps. Starts and ends them; does no harm and judges nothing.
+ */
+import { join } from 'node:path';
+import { GlasscastError } from '../../shared/errors.ts';
+import { Secret } from '../../shared/secrets.ts';
+import { freePort } from '../bench/free-port.ts';
+import type { Bench } from '../bench/program.ts';
+import { createRelayMain, type RelayMain } from '../bench/relay-main.ts';
+import { type StreamProcess, startStreamProcess } from '../bench/stream-process.ts';
+import { createTcpTap, type TcpTap } from '../bench/tcp-tap.ts';
+import type { Collector } from './collector.ts';
+import { type SoakApp, startSoakApp } from './soak-apps.ts';
+import { type SoakGlasses, startSoakGlasses } from './soak-glasses.ts';
+import type { SoakLogs } from './soak-logs.ts';
+
+export interface StreamJson {
+  streamId: string;
+  userId: string;
+  kind: string;
+  state: string;
+  viewers: string[];
+  urls?: { hlsUrl?: string };
+  playback?: { hlsUrl?: string };
+  errorCode?: string;
+}
+
+export interface SoakWorld {
+  nodes: RelayMain[];
+  /** One that is up answers operators and takes glasses, as behind a load balancer. */
+  readonly relay: RelayMain;
+  /** Ends the node by this signal and starts it in its place; one after the other when several are asked for. */
+  restartNode(node: RelayMain, how: NodeJS.Signals): Promise<void>;
+  stream: SoakStream;
+  glasses: SoakGlasses[];
+  apps: SoakApp[];
+  /** Everything that is not over, as the relay says it. */
+  streams(): Promise<StreamJson[]>;
+  /** Users whose glasses are connected. */
+  connected(): Promise<string[]>;
+  /** Ends all, apps first. */
+  close(): Promise<void>;
+}
+
+export interface SoakStream {
+  readonly pid: number | undefined;
+  /** SIGKILL, and anew in its place. */
+  killAndRestart(awayMs: number): Promise<void>;
+  /** Uids of the live inputs that exist. */
+  liveInputs(): Promise<string[]>;
+  fault(name: string, settings: object): Promise<void>;
+  faultsOff(): Promise<void>;
+  /** Everybody who publishes comes through it. */
+  ingest: TcpTap;
+  ingestPort: number;
+  /** Everybody who plays comes through it. */
+  delivery: TcpTap;
+  deliveryPort: number;
+}
+
+/** What the local Stream writes into its addresses: there stand the taps. */
+const PUBLIC_HOST = '127.0.0.2';
+const PACKAGES = ['com.glasscast.soak.one', 'com.glasscast.soak.two'];
+
+export interface SoakWorldOptions {
+  bench: Bench;
+  logs: SoakLogs;
+  users: number;
+  nodes: number;
+  /** `redis://…` that several nodes share. */
+  redisUrl: string | undefined;
+  collector: Collector;
+  /** A process ended that nobody had ended. */
+  onDeath: (words: string) => void;
+}
+
+export async function startSoakWorld(options: SoakWorldOptions): Promise<SoakWorld> {
+  const { bench, logs, onDeath } = options;
+  const partBench = (part: string): Bench => ({ ...bench, logLevel: 'info', note: heardBy(options, part) });
+  const { stream, first } = await startSoakStream(partBench('local-stream'), onDeath);
+  bench.defer(() => stream.stop());
+  const nodes = await startNodes(options, first, partBench);
+  const up = new Set(nodes);
+  const relayUp = () => nodes.find((node) => up.has(node)) ?? firstNode;
+  const [firstNode] = nodes;
+
+  const apps: SoakApp[] = [];
+  for (const packageName of PACKAGES) {
+    const app = await startSoakApp({ clock: bench.clock, packageName, note: logs.note });
+    bench.defer(app.close);
+    await relayUp().ask('PUT', `/api/apps/${packageName}`, { publicUrl: app.publicUrl, apiKey: app.apiKey });
+    apps.push(app);
+  }
+  const glasses: SoakGlasses[] = [];
+  for (let number = 1; number <= options.users; number += 1) {
+    const userId = `user${number}@soak.example`;
+    const { coreToken } = await relayUp().ask<{ coreToken: string }>('POST', '/api/tokens', { email: userId });
+    bench.redactor.add(coreToken);
+    const parts = { bench: partBench(`glasses-${number}`), userId, coreToken: new Secret(coreToken), onDeath };
+    const one = await startSoakGlasses({ ...parts, relayPort: () => relayUp().port });
+    bench.defer(one.stop);
+    glasses.push(one);
+  }
+  let restarted = Promise.resolve();
+  return {
+    ...{ nodes, stream, glasses, apps },
+    get relay() {
+      return relayUp();
+    },
+    restartNode(node, how) {
+      restarted = restarted
+        .catch(() => undefined)
+        .then(async () => {
+          up.delete(node);
+          await node.end(how);
+          await node.start();
+          up.add(node);
+        });
+      return restarted;
+    },
+    streams: async () =>
+      (await relayUp().ask<{ streams: StreamJson[] }>('GET', '/api/streams')).streams.filter(
+        ({ state }) => state !== 'stopped' && state !== 'failed',
+      ),
+    async connected() {
+      const { sessions } = await relayUp().ask<{ sessions: { userId: string; connected: boolean }[] }>(
+        'GET',
+        '/api/sessions',
+      );
+      return sessions.filter((session) => session.connected).map(({ userId }) => userId);
+    },
+    async close() {
+      for (const app of apps) await app.close();
+      await Promise.all(glasses.map((one) => one.stop()));
+      for (const node of nodes) await node.end('SIGINT');
+      await stream.stop();
+    },
+  };
+}
+
+function heardBy({ collector, logs }: SoakWorldOptions, part: string): (line: string) => void {
+  const log = logs.of(part);
+  return (line) => {
+    collector.heard(part, line);
+    log(line);
+  };
+}
+
+type Nodes = [RelayMain, ...RelayMain[]];
+
+/** @throws GlasscastError INVALID_CONFIG: several, and nothing that they share */
+async function startNodes(
+  { bench, nodes: count, redisUrl, onDeath }: SoakWorldOptions,
+  stream: StreamProcess,
+  partBench: (part: string) => Bench,
+): Promise<Nodes> {
+  if (count > 1 && redisUrl === undefined) {
+    throw new GlasscastError('INVALID_CONFIG', {
+      reason: 'several --nodes need a Redis that they share: name it by --redis',
+    });
+  }
+  const adminToken = crypto.randomUUID();
+  const prefix = `glasscast:soak:${crypto.randomUUID().slice(0, 8)}:`;
+  const shared = redisUrl ? { GLASSCAST_REDIS_URL: redisUrl, GLASSCAST_REDIS_PREFIX: prefix } : {};
+  async function startNode(number: number): Promise<RelayMain> {
+    const node = createRelayMain(partBench(`relay-${number}`), stream, {
+      ...{ adminToken, port: await freePort(), dataDir: join(bench.folder, `relay-${number}`) },
+      env: { GLASSCAST_KEEP_RECORDINGS: 'no', GLASSCAST_HOLD_SECONDS: '30', ...shared },
+      onDeath: (line) => onDeath(`relay ${number} has ended by itself: ${line}`),
+    });
+    bench.defer(() => node.end('SIGINT'));
+    await node.start();
+    return node;
+  }
+  const nodes: Nodes = [await startNode(1)];
+  while (nodes.length < count) nodes.push(await startNode(nodes.length + 1));
+  return nodes;
+}
+
+async function startSoakStream(
+  bench: Bench,
+  onDeath: SoakWorldOptions['onDeath'],
+): Promise<{ stream: SoakStream & { stop(): Promise<void> }; first: StreamProcess }> {
+  const dataDir = join(bench.folder, 'local-stream');
+  const adminPort = await freePort();
+  const flags = ['--admin-port', String(adminPort), '--public-host', PUBLIC_HOST];
+  const asked = new WeakSet<StreamProcess>();
+  const watched = (started: StreamProcess): StreamProcess => {
+    void started.exited.then(({ end, lastLines }) => {
+      if (end === 'exited' && !asked.has(started))
+        onDeath(`the local Stream has ended by itself: ${lastLines.at(-1) ?? 'it said nothing'}`);
+    });
+    return started;
+  };
+  const first = watched(await startStreamProcess(bench, { dataDir, flags }));
+  const { httpPort, rtmpPort, accountId, apiToken } = first;
+  const held = { process: first };
+  // The API is asked where it listens, and not through a line that is cut: its faults are its own.
+  const direct = { ...first, apiBaseUrl: first.apiBaseUrl.replace(PUBLIC_HOST, '127.0.0.1') };
+  const tapTo = (port: number) =>
+    createTcpTap({ host: PUBLIC_HOST, target: () => ({ host: '127.0.0.1', port }), observe: () => ({}) });
+  const [ingest, delivery] = [tapTo(rtmpPort), tapTo(httpPort)];
+  await ingest.listen(rtmpPort);
+  bench.defer(ingest.drop);
+  await delivery.listen(httpPort);
+  bench.defer(delivery.drop);
+
+  const headers = { authorization: `Bearer ${apiToken.reveal()}` };
+  async function admin(method: string, path: string, body?: object): Promise<void> {
+    const json = body
+      ? { headers: { ...headers, 'content-type': 'application/json' }, body: JSON.stringify(body) }
+      : {};
+    const response = await fetch(`http://127.0.0.1:${adminPort}/faults${path}`, { method, headers, ...json });
+    if (!response.ok) throw new GlasscastError('INTERNAL', { reason: `fault ${path}: ${await response.text()}` });
+    await response.body?.cancel();
+  }
+  const stream = {
+    get pid() {
+      return held.process.pid;
+    },
+    async killAndRestart(awayMs: number) {
+      asked.add(held.process);
+      await held.process.kill();
+      await bench.clock.sleep(awayMs, { signal: bench.signal });
+      held.process = watched(await startStreamProcess(bench, { dataDir, flags, ports: { httpPort, rtmpPort } }));
+    },
+    async liveInputs() {
+      const response = await fetch(`${direct.apiBaseUrl}/accounts/${accountId}/stream/live_inputs`, { headers });
+      const { result } = (await response.json()) as { result: { uid: string }[] };
+      return result.map(({ uid }) => uid);
+    },
+    fault: (name: string, settings: object) => admin('PUT', `/${name}`, settings),
+    faultsOff: () => admin('DELETE', ''),
+    ...{ ingest, ingestPort: rtmpPort, delivery, deliveryPort: httpPort },
+    async stop() {
+      asked.add(held.process);
+      await held.process.stop();
+    },
+  };
+  return { stream, first: direct };
+}

@@ -1,0 +1,134 @@
+import * as fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { SPARE_DESCRIPTORS, trendOf } from '../../scripts/soak/account.ts';
+import { eventually, oneStreamEach, truthOf } from '../../scripts/soak/invariants.ts';
+import { faultNames, mayRestartAt, pick, planStorm, shuffled } from '../../scripts/soak/plan.ts';
+import type { AppSessionView } from '../../scripts/soak/soak-apps.ts';
+import type { StreamJson } from '../../scripts/soak/soak-world.ts';
+import { createTestClock } from '../support/test-clock.ts';
+
+const storm = { seed: 7, cycle: 3, faults: 6, lengthMs: 24_000, mayRestart: true };
+const namesOf = (cycles: number, mayRestart: boolean, seed: number) =>
+  Array.from({ length: cycles }, (_, cycle) => planStorm({ ...storm, seed, cycle, mayRestart }))
+    .flat()
+    .map(({ name }) => name);
+
+describe('what a soak plans', () => {
+  it('is the same for the same seed and cycle, in order, and within the storm', () => {
+    fc.assert(
+      fc.property(fc.nat(), fc.nat({ max: 500 }), fc.integer({ min: 1, max: 20 }), (seed, cycle, faults) => {
+        const plan = planStorm({ ...storm, seed, cycle, faults });
+        expect(planStorm({ ...storm, seed, cycle, faults })).toEqual(plan);
+        expect(plan.map(({ atMs }) => atMs)).toEqual(plan.map(({ atMs }) => atMs).sort((one, other) => one - other));
+        expect(plan.every(({ atMs, whom }) => atMs >= 0 && atMs <= storm.lengthMs && whom >= 0 && whom < 1)).toBe(true);
+      }),
+    );
+  });
+
+  it('brings every fault once before one comes again', () => {
+    fc.assert(
+      fc.property(fc.nat(), (seed) => {
+        const names = planStorm({ ...storm, seed, cycle: 0, faults: faultNames.length }).map(({ name }) => name);
+        expect([...names].sort()).toEqual([...faultNames].sort());
+      }),
+    );
+    const names = namesOf(faultNames.length, true, 11);
+    for (const name of faultNames) expect(names.filter((one) => one === name)).toHaveLength(6);
+  });
+
+  it('ends no relay and no local Stream while memory is measured', () => {
+    const names = namesOf(40, false, 3);
+    expect(names.filter((name) => /^relay-|^stream-/.test(name))).toEqual([]);
+    expect(mayRestartAt(0, 1_200_000)).toBe(true);
+    expect(mayRestartAt(400_001, 1_200_000)).toBe(false);
+    expect(mayRestartAt(3_600_001, 36_000_000)).toBe(true);
+    expect(mayRestartAt(5, 0)).toBe(true);
+  });
+
+  it('shuffles without losing one, and picks one that there is', () => {
+    fc.assert(
+      fc.property(fc.array(fc.integer()), fc.double({ min: 0, max: 1, noNaN: true }), (items, draw) => {
+        expect(shuffled(items, () => draw).sort()).toEqual([...items].sort());
+        const one = pick(items, draw);
+        expect(items.length === 0 ? one === undefined : one !== undefined && items.includes(one)).toBe(true);
+      }),
+    );
+  });
+});
+
+const stream = (fields: Partial<StreamJson>): StreamJson => ({
+  ...{ streamId: 'm1', userId: 'ada', kind: 'managed', state: 'active', viewers: ['app'] },
+  ...fields,
+});
+const session = (status?: string, streamId = 'm1'): AppSessionView => ({
+  ...{ userId: 'ada', packageName: 'app', isIn: true },
+  last: status === undefined ? undefined : { status, streamId, atMs: 0 },
+});
+
+describe('what must hold in a soak', () => {
+  it('nobody has two streams, but one may end while the next begins', () => {
+    expect(oneStreamEach([stream({}), stream({ streamId: 'm2', userId: 'bob' })])).toEqual([]);
+    expect(oneStreamEach([stream({ state: 'stopping' }), stream({ streamId: 'm2', state: 'starting' })])).toEqual([]);
+    expect(oneStreamEach([stream({}), stream({ streamId: 'm2', state: 'starting' })])).toEqual([
+      'ada has 2 streams: m1 active, m2 starting',
+    ]);
+  });
+
+  it.each([
+    ['active', [stream({})], session('active'), true],
+    ['interrupted is told as preparing', [stream({ state: 'interrupted' })], session('preparing'), true],
+    ['never told', [stream({})], session(), false],
+    ['told of another', [stream({})], session('active', 'm0'), false],
+    ['told that it stopped', [stream({})], session('stopped'), false],
+    ['believes in what is over', [stream({ state: 'stopping' })], session('active'), false],
+    ['watches no more', [stream({ viewers: ['other'] })], session('stopped'), true],
+    ['nothing, and never was', [], session(), true],
+    ['a failure is an end', [], session('error'), true],
+  ])('what an app hears: %s', (_name, streams, view, holds) => {
+    expect(truthOf(view, streams)).toHaveLength(holds ? 0 : 1);
+  });
+
+  it('asks again until it holds, and says what does not in the end; a question that fails is one', async () => {
+    const clock = createTestClock();
+    const { signal } = new AbortController();
+    const answers = [['late'], []];
+    const held = eventually(clock, { ms: 1_000, signal }, () => answers.shift() ?? []);
+    await clock.advance(250);
+    expect(await held).toEqual([]);
+    const failing = eventually(clock, { ms: 400, signal }, () => {
+      throw new Error('no relay');
+    });
+    await clock.advance(250);
+    await clock.advance(250);
+    expect(await failing).toEqual(['no relay']);
+  });
+});
+
+describe('memory and descriptors of a soak', () => {
+  const at = (minute: number, fields: { pid?: number; rssMb?: number; descriptors?: number }) => ({
+    ...{ atMs: minute * 60_000, pid: 1, rssMb: 100, descriptors: 50, rssFoundMb: 120, threads: 11, heapUsedMb: 30 },
+    ...fields,
+  });
+
+  it('is of the process that lived longest, after its warm-up', () => {
+    const short = [0, 1, 2].map((minute) => at(minute, { pid: 1, rssMb: 500 }));
+    const long = Array.from({ length: 21 }, (_, minute) => at(3 + minute, { pid: 2, rssMb: minute < 6 ? 50 : 100 }));
+    const { minutes, rssMbPerHour, samples, descriptorGrowth } = trendOf([...short, ...long]);
+    expect({ minutes, rssMbPerHour, samples, descriptorGrowth }).toEqual({
+      ...{ minutes: 14, rssMbPerHour: 0, samples: 15, descriptorGrowth: 0 },
+    });
+  });
+
+  it('sees a leak', () => {
+    const leak = Array.from({ length: 30 }, (_, minute) =>
+      at(minute, { rssMb: 100 + minute / 6, descriptors: 50 + minute }),
+    );
+    const { rssMbPerHour, descriptorGrowth } = trendOf(leak);
+    expect(rssMbPerHour).toBe(10);
+    expect(descriptorGrowth).toBeGreaterThan(SPARE_DESCRIPTORS);
+  });
+
+  it('says nothing of nothing', () => {
+    expect(trendOf([])).toMatchObject({ samples: 0, rssMbPerHour: undefined, descriptorGrowth: undefined });
+  });
+});

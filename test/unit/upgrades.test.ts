@@ -1,0 +1,93 @@
+/** The door for WebSockets: glasses come in once their session is here, and are told to come back when it cannot be. */
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { expect, it } from 'vitest';
+import { createUpgrades, type UpgradesOptions } from '../../cloud/http/upgrades.ts';
+import { createCloudConnection } from '../../device/runtime/cloud-connection.ts';
+import { createSystemClock } from '../../shared/clock.ts';
+import { GlasscastError } from '../../shared/errors.ts';
+import { silentLog } from '../../shared/log.ts';
+import { Secret } from '../../shared/secrets.ts';
+import { openPeer } from '../support/relay-world.ts';
+
+async function world() {
+  const clock = createSystemClock();
+  const order: string[] = [];
+  const state = { take: async () => {} };
+  const upgrades = createUpgrades({
+    attempts: { guard: (_address: unknown, work: () => unknown) => work() },
+    callers: { addressOf: () => '192.0.2.1' },
+    browserGuard: { checkOrigin() {} },
+    door: { handshake: () => () => void order.push('proven') },
+    tokens: {
+      async verify(token: string) {
+        if (token !== 'right') throw new GlasscastError('INVALID_TOKEN');
+        return { userId: 'ada@example.com' };
+      },
+      watch: () => () => {},
+    },
+    async take(userId: string) {
+      order.push(`take ${userId}`);
+      await state.take();
+    },
+    glassesSession(userId: string) {
+      order.push(`session ${userId}`);
+      return { attach() {}, detach() {}, receive() {} };
+    },
+    glassesBack: () => void order.push('back'),
+    ...{ clock, log: silentLog() },
+  } as unknown as UpgradesOptions);
+  const server = createServer();
+  server.on('upgrade', upgrades.accept);
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const url = `ws://127.0.0.1:${(server.address() as AddressInfo).port}/glasses-ws`;
+  async function close() {
+    await upgrades.close();
+    server.close();
+  }
+  return { clock, order, state, url, close };
+}
+
+it('glasses come in when their session is here, and not before', async () => {
+  const { order, state, url, close } = await world();
+  let arrived = () => {};
+  state.take = () =>
+    new Promise((resolve) => {
+      arrived = resolve;
+    });
+  const opening = openPeer(url, { authorization: 'Bearer right' });
+  while (order.length < 2) await new Promise((resolve) => setImmediate(resolve));
+  expect(order).toEqual(['proven', 'take ada@example.com']);
+  arrived();
+  await opening;
+  while (order.length < 4) await new Promise((resolve) => setImmediate(resolve));
+  expect(order.slice(2)).toEqual(['session ada@example.com', 'back']);
+  await close();
+});
+
+it('glasses without a right token take no session', async () => {
+  const { order, url, close } = await world();
+  await expect(openPeer(url, { authorization: 'Bearer wrong' })).rejects.toThrow('401');
+  expect(order).toEqual([]);
+  await close();
+});
+
+it('glasses hear 503 while the store does not answer, and the agent comes back by itself', async () => {
+  const { clock, order, state, url, close } = await world();
+  let refusals = 2;
+  state.take = async () => {
+    refusals -= 1;
+    if (refusals >= 0) throw new GlasscastError('STORE_UNAVAILABLE');
+  };
+  await expect(openPeer(url, { authorization: 'Bearer right' })).rejects.toThrow(/503 .*STORE_UNAVAILABLE/);
+  const agent = createCloudConnection({
+    ...{ clock, log: silentLog(), url, coreToken: new Secret('right'), random: () => 1 },
+    ...{ hello: () => [], present: () => [], onMessage() {} },
+  });
+  agent.start();
+  while (!agent.connected) await clock.sleep(10);
+  expect(order.filter((step) => step.startsWith('take')).length).toBe(3);
+  await agent.close();
+  await close();
+  expect(clock.pending()).toEqual([]);
+});
