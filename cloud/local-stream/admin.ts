@@ -1,10 +1,14 @@
-/** Switches faults and names the target of live webhooks, by REST on a port of its own: for tests, on loopback only. */
+/**
+ * Switches faults and names the target of live webhooks, for tests, and tells Prometheus what is carried: by REST on a port of
+ * its own, on loopback only.
+ */
 import Fastify, { type FastifyInstance } from 'fastify';
 import * as z from 'zod';
 import { Secret } from '../../shared/secrets.ts';
 import { bearerOf } from './api/api.ts';
 import { fail, failures, succeed, wrongFields } from './api/envelope.ts';
 import type { Webhooks } from './api/webhooks.ts';
+import type { BroadcastMetrics } from './broadcast-metrics.ts';
 import { type Faults, isFaultName } from './faults.ts';
 
 const liveWebhookBody = z.object({ url: z.url({ protocol: /^https?$/ }), secret: z.string().min(1) });
@@ -15,8 +19,9 @@ export function createAdmin(options: {
   faults: Faults;
   webhooks: Pick<Webhooks, 'setLiveTarget'>;
   apiToken: Secret;
+  metrics: BroadcastMetrics;
 }): FastifyInstance {
-  const { faults, webhooks, apiToken } = options;
+  const { faults, webhooks, apiToken, metrics } = options;
   const isKnownBy = bearerOf(apiToken);
   const server = Fastify({ forceCloseConnections: true, bodyLimit: 16 * 1024 });
 
@@ -24,6 +29,7 @@ export function createAdmin(options: {
     isKnownBy(request) ? undefined : fail(reply, failures.unauthorized),
   );
   server.setNotFoundHandler((_request, reply) => fail(reply, failures.noRoute));
+  server.get('/metrics', (_request, reply) => reply.header('content-type', metrics.contentType).send(metrics.text()));
   server.get('/faults', () => succeed(faults.list()));
   server.put<FaultRoute>('/faults/:name', ({ params: { name }, body }, reply) => {
     if (!isFaultName(name)) return fail(reply, failures.notFound);

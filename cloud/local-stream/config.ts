@@ -101,7 +101,9 @@ const schema = z.strictObject({
     .transform((secret) => new Secret(secret))
     .optional()
     .describe('Sent with them in cf-webhook-auth; without it none is sent'),
-  adminPort: port.optional().describe('Where tests switch faults on, on loopback, with the API token; default: none'),
+  adminPort: port
+    .optional()
+    .describe('On loopback, with the API token: GET /metrics, and where tests switch faults on; default: none'),
   ffmpegPath: z
     .string()
     .min(1)

@@ -21,6 +21,7 @@ import { createLiveInputRegistry, type LiveInputRegistry } from './api/live-inpu
 import { createRequestLimit } from './api/request-limit.ts';
 import type { StorageUsage } from './api/video-routes.ts';
 import { createWebhooks, type LiveWebhook, type Webhooks } from './api/webhooks.ts';
+import { createBroadcastMetrics } from './broadcast-metrics.ts';
 import { type Catalogue, openCatalogue } from './catalogue.ts';
 import { createFaults, type Faults } from './faults.ts';
 import { createFlvEgress } from './flv/egress.ts';
@@ -217,14 +218,22 @@ export function buildParts(options: LocalStreamOptions, identity: Identity): Par
   const whep = whepSessions(options, feed);
   const island = faults && { isIsland: faults.isWebRtcIsland };
   http.register(inside(createWhep({ access, sessions: whep, ...island }), faults?.aroundDelivery));
+  const watching = { flv: 0 };
   const flv = createFlvEgress({
     ...{ access, video: library.get, feed, broadcasts, viewers, clock, log },
+    onViewers(count) {
+      watching.flv = count;
+    },
     ...(faults ? { isForbidden: faults.isDeliveryForbidden } : {}),
   });
   http.register(inside(flv, faults?.aroundDelivery));
   http.register(inside(createPlayerPage({ access }), faults?.aroundDelivery));
   http.get('/healthz', () => ({ status: 'ok', publications: ingest.publications().length }));
-  const admin = faults && createAdmin({ faults, webhooks, apiToken });
+  const metrics = createBroadcastMetrics({
+    publications: ingest.publications,
+    viewers: () => ({ flv: watching.flv, webrtc: whep.count() }),
+  });
+  const admin = faults && createAdmin({ faults, webhooks, apiToken, metrics });
   return {
     ...{ catalogue, registry, library, broadcasts, feed, outputs, ingest, thumbnails, webhooks, whep, http, admin },
     tellFinished,

@@ -10,7 +10,7 @@ const status = (word: string) => (frame: Frame) => frame.type === 'managed_strea
 let world: RelayWorld;
 
 beforeAll(async () => {
-  world = await createRelayWorld({ metricsToken: new Secret(METRICS_TOKEN) });
+  world = await createRelayWorld({ metricsToken: new Secret(METRICS_TOKEN) }, { adminPort: 0 });
 });
 afterAll(async () => {
   expect(await world.close()).toEqual([]);
@@ -62,6 +62,15 @@ it('a stream from its start over an interruption to its end moves what it should
   expect(live.sum('glasscast_provider_calls_total', { operation: 'live_input_create', code: 'none' })).toBe(1);
   expect(live.sum('glasscast_webhooks_total', { operation: 'start', outcome: 'accepted' })).toBe(1);
   expect(live.sum('glasscast_glasses_connects_total', { again: 'no' })).toBe(1);
+
+  // The local Stream tells of the same on its own port.
+  const { adminPort, apiToken } = world.provider;
+  const carried = await fetch(`http://127.0.0.1:${adminPort}/metrics`, {
+    headers: { authorization: `Bearer ${apiToken.reveal()}` },
+  });
+  const carriedNow = seriesOf(await carried.text());
+  expect(sumOf(carriedNow, 'glasscast_local_stream_publications')).toBe(1);
+  expect(sumOf(carriedNow, 'glasscast_local_stream_received_bytes_total')).toBeGreaterThan(1000);
 
   // The glasses say that they reconnect, and then that they publish.
   glasses.status({ status: 'reconnecting', streamId: start.streamId });

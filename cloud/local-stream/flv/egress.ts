@@ -33,6 +33,8 @@ export interface FlvEgressOptions {
   viewers: Pick<Viewers, 'seen'>;
   clock: Clock;
   log: Log;
+  /** How many there are now. */
+  onViewers?: (count: number) => void;
   /** Of an upgrade, for tests: the delivery host turns this program away. */
   isForbidden?: (userAgent: string | undefined) => boolean;
   limits?: Partial<FlvLimits>;
@@ -110,12 +112,14 @@ export function createFlvEgress(options: FlvEgressOptions): FastifyPluginCallbac
     const name = `${request.socket.remoteAddress} ${request.headers['user-agent'] ?? ''}`;
     const entry = { viewer, inputUid, name };
     entries.add(entry);
+    options.onViewers?.(entries.size);
     seen(entry);
     timer ??= clock.every('flv-viewers', TICK_MS, tick);
     log.debug({ inputUid, viewers: entries.size }, 'flv-viewer-joined');
     return () => {
       viewer.leave();
       entries.delete(entry);
+      options.onViewers?.(entries.size);
       if (entries.size > 0) return;
       timer?.cancel();
       timer = undefined;
