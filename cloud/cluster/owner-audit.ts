@@ -1,6 +1,7 @@
 /**
- * Whether Redis still says that this node owns whom it owns: what Redis lost is written again, who was taken is told. A few
- * users at each beat, all of them when Redis or another node is back. The work of a second does not grow with the users.
+ * Whether Redis still says that this node owns whom it owns: what Redis lost is written again, who was taken is told, and so is
+ * whom Redis gives to this node without its knowing. A few users at each beat, all of them when Redis or another node is back.
+ * The work of a second does not grow with the users.
  */
 import { errorText } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
@@ -9,12 +10,14 @@ import type { NodeLease } from './node-lease.ts';
 
 export interface OwnerAuditOptions {
   nodeId: string;
-  records: Pick<ClusterRecords, 'audit'>;
+  records: Pick<ClusterRecords, 'audit' | 'scan'>;
   lease: Pick<NodeLease, 'epoch' | 'seenToken'>;
   log: Log;
   /** Read whenever it is looked at. */
   owned: ReadonlyMap<string, { readonly proof: string }>;
   onTaken: (userId: string, proof: string) => void;
+  /** May be one that is just coming. */
+  onStray: (userId: string, entry: string) => void;
 }
 
 export interface OwnerAudit {
@@ -102,8 +105,21 @@ class Audits implements OwnerAudit {
         const still = all.slice(at, at + PER_CALL).filter(({ userId, proof }) => owned.get(userId)?.proof === proof);
         if (still.length > 0) await this.check(still);
       }
+      await this.#findStrays();
       this.#epoch = epoch;
     }
+  }
+
+  async #findStrays(): Promise<void> {
+    const { nodeId, records, owned, onStray } = this.#options;
+    let cursor = '0';
+    do {
+      const page = await records.scan(cursor);
+      cursor = page.cursor;
+      for (const { userId, entry } of page.owners) {
+        if (entry.startsWith(`${nodeId} `) && !owned.has(userId)) onStray(userId, entry);
+      }
+    } while (cursor !== '0');
   }
 
   #some(): Owned[] {

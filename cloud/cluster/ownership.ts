@@ -68,8 +68,6 @@ class Owners implements ClusterOwnership {
   readonly #elsewhere = new Map<string, string>();
   readonly #releases: OwnerReleases;
   readonly #audit: OwnerAudit;
-  /** Claims of which Redis said nothing: they may have been heard. */
-  readonly #unsure = new Set<string>();
   #carrier: Carrier | undefined;
   #stops: (() => void)[] = [];
   #isDraining = false;
@@ -79,7 +77,8 @@ class Owners implements ClusterOwnership {
     this.#options = options;
     this.#releases = createOwnerReleases(records);
     const onTaken = (userId: string, proof: string) => void this.#lose(userId, proof);
-    this.#audit = createOwnerAudit({ nodeId, records, lease, log, owned: this.#owned, onTaken });
+    const onStray = (userId: string, entry: string) => void this.#setFree(userId, entry);
+    this.#audit = createOwnerAudit({ nodeId, records, lease, log, owned: this.#owned, onTaken, onStray });
     mesh.answer(SUBJECT.handOver, (body) => this.#giveAway(aboutUser.parse(body).userId));
     mesh.answer(SUBJECT.owns, (body) => ({ isOwner: this.#owned.has(aboutUser.parse(body).userId) }));
     mesh.answer(SUBJECT.taken, (body) => void this.confirm(aboutUser.parse(body).userId).catch(() => {}));
@@ -89,10 +88,7 @@ class Owners implements ClusterOwnership {
     const { records, lease, mesh } = this.#options;
     this.#carrier = carrier;
     this.#stops = [
-      records.onBack(() => {
-        this.#audit.all();
-        this.#settleUnsure();
-      }),
+      records.onBack(() => this.#audit.all()),
       // Two nodes that could not talk may have taken from each other.
       mesh.onFound(() => this.#audit.all()),
       lease.onBeat((renewed) => {
@@ -231,21 +227,15 @@ class Owners implements ClusterOwnership {
 
   async #claim(claim: Pick<Claim, 'userId' | 'act' | 'entry'>): Promise<Claimed> {
     const { nodeId, records, lease } = this.#options;
-    try {
-      const claimed = await records.claim({ ...claim, nodeId, seenToken: lease.seenToken });
-      if (claimed.got === 'claimed') lease.saw(claimed.token);
-      return claimed;
-    } catch (thrown) {
-      if (claim.act !== 'look' && this.#unsure.size < MAX_REMEMBERED) this.#unsure.add(claim.userId);
-      throw thrown;
-    }
+    const claimed = await records.claim({ ...claim, nodeId, seenToken: lease.seenToken });
+    if (claimed.got === 'claimed') lease.saw(claimed.token);
+    return claimed;
   }
 
   async #adopt(userId: string, proof: string): Promise<'here'> {
     const owned: Owned = { proof, state: 'adopting' };
     this.#owned.set(userId, owned);
     this.#elsewhere.delete(userId);
-    this.#unsure.delete(userId);
     try {
       await this.#carrier?.adopt(userId);
     } catch (thrown) {
@@ -328,20 +318,10 @@ class Owners implements ClusterOwnership {
     return { got: 'other', nodeId, entry: '', isLeased: true };
   }
 
-  /** A claim that was heard after all names this node for a user that it does not have. */
-  #settleUnsure(): void {
-    const { nodeId } = this.#options;
-    for (const userId of [...this.#unsure]) {
-      const settle = async () => {
-        if (!this.#owned.has(userId)) {
-          const seen = await this.#claim({ userId, act: 'look' });
-          const isOurs = seen.got === 'other' && seen.nodeId === nodeId;
-          if (isOurs) this.#releases.add({ userId, proof: seen.entry, isFree: true });
-        }
-        this.#unsure.delete(userId);
-      };
-      // Redis is away again: the next time.
-      void this.#queues.add(userId, settle).catch(() => {});
-    }
+  /** Redis names this node for a user that it does not have: it heard a claim, and we no answer; or it is an older Redis. */
+  async #setFree(userId: string, entry: string): Promise<void> {
+    await this.#queues.add(userId, async () => {
+      if (!this.#owned.has(userId)) this.#releases.add({ userId, proof: entry, isFree: true });
+    });
   }
 }
