@@ -12,6 +12,7 @@ import { createCarrier } from './cluster/carrier.ts';
 import type { Leadership } from './cluster/cluster.ts';
 import { createHttpForwarding } from './cluster/http-forwarding.ts';
 import { createRelayedSockets } from './cluster/relayed-sockets.ts';
+import { createSessionPlaces } from './cluster/session-places.ts';
 import { createSharedEvents } from './cluster/shared-events.ts';
 import { createSharedRecords } from './cluster/shared-records.ts';
 import { createUserLife } from './cluster/user-life.ts';
@@ -153,10 +154,13 @@ async function startRelay(
     ...{ store, cleanup, streams, apps, sessions, rollouts, log },
     builtIn: (appId) => (appId === operator.id ? operator : undefined),
     isEnding: () => ending.hasBegun,
+    // Who was only asked about is let go again.
+    onAdopted: onLeft,
   });
 
+  const places = createSessionPlaces(mesh, ownership);
   const relayed = createRelayedSockets({
-    ...{ mesh, ownership, sessionIds, clock, log },
+    ...{ mesh, ownership: places, sessionIds, clock, log },
     welcome: (ws, arrival) => welcomeApp(ws, arrival, handshake),
   });
   const handshake = {
@@ -177,7 +181,7 @@ async function startRelay(
   });
   const findStream = (streamId: string) => streams.snapshots().find((stream) => stream.streamId === streamId);
   const forwarding = createHttpForwarding({
-    ...{ mesh, ownership, leadership, log },
+    ...{ mesh, ownership: places, leadership, log },
     streams: {
       isHere: (streamId) => findStream(streamId) !== undefined,
       isRemembered: (streamId) => history.userOf(streamId) !== undefined,

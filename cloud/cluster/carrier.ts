@@ -22,13 +22,15 @@ export interface CarrierOptions {
   rollouts: Pick<Rollouts, 'agentGone'>;
   /** Somebody who watches streams and is no app, e.g. the operator. */
   builtIn?: (appId: string) => ReturnType<StreamPeers['viewer']>;
+  /** The user is owned here now, if only because somebody asked. */
+  onAdopted?: (userId: string) => void;
   /** Everybody goes, because this node ends. */
   isEnding: () => boolean;
   log: Log;
 }
 
 export function createCarrier(options: CarrierOptions): Carrier {
-  const { store, cleanup, streams, apps, sessions, rollouts, builtIn, isEnding, log } = options;
+  const { store, cleanup, streams, apps, sessions, rollouts, builtIn, isEnding, log, onAdopted } = options;
   return {
     async adopt(userId) {
       // Apps first: a stream looks for its viewers among them.
@@ -40,6 +42,7 @@ export function createCarrier(options: CarrierOptions): Carrier {
           glasses: () => sessions.open(userId, true),
         },
       });
+      onAdopted?.(userId);
     },
     async handOver(userId, why) {
       // In one go, so that nothing that comes in between finds one part and misses another.
