@@ -9,14 +9,14 @@ import { createAppCatalog } from './apps/app-catalog.ts';
 import { createAppStorage } from './apps/app-storage.ts';
 import { createSessionIds } from './apps/session-ids.ts';
 import { createCarrier } from './cluster/carrier.ts';
-import type { Leadership, Ownership } from './cluster/cluster.ts';
+import type { Leadership } from './cluster/cluster.ts';
 import { createHttpForwarding } from './cluster/http-forwarding.ts';
 import { createRelayedSockets } from './cluster/relayed-sockets.ts';
 import { createSessionPlaces } from './cluster/session-places.ts';
 import { createSharedEvents } from './cluster/shared-events.ts';
 import { createSharedRecords } from './cluster/shared-records.ts';
 import { createUserLife } from './cluster/user-life.ts';
-import { composeCluster } from './cluster-parts.ts';
+import { afterJoining, composeCluster } from './cluster-parts.ts';
 import { accessRoutes, enrolRoute } from './http/access-routes.ts';
 import { welcomeApp } from './http/app-handshake.ts';
 import { createHttp } from './http/http.ts';
@@ -40,6 +40,7 @@ import {
   type RelayOptions,
   sessionView,
 } from './relay-parts.ts';
+import type { Store } from './store/store.ts';
 import { operator, operatorStream } from './streams/operator-stream.ts';
 import { usersToTakeOver } from './streams/take-over.ts';
 
@@ -111,12 +112,13 @@ async function startRelay(
   ending: Ending,
 ): Promise<RelayAddress> {
   const { clock, host = '127.0.0.1', log, port = 0 } = options;
-  const { cluster, store, isAlone, acceptNode, onStoreBack } = await composeCluster(options);
-  const { leadership, mesh, ownership } = cluster;
-  closers.push(
-    () => store.close(),
-    () => cluster.close(),
-  );
+  const { cluster, store, isAlone, acceptNode, isStoreUp, onStoreBack } = await composeCluster(options, closers);
+  const { leadership, mesh } = cluster;
+  let joined = () => {};
+  const joining = new Promise<void>((resolve) => {
+    joined = resolve;
+  });
+  const ownership = afterJoining(cluster.ownership, joining);
   const access = await composeAccess(options, store, (tokenId) => shared.tokenRevoked(tokenId));
   const { adminToken, enrolments, tokens, ...guards } = access;
   const catalog = createAppCatalog({
@@ -129,7 +131,7 @@ async function startRelay(
   const events = createSharedEvents({ mesh, log });
   // No secret, only a name that no other relay on the account has.
   const relayId = (await keptSecret(store, 'relay-id')).reveal();
-  const life = createUserLife({ ownership, clock, isNeeded: (userId) => isNeeded(userId) });
+  const life = createUserLife({ ownership, clock, isNeeded: (userId) => isNeeded(userId), isStoreUp });
   const onLeft = (userId: string) => life.look(userId);
   const nodes = () => mesh.others().length + 1;
   const composed = composeStreams(options, store, { events, relayId, nodes, onLeft });
@@ -167,7 +169,7 @@ async function startRelay(
   };
   const upgrades = createUpgrades({
     ...{ ...handshake, tokens },
-    take: (userId) => takeHere(ownership, userId),
+    take: ownership.take,
     glassesSession: (userId) => sessions.open(userId),
     glassesBack: (userId) => apps.glassesBack(userId),
   });
@@ -237,19 +239,21 @@ async function startRelay(
     () => upgrades.shut(),
     () => {
       ending.hasBegun = true;
+      // Who waits still is refused.
+      joined();
     },
   );
   // Before anybody can come in: whoever was here comes back within a second or two.
   if (isAlone || options.appsFile !== undefined) await catalog.load(options.appsFile ?? '{}');
   else await catalog.list();
   if (isAlone) for (const userId of await usersToTakeOver(store)) await carrier.adopt(userId);
-  const lead = () => followLeadership(leadership, cleanup, log);
-  leadership.onChange(lead);
+  leadership.onChange(() => followLeadership(leadership, cleanup, store, log));
   if (isAlone) await cleanup.lead();
   await rollouts.start();
   const listening = await http.start();
   address.url = `http://${host.includes(':') ? `[${host}]` : host}:${listening.port}`;
   await cluster.start(options.nodeAddress ?? address.url, carrier);
+  joined();
   onStoreBack(() => {
     shared.refresh();
     streams.saveAgain();
@@ -262,18 +266,14 @@ async function startRelay(
   return { port: listening.port, url: address.url, madeAdminToken };
 }
 
-/** Until it is here without a doubt: it may be asked for elsewhere in the same moment. Errors: STORE_UNAVAILABLE, SESSION_MOVED. */
-async function takeHere(ownership: Ownership, userId: string): Promise<void> {
-  for (let tries = 0; tries < 3; tries += 1) {
-    await ownership.take(userId);
-    if (ownership.isHere(userId)) return;
-  }
-  throw new GlasscastError('SESSION_MOVED');
-}
-
-function followLeadership(leadership: Leadership, cleanup: Cleanup, log: Log): void {
+/** What belongs to nobody is the leader's: strays, and what older versions wrote. */
+function followLeadership(leadership: Leadership, cleanup: Cleanup, store: Store, log: Log): void {
+  const lead = async () => {
+    const running = await store.streams.all();
+    if (leadership.isLeader()) await cleanup.lead(new Set(running.map(({ streamId }) => streamId)));
+  };
   if (!leadership.isLeader()) cleanup.follow();
-  else cleanup.lead().catch((error) => log.warn({ reason: errorText(error) }, 'ledger-not-led'));
+  else lead().catch((error) => log.warn({ reason: errorText(error) }, 'ledger-not-led'));
 }
 
 export type { RelayOptions, RelayProvider, WebhookSecrets } from './relay-parts.ts';

@@ -35,9 +35,9 @@ export const defaultMeshLimits: MeshLimits = {
 const CLOSE_MS = 500;
 
 const frame = z.discriminatedUnion('kind', [
-  z.object({ kind: z.literal('call'), id: z.number(), subject: z.string(), body: z.unknown() }),
-  z.object({ kind: z.literal('tell'), subject: z.string(), body: z.unknown() }),
-  z.object({ kind: z.literal('answer'), id: z.number(), body: z.unknown() }),
+  z.object({ kind: z.literal('call'), id: z.number(), subject: z.string(), body: z.unknown().optional() }),
+  z.object({ kind: z.literal('tell'), subject: z.string(), body: z.unknown().optional() }),
+  z.object({ kind: z.literal('answer'), id: z.number(), body: z.unknown().optional() }),
   z.object({
     ...{ kind: z.literal('error'), id: z.number(), code: z.string(), message: z.string() },
     details: z.record(z.string(), z.unknown()).optional(),

@@ -3,7 +3,7 @@
  * fails at once: nothing is queued, because what was asked for a moment ago may be wrong when Redis is back.
  */
 import { Redis } from 'ioredis';
-import type { Clock } from '../../shared/clock.ts';
+import type { Clock, Timer } from '../../shared/clock.ts';
 import { errorText, GlasscastError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import { redactUrlsIn, type Secret } from '../../shared/secrets.ts';
@@ -13,8 +13,8 @@ export interface RedisLinkOptions {
   url: Secret;
   clock: Clock;
   log: Log;
-  /** A command without an answer fails, and Redis counts as away. Default 1000. */
-  commandTimeoutMs?: number;
+  /** Without any answer for so long, while commands wait, Redis counts as away. Default 1000. */
+  silenceMs?: number;
   /** Between two attempts to connect. Default 200. */
   reconnectMs?: number;
 }
@@ -27,7 +27,7 @@ export interface RedisLink {
   readonly isUp: boolean;
   /** Why it is away, in the words of the last failure; undefined while it is up. */
   readonly trouble: string | undefined;
-  /** @throws GlasscastError STORE_UNAVAILABLE also when Redis refuses: the outcome is unknown after a time-out. */
+  /** @throws GlasscastError STORE_UNAVAILABLE, also when Redis refuses. What it did is unknown when it was silent. */
   command(name: string, ...args: (string | number)[]): Promise<unknown>;
   /** A Lua script, by a name of its own, sent whole once and by its hash from then on. Fails as `command` does. */
   script(name: string, lua: string): RedisScript;
@@ -44,6 +44,14 @@ export function createRedisLink(options: RedisLinkOptions): RedisLink {
   return new Link(options);
 }
 
+/** On their way at once; more wait here, so that thousands in one moment do not look like a Redis that is late. */
+const MAX_IN_FLIGHT = 500;
+const MAX_WAITING = 100_000;
+/** Looks in one silence: a process that stands still itself looks only once for all that time. */
+const LOOKS = 4;
+/** While a connection is made. */
+const HANDSHAKE_TIMEOUT_MS = 5_000;
+
 type Scripts = Record<string, (...args: (string | number)[]) => Promise<unknown>>;
 
 class Link implements RedisLink {
@@ -51,6 +59,11 @@ class Link implements RedisLink {
   readonly #redis: Redis;
   readonly #up = new Set<() => void>();
   readonly #down = new Set<() => void>();
+  readonly #waiting: (() => void)[] = [];
+  #inFlight = 0;
+  #answers = 0;
+  #silentLooks = 0;
+  #watch: Timer | undefined;
   #isUp = false;
   #isClosed = false;
   #trouble: string | undefined = 'not connected yet';
@@ -59,7 +72,7 @@ class Link implements RedisLink {
 
   constructor(options: RedisLinkOptions) {
     this.#options = options;
-    const { url, commandTimeoutMs = 1_000, reconnectMs = 200 } = options;
+    const { url, reconnectMs = 200 } = options;
     const isFit = URL.canParse(url.reveal()) && /^rediss?:$/.test(new URL(url.reveal()).protocol);
     // Without the URL: it may hold a password.
     if (!isFit)
@@ -71,7 +84,7 @@ class Link implements RedisLink {
       enableOfflineQueue: false,
       autoResendUnfulfilledCommands: false,
       maxRetriesPerRequest: 0,
-      commandTimeout: commandTimeoutMs,
+      commandTimeout: HANDSHAKE_TIMEOUT_MS,
       connectTimeout: 2_000,
       // A Redis that hangs answers no goodbye.
       disconnectTimeout: 50,
@@ -136,15 +149,36 @@ class Link implements RedisLink {
   }
 
   async #ask(ask: () => Promise<unknown>): Promise<unknown> {
-    if (!this.#isUp) throw this.#unavailable();
+    if (!this.#isUp || this.#waiting.length >= MAX_WAITING) throw this.#unavailable();
+    if (this.#inFlight >= MAX_IN_FLIGHT) {
+      await new Promise<void>((resolve) => this.#waiting.push(resolve));
+      if (!this.#isUp) throw this.#unavailable();
+    }
+    this.#inFlight += 1;
+    this.#watch ??= this.#look();
     try {
       return await ask();
     } catch (thrown) {
-      const text = errorText(thrown);
-      if (text === 'Command timed out') this.#onHung();
       // Not as its cause: ioredis hangs the command on it, with values that are secrets.
-      throw this.#unavailable(text);
+      throw this.#unavailable(errorText(thrown));
+    } finally {
+      this.#answers += 1;
+      this.#inFlight -= 1;
+      this.#waiting.shift()?.();
     }
+  }
+
+  /** Again and again while something is on its way. */
+  #look(): Timer {
+    const { clock, silenceMs = 1_000 } = this.#options;
+    const answersBefore = this.#answers;
+    return clock.after('redis-watch', silenceMs / LOOKS, () => {
+      this.#silentLooks = this.#answers === answersBefore ? this.#silentLooks + 1 : 0;
+      this.#watch = undefined;
+      if (this.#silentLooks >= LOOKS) this.#onHung();
+      else if (this.#inFlight > 0) this.#watch = this.#look();
+      else this.#silentLooks = 0;
+    });
   }
 
   #unavailable(text = this.#trouble): GlasscastError {
@@ -182,6 +216,10 @@ class Link implements RedisLink {
   #onClose(): void {
     if (!this.#isUp) return;
     this.#isUp = false;
+    this.#watch?.cancel();
+    this.#watch = undefined;
+    this.#silentLooks = 0;
+    for (const wake of this.#waiting.splice(0)) wake();
     if (!this.#isClosed) {
       this.#trouble ??= 'the connection was closed';
       this.#options.log.warn({ reason: redactUrlsIn(this.#trouble) }, 'redis-down');

@@ -15,18 +15,21 @@ export interface UserLifeOptions {
   ownership: Pick<Ownership, 'isHere' | 'letGo'>;
   /** A session, a stream, an app, or something at the provider is left. */
   isNeeded: (userId: string) => boolean;
+  /** While it is not, what still has to be written of a user is known here alone. */
+  isStoreUp: () => boolean;
   clock: Clock;
 }
 
 const LOOK_MS = 1_000;
 
-export function createUserLife({ ownership, isNeeded, clock }: UserLifeOptions): UserLife {
+export function createUserLife({ ownership, isNeeded, isStoreUp, clock }: UserLifeOptions): UserLife {
   const waiting = new Set<string>();
   let timer: Timer | undefined;
   let isClosed = false;
 
   function lookAtAll(): void {
-    timer = undefined;
+    timer = isStoreUp() ? undefined : clock.after('user-life', LOOK_MS, lookAtAll);
+    if (timer) return;
     const users = [...waiting];
     waiting.clear();
     for (const userId of users) if (ownership.isHere(userId) && !isNeeded(userId)) ownership.letGo(userId);

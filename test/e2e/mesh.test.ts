@@ -34,6 +34,8 @@ describe('nodes of a cluster', () => {
     expect([await b.mesh.call('a', 'sum', [1, 2, 3]), await a.mesh.call('b', 'who', {})]).toEqual([6, 'you are a']);
     expect([a.mesh.others(), b.mesh.others(), a.events, b.events]).toEqual([['b'], ['a'], ['found b'], ['found a']]);
     expect(await a.mesh.call('a', 'sum', [4])).toBe(4);
+    a.mesh.answer('nothing', () => {});
+    expect([await b.mesh.call('a', 'nothing', undefined), a.mesh.others()]).toEqual([undefined, ['b']]);
   });
 
   it('hear of a failure there by its code, its words and its details', async () => {

@@ -216,8 +216,9 @@ export async function createGlasses(url: string, coreToken: string, spawn: (spec
     camera: Promise.resolve(),
   };
 
-  async function connect(): Promise<void> {
-    peer = await openPeer(url, { authorization: `Bearer ${coreToken}` });
+  /** @param to another relay of the same cluster */
+  async function connect(to = url): Promise<void> {
+    peer = await openPeer(to, { authorization: `Bearer ${coreToken}` });
     peer.socket.on('message', (data) => {
       const frame = JSON.parse(data.toString()) as Frame;
       obey(frame);
