@@ -2,7 +2,7 @@
  * What is done to a cluster while all its streams run: a node killed, Redis killed, nodes restarted one after the other. Tells for
  * each app when it was served again; knows nothing of goals.
  */
-import { GlasscastError } from '../../shared/errors.ts';
+import { errorText, GlasscastError } from '../../shared/errors.ts';
 import type { Viewer } from './crowd-app.ts';
 import { type NodesWorld, STATS_EVERY_MS, streamSettings } from './nodes-world.ts';
 import type { Bench } from './program.ts';
@@ -165,7 +165,7 @@ async function refusal({ clock }: Bench, viewer: Viewer): Promise<{ code: string
   const askedMs = clock.monotonicMs();
   const code = await viewer.live(streamSettings).then(
     () => 'none: it was started',
-    (error: unknown) => (error instanceof GlasscastError ? String(error.details.reason ?? error.code) : String(error)),
+    (error: unknown) => errorText(error),
   );
   return { code, ms: clock.monotonicMs() - askedMs };
 }

@@ -69,7 +69,7 @@ export async function startRedis(options: RedisProcessOptions): Promise<RedisPro
       return {
         commands: number('total_commands_processed'),
         memoryBytes: number('used_memory_dataset'),
-        keys: number('keys'),
+        keys: number('db0:keys'),
       };
     },
     async stop() {
