@@ -220,6 +220,8 @@ async function startRelay(
   });
   closers.push(
     () => http.close(),
+    // Its lines are connections of the server, which waits for them.
+    () => cluster.close(),
     () => upgrades.close(),
     () => relayed.close(),
     () => providerHealth.close(),

@@ -7,7 +7,6 @@ const USER = 'ada@example.com';
 
 let world: RelayClusterWorld;
 afterEach(async () => {
-  if (process.env.DBG) { const timer = setTimeout(() => console.log(world.logLines.slice(-60).map((l) => l.slice(0,300)).join('')), 25000); timer.unref(); }
   expect(await world.close()).toEqual([]);
 });
 

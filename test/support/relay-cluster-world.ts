@@ -49,7 +49,7 @@ export async function createRelayClusterWorld(overrides: Partial<RelayOptions> =
         });
         const text = await response.text();
         return { httpStatus: response.status, ...(text ? (JSON.parse(text) as object) : {}) } as Result & {
-          status: number;
+          httpStatus: number;
         };
       },
     };

@@ -92,7 +92,11 @@ export async function createRelayCluster() {
     },
     async glasses(node: ClusterNode, email: string) {
       const { coreToken } = await node.rest<{ coreToken: string }>('POST', '/api/tokens', { email });
-      const glasses = await createGlasses(`${glassesProxy.url}/glasses-ws?token=${coreToken}`, coreToken, children.spawn);
+      const glasses = await createGlasses(
+        `${glassesProxy.url}/glasses-ws?token=${coreToken}`,
+        coreToken,
+        children.spawn,
+      );
       closers.push(glasses.close);
       // The proxy is there at once, the relay a little later.
       await glasses.inbox.take('acknowledgement', ({ type }) => type === 'connection_ack');
