@@ -19,6 +19,8 @@ export interface ClusterParts {
   isAlone: boolean;
   /** Takes lines of other nodes; false: the request is for somebody else. */
   acceptNode: (request: IncomingMessage, socket: Duplex, head: Buffer) => boolean;
+  /** Undefined without Redis. */
+  redis?: { readonly isUp: boolean } | undefined;
   /** Called each time that the store answers again. */
   onStoreBack: (take: () => void) => void;
 }

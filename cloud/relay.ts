@@ -113,7 +113,7 @@ async function startRelay(
   ending: Ending,
 ): Promise<RelayAddress> {
   const { clock, host = '127.0.0.1', port = 0 } = given;
-  const { cluster, store: opened, isAlone, acceptNode, onStoreBack } = await composeCluster(given);
+  const { cluster, store: opened, isAlone, acceptNode, onStoreBack, redis } = await composeCluster(given);
   const { leadership, mesh, ownership } = cluster;
   closers.push(
     () => opened.close(),
@@ -121,12 +121,23 @@ async function startRelay(
   );
   const events = createSharedEvents({ mesh, log: given.log });
   const watching = await composeWatching({
-    ...{ clock, events, log: given.log, store: opened, redactor: given.redactor },
+    ...{ clock, log: given.log, store: opened, redactor: given.redactor },
     readings: {
       sessions: () => presenceOf(sessions.all().map((session) => session.isConnected())),
       apps: () => presenceOf(sessions.all().flatMap(({ userId }) => apps.running(userId).map((app) => app.connected))),
       provider: () => providerHealth.state(),
+      cluster: isAlone
+        ? undefined
+        : {
+            isLeader: leadership.isLeader,
+            nodes: () => mesh.others().length + 1,
+            ownedSessions: ownership.count,
+            relayedSockets: () => relayed.counts().edge,
+            isRedisUp: () => redis?.isUp,
+          },
     },
+    // Its own words may name an address.
+    cluster: () => (redis && !redis.isUp ? 'Redis does not answer' : undefined),
     isEnding: () => ending.hasBegun,
     ...{ otlpEndpoint: given.otlpEndpoint, otlpHeaders: given.otlpHeaders, instanceId: cluster.nodeId },
   });
@@ -164,7 +175,7 @@ async function startRelay(
   const isNeeded = (userId: string) =>
     sessions.get(userId) !== undefined || streams.has(userId) || apps.has(userId) || cleanup.has(userId);
   const carrier = createCarrier({
-    ...{ store, cleanup, streams, apps, sessions, rollouts, log },
+    ...{ store, cleanup, streams: watching.carried(streams), apps, sessions, rollouts, log },
     builtIn: (appId) => (appId === operator.id ? operator : undefined),
     isEnding: () => ending.hasBegun,
     // Who was only asked about is let go again.

@@ -79,14 +79,12 @@ export class LiveStream {
     const onLate = (viewerId: string) => this.#inbox.do(() => this.#onLate(viewerId));
     this.#viewers = createViewers({ clock, patienceMs: timings.startDeadlineMs, onLate });
     this.#liveness = createLiveness({
-      clock,
-      keepAliveIntervalMs: timings.keepAliveIntervalMs,
+      ...{ clock, keepAliveIntervalMs: timings.keepAliveIntervalMs, onMiss: options.onKeepAliveMissed },
       // Nobody can look at an address of an app's own choice.
       stallMs: kind === 'managed' ? stallMsFor(timings, this.#settings.video) : undefined,
       settleMs: timings.stopTimeoutMs,
       sendKeepAlive: (ackId) => glasses.send({ type: 'keep_stream_alive', streamId, ackId }),
       isReachable: () => glasses.isConnected(),
-      onMiss: options.onKeepAliveMissed,
       events: {
         live: () => this.#inbox.do(() => this.#onLive()),
         stalled: () => this.#inbox.do(() => this.#interrupt(STALLED)),
