@@ -7,7 +7,7 @@ const realParts = { testTimeout: 60_000, hookTimeout: 60_000 };
 
 /** They measure milliseconds, or take a core for themselves. */
 const alone = [
-  'test/e2e/{agent,ingest,malformed,outage,outputs,rtmp,soak}*.test.ts',
+  'test/e2e/{agent,explain,fleet,ingest,malformed,outage,outputs,rtmp,soak}*.test.ts',
   'test/e2e/cluster-media.test.ts',
   'test/browser/**/*.test.ts',
 ];

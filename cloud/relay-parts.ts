@@ -38,8 +38,10 @@ import { createRecordings, type Recordings } from './provider/recordings.ts';
 import { createRestreaming } from './provider/restream-outputs.ts';
 import { createStreamApi, type StreamApi } from './provider/stream-api.ts';
 import type { Store } from './store/store.ts';
+import { createStoryArchive } from './streams/story-archive.ts';
 import { createStreamHistory, type StreamHistory } from './streams/stream-history.ts';
 import { createStreamRegistry, type StreamRegistry } from './streams/stream-registry.ts';
+import { troubleOf } from './streams/stream-timeline.ts';
 import type { StreamTimings } from './streams/stream-timings.ts';
 import { createReleaseFolder, type ReleaseFolder } from './updates/release-folder.ts';
 import { openRollouts, type Rollouts } from './updates/rollouts.ts';
@@ -180,7 +182,14 @@ export function composeStreams(
     ...{ inputs, store, clock, log, keepRecordings, lateRecordingLooksMs },
     onGone: onLeft,
   });
+  const history = createStreamHistory({
+    clock,
+    redact: redactor.redact,
+    onEntry: (streamId, entry) => events.publish({ type: 'stream-entry', streamId, entry }),
+    archive: createStoryArchive({ store, clock, log }),
+  });
   const source = createIngestSource({
+    onRetry: (streamId, error, waitMs) => history.provider(streamId, troubleOf(error, waitMs)),
     inputs,
     cleanup,
     redactor,
@@ -198,11 +207,6 @@ export function composeStreams(
     maxPollsPerSecond: maxRequestsPerSecond && maxRequestsPerSecond / 3,
   });
   const playback = watching.playback(createPlayback({ clock, log, provingPollMs, watchingPollMs, ...withFetch }));
-  const history = createStreamHistory({
-    clock,
-    redact: redactor.redact,
-    onEntry: (streamId, entry) => events.publish({ type: 'stream-entry', streamId, entry }),
-  });
   const streams = createStreamRegistry({
     ...{ source, restreaming, store, playback },
     clock,

@@ -41,6 +41,7 @@ import {
   sessionView,
 } from './relay-parts.ts';
 import { operator, operatorStream } from './streams/operator-stream.ts';
+import { endings } from './streams/stream-story.ts';
 import { usersToTakeOver } from './streams/take-over.ts';
 import { composeWatching } from './watching.ts';
 
@@ -175,7 +176,7 @@ async function startRelay(
   const isNeeded = (userId: string) =>
     sessions.get(userId) !== undefined || streams.has(userId) || apps.has(userId) || cleanup.has(userId);
   const carrier = createCarrier({
-    ...{ store, cleanup, streams: watching.carried(streams), apps, sessions, rollouts, log },
+    ...{ store, cleanup, streams: watching.carried(streams), apps, sessions, rollouts, history, log },
     builtIn: (appId) => (appId === operator.id ? operator : undefined),
     isEnding: () => ending.hasBegun,
     // Who was only asked about is let go again.
@@ -240,7 +241,7 @@ async function startRelay(
         sessions: () => sessions.all().map(({ userId }) => sessionView(userId, { sessions, apps, rollouts })),
         streams: () => streams.snapshots(),
         history,
-        endStream: (streamId) => streams.end(streamId, 'The operator has ended the stream'),
+        endStream: (streamId) => streams.end(streamId, endings.operator),
       }),
     ],
     onUpgrade(request, socket, head) {
@@ -260,6 +261,8 @@ async function startRelay(
     () => cleanup.close(),
     () => shared.close(),
     () => life.close(),
+    // After its streams: what happens to their lines from then on is nothing that befell them.
+    () => history.close(),
     async () => {
       // Others go on with what is here; the last one of several ends it like one alone, when it is to end.
       if (!isAlone && (ending.keepStreams || mesh.others().length > 0)) await cluster.drain();
@@ -273,6 +276,7 @@ async function startRelay(
   // Before anybody can come in: whoever was here comes back within a second or two.
   if (isAlone || options.appsFile !== undefined) await catalog.load(options.appsFile ?? '{}');
   else await catalog.list();
+  await history.open();
   if (isAlone) for (const userId of await usersToTakeOver(store)) await carrier.adopt(userId);
   const lead = () => followLeadership(leadership, cleanup, log);
   leadership.onChange(lead);

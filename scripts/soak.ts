@@ -11,8 +11,8 @@ import { SPARE_DESCRIPTORS, trendOf } from './soak/account.ts';
 import { createCollector } from './soak/collector.ts';
 import { watchFamily } from './soak/family.ts';
 import { createSoakLogs, type SoakLogs } from './soak/soak-logs.ts';
-import { createSoakRun, longCycle, noFindings, type SoakFindings, shortCycle } from './soak/soak-run.ts';
-import { startSoakWorld } from './soak/soak-world.ts';
+import { createSoakRun, longCycle, noFindings, type SoakFindings, type SoakRun, shortCycle } from './soak/soak-run.ts';
+import { type SoakWorld, startSoakWorld } from './soak/soak-world.ts';
 
 const method = {
   parts:
@@ -28,16 +28,19 @@ const method = {
 };
 
 const MB_PER_HOUR = 1;
+/** As SQLite and the system say it. */
+const DISK_FULL = /disk is full|disk I\/O|ENOSPC/;
 
 async function measure(bench: Bench): Promise<BenchReport> {
   const { clock, options } = bench;
   const seed = Number(options.seed);
   const minutes = options.hours ? Number(options.hours) * 60 : Number(options.minutes);
   const findings = noFindings();
-  const held: { report?: (invariant: string, words: string) => void } = {};
+  const held: { report?: SoakRun['report']; world?: SoakWorld } = {};
   const logs = createSoakLogs({
     folder: join(bench.folder, 'logs'),
     nowText: () => new Date(clock.now()).toISOString(),
+    isExpected: (part, line) => /^relay/.test(part) && Boolean(held.world?.isDiskFull) && DISK_FULL.test(line),
     onTrouble: (part, line) => held.report?.('no error is logged', `${part}: ${line}`),
   });
   // Whatever waits listens there: people, faults, questions.
@@ -57,6 +60,7 @@ async function measure(bench: Bench): Promise<BenchReport> {
     },
     onDeath: (words) => held.report?.('no process dies by itself', words),
   });
+  held.world = world;
   const lengths = options.short ? shortCycle : longCycle;
   const totalMs = options.short ? 0 : minutes * 60_000;
   const run = createSoakRun({ bench, world, logs, family, collector, findings, seed, lengths, totalMs });

@@ -35,63 +35,76 @@ export interface KeepAliveSender {
 }
 
 export function createKeepAliveSender(options: KeepAliveSenderOptions): KeepAliveSender {
-  const { clock, newAckId, send, onLost } = options;
-  const { intervalMs = 15_000, ackTimeoutMs = 5_000, maxMisses = 3 } = options;
-  const open = new Map<string, Timer>();
-  let rhythm: Timer | undefined;
-  let misses = 0;
+  return new Sender(options);
+}
 
-  function miss(): void {
-    misses += 1;
-    options.onMiss?.();
-    if (misses < maxMisses) return;
-    const total = misses;
-    close();
+class Sender implements KeepAliveSender {
+  readonly #options: KeepAliveSenderOptions;
+  /** Questions that wait for their answer; mostly none, or one. */
+  readonly #open = new Map<string, Timer>();
+  #rhythm: Timer | undefined;
+  #misses = 0;
+
+  constructor(options: KeepAliveSenderOptions) {
+    this.#options = options;
+  }
+
+  get misses(): number {
+    return this.#misses;
+  }
+
+  start(): void {
+    const { clock, intervalMs = 15_000 } = this.#options;
+    this.close();
+    this.#rhythm = clock.every('keep-alive', intervalMs, () => this.#ask());
+    this.#ask();
+  }
+
+  acked(ackId: string): boolean {
+    if (!this.#open.has(ackId)) return false;
+    this.signOfLife();
+    return true;
+  }
+
+  signOfLife(): void {
+    this.#misses = 0;
+    for (const waiting of this.#open.values()) waiting.cancel();
+    this.#open.clear();
+  }
+
+  askNow(): void {
+    if (this.#rhythm) this.#ask();
+  }
+
+  close(): void {
+    this.#rhythm?.cancel();
+    this.#rhythm = undefined;
+    this.signOfLife();
+  }
+
+  #miss(): void {
+    const { maxMisses = 3, onLost, onMiss } = this.#options;
+    this.#misses += 1;
+    onMiss?.();
+    if (this.#misses < maxMisses) return;
+    const total = this.#misses;
+    this.close();
     onLost(total);
   }
-  function ask(): void {
+
+  #ask(): void {
+    const { ackTimeoutMs = 5_000, clock, newAckId, send } = this.#options;
     const ackId = newAckId();
     if (!send(ackId)) {
-      miss();
+      this.#miss();
       return;
     }
     const waiting = clock.after('keep-alive-ack', ackTimeoutMs, () => {
-      open.delete(ackId);
-      miss();
+      this.#open.delete(ackId);
+      this.#miss();
     });
-    open.set(ackId, waiting);
+    this.#open.set(ackId, waiting);
   }
-  function forgive(): void {
-    misses = 0;
-    for (const waiting of open.values()) waiting.cancel();
-    open.clear();
-  }
-  function close(): void {
-    rhythm?.cancel();
-    rhythm = undefined;
-    forgive();
-  }
-
-  return {
-    start() {
-      close();
-      rhythm = clock.every('keep-alive', intervalMs, ask);
-      ask();
-    },
-    acked(ackId) {
-      if (!open.has(ackId)) return false;
-      forgive();
-      return true;
-    },
-    signOfLife: forgive,
-    askNow() {
-      if (rhythm) ask();
-    },
-    get misses() {
-      return misses;
-    },
-    close,
-  };
 }
 
 export interface Watchdog {

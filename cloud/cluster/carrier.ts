@@ -8,6 +8,7 @@ import type { SessionRegistry } from '../glasses/session-registry.ts';
 import { closeCodes } from '../http/socket.ts';
 import type { Cleanup } from '../provider/cleanup.ts';
 import type { Store } from '../store/store.ts';
+import type { StreamHistory } from '../streams/stream-history.ts';
 import type { StreamPeers, StreamRegistry } from '../streams/stream-registry.ts';
 import { takeOver } from '../streams/take-over.ts';
 import type { Rollouts } from '../updates/rollouts.ts';
@@ -20,6 +21,7 @@ export interface CarrierOptions {
   apps: Pick<AppLifecycle, 'resume' | 'handOver' | 'session'>;
   sessions: Pick<SessionRegistry, 'open' | 'leave'>;
   rollouts: Pick<Rollouts, 'agentGone'>;
+  history: Pick<StreamHistory, 'release'>;
   /** Somebody who watches streams and is no app, e.g. the operator. */
   builtIn?: (appId: string) => ReturnType<StreamPeers['viewer']>;
   /** The user is owned here now, if only because somebody asked. */
@@ -30,7 +32,7 @@ export interface CarrierOptions {
 }
 
 export function createCarrier(options: CarrierOptions): Carrier {
-  const { store, cleanup, streams, apps, sessions, rollouts, builtIn, isEnding, log, onAdopted } = options;
+  const { store, cleanup, streams, apps, sessions, rollouts, history, builtIn, isEnding, log, onAdopted } = options;
   return {
     async adopt(userId) {
       // Apps first: a stream looks for its viewers among them.
@@ -56,7 +58,7 @@ export function createCarrier(options: CarrierOptions): Carrier {
         : ([closeCodes.restart, 'Relay restarting'] as const);
       sessions.leave(userId, code, reason);
       rollouts.agentGone(userId);
-      await streamsSaved;
+      await Promise.all([streamsSaved, history.release(userId)]);
       // What was taken away can be written no more.
       if (!why.isLost) await appsSaved;
     },

@@ -151,10 +151,13 @@ function timelineTaken(state: ConsoleState, { streamId, entries }: Extract<News,
 
 /** The same entry comes twice when it happened between the event stream's start and the list's answer. */
 function withEntry(known: readonly TimelineEntry[], entry: TimelineEntry): readonly TimelineEntry[] {
-  const isThere = known.some(
-    ({ atMs, kind, text }) => atMs === entry.atMs && kind === entry.kind && text === entry.text,
-  );
-  return isThere ? known : [...known, entry].slice(-KEPT_ENTRIES);
+  const isSame = ({ id, atMs, kind, text }: TimelineEntry) =>
+    id === undefined ? atMs === entry.atMs && kind === entry.kind && text === entry.text : id === entry.id;
+  const at = known.findIndex(isSame);
+  if (at === -1) return [...known, entry].slice(-KEPT_ENTRIES);
+  // Once more the same, and how often; or its cause has come to light.
+  const isKnown = known[at]?.times === entry.times && known[at]?.because === entry.because;
+  return isKnown ? known : known.with(at, entry);
 }
 
 function knownSession(state: ConsoleState, session: SessionView, nowMs: number | undefined): KnownSession {

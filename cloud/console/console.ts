@@ -19,6 +19,7 @@ import { createSnippetsView } from './snippets-view.ts';
 import { createStageView } from './stage-view.ts';
 import { startTheme } from './theme.ts';
 import { createTimelineView } from './timeline-view.ts';
+import { createVerdictView } from './verdict-view.ts';
 
 /** Charts move, ages grow. */
 const TICK_MS = 1000;
@@ -40,7 +41,11 @@ function startConsole(): void {
   const stage = createStageView();
   const live = createLiveControl(() => link, draw);
   const figures = createFiguresView(history);
-  const timeline = createTimelineView(wantTimeline, draw);
+  const timeline = createTimelineView(
+    wantTimeline,
+    createVerdictView(() => link, draw),
+    draw,
+  );
   const sharing = createSharingView(() => link);
   const recordings = createRecordingsView(() => link, askRecordings);
   const snippets = createSnippetsView();

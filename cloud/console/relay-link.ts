@@ -4,6 +4,7 @@
  */
 import type {
   EndedStream,
+  Explanation,
   OutputView,
   RecordingList,
   RelayEvent,
@@ -35,6 +36,7 @@ export interface RelayLink {
   addOutput(userId: string, output: { url: string; name?: string }): Promise<OutputView>;
   removeOutput(userId: string, outputId: string): Promise<unknown>;
   timeline(streamId: string): Promise<{ entries: TimelineEntry[] }>;
+  explain(streamId: string): Promise<Explanation>;
   ended(): Promise<{ streams: EndedStream[] }>;
   recordings(): Promise<RecordingList>;
   deleteRecording(uid: string): Promise<unknown>;
@@ -127,6 +129,7 @@ export function createRelayLink(token: string, listener: RelayLinkListener): Rel
     removeViewer: (streamId, name) => call('DELETE', `${ofStream(streamId)}/viewers/${encodeURIComponent(name)}`),
     addOutput: (userId, output) => call('POST', `${ofUser(userId)}/outputs`, output),
     removeOutput: (userId, outputId) => call('DELETE', `${ofUser(userId)}/outputs/${encodeURIComponent(outputId)}`),
+    explain: (streamId) => call('GET', `${ofStream(streamId)}/explain`),
     timeline: (streamId) => call('GET', `${ofStream(streamId)}/timeline`),
     ended: () => call('GET', '/api/streams/history'),
     recordings: () => call('GET', '/api/recordings'),

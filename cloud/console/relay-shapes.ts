@@ -85,12 +85,36 @@ export interface EndedStream extends StreamView {
 }
 
 export interface TimelineEntry {
+  /** Of its stream, one each; an older relay says none. */
+  id?: number;
   atMs: number;
-  kind: 'state' | 'notice' | 'viewer' | 'output' | 'glasses';
+  /** Where it happened or began. */
+  source?: string;
+  kind: string;
   state?: string;
   code?: string;
   text: string;
   numbers?: Record<string, number>;
+  /** The id of the entry that caused it. */
+  because?: number;
+  /** So often in a row, the newest then. */
+  times?: number;
+  lastAtMs?: number;
+}
+
+export interface Explanation {
+  verdict: string;
+  record: {
+    timeToFirstFrameMs?: number;
+    liveMs: number;
+    stalls: { count: number; totalMs: number; longestMs: number };
+    reconnects: { count: number; totalMs: number; longestMs: number };
+    worstDelayMs?: number;
+    framesLost: number;
+    stepsDown: number;
+    stepsUp: number;
+  };
+  entries: TimelineEntry[];
 }
 
 export interface RecordingView {

@@ -3,6 +3,7 @@ import { CONSOLE_APP, type ConsoleState, isRunning } from './console-state.ts';
 import { byId, createKeyedList, make, setText } from './elements.ts';
 import { clockTime, dayAndTime, namedNumber, stateName } from './formatting.ts';
 import type { EndedStream, StreamView, TimelineEntry } from './relay-shapes.ts';
+import type { VerdictView } from './verdict-view.ts';
 
 export interface TimelineView {
   render(state: ConsoleState): void;
@@ -14,7 +15,11 @@ interface Keyed {
 }
 
 /** @param want asks for the entries of a stream whose timeline the page does not have. */
-export function createTimelineView(want: (streamId: string) => void, changed: () => void): TimelineView {
+export function createTimelineView(
+  want: (streamId: string) => void,
+  verdict: VerdictView,
+  changed: () => void,
+): TimelineView {
   const select = byId<HTMLSelectElement>('timeline-of');
   const showEntries = createKeyedList<Keyed>(byId('timeline'), {
     keyOf: ({ key }) => key,
@@ -61,6 +66,9 @@ export function createTimelineView(want: (streamId: string) => void, changed: ()
       const entries = streamId === undefined ? [] : timelines.get(streamId);
       if (streamId !== undefined && !entries) want(streamId);
       showEntries(keyed(streamId, entries ?? []).reverse());
+      const newest = entries?.at(-1);
+      const isOn = streamId === current?.streamId && isRunning(current);
+      verdict.render(streamId, `${newest?.id} ${newest?.times} ${newest?.atMs}`, isOn);
       const isEmpty = (entries ?? []).length === 0;
       byId('timeline-empty').hidden = !isEmpty;
       setText(
@@ -79,7 +87,7 @@ export function createTimelineView(want: (streamId: string) => void, changed: ()
 function keyed(streamId: string | undefined, entries: readonly TimelineEntry[]): Keyed[] {
   const seen = new Map<string, number>();
   return entries.map((entry) => {
-    const text = `${streamId} ${entry.atMs} ${entry.kind} ${entry.text}`;
+    const text = `${streamId} ${entry.id} ${entry.atMs} ${entry.times} ${entry.kind} ${entry.text}`;
     const times = (seen.get(text) ?? 0) + 1;
     seen.set(text, times);
     return { key: `${text} ${times}`, entry };
@@ -97,14 +105,15 @@ function titleOf({ createdAt, state }: StreamView, nowMs: number): string {
   return `${Number.isFinite(at) ? dayAndTime(at, nowMs) : 'Earlier'} (${stateName(state).toLowerCase()})`;
 }
 
-function entryNode({ atMs, kind, state, code, text, numbers }: TimelineEntry): HTMLElement {
+function entryNode({ atMs, kind, source, state, code, text, times, numbers }: TimelineEntry): HTMLElement {
   // The sentence has them already; they are at hand for who wants them exactly.
   const figures = Object.entries(numbers ?? {}).map(([name, value]) => namedNumber(name, value));
   const { liveMs } = numbers ?? {};
-  const small = code ?? (liveMs === undefined ? '' : `${(liveMs / 1000).toFixed(1)} s after the request`);
+  const what = code ?? (liveMs === undefined ? '' : `${(liveMs / 1000).toFixed(1)} s after the request`);
+  const small = [source, what, times && `${times} times`].filter(Boolean).join(' · ');
   return make(
     'li',
-    { 'data-kind': kind, 'data-state': state, title: figures.join(' · ') || undefined },
+    { 'data-kind': kind, 'data-source': source, 'data-state': state, title: figures.join(' · ') || undefined },
     make('time', { datetime: new Date(atMs).toISOString() }, clockTime(atMs)),
     make('span', { class: 'what' }, withNames(text), ...(small ? [make('small', {}, small)] : [])),
   );

@@ -1,5 +1,5 @@
 /** News for operators: sessions and streams as they change, to any number of listeners. Keeps nothing. */
-import type { TimelineEntry } from '../streams/stream-timeline.ts';
+import type { TimelineEntry } from '../streams/stream-story.ts';
 import type { StreamSnapshot } from '../streams/stream-views.ts';
 import type { DeviceView } from '../updates/rollouts.ts';
 

@@ -13,7 +13,7 @@ import type { AppCatalog } from '../apps/app-catalog.ts';
 import type { OperatorOutput } from '../provider/output-views.ts';
 import { type Destination, outputLimits } from '../provider/restream-outputs.ts';
 import type { RegisteredApp } from '../store/records.ts';
-import type { StreamHistory } from '../streams/stream-history.ts';
+import type { Explanation, StreamHistory } from '../streams/stream-history.ts';
 import type { StreamRequest } from '../streams/stream-registry.ts';
 import type { StreamSnapshot } from '../streams/stream-views.ts';
 import type { EventFeed, SessionView } from './event-feed.ts';
@@ -37,7 +37,7 @@ export interface OperatorRoutesOptions {
   };
   sessions: () => SessionView[];
   streams: () => StreamSnapshot[];
-  history: Pick<StreamHistory, 'timeline' | 'ended'>;
+  history: Pick<StreamHistory, 'explain' | 'ended'>;
   /** For everybody who watches it. False when there is no such stream. */
   endStream: (streamId: string) => boolean;
   events: EventFeed;
@@ -120,9 +120,15 @@ function addStreamRoutes(server: FastifyInstance, options: OperatorRoutesOptions
 function addHistoryRoutes(server: FastifyInstance, { history }: OperatorRoutesOptions): void {
   const ended = servedBy({ by: 'all', list: 'streams', key: 'streamId', newestFirst: 'endedAt' });
   server.get('/api/streams/history', ended, async () => ({ streams: history.ended() }));
-  server.get<{ Params: { streamId: string } }>('/api/streams/:streamId/timeline', byStream, async ({ params }) => {
-    const entries = history.timeline(params.streamId);
-    if (!entries) throw new GlasscastError('STREAM_NOT_FOUND');
+  type OfStream = { Params: { streamId: string } };
+  async function explained({ streamId }: OfStream['Params']): Promise<Explanation> {
+    const explanation = await history.explain(streamId);
+    if (!explanation) throw new GlasscastError('STREAM_NOT_FOUND');
+    return explanation;
+  }
+  server.get<OfStream>('/api/streams/:streamId/explain', byStream, async ({ params }) => explained(params));
+  server.get<OfStream>('/api/streams/:streamId/timeline', byStream, async ({ params }) => {
+    const { entries } = await explained(params);
     return { entries };
   });
 }

@@ -37,6 +37,8 @@ export interface IngestSourceOptions {
   cleanup: Pick<Cleanup, 'intend' | 'created' | 'refused' | 'discard'>;
   /** Throws when the provider would take no new broadcast; may ask it first. */
   admit: () => Promise<void> | void;
+  /** The creation is asked for again after that. */
+  onRetry?: (streamId: string, error: GlasscastError, waitMs: number) => void;
   redactor: Redactor;
   profile: Pick<ProviderProfile, 'keyFrameIntervalMs' | 'playsFlv' | 'playsLowLatencyHls'>;
   holdSeconds: number;
@@ -94,6 +96,7 @@ export function createIngestSource(options: IngestSourceOptions): IngestSource {
           idempotencyKey: `glasscast-${streamId}`,
           holdSeconds,
           deleteRecordingAfterDays,
+          onRetry: (error, waitMs) => options.onRetry?.(streamId, error, waitMs),
         });
         const { publishUrl, uid: liveInputUid, urls } = input;
         if (provisioning.has(streamId)) mask(streamId, publishUrl);

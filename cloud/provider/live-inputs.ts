@@ -118,6 +118,8 @@ export interface CreateLiveInput {
   holdSeconds: number;
   /** The provider's own last line of clean-up, 30 to 1096; undefined keeps recordings. */
   deleteRecordingAfterDays?: number | undefined;
+  /** See `ApiCall`. */
+  onRetry?: ((error: GlasscastError, waitMs: number) => void) | undefined;
 }
 
 export interface LiveInputs {
@@ -219,7 +221,7 @@ export function createLiveInputs(options: {
     async create(asked) {
       const body = creationBody(asked, relayId, profile.playsLowLatencyHls);
       const call = { method: 'POST', path: '/live_inputs', body, idempotencyKey: asked.idempotencyKey } as const;
-      const made = read(liveInputShape, await api.call({ ...call, isUrgent: true }));
+      const made = read(liveInputShape, await api.call({ ...call, isUrgent: true, onRetry: asked.onRetry }));
       try {
         const ignored = ignoredSetting(body, made);
         if (ignored) {

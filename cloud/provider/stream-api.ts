@@ -19,6 +19,8 @@ export interface ApiCall {
   idempotencyKey?: string;
   /** A start or a stop of somebody who waits: goes before clean-up and polling when the budget is short. */
   isUrgent?: boolean;
+  /** An attempt has failed, and another one will be made. @param waitMs until then, give or take the budget. */
+  onRetry?: ((error: GlasscastError, waitMs: number) => void) | undefined;
 }
 
 export interface StreamApi {
@@ -122,6 +124,7 @@ export function createStreamApi(options: StreamApiOptions): StreamApi {
       const waitMs = pauseMs(asked, outcome, attempt);
       if (waitMs === undefined) throw unclear ?? error;
       log.debug({ method: asked.method, code: error.code, attempt: attempt + 1, waitMs }, 'provider-call-retried');
+      asked.onRetry?.(error, Math.max(waitMs, outcome.retryAfterMs ?? 0));
       if (waitMs > 0) await clock.sleep(waitMs, { name: 'provider-retry', signal });
     }
   }

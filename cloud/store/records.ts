@@ -6,6 +6,7 @@ import * as z from 'zod';
 import { playbackUrls } from '../../shared/protocol/app-messages.ts';
 import { updateOutcome } from '../../shared/protocol/releases.ts';
 import { audioSettings, streamLimits, videoSettings } from '../../shared/stream.ts';
+import { streamStory } from '../streams/stream-story.ts';
 
 const registeredApp = z.object({
   packageName: z.string(),
@@ -221,6 +222,7 @@ export const recordKinds = {
   apps: kind(registeredApp, ({ packageName }) => packageName),
   ledger: kind(ledgerEntry, ({ streamId }) => streamId, { isFenced: true }),
   streams: kind(streamRecord, ({ streamId }) => streamId, { isFenced: true }),
+  streamStories: kind(streamStory, ({ streamId }) => streamId),
   appSessions: kind(appSessionRecord, ({ sessionId }) => sessionId, { isFenced: true }),
   tokens: kind(issuedToken, ({ tokenId }) => tokenId, { isVital: true }),
   enrolments: kind(enrolment, ({ hashedCode }) => hashedCode),

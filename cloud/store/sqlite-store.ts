@@ -75,6 +75,7 @@ export function createSqliteStore({ file, onUnreadable }: SqliteStoreOptions): S
     apps: collection('apps', recordKinds.apps),
     ledger: collection('ledger', recordKinds.ledger),
     streams: collection('streams', recordKinds.streams),
+    streamStories: collection('streamStories', recordKinds.streamStories),
     appSessions: collection('appSessions', recordKinds.appSessions),
     tokens: collection('tokens', recordKinds.tokens),
     enrolments: collection('enrolments', recordKinds.enrolments),

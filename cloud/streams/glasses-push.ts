@@ -43,83 +43,109 @@ export interface GlassesPushOptions {
 }
 
 export function createGlassesPush(options: GlassesPushOptions): GlassesPush {
-  const { glasses, inbox, timings, ask, clock, heardSince } = options;
-  let start: StartStream | undefined;
-  let isStarted = false;
-  /** They have said that they work on this stream. */
-  let isKnownThere = false;
-  let onStopped: (() => void) | undefined;
+  return new Push(options);
+}
 
-  const isDialectKnown = () => glasses.knowsDialect?.() ?? true;
-  function sendStart(): void {
-    if (!start || !glasses.send(start)) return;
-    isStarted = true;
-    isKnownThere = false;
-    options.onStartSent();
-    if (!isDialectKnown()) tryOtherDialect(start);
+class Push implements GlassesPush {
+  readonly #options: GlassesPushOptions;
+  #start: StartStream | undefined;
+  #isStarted = false;
+  /** They have said that they work on this stream. */
+  #isKnownThere = false;
+  #onStopped: (() => void) | undefined;
+
+  constructor(options: GlassesPushOptions) {
+    this.#options = options;
   }
-  /** Glasses that only know the newer names cannot say so before they are asked something in them. */
-  function tryOtherDialect(order: StartStream): void {
-    const sentMs = clock.monotonicMs();
-    inbox.arm('other-dialect', timings.reconcileMs, () => {
-      if (!heardSince(sentMs) && !isDialectKnown()) glasses.send(order, 'stream');
+
+  get isStarted(): boolean {
+    return this.#isStarted;
+  }
+
+  want(wanted: StartStream, wasStarted: boolean): void {
+    this.#start = wanted;
+    this.#isStarted = wasStarted;
+    if (!wasStarted) this.#sendStart();
+  }
+
+  back(): void {
+    const { ask, clock, glasses, heardSince, inbox, timings } = this.#options;
+    if (!this.#isStarted) {
+      this.#sendStart();
+      return;
+    }
+    // They may still be pushing: asked first, told again only when they do not know the stream any more.
+    const askedMs = clock.monotonicMs();
+    ask();
+    // Glasses that only know the newer names would not understand, and be started anew for nothing.
+    if (this.#start && !this.#isDialectKnown()) {
+      const { streamId } = this.#start;
+      glasses.send({ type: 'keep_stream_alive', streamId, ackId: newAckId() }, 'stream');
+    }
+    inbox.arm('reconcile', timings.reconcileMs, () => {
+      if (!heardSince(askedMs)) this.#sendStart();
     });
   }
 
-  return {
-    get isStarted() {
-      return isStarted;
-    },
-    want(wanted, wasStarted) {
-      start = wanted;
-      isStarted = wasStarted;
-      if (!wasStarted) sendStart();
-    },
-    back() {
-      if (!isStarted) {
-        sendStart();
-        return;
-      }
-      // They may still be pushing: asked first, told again only when they do not know the stream any more.
-      const askedMs = clock.monotonicMs();
-      ask();
-      // Glasses that only know the newer names would not understand, and be started anew for nothing.
-      if (start && !isDialectKnown()) {
-        glasses.send({ type: 'keep_stream_alive', streamId: start.streamId, ackId: newAckId() }, 'stream');
-      }
-      inbox.arm('reconcile', timings.reconcileMs, () => {
-        if (!heardSince(askedMs)) sendStart();
-      });
-    },
-    // Old firmware leaves the id out of its errors and last words: they belong to what was started last.
-    concerns: ({ streamId }) => (streamId ? streamId === start?.streamId : isStarted),
-    read(status) {
-      const news = deviceStatusMeaning[status.status];
-      // Firmware ends what ran before when it gets START, and says so without an id: not about us.
-      const isLastWord = news === 'ended' || status.errorDetails === 'not_streaming';
-      if (!status.streamId && isLastWord && !isKnownThere) return undefined;
-      if (['starting', 'publishing', 'retrying'].includes(news)) isKnownThere = true;
-      return news;
-    },
-    stop(isIdle, onDone) {
-      if (isIdle || !isStarted || !start) return onDone();
-      const { streamId, sessionId = '', appId = '' } = start;
-      if (!glasses.send(stopOrder({ streamId, userId: sessionId, appId }))) return onDone();
-      onStopped = onDone;
-      inbox.arm('device-stop', timings.stopTimeoutMs, () => {
-        onStopped = undefined;
-        onDone();
-      });
-    },
-    readLast(status) {
-      if (!onStopped) return false;
-      const news = deviceStatusMeaning[status.status];
-      if (news !== 'ended' && news !== 'failed') return true;
-      const done = onStopped;
-      onStopped = undefined;
-      inbox.disarm('device-stop');
-      done();
-      return true;
-    },
-  };
+  // Old firmware leaves the id out of its errors and last words: they belong to what was started last.
+  concerns({ streamId }: DeviceStreamStatus): boolean {
+    return streamId ? streamId === this.#start?.streamId : this.#isStarted;
+  }
+
+  read(status: DeviceStreamStatus): DeviceNews | undefined {
+    const news = deviceStatusMeaning[status.status];
+    // Firmware ends what ran before when it gets START, and says so without an id: not about us.
+    const isLastWord = news === 'ended' || status.errorDetails === 'not_streaming';
+    if (!status.streamId && isLastWord && !this.#isKnownThere) return undefined;
+    if (['starting', 'publishing', 'retrying'].includes(news)) this.#isKnownThere = true;
+    return news;
+  }
+
+  stop(isIdle: boolean, onDone: () => void): void {
+    const { glasses, inbox, timings } = this.#options;
+    const { streamId = '', sessionId = '', appId = '' } = this.#start ?? {};
+    const isRunning = !isIdle && this.#isStarted && this.#start !== undefined;
+    if (!isRunning || !glasses.send(stopOrder({ streamId, userId: sessionId, appId }))) {
+      onDone();
+      return;
+    }
+    this.#onStopped = onDone;
+    inbox.arm('device-stop', timings.stopTimeoutMs, () => {
+      this.#onStopped = undefined;
+      onDone();
+    });
+  }
+
+  readLast(status: DeviceStreamStatus): boolean {
+    if (!this.#onStopped) return false;
+    const news = deviceStatusMeaning[status.status];
+    if (news !== 'ended' && news !== 'failed') return true;
+    const done = this.#onStopped;
+    this.#onStopped = undefined;
+    this.#options.inbox.disarm('device-stop');
+    done();
+    return true;
+  }
+
+  #isDialectKnown(): boolean {
+    return this.#options.glasses.knowsDialect?.() ?? true;
+  }
+
+  #sendStart(): void {
+    const { glasses, onStartSent } = this.#options;
+    if (!this.#start || !glasses.send(this.#start)) return;
+    this.#isStarted = true;
+    this.#isKnownThere = false;
+    onStartSent();
+    if (!this.#isDialectKnown()) this.#tryOtherDialect(this.#start);
+  }
+
+  /** Glasses that only know the newer names cannot say so before they are asked something in them. */
+  #tryOtherDialect(order: StartStream): void {
+    const { clock, glasses, heardSince, inbox, timings } = this.#options;
+    const sentMs = clock.monotonicMs();
+    inbox.arm('other-dialect', timings.reconcileMs, () => {
+      if (!heardSince(sentMs) && !this.#isDialectKnown()) glasses.send(order, 'stream');
+    });
+  }
 }

@@ -19,6 +19,7 @@ import { createStreamDeadlines, type StreamDeadlines } from './stream-deadlines.
 import { createStreamFacts, type StreamFacts } from './stream-facts.ts';
 import { type GlassesLink, identityOf, type StreamSettings, startOrder } from './stream-orders.ts';
 import { createStreamOutputs, type StreamOutputs } from './stream-outputs.ts';
+import { endings } from './stream-story.ts';
 import { type StreamTimings, stallMsFor } from './stream-timings.ts';
 import { recordOf, type StreamParts, type StreamSnapshot, situationOf, snapshotOf, stateOf } from './stream-views.ts';
 import { deviceError, lastWord, reconnectingText, STALLED, type StreamWords, wordsOf } from './stream-words.ts';
@@ -286,7 +287,7 @@ export class LiveStream {
         this.#interrupt(reconnectingText(status));
         return;
       case 'ended':
-        this.#stop('The glasses stopped the stream', 'device-idle');
+        this.#stop(endings.glasses, 'device-idle');
         return;
       case 'failed':
         this.#fail(deviceError(status), 'device-idle');

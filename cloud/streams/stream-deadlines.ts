@@ -1,6 +1,7 @@
 /** How long a stream may stay as it is: interrupted, without its glasses, and in all. Says when; never what follows. */
 import { GlasscastError } from '../../shared/errors.ts';
 import type { SerialInbox } from './serial-inbox.ts';
+import { endings } from './stream-story.ts';
 import type { StreamTimings } from './stream-timings.ts';
 
 export interface StreamDeadlines {
@@ -38,7 +39,7 @@ export function createStreamDeadlines(options: StreamDeadlinesOptions): StreamDe
     limit(liveForMs) {
       if (limitSeconds === undefined || inbox.isArmed('duration-limit')) return;
       const leftMs = Math.max(0, limitSeconds * 1000 - liveForMs);
-      inbox.arm('duration-limit', leftMs, () => stop('The duration limit is reached'));
+      inbox.arm('duration-limit', leftMs, () => stop(endings.limit));
     },
     glassesAway() {
       inbox.arm('glasses-away', timings.glassesAwayMs, () => fail(new GlasscastError('GLASSES_NOT_CONNECTED')));

@@ -20,6 +20,7 @@ import type { IngestHint } from './liveness.ts';
 import { type GlassesLink, MANAGED_APP_ID, stopOrder } from './stream-orders.ts';
 import { type AskedStream, newRecord, type StreamRequest, type UnmanagedRequest } from './stream-requests.ts';
 import { createStreamSaves, type StreamSaves } from './stream-saves.ts';
+import { endings } from './stream-story.ts';
 import { defaultStreamTimings, type StreamTimings, timingsFor } from './stream-timings.ts';
 import type { StreamSnapshot } from './stream-views.ts';
 import { lastWord, wordsOf } from './stream-words.ts';
@@ -262,7 +263,7 @@ class Registry implements StreamRegistry {
   async close(): Promise<void> {
     this.#closing = true;
     for (const user of this.#users.values()) refuseParked(user, new GlasscastError('SHUTTING_DOWN'));
-    for (const stream of this.#streams()) stream.stop('The relay is shutting down');
+    for (const stream of this.#streams()) stream.stop(endings.relay);
     if (this.#streams().length > 0) await new Promise<void>((resolve) => this.#onEmpty.push(resolve));
     await this.#saves.close();
   }

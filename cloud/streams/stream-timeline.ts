@@ -1,134 +1,342 @@
 /**
  * What happened to one stream, in sentences with their causes: read off its snapshots as they change, and told of what
- * no snapshot shows. Keeps the newest entries; decides nothing, and holds no secret.
+ * no snapshot shows. Decides nothing, and holds no secret.
  */
-import type { Clock } from '../../shared/clock.ts';
-import type { DeviceStreamStatus, StreamNotice } from '../../shared/protocol/glasses-messages.ts';
-import { isStreamOver, type StreamState } from '../../shared/stream.ts';
+import type { GlasscastError } from '../../shared/errors.ts';
+import type { DeviceStreamStatus } from '../../shared/protocol/glasses-messages.ts';
+import { deviceStatusMeaning, isStreamOver } from '../../shared/stream.ts';
 import type { OperatorOutput } from '../provider/output-views.ts';
+import { createEntryList } from './entry-list.ts';
+import {
+  type EntrySource,
+  endingCodeOf,
+  isErrorCode,
+  ownCodes,
+  type StreamStory,
+  sourceOf,
+  type TimelineEntry,
+} from './stream-story.ts';
 import type { StreamSnapshot } from './stream-views.ts';
 
-export interface TimelineEntry {
-  /** Wall clock. */
-  atMs: number;
-  kind: 'state' | 'notice' | 'viewer' | 'output' | 'glasses';
-  /** With `state`: the new one. */
-  state?: StreamState;
-  /** Of our error table, or a notice of the glasses. */
-  code?: string;
-  text: string;
-  /** Units in their names. */
-  numbers?: Record<string, number>;
+/** A call to the provider that is made again. */
+export interface ProviderTrouble {
+  code: string;
+  /** Until the next attempt. */
+  waitMs: number;
+  /** Of HTTP. */
+  status?: number | undefined;
 }
 
+/** Times are wall clock. What is returned is what is new, or has changed. */
 export interface StreamTimeline {
-  /** @returns what is new since the last snapshot. */
-  saw(snapshot: StreamSnapshot): TimelineEntry[];
-  /** While it is taken, what the stream does is because of it. */
-  because(status: Pick<DeviceStreamStatus, 'errorCode' | 'errorDetails'>, take: () => void): void;
-  noticed(notice: StreamNotice): TimelineEntry;
-  glasses(areThere: boolean): TimelineEntry;
+  saw(snapshot: StreamSnapshot, atMs: number): TimelineEntry[];
+  /** Before the stream itself hears it: what it does then is because of it. */
+  heard(status: DeviceStreamStatus, atMs: number): TimelineEntry[];
+  glasses(areThere: boolean, atMs: number): TimelineEntry[];
+  provider(trouble: ProviderTrouble, atMs: number): TimelineEntry[];
+  /** @param awayMs without any relay, where that is known. */
+  takenOver(atMs: number, awayMs: number | undefined): TimelineEntry[];
+  /** Why there is no picture now, as far as it is known: the code of an entry. */
+  stallCause(): string | undefined;
   /** Oldest first. */
-  entries(): readonly TimelineEntry[];
+  readonly entries: readonly TimelineEntry[];
+  readonly leftOut: number;
 }
 
 export interface StreamTimelineOptions {
-  clock: Clock;
+  createdAtMs: number;
   /** Other programs' sentences may quote an address. */
   redact: (text: string) => string;
-  /** Default 200: the newest stay. */
+  /** Of an earlier process. */
+  kept?: Pick<StreamStory, 'entries' | 'leftOut'> | undefined;
   maxEntries?: number;
 }
 
-type NewEntry = Omit<TimelineEntry, 'atMs'>;
+type NewEntry = Omit<TimelineEntry, 'id' | 'atMs' | 'source'> & { source?: EntrySource };
 
-export function createStreamTimeline({ clock, redact, maxEntries = 200 }: StreamTimelineOptions): StreamTimeline {
-  const entries: TimelineEntry[] = [];
-  let before: StreamSnapshot | undefined;
-  let cause: Pick<DeviceStreamStatus, 'errorCode' | 'errorDetails'> = {};
-  /** Monotonic; undefined while there is a picture. */
-  let interruptedAtMs: number | undefined;
+/** A cause told so long before the picture went still is its cause. */
+const CAUSE_BEFORE_MS = 15_000;
+const NARROW: readonly string[] = ['UPLINK_NARROW', 'FRAMES_DROPPED', 'UPLINK_RECOVERED'];
+const MAX_TEXT_CHARS = 300;
 
-  function add(entry: NewEntry): TimelineEntry {
-    const added = { atMs: clock.now(), ...entry, text: redact(entry.text) };
-    entries.push(added);
-    if (entries.length > maxEntries) entries.shift();
-    return added;
+export function createStreamTimeline(options: StreamTimelineOptions): StreamTimeline {
+  return new Timeline(options);
+}
+
+class Timeline implements StreamTimeline {
+  readonly #options: StreamTimelineOptions;
+  readonly #list: ReturnType<typeof createEntryList>;
+  #before: StreamSnapshot | undefined;
+  /** The glasses cannot push, for this reason. */
+  #trouble: TimelineEntry | undefined;
+  #controlLost: TimelineEntry | undefined;
+  #interrupted: TimelineEntry | undefined;
+  #isTakenOver = false;
+
+  constructor(options: StreamTimelineOptions) {
+    this.#options = options;
+    this.#list = createEntryList(options);
+    for (const entry of this.#list.all) this.#remember(entry);
   }
 
-  function stateEntry(snapshot: StreamSnapshot): NewEntry {
-    const { state, liveMs } = snapshot;
-    if (!before && state !== 'provisioning') {
-      return { kind: 'state', state, text: 'Taken over from the relay before a restart' };
-    }
-    if (state === 'active') {
-      if (interruptedAtMs === undefined) {
-        return { kind: 'state', state, text: 'Live', ...(liveMs === undefined ? {} : { numbers: { liveMs } }) };
-      }
-      const interruptedMs = Math.round(clock.monotonicMs() - interruptedAtMs);
-      const text = `The picture is back after ${(interruptedMs / 1000).toFixed(1)} s`;
-      return { kind: 'state', state, text, numbers: { interruptedMs } };
-    }
-    const code = snapshot.errorCode ?? cause.errorCode;
-    return { kind: 'state', state, ...(code === undefined ? {} : { code }), text: sentence(snapshot) };
+  get entries(): readonly TimelineEntry[] {
+    return this.#list.all;
+  }
+  get leftOut(): number {
+    return this.#list.leftOut;
   }
 
-  function sentence({ state, message }: StreamSnapshot): string {
+  saw(snapshot: StreamSnapshot, atMs: number): TimelineEntry[] {
+    const before = this.#before;
+    this.#before = snapshot;
+    const news = this.#steps(snapshot, atMs);
+    // Taken over: what was live counts as interrupted until it is proven anew, which is nobody's interruption.
+    const isNews = before ? before.state !== snapshot.state : !this.#isTakenOver || isStreamOver(snapshot.state);
+    if (isNews) {
+      const entry = this.#add(this.#stateEntry(snapshot, atMs), atMs);
+      if (entry.state === 'interrupted') this.#interrupted = entry;
+      news.push(entry);
+    }
+    // With the end of the stream everything goes: that is said already.
+    if (isStreamOver(snapshot.state)) return news;
+    const changes = [
+      ...viewerNews(before?.viewers ?? this.#knownViewers(snapshot), snapshot.viewers),
+      ...outputNews(before?.outputs ?? this.#knownOutputs(snapshot), snapshot.outputs),
+    ];
+    return [...news, ...changes.map((entry) => this.#add(entry, atMs))];
+  }
+
+  heard(status: DeviceStreamStatus, atMs: number): TimelineEntry[] {
+    const { notice, errorCode, errorDetails } = status;
+    const meaning = deviceStatusMeaning[status.status];
+    const news: TimelineEntry[] = [];
+    // Firmware says `connecting` of every start.
+    const isTrouble = meaning === 'retrying' || (meaning === 'starting' && errorCode !== undefined);
+    if (isTrouble) {
+      const code = errorCode === undefined ? ownCodes.pushLost : isErrorCode(errorCode) ? errorCode : 'DEVICE_REPORTED';
+      const text = errorDetails ?? 'The glasses have lost their connection to the ingest';
+      const trouble = this.#add({ kind: 'trouble', code, text }, atMs);
+      // The first one is the root: what follows may be only its echo.
+      this.#trouble ??= trouble;
+      news.push(trouble, ...this.#explained(trouble), ...this.#nowInterrupted(atMs));
+    } else if (meaning === 'publishing' && this.#trouble) {
+      const { id, source, atMs: sinceMs } = this.#trouble;
+      const reconnectMs = Math.max(0, atMs - sinceMs);
+      const text = `The glasses push again after ${seconds(reconnectMs)}`;
+      this.#trouble = undefined;
+      news.push(this.#add({ kind: 'recovery', source, text, numbers: { reconnectMs }, because: id }, atMs));
+    }
+    if (notice) {
+      const { code, text, numbers } = notice;
+      news.push(this.#add({ kind: 'notice', code, text, ...(numbers ? { numbers } : {}), ...this.#lost(code) }, atMs));
+    }
+    return news;
+  }
+
+  glasses(areThere: boolean, atMs: number): TimelineEntry[] {
+    const source = 'network';
+    if (!areThere) {
+      const text = 'The glasses lost their connection to the relay';
+      this.#controlLost = this.#add({ kind: 'glasses', source, code: ownCodes.controlLost, text }, atMs);
+      return [this.#controlLost];
+    }
+    const lost = this.#controlLost;
+    this.#controlLost = undefined;
+    const awayMs = lost && Math.max(0, atMs - lost.atMs);
+    const text = `The glasses are connected to the relay${awayMs === undefined ? '' : ` again after ${seconds(awayMs)}`}`;
+    const because = lost ? { because: lost.id, numbers: { awayMs: awayMs ?? 0 } } : {};
+    return [this.#add({ kind: 'glasses', source, code: ownCodes.controlBack, text, ...because }, atMs)];
+  }
+
+  provider({ code, waitMs, status }: ProviderTrouble, atMs: number): TimelineEntry[] {
+    const said = status === undefined ? 'did not answer' : `answered ${status}`;
+    const text = `The provider ${said}; asked again in ${seconds(waitMs)}`;
+    const numbers = { ...(status === undefined ? {} : { status }), waitMs };
+    return [this.#add({ kind: 'provider', code, text, numbers }, atMs)];
+  }
+
+  takenOver(atMs: number, awayMs: number | undefined): TimelineEntry[] {
+    this.#isTakenOver = true;
+    const away = awayMs === undefined ? '' : ` after ${seconds(awayMs)}`;
+    const numbers = awayMs === undefined ? {} : { numbers: { awayMs } };
+    const text = `Another process of the relay goes on with the stream${away}`;
+    return [this.#add({ kind: 'takeover', code: ownCodes.takenOver, text, ...numbers }, atMs)];
+  }
+
+  stallCause(): string | undefined {
+    return this.#list.find(this.#interrupted?.because)?.code;
+  }
+
+  #add(entry: NewEntry, atMs: number): TimelineEntry {
+    const text = this.#options.redact(entry.text).slice(0, MAX_TEXT_CHARS);
+    const source = entry.source ?? sourceOf(entry.code ?? '');
+    return this.#list.add({ ...entry, atMs: Math.round(atMs), source, text });
+  }
+
+  /** An interruption whose cause comes to light only now. */
+  #explained(trouble: TimelineEntry): TimelineEntry[] {
+    if (!this.#interrupted || this.#interrupted.because !== undefined) return [];
+    this.#interrupted.because = trouble.id;
+    return [this.#interrupted];
+  }
+
+  /** Not proven yet since a take-over, and now it is known that there is none. */
+  #nowInterrupted(atMs: number): TimelineEntry[] {
+    if (this.#interrupted || this.#before?.state !== 'interrupted') return [];
+    this.#interrupted = this.#add(this.#stateEntry({ ...this.#before, message: undefined }, atMs), atMs);
+    return [this.#interrupted];
+  }
+
+  /** START has left, and media flows: once each. */
+  #steps({ startSentMs, publishingMs }: StreamSnapshot, atMs: number): TimelineEntry[] {
+    const { startSent, publishing } = ownCodes;
+    const news: TimelineEntry[] = [];
+    if (startSentMs !== undefined && !this.#has(startSent)) {
+      const text = 'The glasses are asked to start';
+      news.push(this.#add({ kind: 'step', source: 'relay', code: startSent, text, numbers: { startSentMs } }, atMs));
+    }
+    if (publishingMs !== undefined && !this.#has(publishing)) {
+      const because = this.#list.all.find(({ code }) => code === startSent)?.id;
+      const text = 'The glasses push';
+      const numbers = { publishingMs };
+      const entry: NewEntry = { kind: 'step', source: 'device', code: publishing, text, numbers };
+      news.push(this.#add({ ...entry, ...(because === undefined ? {} : { because }) }, atMs));
+    }
+    return news;
+  }
+  #has(wanted: string): boolean {
+    return this.#list.all.some(({ code }) => code === wanted);
+  }
+
+  #stateEntry(snapshot: StreamSnapshot, atMs: number): NewEntry {
+    const { state, message, viewers } = snapshot;
+    const kind = 'state';
     switch (state) {
-      case 'provisioning':
-        return 'Asked for; the live input is being made';
-      case 'starting':
-        return 'The live input is there; the glasses are asked to start';
-      case 'stopped':
-        return 'The stream is over';
-      case 'stopping':
-        return message ?? 'Nobody watches any more';
-      default: {
-        const { errorDetails } = cause;
-        const said = message ?? state;
-        return errorDetails && !said.includes(errorDetails) ? `${said}: ${errorDetails}` : said;
+      case 'provisioning': {
+        const [first] = viewers;
+        return { kind, state, source: 'app', text: `Asked for${first ? ` by ${first}` : ''}` };
       }
+      case 'starting':
+        return { kind, state, source: 'provider', text: 'The live input is there', ...this.#after('state') };
+      case 'active':
+        return this.#liveEntry(snapshot, atMs);
+      case 'interrupted': {
+        const entry = { kind, state, source: 'relay', text: message ?? 'The picture is gone' } as const;
+        const cause = this.#causeBefore(atMs);
+        return cause ? { ...entry, source: cause.source, because: cause.id } : entry;
+      }
+      case 'stopping':
+        return this.#endingEntry(snapshot);
+      case 'stopped':
+        return { kind, state, source: 'relay', text: 'The stream is over', ...this.#after('state') };
+      case 'failed':
+        return this.#failedEntry(snapshot);
     }
   }
 
-  return {
-    saw(snapshot) {
-      const news: NewEntry[] = [];
-      if (before?.state !== snapshot.state) {
-        news.push(stateEntry(snapshot));
-        if (snapshot.state === 'interrupted') interruptedAtMs ??= clock.monotonicMs();
-        if (snapshot.state === 'active') interruptedAtMs = undefined;
-      }
-      // With the end of the stream everything goes: that is said already.
-      if (!isStreamOver(snapshot.state)) {
-        news.push(...viewerNews(before?.viewers ?? [], snapshot.viewers));
-        news.push(...outputNews(before?.outputs ?? [], snapshot.outputs));
-      }
-      before = snapshot;
-      return news.map(add);
-    },
-    because(status, take) {
-      cause = status;
-      try {
-        take();
-      } finally {
-        cause = {};
-      }
-    },
-    noticed: ({ code, text, numbers }) => add({ kind: 'notice', code, text, ...(numbers ? { numbers } : {}) }),
-    glasses: (areThere) =>
-      add({
-        kind: 'glasses',
-        text: areThere ? 'The glasses are connected to the relay' : 'The glasses lost their connection to the relay',
-      }),
-    entries: () => entries,
-  };
+  #liveEntry({ state, liveMs }: StreamSnapshot, atMs: number): NewEntry {
+    const interrupted = this.#interrupted;
+    this.#interrupted = undefined;
+    if (!interrupted) {
+      const wasLive = this.#list.all.some((entry) => entry.state === 'active');
+      const because = this.#list.all.find(({ code }) => code === ownCodes.publishing)?.id;
+      return {
+        ...{ kind: 'state', state, source: 'relay', text: wasLive ? 'Live: the picture was not lost' : 'Live' },
+        ...(liveMs === undefined || wasLive ? {} : { numbers: { liveMs } }),
+        ...(because === undefined ? {} : { because }),
+      };
+    }
+    const interruptedMs = Math.max(0, Math.round(atMs - interrupted.atMs));
+    const text = `The picture is back after ${seconds(interruptedMs)}`;
+    return { kind: 'state', state, source: 'relay', text, numbers: { interruptedMs }, because: interrupted.id };
+  }
+
+  #endingEntry({ state, message, errorCode }: StreamSnapshot): NewEntry {
+    if (errorCode) return this.#failedEntry({ state, message, errorCode });
+    const code = endingCodeOf(message);
+    return { kind: 'state', state, code, text: message ?? 'Nobody watches any more' };
+  }
+
+  #failedEntry({ state, message, errorCode }: Pick<StreamSnapshot, 'state' | 'message' | 'errorCode'>): NewEntry {
+    const code = errorCode ?? 'INTERNAL';
+    const numbers = numbersOf(code, message ?? '');
+    const cause = this.#rootOf(code);
+    return {
+      ...{ kind: 'state', state, code, text: message ?? state },
+      ...(numbers ? { numbers } : {}),
+      ...(cause ? { because: cause.id } : {}),
+    };
+  }
+
+  /** What an end that only says "too late" or "silent" goes back to. */
+  #rootOf(code: string): TimelineEntry | undefined {
+    if (code.startsWith('GLASSES_') || code === 'LEASE_EXPIRED') return this.#controlLost ?? this.#interrupted;
+    if (code.startsWith('PROVIDER_')) return this.#list.all.findLast(({ kind }) => kind === 'provider');
+    const byNotice = { OVERHEATED: 'HEAT', BATTERY_LOW: 'BATTERY_LOW' }[code];
+    if (byNotice) return this.#list.all.findLast((entry) => entry.code === byNotice);
+    return this.#trouble ?? this.#interrupted ?? this.#controlLost;
+  }
+
+  /** Of a picture that has gone still: what the glasses told, or that they are gone. */
+  #causeBefore(atMs: number): TimelineEntry | undefined {
+    if (this.#trouble) return this.#trouble;
+    const isRecent = (entry: TimelineEntry) => atMs - (entry.lastAtMs ?? entry.atMs) < CAUSE_BEFORE_MS;
+    if (this.#controlLost && isRecent(this.#controlLost)) return this.#controlLost;
+    const told = this.#list.all.findLast(({ code = '' }) => NARROW.includes(code));
+    return told && isRecent(told) && told.code !== 'UPLINK_RECOVERED' ? told : undefined;
+  }
+
+  #after(kind: TimelineEntry['kind']): { because?: number } {
+    const entry = this.#list.all.findLast((earlier) => earlier.kind === kind);
+    return entry ? { because: entry.id } : {};
+  }
+
+  /** What has come back, because of what was lost. */
+  #lost(code: string): { because?: number } {
+    const lost = { MICROPHONE_BACK: 'MICROPHONE_LOST', UPLINK_RECOVERED: 'UPLINK_NARROW', HEAT_RECOVERED: 'HEAT' }[
+      code
+    ];
+    const entry = lost && this.#list.all.findLast((earlier) => earlier.code === lost);
+    return entry ? { because: entry.id } : {};
+  }
+
+  /** From what an earlier process wrote. */
+  #remember(entry: TimelineEntry): void {
+    if (entry.state === 'active') this.#interrupted = undefined;
+    if (entry.state === 'interrupted') this.#interrupted = entry;
+    if (entry.kind === 'trouble') this.#trouble ??= entry;
+    if (entry.kind === 'recovery') this.#trouble = undefined;
+    // With that process every line ended: whoever comes was not lost.
+  }
+  #knownViewers(snapshot: StreamSnapshot): readonly string[] {
+    return this.#options.kept ? snapshot.viewers : [];
+  }
+  #knownOutputs(snapshot: StreamSnapshot): readonly OperatorOutput[] {
+    return this.#options.kept ? snapshot.outputs : [];
+  }
+}
+
+/** @param waitMs until the next attempt. */
+export function troubleOf({ code, details }: GlasscastError, waitMs: number): ProviderTrouble {
+  return { code, waitMs, ...(typeof details.status === 'number' ? { status: details.status } : {}) };
+}
+
+/** By which the glasses stopped: they say it in their sentence alone. */
+function numbersOf(code: string, text: string): Record<string, number> | undefined {
+  const [, value] = /(-?\d+(?:\.\d+)?) (?:°C|%)/.exec(text) ?? [];
+  if (value === undefined) return undefined;
+  if (code === 'OVERHEATED') return { temperatureC: Number(value) };
+  return code === 'BATTERY_LOW' ? { batteryPercent: Number(value) } : undefined;
+}
+
+function seconds(ms: number): string {
+  return `${(ms / 1000).toFixed(1)} s`;
 }
 
 function viewerNews(before: readonly string[], now: readonly string[]): NewEntry[] {
   const joined = now.filter((id) => !before.includes(id)).map((id) => `${id} watches`);
   const left = before.filter((id) => !now.includes(id)).map((id) => `${id} has left`);
-  return [...joined, ...left].map((text) => ({ kind: 'viewer', text }));
+  return [...joined, ...left].map((text) => ({ kind: 'viewer', source: 'app', text }));
 }
 
 function outputNews(before: readonly OperatorOutput[], now: readonly OperatorOutput[]): NewEntry[] {
@@ -142,7 +350,7 @@ function outputNews(before: readonly OperatorOutput[], now: readonly OperatorOut
     return [`${nameOf(output)}${verb}${earlier || output.status === 'error' ? `: ${howIt(output)}` : ''}`];
   });
   const removed = before.filter(({ outputId }) => !is.has(outputId)).map((output) => `${nameOf(output)} removed`);
-  return [...changed, ...removed].map((text) => ({ kind: 'output', text }));
+  return [...changed, ...removed].map((text) => ({ kind: 'output', source: 'provider', text }));
 }
 
 function nameOf({ name, url }: OperatorOutput): string {

@@ -57,59 +57,83 @@ export interface ViewersOptions {
   onLate: (id: string) => void;
 }
 
-export function createViewers({ clock, patienceMs, onLate }: ViewersOptions): Viewers {
-  const seats = new Map<string, Seat>();
+export function createViewers(options: ViewersOptions): Viewers {
+  return new Seats(options);
+}
 
-  function tell(seat: Seat, status: AppStatus, importance: Importance, evenIfSame: boolean): void {
-    const text = JSON.stringify(status);
-    if (text === seat.lastTold && !evenIfSame) return;
-    // Statistics are no state: the next state is compared with the last state.
-    if (importance === 'state') seat.lastTold = text;
-    seat.viewer.deliver(status, importance);
+class Seats implements Viewers {
+  readonly #options: ViewersOptions;
+  readonly #seats = new Map<string, Seat>();
+
+  constructor(options: ViewersOptions) {
+    this.#options = options;
   }
 
-  const viewers: Viewers = {
-    get size() {
-      return seats.size;
-    },
-    ids: () => [...seats.keys()],
-    has: (id) => seats.has(id),
-    requests: () =>
-      [...seats].map(([id, { requestedAtMs, deadline }]) => ({ id, requestedAtMs, isWaiting: deadline !== undefined })),
-    add(viewer, { requestedAtMs, isWaiting }) {
-      const { id } = viewer;
-      seats.get(id)?.deadline?.cancel();
-      const leftMs = Math.max(0, patienceMs - (clock.now() - requestedAtMs));
-      const deadline = isWaiting ? clock.after('viewer-deadline', leftMs, () => onLate(id)) : undefined;
-      seats.set(id, { viewer, requestedAtMs, lastTold: undefined, deadline });
-    },
-    satisfied() {
-      for (const seat of seats.values()) {
-        seat.deadline?.cancel();
-        seat.deadline = undefined;
-      }
-    },
-    tell(id, status) {
-      const seat = seats.get(id);
-      if (seat) tell(seat, status, 'state', true);
-    },
-    tellAll(statusFor, importance) {
-      for (const [id, seat] of [...seats]) tell(seat, statusFor(id), importance, false);
-    },
-    dismiss(id, lastWord) {
-      const seat = seats.get(id);
-      if (!seat) return false;
+  get size(): number {
+    return this.#seats.size;
+  }
+
+  ids(): string[] {
+    return [...this.#seats.keys()];
+  }
+
+  has(id: string): boolean {
+    return this.#seats.has(id);
+  }
+
+  requests(): StreamRecord['viewers'] {
+    return [...this.#seats].map(([id, { requestedAtMs, deadline }]) => {
+      return { id, requestedAtMs, isWaiting: deadline !== undefined };
+    });
+  }
+
+  add(viewer: Viewer, { requestedAtMs, isWaiting }: { requestedAtMs: number; isWaiting: boolean }): void {
+    const { clock, onLate, patienceMs } = this.#options;
+    const { id } = viewer;
+    this.#seats.get(id)?.deadline?.cancel();
+    const leftMs = Math.max(0, patienceMs - (clock.now() - requestedAtMs));
+    const deadline = isWaiting ? clock.after('viewer-deadline', leftMs, () => onLate(id)) : undefined;
+    this.#seats.set(id, { viewer, requestedAtMs, lastTold: undefined, deadline });
+  }
+
+  satisfied(): void {
+    for (const seat of this.#seats.values()) {
       seat.deadline?.cancel();
-      seats.delete(id);
-      tell(seat, lastWord, 'state', true);
-      return true;
-    },
-    dismissAll(lastWord) {
-      for (const id of [...seats.keys()]) viewers.dismiss(id, lastWord);
-    },
-    close() {
-      for (const { deadline } of seats.values()) deadline?.cancel();
-    },
-  };
-  return viewers;
+      seat.deadline = undefined;
+    }
+  }
+
+  tell(id: string, status: AppStatus): void {
+    const seat = this.#seats.get(id);
+    if (seat) tell(seat, status, 'state', true);
+  }
+
+  tellAll(statusFor: (id: string) => AppStatus, importance: Importance): void {
+    for (const [id, seat] of [...this.#seats]) tell(seat, statusFor(id), importance, false);
+  }
+
+  dismiss(id: string, lastWord: AppStatus): boolean {
+    const seat = this.#seats.get(id);
+    if (!seat) return false;
+    seat.deadline?.cancel();
+    this.#seats.delete(id);
+    tell(seat, lastWord, 'state', true);
+    return true;
+  }
+
+  dismissAll(lastWord: AppStatus): void {
+    for (const id of [...this.#seats.keys()]) this.dismiss(id, lastWord);
+  }
+
+  close(): void {
+    for (const { deadline } of this.#seats.values()) deadline?.cancel();
+  }
+}
+
+function tell(seat: Seat, status: AppStatus, importance: Importance, evenIfSame: boolean): void {
+  const text = JSON.stringify(status);
+  if (text === seat.lastTold && !evenIfSame) return;
+  // Statistics are no state: the next state is compared with the last state.
+  if (importance === 'state') seat.lastTold = text;
+  seat.viewer.deliver(status, importance);
 }

@@ -3,6 +3,7 @@ import type { Command } from 'commander';
 import * as z from 'zod';
 import { isGlasscastError } from '../../shared/errors.ts';
 import { type Cli, type Run, segment, wholeNumber } from './commands.ts';
+import { explain } from './explain.ts';
 import { harmless, type Style, type Terminal } from './terminal.ts';
 
 /** What is shown of a stream; `--json` passes everything on. */
@@ -46,6 +47,10 @@ export function addStreamCommands(program: Command, run: Run): void {
   const streams = program.command('streams').description('what is on the air');
   streams.command('list').description('every stream that is not over').action(run(list));
   streams.command('show <streamId>').description('one stream in full').action(run(show));
+  streams
+    .command('explain <streamId>')
+    .description('what happened to it and why, with one sentence at the end; also when it is over')
+    .action(run(explain));
   streams
     .command('watch')
     .description('streams as they change, a line each, until Ctrl-C')

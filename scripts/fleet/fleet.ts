@@ -59,8 +59,11 @@ export interface Fleet {
 }
 
 const PATIENCE_MS = 30_000;
+/** Streams that begin at the same time: more would only wait for each other. */
+const MAX_STARTING = 100;
 const TICK_MS = 100;
 const FLOOD_TICK_MS = 10;
+const PACE_BEHIND_MS = 100;
 
 export const userIdOf = (user: number): string => `glasses${String(user + 1).padStart(5, '0')}@fleet.example`;
 
@@ -121,7 +124,8 @@ class WholeFleet implements Fleet {
   }
 
   async startStreams(perSecond: number): Promise<void> {
-    await this.#paced(this.#streaming.length, perSecond, (index) => this.#startStream(index));
+    const isBusy = (begun: number) => begun - this.#answered >= MAX_STARTING;
+    await this.#paced(this.#streaming.length, perSecond, (index) => this.#startStream(index), isBusy);
     await this.#settled(() => this.#answered, this.#streaming.length);
   }
 
@@ -282,11 +286,27 @@ class WholeFleet implements Fleet {
     return this.#glasses.filter(({ isConnected }) => isConnected).length;
   }
 
-  async #paced(count: number, perSecond: number, act: (index: number) => void): Promise<void> {
-    const beganMs = this.#clock.monotonicMs();
+  /** @param isBusy so many have begun that the next one waits, for half a minute at most. */
+  async #paced(
+    count: number,
+    perSecond: number,
+    act: (index: number) => void,
+    isBusy: (begun: number) => boolean = () => false,
+  ): Promise<void> {
+    const gapMs = 1000 / perSecond;
+    let dueMs = this.#clock.monotonicMs();
+    let movedMs = dueMs;
     for (let done = 0; done < count && !this.#signal?.aborted; ) {
-      const due = Math.min(count, Math.ceil(((this.#clock.monotonicMs() - beganMs) / 1000) * perSecond) + 1);
-      for (; done < due; done += 1) act(done);
+      const nowMs = this.#clock.monotonicMs();
+      const isStuck = nowMs - movedMs > PATIENCE_MS;
+      while (done < count && dueMs <= nowMs && (isStuck || !isBusy(done))) {
+        act(done);
+        done += 1;
+        dueMs += gapMs;
+        movedMs = nowMs;
+      }
+      // What was held back is not made up for in a burst.
+      dueMs = Math.max(dueMs, nowMs - PACE_BEHIND_MS);
       await this.#clock.sleep(FLOOD_TICK_MS);
     }
   }

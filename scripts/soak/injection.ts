@@ -49,6 +49,7 @@ const deeds: Readonly<Record<FaultName, Deed>> = {
     await clock.sleep(lastsMs, { signal });
     await app?.setWebhook(true);
   },
+  'disk-full': (_bench, world, { lastsMs }) => world.fillDisk(lastsMs),
   'relay-restarted': (_bench, world, { whom }) => restart(world, whom, 'SIGTERM'),
   'relay-killed': (_bench, world, { whom }) => restart(world, whom, 'SIGKILL'),
   'stream-killed': (_bench, { stream }, { lastsMs }) => stream.killAndRestart(lastsMs),

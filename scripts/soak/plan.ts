@@ -23,6 +23,7 @@ export const faultNames = [
   'creation-lost',
   'storage-full',
   'delivery-away',
+  'disk-full',
 ] as const;
 export type FaultName = (typeof faultNames)[number];
 

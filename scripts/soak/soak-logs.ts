@@ -25,8 +25,8 @@ export interface SoakLogsOptions {
   /** ISO 8601 */
   nowText: () => string;
   onTrouble: (part: string, line: string) => void;
-  /** Error lines that a fault makes, by event name. */
-  isExpected?: (part: string, event: string) => boolean;
+  /** Error lines that a fault makes. */
+  isExpected?: (part: string, line: string) => boolean;
 }
 
 export function createSoakLogs({ folder, nowText, onTrouble, isExpected = () => false }: SoakLogsOptions): SoakLogs {
@@ -40,7 +40,7 @@ export function createSoakLogs({ folder, nowText, onTrouble, isExpected = () => 
   function isTrouble(part: string, line: string): boolean {
     const entry = parsed(line);
     if (!entry) return BARE_TROUBLE.test(line);
-    return entry.level >= PINO_ERROR && !isExpected(part, entry.msg);
+    return entry.level >= PINO_ERROR && !isExpected(part, line);
   }
   return {
     of: (part) => (line) => {
@@ -59,11 +59,11 @@ export function createSoakLogs({ folder, nowText, onTrouble, isExpected = () => 
   };
 }
 
-function parsed(line: string): { level: number; msg: string } | undefined {
+function parsed(line: string): { level: number } | undefined {
   if (!line.startsWith('{')) return undefined;
   try {
-    const { level, msg } = JSON.parse(line) as { level?: unknown; msg?: unknown };
-    return { level: typeof level === 'number' ? level : 0, msg: String(msg) };
+    const { level } = JSON.parse(line) as { level?: unknown };
+    return { level: typeof level === 'number' ? level : 0 };
   } catch {
     return undefined;
   }

@@ -11,6 +11,7 @@ import { createRelayMain, type RelayMain } from '../bench/relay-main.ts';
 import { type StreamProcess, startStreamProcess } from '../bench/stream-process.ts';
 import { createTcpTap, type TcpTap } from '../bench/tcp-tap.ts';
 import type { Collector } from './collector.ts';
+import { mountSmallDisk } from './small-disk.ts';
 import { type SoakApp, startSoakApp } from './soak-apps.ts';
 import { type SoakGlasses, startSoakGlasses } from './soak-glasses.ts';
 import type { SoakLogs } from './soak-logs.ts';
@@ -30,8 +31,12 @@ export interface SoakWorld {
   nodes: RelayMain[];
   /** One that is up answers operators and takes glasses, as behind a load balancer. */
   readonly relay: RelayMain;
-  /** Ends the node by this signal and starts it in its place; one after the other when several are asked for. */
+  /** Ends the node by this signal and starts it in its place; one after the other, and not while the disk is full. */
   restartNode(node: RelayMain, how: NodeJS.Signals): Promise<void>;
+  /** The relay's disk is full for so long; nothing happens where it cannot be filled. */
+  fillDisk(ms: number): Promise<void>;
+  /** Or was a moment ago: what is written about it then is no news. */
+  readonly isDiskFull: boolean;
   stream: SoakStream;
   glasses: SoakGlasses[];
   apps: SoakApp[];
@@ -61,6 +66,7 @@ export interface SoakStream {
 
 /** What the local Stream writes into its addresses: there stand the taps. */
 const PUBLIC_HOST = '127.0.0.2';
+const DISK_AFTERWARDS_MS = 3_000;
 const PACKAGES = ['com.glasscast.soak.one', 'com.glasscast.soak.two'];
 
 export interface SoakWorldOptions {
@@ -80,6 +86,8 @@ export async function startSoakWorld(options: SoakWorldOptions): Promise<SoakWor
   const partBench = (part: string): Bench => ({ ...bench, logLevel: 'info', note: heardBy(options, part) });
   const { stream, first } = await startSoakStream(partBench('local-stream'), onDeath);
   bench.defer(() => stream.stop());
+  const disk = await mountSmallDisk(bench, join(bench.folder, 'relay-1'));
+  const held = { diskFullUntilMs: Number.NEGATIVE_INFINITY };
   const nodes = await startNodes(options, first, partBench);
   const up = new Set(nodes);
   const relayUp = () => nodes.find((node) => up.has(node)) ?? firstNode;
@@ -102,23 +110,38 @@ export async function startSoakWorld(options: SoakWorldOptions): Promise<SoakWor
     bench.defer(one.stop);
     glasses.push(one);
   }
-  let restarted = Promise.resolve();
+  let turn = Promise.resolve();
+  const inTurn = (work: () => Promise<void>) => {
+    turn = turn.catch(() => undefined).then(work);
+    return turn;
+  };
   return {
     ...{ nodes, stream, glasses, apps },
     get relay() {
       return relayUp();
     },
-    restartNode(node, how) {
-      restarted = restarted
-        .catch(() => undefined)
-        .then(async () => {
-          up.delete(node);
-          await node.end(how);
-          await node.start();
-          up.add(node);
-        });
-      return restarted;
+    restartNode: (node, how) =>
+      inTurn(async () => {
+        up.delete(node);
+        await node.end(how);
+        await node.start();
+        up.add(node);
+      }),
+    get isDiskFull() {
+      return bench.clock.monotonicMs() < held.diskFullUntilMs;
     },
+    fillDisk: (ms) =>
+      inTurn(async () => {
+        if (!disk) return;
+        held.diskFullUntilMs = Number.POSITIVE_INFINITY;
+        await disk.fill();
+        try {
+          await bench.clock.sleep(ms, { signal: bench.signal });
+        } finally {
+          await disk.free();
+          held.diskFullUntilMs = bench.clock.monotonicMs() + DISK_AFTERWARDS_MS;
+        }
+      }),
     streams: async () =>
       (await relayUp().ask<{ streams: StreamJson[] }>('GET', '/api/streams')).streams.filter(
         ({ state }) => state !== 'stopped' && state !== 'failed',

@@ -305,6 +305,11 @@ describe.skipIf(!inject('chromium'))('the console', () => {
     };
     const page = await open(relay.url);
     await becomes(page, "document.querySelector('#timeline').textContent.includes('Live')");
+    await becomes(page, "document.querySelector('#verdict').textContent === 'all well'");
+    expect(await textOf(page, '#service-record')).toMatch(
+      /First picture\s*900 ms.*Stalls\s*2, 4.2 s.*Frames lost\s*3/s,
+    );
+    relay.world.verdicts = { m0: 'the camera was gone from 10:00:00' };
     relay.tell({
       type: 'stream-entry',
       streamId: 'm1',
@@ -313,6 +318,7 @@ describe.skipIf(!inject('chromium'))('the console', () => {
     await becomes(page, "document.querySelector('#timeline li').textContent.includes('smaller')");
     await page.selectOption('#timeline-of', 'm0');
     await becomes(page, "document.querySelector('#timeline').textContent.includes('The camera was not found')");
+    await becomes(page, "document.querySelector('#verdict').textContent.startsWith('the camera was gone')");
   });
 
   const sizes = {

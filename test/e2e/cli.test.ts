@@ -159,6 +159,10 @@ describe('streams', () => {
     expect((await glasscast(['streams', 'list'])).out).toMatch(new RegExp(`${streamId} +${USER} +active +1 `));
     expect((await glasscast(['streams', 'show', streamId])).out).toMatch(/hlsUrl +http.*m3u8/);
     expect((await glasscast(['streams', 'outputs', streamId])).out).toBe('No outputs.');
+    const explained = (await glasscast(['streams', 'explain', streamId])).out;
+    expect(explained).toMatch(/first picture +\d+\.\d s after the request\n(.*\n)*.*app +Asked for by/);
+    expect(explained).toMatch(/\n\nall well: first picture .*; viewers never lost the picture$/);
+    expect(await json('streams', 'explain', streamId)).toMatchObject({ streamId, userId: USER, state: 'active' });
     expect((await glasscast(['streams', 'stop', USER])).code).toBe(0);
     await glasses.inbox.take('the stop', ({ type }) => type === 'stop_rtmp_stream');
     await expect.poll(async () => (await glasscast(['streams', 'list'])).out, { timeout: 10_000 }).toBe('No streams.');

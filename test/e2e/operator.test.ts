@@ -2,7 +2,7 @@
 import { describe, expect, it, onTestFinished } from 'vitest';
 import type { RecordingList } from '../../cloud/provider/recordings.ts';
 import type { EndedStream } from '../../cloud/streams/stream-history.ts';
-import type { TimelineEntry } from '../../cloud/streams/stream-timeline.ts';
+import type { TimelineEntry } from '../../cloud/streams/stream-story.ts';
 import type { StreamSnapshot } from '../../cloud/streams/stream-views.ts';
 import { createChildSpawner } from '../../shared/child-process.ts';
 import { createSystemClock } from '../../shared/clock.ts';
@@ -87,9 +87,10 @@ describe('an operator', () => {
     const entries = await timelineOf(relay, streamId);
     expect(entries).toEqual([...entries].sort((a, b) => a.atMs - b.atMs));
     expect(entries.find(({ kind }) => kind === 'notice')).toMatchObject(notice);
+    const cause = entries.find(({ kind }) => kind === 'trouble');
+    expect(cause).toMatchObject({ code: 'INGEST_DROPPED', source: 'network', text: 'cut by the test' });
     expect(entries.find(({ state }) => state === 'interrupted')).toMatchObject({
-      code: 'INGEST_DROPPED',
-      text: 'The glasses are reconnecting: cut by the test',
+      ...{ text: 'The glasses are reconnecting', because: cause?.id },
     });
     expect(entries.filter(({ kind }) => kind === 'glasses')).toHaveLength(2);
     expect(entries.at(-1)?.numbers?.interruptedMs).toBeGreaterThan(0);

@@ -15,6 +15,11 @@ import type {
 } from '../../cloud/console/relay-shapes.ts';
 import { registerConsolePage } from '../../cloud/http/console-page.ts';
 
+const spans = {
+  stalls: { count: 2, totalMs: 4_200, longestMs: 3_000 },
+  reconnects: { count: 0, totalMs: 0, longestMs: 0 },
+};
+
 export const CONSOLE_TOKEN = 'a-token-for-the-console';
 
 export async function startConsoleRelay() {
@@ -26,6 +31,7 @@ export async function startConsoleRelay() {
     streams: [] as StreamView[],
     ended: [] as EndedStream[],
     timelines: {} as Record<string, TimelineEntry[]>,
+    verdicts: {} as Record<string, string>,
     recordings: { recordings: [], keepsRecordings: true } as RecordingList | Error,
     /** A timeline is read, and its answer takes as long as this. */
     timelineDelay: Promise.resolve() as Promise<void>,
@@ -49,6 +55,10 @@ export async function startConsoleRelay() {
     if (!(recordings instanceof Error)) return recordings;
     return reply.code(502).send({ error: 'PROVIDER_UNREACHABLE', message: recordings.message });
   });
+  server.get<{ Params: { id: string } }>('/api/streams/:id/explain', async ({ params }) => ({
+    ...{ verdict: world.verdicts[params.id] ?? 'all well', entries: world.timelines[params.id] ?? [] },
+    record: { ...spans, ...{ timeToFirstFrameMs: 900, liveMs: 12_000, framesLost: 3, stepsDown: 1, stepsUp: 0 } },
+  }));
   server.get<{ Params: { id: string } }>('/api/streams/:id/timeline', async ({ params }) => {
     const entries = [...(world.timelines[params.id] ?? [])];
     await world.timelineDelay;

@@ -63,8 +63,18 @@ export interface DebianRoot {
   close(): Promise<void>;
 }
 
+export interface DebianRootOptions {
+  /** Beside what each has. Their services are not started: the network is this machine's, and so would be their ports. */
+  packages?: readonly string[];
+  /** Units of those packages. */
+  disabled?: readonly string[];
+  /** Paths inside to files and folders of this machine, for reading. */
+  binds?: Readonly<Record<string, string>>;
+}
+
 /** A fresh one, booted. */
-export async function openDebianRoot(): Promise<DebianRoot> {
+export async function openDebianRoot(options: DebianRootOptions = {}): Promise<DebianRoot> {
+  const { packages = [], disabled = [], binds = {} } = options;
   const clock = createSystemClock();
   const children = createChildSpawner({ clock, log: silentLog(), redactor: createRedactor() });
   const name = `${process.pid}-${createHash('sha256').update(String(clock.monotonicMs())).digest('hex').slice(0, 6)}`;
@@ -101,7 +111,8 @@ export async function openDebianRoot(): Promise<DebianRoot> {
     return execute('nsenter', ['-t', pid, '-a', '--', ...inside], script);
   }
   async function boot(): Promise<void> {
-    const args = ['-q', '-D', folder, '--boot', '--register=no', '--keep-unit', '--link-journal=no'];
+    const shared = Object.entries(binds).map(([inside, outside]) => `--bind-ro=${outside}:${inside}`);
+    const args = ['-q', '-D', folder, '--boot', '--register=no', '--keep-unit', '--link-journal=no', ...shared];
     // When the test run is killed nspawn gets SIGTERM and ends the system; its own sudden death would leave that running.
     const mortal = ['--pdeathsig', 'TERM', '--', 'systemd-nspawn', ...args, '-M', `glasscast-${name}`];
     machine = children.spawn({ name: 'nspawn', file: 'setpriv', args: mortal });
@@ -128,7 +139,7 @@ export async function openDebianRoot(): Promise<DebianRoot> {
   }
 
   try {
-    await must('cp', ['-a', '--reflink=auto', await baseFolder(must), folder]);
+    await must('cp', ['-a', '--reflink=auto', await baseFolder(must, { packages, disabled }), folder]);
     await boot();
   } catch (error) {
     await close();
@@ -149,19 +160,24 @@ export async function openDebianRoot(): Promise<DebianRoot> {
 }
 
 /** Made when it is not there yet. Two may make it at once: the first one's counts. */
-async function baseFolder(must: (file: string, args: readonly string[]) => Promise<void>): Promise<string> {
+async function baseFolder(
+  must: (file: string, args: readonly string[]) => Promise<void>,
+  extra: { packages: readonly string[]; disabled: readonly string[] },
+): Promise<string> {
+  const packages = [...PACKAGES, ...extra.packages];
   await mkdir(FOLDER, { recursive: true });
   for (const name of ['copy', '.#copy', 'part']) await removeLeftOvers(FOLDER, name);
   const hash = createHash('sha256')
-    .update([SUITE, ...PACKAGES].join(' '))
+    .update([SUITE, ...packages].join(' '))
     .digest('hex')
     .slice(0, 12);
   const base = join(FOLDER, `base-${hash}`);
   if (existsSync(base)) return base;
   const part = join(FOLDER, `part-${process.pid}-${hash}`);
   // This machine's network is shared: an sshd on port 22 would be its own.
-  const noSshd = '--customize-hook=systemctl --root="$1" disable ssh.service';
-  await must('mmdebstrap', ['--quiet', '--variant=minbase', `--include=${PACKAGES.join(',')}`, noSshd, SUITE, part]);
+  const units = ['ssh.service', ...extra.disabled].join(' ');
+  const quiet = `--customize-hook=systemctl --root="$1" disable ${units}`;
+  await must('mmdebstrap', ['--quiet', '--variant=minbase', `--include=${packages.join(',')}`, quiet, SUITE, part]);
   await rename(part, base).catch((error) => {
     if (!existsSync(base)) throw error;
   });

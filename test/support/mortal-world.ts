@@ -137,6 +137,7 @@ function createLife(
       sessions,
       log,
       rollouts: { agentGone() {} },
+      history: { release: async () => {} },
       isEnding: () => true,
     });
     for (const userId of await usersToTakeOver(store)) await carrier.adopt(userId);

@@ -82,6 +82,7 @@ export function createMortal(root: Clock, disk: Store, onDeath: () => void): Mor
       apps: collection(disk.apps),
       ledger: collection(disk.ledger),
       streams: collection(disk.streams),
+      streamStories: collection(disk.streamStories),
       appSessions: collection(disk.appSessions),
       tokens: collection(disk.tokens),
       enrolments: collection(disk.enrolments),

@@ -5,7 +5,7 @@ import { CONSOLE_APP } from '../../cloud/console/console-state.ts';
 import type * as shapes from '../../cloud/console/relay-shapes.ts';
 import type * as feed from '../../cloud/http/event-feed.ts';
 import type { RecordingList } from '../../cloud/provider/recordings.ts';
-import type { EndedStream } from '../../cloud/streams/stream-history.ts';
+import type { EndedStream, Explanation } from '../../cloud/streams/stream-history.ts';
 
 /** JSON leaves out what is undefined. */
 type Told<T> = T extends readonly (infer Item)[]
@@ -25,6 +25,7 @@ describe('the shapes of the console', () => {
       fits<Told<feed.RelayEvent>, shapes.RelayEvent>(),
       fits<Told<feed.SessionView>, shapes.SessionView>(),
       fits<Told<EndedStream>, shapes.EndedStream>(),
+      fits<Told<Explanation>, shapes.Explanation>(),
       fits<Told<RecordingList>, shapes.RecordingList>(),
     ];
     expect(all).not.toContain(false);

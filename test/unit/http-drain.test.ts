@@ -57,7 +57,7 @@ async function world() {
         operatorStream: {
           ...{ start: nothing, stop: nothing, removeViewer: nothing, addOutput: nothing, removeOutput: nothing },
         },
-        history: { timeline: nothing, ended: nothing },
+        history: { explain: nothing, ended: nothing },
         sessions: () => [],
         streams: () => [],
         endStream: nothing,

@@ -8,6 +8,7 @@ import { operatorRoutes } from '../../cloud/http/operator-routes.ts';
 import { recordingRoutes } from '../../cloud/http/recording-routes.ts';
 import { createSqliteStore } from '../../cloud/store/sqlite-store.ts';
 import { operatorStream } from '../../cloud/streams/operator-stream.ts';
+import { createStoryArchive } from '../../cloud/streams/story-archive.ts';
 import { createStreamHistory } from '../../cloud/streams/stream-history.ts';
 import { createStreamRegistry } from '../../cloud/streams/stream-registry.ts';
 import { GlasscastError } from '../../shared/errors.ts';
@@ -23,7 +24,10 @@ function world() {
   const clock = createTestClock();
   const [glasses, source, playback, restreaming] = [fakeGlasses(), fakeSource(), fakePlayback(), fakeRestreaming()];
   const store = createSqliteStore({ file: ':memory:' });
-  const history = createStreamHistory({ clock, redact: (text) => text, onEntry() {} });
+  const history = createStreamHistory({
+    ...{ clock, redact: (text: string) => text, onEntry() {} },
+    archive: createStoryArchive({ store, clock, log: silentLog() }),
+  });
   const streams = createStreamRegistry({
     ...{ source, playback, restreaming, clock, store, log: silentLog(), onChange: history.saw },
     onDefect(error) {

@@ -1,0 +1,198 @@
+/**
+ * How one stream serves, in figures: counted from its snapshots, the glasses' statuses and what was proven of its picture.
+ * Figures only; what they mean is said by the verdict. Pure: times come in.
+ */
+import type { DeviceStreamStatus, StreamStats } from '../../shared/protocol/glasses-messages.ts';
+import { deviceStatusMeaning, isStreamOver, type StreamState } from '../../shared/stream.ts';
+import type { OpenSpans, ServiceRecord, Spans } from './stream-story.ts';
+import type { StreamSnapshot } from './stream-views.ts';
+
+/** Times are wall clock. */
+export interface RecordKeeper {
+  /** @param cause of a picture that is back, a code; undefined: nobody has told one. */
+  saw(snapshot: Pick<StreamSnapshot, 'state' | 'liveMs'>, atMs: number, cause?: string | undefined): void;
+  /** @returns true when the figures have changed by more than the time that passes. */
+  heard(status: DeviceStreamStatus, atMs: number): boolean;
+  glasses(areThere: boolean, atMs: number): void;
+  providerRetried(waitMs: number): void;
+  /** What was live still is, until it is known to be otherwise. */
+  takenOver(): void;
+  /** What is under way counts up to then. */
+  read(atMs: number): ServiceRecord;
+  /** For the next process. */
+  kept(): { record: ServiceRecord; open: OpenSpans };
+}
+
+/** A smaller change of the worst delay is no news. */
+const DELAY_NEWS_MS = 500;
+/** Rates below this come from a push that hardly began. */
+const MIN_RATE_BPS = 20_000;
+/** Proof of a picture after a take-over comes within this, else there was none meanwhile. */
+const PROOF_PATIENCE_MS = 15_000;
+
+export function createServiceRecord(kept?: { record: ServiceRecord; open: OpenSpans }): RecordKeeper {
+  const record: ServiceRecord = structuredClone(kept?.record ?? emptyRecord());
+  const open: OpenSpans = { ...kept?.open };
+  let state: StreamState | undefined;
+  let isUnproven = false;
+  /** After a take-over, from its first look on. */
+  let takenOverAtMs = Number.POSITIVE_INFINITY;
+
+  function endLive(atMs: number): void {
+    if (open.liveSinceMs !== undefined) record.liveMs += Math.max(0, atMs - open.liveSinceMs);
+    open.liveSinceMs = undefined;
+  }
+  function endStall(atMs: number, cause: string): void {
+    if (open.stalledSinceMs === undefined) return;
+    const lengthMs = Math.max(0, atMs - open.stalledSinceMs);
+    addSpan(record.stalls, lengthMs);
+    const by = record.stallCauses[cause] ?? { count: 0, totalMs: 0 };
+    record.stallCauses[cause] = { count: by.count + 1, totalMs: by.totalMs + lengthMs };
+    open.stalledSinceMs = undefined;
+  }
+  function proven(atMs: number, cause: string | undefined): void {
+    const sinceMs = open.liveSinceMs;
+    const isLate = isUnproven && sinceMs !== undefined && atMs - takenOverAtMs > PROOF_PATIENCE_MS;
+    if (isLate) {
+      endLive(takenOverAtMs);
+      open.stalledSinceMs = takenOverAtMs;
+    }
+    endStall(atMs, cause ?? (isLate ? 'TAKEN_OVER' : 'UNKNOWN'));
+    isUnproven = false;
+    open.liveSinceMs ??= atMs;
+  }
+  function lost(atMs: number): void {
+    endLive(atMs);
+    open.stalledSinceMs ??= atMs;
+    isUnproven = false;
+  }
+  function learn(stats: StreamStats | undefined, rateBps: number | undefined): boolean {
+    if (!stats) return false;
+    const { droppedFrames, queuedBytes } = stats;
+    let isNews = false;
+    if (droppedFrames !== undefined) {
+      // Counted from 0 again by a new push.
+      const before = open.droppedFrames ?? 0;
+      const more = droppedFrames < before ? droppedFrames : droppedFrames - before;
+      record.framesLost += more;
+      open.droppedFrames = droppedFrames;
+      isNews = more > 0;
+    }
+    const knownBps = rateBps ?? stats.bitrate;
+    if (queuedBytes !== undefined && knownBps !== undefined && knownBps >= MIN_RATE_BPS) {
+      const delayMs = Math.round((queuedBytes * 8_000) / knownBps);
+      isNews ||= delayMs > (record.worstDelayMs ?? 0) + DELAY_NEWS_MS;
+      record.worstDelayMs = Math.max(record.worstDelayMs ?? 0, delayMs);
+    }
+    return isNews;
+  }
+  function noticed({ code, numbers = {} }: NonNullable<DeviceStreamStatus['notice']>): void {
+    const { askedBps, uplinkBps, videoBitrateBps } = numbers;
+    if (code === 'UPLINK_NARROW' && askedBps !== undefined) {
+      const lowestBps = smaller(record.uplink?.lowestBps, uplinkBps);
+      record.uplink = { askedBps, ...(lowestBps === undefined ? {} : { lowestBps }) };
+    }
+    if (videoBitrateBps === undefined) return;
+    const before = open.videoBps;
+    open.videoBps = videoBitrateBps;
+    const isDown = before === undefined ? !code.endsWith('_RECOVERED') : videoBitrateBps < before;
+    if (isDown) record.stepsDown += 1;
+    else if (before === undefined || videoBitrateBps > before) record.stepsUp += 1;
+  }
+
+  return {
+    saw({ state: now, liveMs }, atMs, cause) {
+      if (liveMs !== undefined) record.timeToFirstFrameMs ??= liveMs;
+      const before = state;
+      state = now;
+      if (before === undefined && isUnproven) takenOverAtMs = atMs;
+      if (before === now) return;
+      if (now === 'active') proven(atMs, cause);
+      // The first look after a take-over: not proven yet, and nobody's interruption.
+      else if (now === 'interrupted' && before !== undefined) lost(atMs);
+      else if (isStreamOver(now)) {
+        endLive(atMs);
+        endStall(atMs, cause ?? 'UNKNOWN');
+        closeSpan(record.reconnects, open, 'pushLostSinceMs', atMs);
+        closeSpan(record.controlLosses, open, 'controlLostSinceMs', atMs);
+      }
+    },
+    heard(status, atMs) {
+      const meaning = deviceStatusMeaning[status.status];
+      const { bitrate: videoBps } = status.resolvedConfig?.video ?? {};
+      open.videoBps ??= videoBps;
+      let isNews = status.notice !== undefined;
+      if (meaning === 'retrying') {
+        isNews ||= open.pushLostSinceMs === undefined;
+        open.pushLostSinceMs ??= atMs;
+        if (isUnproven && open.liveSinceMs !== undefined) lost(atMs);
+      } else if (meaning === 'publishing' && open.pushLostSinceMs !== undefined) {
+        isNews = true;
+        closeSpan(record.reconnects, open, 'pushLostSinceMs', atMs);
+      }
+      if (status.notice) noticed(status.notice);
+      const audioBps = status.resolvedConfig?.audio?.bitrate ?? 0;
+      return learn(status.stats, videoBps === undefined ? undefined : videoBps + audioBps) || isNews;
+    },
+    glasses(areThere, atMs) {
+      if (areThere) closeSpan(record.controlLosses, open, 'controlLostSinceMs', atMs);
+      else open.controlLostSinceMs ??= atMs;
+    },
+    providerRetried(waitMs) {
+      record.providerRetries += 1;
+      record.providerWaitMs += Math.round(waitMs);
+    },
+    takenOver() {
+      record.takeOvers += 1;
+      isUnproven = true;
+      // With the process before every line ended, and what it had heard of them.
+      open.controlLostSinceMs = undefined;
+    },
+    read(atMs) {
+      const now = structuredClone(record);
+      if (open.liveSinceMs !== undefined) now.liveMs += Math.max(0, atMs - open.liveSinceMs);
+      const running = { ...open };
+      closeSpan(now.stalls, running, 'stalledSinceMs', atMs);
+      closeSpan(now.reconnects, running, 'pushLostSinceMs', atMs);
+      closeSpan(now.controlLosses, running, 'controlLostSinceMs', atMs);
+      return now;
+    },
+    kept: () => ({ record: structuredClone(record), open: defined(open) }),
+  };
+}
+
+function emptyRecord(): ServiceRecord {
+  const none = () => ({ count: 0, totalMs: 0, longestMs: 0 });
+  return {
+    ...{ liveMs: 0, stalls: none(), stallCauses: {}, reconnects: none(), controlLosses: none() },
+    ...{ framesLost: 0, stepsDown: 0, stepsUp: 0, providerRetries: 0, providerWaitMs: 0, takeOvers: 0 },
+  };
+}
+
+function addSpan(spans: Spans, lengthMs: number): void {
+  const rounded = Math.round(lengthMs);
+  spans.count += 1;
+  spans.totalMs += rounded;
+  spans.longestMs = Math.max(spans.longestMs, rounded);
+}
+
+function closeSpan(
+  spans: Spans,
+  open: OpenSpans,
+  name: 'stalledSinceMs' | 'pushLostSinceMs' | 'controlLostSinceMs',
+  atMs: number,
+): void {
+  const sinceMs = open[name];
+  if (sinceMs === undefined) return;
+  addSpan(spans, Math.max(0, atMs - sinceMs));
+  open[name] = undefined;
+}
+
+function smaller(one: number | undefined, other: number | undefined): number | undefined {
+  return one === undefined || other === undefined ? (one ?? other) : Math.min(one, other);
+}
+
+/** JSON knows no undefined. */
+function defined(open: OpenSpans): OpenSpans {
+  return Object.fromEntries(Object.entries(open).filter(([, value]) => value !== undefined));
+}
