@@ -34,7 +34,6 @@ export interface LiveStreamOptions {
   /** Begins to look whether viewers can see the picture. */
   look: (ingest: IngestPoint, events: PlaybackEvents) => PlaybackWatch;
   clock: Clock;
-  /** Its lines name the stream and the user. */
   log: Log;
   timings: StreamTimings;
   /** What has to outlive the process; undefined: nothing any more. Rejects when it could not be kept. */
