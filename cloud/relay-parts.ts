@@ -214,6 +214,7 @@ export function composeStreams(
     timings: { stallMs, ...timings },
     onChange(stream) {
       events.publish({ type: 'stream', stream });
+      watching.saw(stream);
       history.saw(stream);
       if (isStreamOver(stream.state)) onLeft(stream.userId);
     },

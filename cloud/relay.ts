@@ -125,12 +125,23 @@ async function startRelay(
   const ownership = afterJoining(cluster.ownership, joining);
   const events = createSharedEvents({ mesh, log: given.log });
   const watching = await composeWatching({
-    ...{ clock, events, log: given.log, store: opened, redactor: given.redactor },
+    ...{ clock, log: given.log, store: opened, redactor: given.redactor },
     readings: {
       sessions: () => presenceOf(sessions.all().map((session) => session.isConnected())),
       apps: () => presenceOf(sessions.all().flatMap(({ userId }) => apps.running(userId).map((app) => app.connected))),
       provider: () => providerHealth.state(),
+      cluster: isAlone
+        ? undefined
+        : {
+            isLeader: leadership.isLeader,
+            nodes: () => mesh.others().length + 1,
+            ownedSessions: ownership.count,
+            relayedSockets: () => relayed.counts().edge,
+            isRedisUp: isStoreUp,
+          },
     },
+    // Its own words may name an address.
+    cluster: () => (isStoreUp() ? undefined : 'Redis does not answer'),
     isEnding: () => ending.hasBegun,
     ...{ otlpEndpoint: given.otlpEndpoint, otlpHeaders: given.otlpHeaders, instanceId: cluster.nodeId },
   });
@@ -168,7 +179,7 @@ async function startRelay(
   const isNeeded = (userId: string) =>
     sessions.get(userId) !== undefined || streams.has(userId) || apps.has(userId) || cleanup.has(userId);
   const carrier = createCarrier({
-    ...{ store, cleanup, streams, apps, sessions, rollouts, history, log },
+    ...{ store, cleanup, streams: watching.carried(streams), apps, sessions, rollouts, history, log },
     builtIn: (appId) => (appId === operator.id ? operator : undefined),
     isEnding: () => ending.hasBegun,
     // Who was only asked about is let go again.

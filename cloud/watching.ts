@@ -9,7 +9,6 @@ import type { Redactor, Secret } from '../shared/secrets.ts';
 import type { AppWebhook } from './apps/app-webhook.ts';
 import { createLoopWatch } from './health/loop-watch.ts';
 import { createReadiness } from './health/readiness.ts';
-import type { EventFeed } from './http/event-feed.ts';
 import type { Routes } from './http/http.ts';
 import { healthRoutes, metricsRoutes, requestMetrics } from './http/metrics-routes.ts';
 import { observedApi, observedPlayback, observedStore, observedWebhook } from './metrics/observed-parts.ts';
@@ -18,6 +17,8 @@ import { createStreamWatch } from './metrics/stream-watch.ts';
 import type { Playback } from './provider/playback.ts';
 import type { StreamApi } from './provider/stream-api.ts';
 import type { Store } from './store/store.ts';
+import type { StreamRegistry } from './streams/stream-registry.ts';
+import type { StreamSnapshot } from './streams/stream-views.ts';
 import { createStreamLog } from './tracing/stream-log.ts';
 import { createTracing } from './tracing/tracing.ts';
 
@@ -26,7 +27,6 @@ export interface WatchingOptions {
   log: Log;
   /** Not yet watched. */
   store: Store;
-  events: EventFeed;
   readings: Omit<RelayReadings, 'streams' | 'isReady'>;
   /** The relay drains or closes. */
   isEnding: () => boolean;
@@ -45,6 +45,10 @@ export interface Watching {
   log: Log;
   metrics: RelayMetrics;
   store: Store;
+  /** For every snapshot of a stream that runs here. */
+  saw(snapshot: StreamSnapshot): void;
+  /** For the carrier: streams that go elsewhere are gone from here. */
+  carried(streams: Pick<StreamRegistry, 'resume' | 'handOver'>): Pick<StreamRegistry, 'resume' | 'handOver'>;
   api(api: StreamApi): StreamApi;
   playback<P extends Playback>(playback: P): P;
   webhook(webhook: AppWebhook): AppWebhook;
@@ -57,7 +61,7 @@ export interface Watching {
 }
 
 export async function composeWatching(options: WatchingOptions): Promise<Watching> {
-  const { clock, events, isEnding, readings } = options;
+  const { clock, isEnding, readings } = options;
   const loop = createLoopWatch({ clock });
   const tracing = createTracing(await tracerOf(options));
   const readiness = createReadiness({
@@ -74,9 +78,6 @@ export async function composeWatching(options: WatchingOptions): Promise<Watchin
     },
   });
   const streams = createStreamWatch({ clock, witnesses: [metrics.streams, tracing.streams] });
-  events.listen((event) => {
-    if (event.type === 'stream') streams.saw(event.stream);
-  });
   const identityOf = (streamId: string) => ({
     userId: streams.userOf(streamId),
     traceId: tracing.traceIdOf(streamId),
@@ -84,6 +85,15 @@ export async function composeWatching(options: WatchingOptions): Promise<Watchin
   return {
     log: createStreamLog(options.log, identityOf),
     metrics,
+    saw: streams.saw,
+    carried: (registry) => ({
+      resume: (...args) => registry.resume(...args),
+      handOver(userId, why) {
+        const saved = registry.handOver(userId, why);
+        streams.moved(userId);
+        return saved;
+      },
+    }),
     store: observedStore(options.store, clock, metrics.storeCall),
     api: (api) => observedApi(api, clock, metrics.providerCall),
     playback: (playback) => observedPlayback(playback, clock, metrics.playbackProof),

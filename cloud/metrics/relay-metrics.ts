@@ -162,6 +162,13 @@ function streamMetrics(meters: Meters): StreamWitness {
   const begun = meters.counter('glasscast_streams_begun_total', 'Streams that were asked for, or taken over', {
     ...{ kind: kinds, origin: ['asked', 'taken_over'] },
   });
+  const moved = meters.counter(
+    'glasscast_streams_moved_total',
+    'Streams that another relay of the cluster goes on with',
+    {
+      kind: kinds,
+    },
+  );
   const ended = meters.counter('glasscast_streams_ended_total', 'Streams that are over, by how they ended', {
     ...{ kind: kinds, outcome: streamOutcomes, code: codes },
   });
@@ -186,6 +193,7 @@ function streamMetrics(meters: Meters): StreamWitness {
     },
     interrupted: ({ kind }, cause) => interruptions({ kind, cause }).add(),
     restored: ({ kind }, afterMs) => outages({ kind }).observe(afterMs / 1000),
+    moved: ({ kind }) => moved({ kind }).add(),
     ended: ({ kind }, outcome, code) => ended({ kind, outcome, code: codeOf(code) }).add(),
   };
 }

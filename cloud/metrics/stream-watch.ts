@@ -32,11 +32,15 @@ export interface StreamWitness {
   reached?(stream: WatchedStream, step: StartStep, times: { fromMs: number; untilMs: number }): void;
   interrupted?(stream: WatchedStream, cause: (typeof interruptionCauses)[number], message: string): void;
   restored?(stream: WatchedStream, afterMs: number): void;
+  /** Another relay goes on with it: nothing more is seen of it here. */
+  moved?(stream: WatchedStream): void;
   ended?(stream: WatchedStream, outcome: (typeof streamOutcomes)[number], code: ErrorCode | undefined): void;
 }
 
 export interface StreamWatch {
   saw(snapshot: StreamSnapshot): void;
+  /** The user's session, and whatever stream it had, is elsewhere from now on. */
+  moved(userId: string): void;
   /** Of the streams that are not over, or were lately. */
   userOf(streamId: string): string | undefined;
   states(): { kind: StreamSnapshot['kind']; state: StreamState }[];
@@ -64,6 +68,8 @@ export function createStreamWatch({
 }): StreamWatch {
   const open = new Map<string, Seen>();
   const ended = new Map<string, string>();
+  /** The newest of each user, who has one at a time. */
+  const ofUser = new Map<string, Seen>();
 
   function first(snapshot: StreamSnapshot): Seen | undefined {
     const { streamId, userId, kind, state, createdAt, liveMs } = snapshot;
@@ -76,6 +82,7 @@ export function createStreamWatch({
       wasLive: liveMs !== undefined,
     };
     open.set(streamId, seen);
+    ofUser.set(userId, seen);
     for (const witness of witnesses) witness.began?.(seen, isTakenUp);
     return seen;
   }
@@ -115,11 +122,16 @@ export function createStreamWatch({
     }
   }
 
-  function end(seen: Seen, code: ErrorCode | undefined): void {
+  function forget(seen: Seen): void {
     open.delete(seen.streamId);
+    if (ofUser.get(seen.userId) === seen) ofUser.delete(seen.userId);
     ended.set(seen.streamId, seen.userId);
     const [oldest] = ended.keys();
     if (ended.size > MAX_ENDED && oldest !== undefined) ended.delete(oldest);
+  }
+
+  function end(seen: Seen, code: ErrorCode | undefined): void {
+    forget(seen);
     const whole = seen.wasLive ? 'served' : 'stopped_before_live';
     const broken = seen.wasLive ? 'failed_after_live' : 'failed_before_live';
     for (const witness of witnesses) witness.ended?.(seen, code === undefined ? whole : broken, code);
@@ -133,6 +145,12 @@ export function createStreamWatch({
       interruptions(seen, snapshot);
       seen.state = snapshot.state;
       if (snapshot.state === 'stopped' || snapshot.state === 'failed') end(seen, snapshot.errorCode);
+    },
+    moved(userId) {
+      const seen = ofUser.get(userId);
+      if (!seen) return;
+      forget(seen);
+      for (const witness of witnesses) witness.moved?.(seen);
     },
     userOf: (streamId) => open.get(streamId)?.userId ?? ended.get(streamId),
     states: () => [...open.values()].map(({ kind, state }) => ({ kind, state })),

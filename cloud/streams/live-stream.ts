@@ -34,7 +34,6 @@ export interface LiveStreamOptions {
   /** Begins to look whether viewers can see the picture. */
   look: (ingest: IngestPoint, events: PlaybackEvents) => PlaybackWatch;
   clock: Clock;
-  /** Its lines name the stream and the user. */
   log: Log;
   timings: StreamTimings;
   /** What has to outlive the process; undefined: nothing any more. Rejects when it could not be kept. */
@@ -80,14 +79,12 @@ export class LiveStream {
     const onLate = (viewerId: string) => this.#inbox.do(() => this.#onLate(viewerId));
     this.#viewers = createViewers({ clock, patienceMs: timings.startDeadlineMs, onLate });
     this.#liveness = createLiveness({
-      clock,
-      keepAliveIntervalMs: timings.keepAliveIntervalMs,
+      ...{ clock, keepAliveIntervalMs: timings.keepAliveIntervalMs, onMiss: options.onKeepAliveMissed },
       // Nobody can look at an address of an app's own choice.
       stallMs: kind === 'managed' ? stallMsFor(timings, this.#settings.video) : undefined,
       settleMs: timings.stopTimeoutMs,
       sendKeepAlive: (ackId) => glasses.send({ type: 'keep_stream_alive', streamId, ackId }),
       isReachable: () => glasses.isConnected(),
-      onMiss: options.onKeepAliveMissed,
       events: {
         live: () => this.#inbox.do(() => this.#onLive()),
         stalled: () => this.#inbox.do(() => this.#interrupt(STALLED)),

@@ -70,6 +70,14 @@ export function createStreamSpans(tracer: Tracer, asking: () => SpanContext | un
       interrupted: ({ streamId }, cause) => open.get(streamId)?.live?.event('interrupted', { cause }),
       restored: ({ streamId }, afterMs) =>
         open.get(streamId)?.live?.event('restored', { afterMs: Math.round(afterMs) }),
+      moved({ streamId }) {
+        const of = open.get(streamId);
+        open.delete(streamId);
+        for (const span of [of?.step, of?.live, of?.start]) {
+          span?.set({ 'glasscast.outcome': 'moved' });
+          span?.end();
+        }
+      },
       ended({ streamId }, outcome, errorCode) {
         const of = open.get(streamId);
         open.delete(streamId);

@@ -1,4 +1,6 @@
 /** `/healthz` and `/readyz` against a relay whose parts really break. */
+import { join } from 'node:path';
+import Database from 'libsql';
 import { afterEach, expect, it } from 'vitest';
 import { createRelayWorld, type RelayWorld } from '../support/relay-world.ts';
 
@@ -60,6 +62,21 @@ it('a provider that fails makes it unready, and its return ready again; it lives
   });
   expect((await ask('/healthz')).code).toBe(200);
   expect((await fault('DELETE')).status).toBe(200);
+  await until(({ code }) => code === 200);
+});
+
+it('a store that cannot be written makes it unready, and says nothing of its insides', async () => {
+  world = await createRelayWorld();
+  await until(({ code }) => code === 200);
+  const database = new Database(join(world.folder, 'relay', 'relay.db'));
+  database.exec('ALTER TABLE records RENAME TO taken_away');
+  expect(await until(({ code }) => code === 503)).toMatchObject({
+    failed: ['store'],
+    checks: { store: 'the store cannot be written or read', provider: 'ok' },
+  });
+  expect((await ask('/healthz')).code).toBe(200);
+  database.exec('ALTER TABLE taken_away RENAME TO records');
+  database.close();
   await until(({ code }) => code === 200);
 });
 

@@ -1,10 +1,12 @@
 /** One run with every kind of secret in it, right and wrong, at debug level: none of them is in any line of the log. */
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { Secret } from '../../shared/secrets.ts';
 import { createRelayWorld, type Frame, openPeer, type RelayWorld } from '../support/relay-world.ts';
 
 const status = (word: string) => (frame: Frame) => frame.type === 'managed_stream_status' && frame.status === word;
 const OUTPUT_KEY = 'a-very-secret-output-key';
 const LATE_OUTPUT_KEY = 'another-secret-output-key';
+const METRICS_TOKEN = 'a-very-secret-metrics-token';
 const WRONG = 'a-wrong-secret-that-is-nobodys';
 
 let world: RelayWorld;
@@ -17,7 +19,11 @@ const watching: typeof fetch = (url, init) => {
 };
 
 beforeAll(async () => {
-  world = await createRelayWorld({ fetch: watching, restreamPrivateTargets: true });
+  world = await createRelayWorld({
+    fetch: watching,
+    restreamPrivateTargets: true,
+    metricsToken: new Secret(METRICS_TOKEN),
+  });
 });
 afterAll(async () => {
   expect(await world.close()).toEqual([]);
@@ -56,9 +62,13 @@ it('no secret is in any line of the log, at debug level, nor in an error (defect
   app.send({ type: 'managed_stream_stop' });
   await app.inbox.take('stopped', status('stopped'));
 
+  secrets.set('metrics token', METRICS_TOKEN);
+  const metrics = await call('GET', '/metrics', { authorization: `Bearer ${METRICS_TOKEN}` });
+  expect(metrics.status).toBe(200);
+
   // Right ones in wrong places, and wrong ones.
   secrets.set('wrong secret', WRONG);
-  const answers: string[] = [];
+  const answers: string[] = [await metrics.text()];
   const refused = async (work: Promise<unknown>) =>
     answers.push(
       String(
@@ -68,7 +78,7 @@ it('no secret is in any line of the log, at debug level, nor in an error (defect
         ),
       ),
     );
-  for (const wrong of [WRONG, app.apiKey, world.adminToken.reveal()]) {
+  for (const wrong of [WRONG, app.apiKey, METRICS_TOKEN, world.adminToken.reveal()]) {
     await refused(openPeer(`${world.wsUrl}/glasses-ws?token=${wrong}`));
     await refused(openPeer(`${world.wsUrl}/glasses-ws`, { authorization: `Bearer ${wrong}` }));
     await refused(openPeer(`${world.wsUrl}/elsewhere/${wrong}?token=${wrong}`));
@@ -96,6 +106,7 @@ it('no secret is in any line of the log, at debug level, nor in an error (defect
     'core token',
     'enrolment code',
     'later output key',
+    'metrics token',
     'output key',
     'provider token',
     'session id',

@@ -82,7 +82,9 @@ describe('the spans of a stream', () => {
     expect(named('stream.resume')?.ended).toBeDefined();
     witness.interrupted?.(stream, 'reconnect', '');
     expect(named('stream.live')?.events).toEqual(['interrupted']);
+    witness.moved?.(stream);
     spans.close();
+    expect(named('stream.live')?.attributes['glasscast.outcome']).toBe('moved');
     expect(named('stream.live')?.ended).toBeDefined();
     expect(spans.contextOf('s1')).toBeUndefined();
   });

@@ -14,6 +14,7 @@ function world() {
     reached: (_stream, step, { fromMs, untilMs }) => void told.push([step, fromMs, untilMs]),
     interrupted: (_stream, cause) => void told.push(['interrupted', cause]),
     restored: (_stream, afterMs) => void told.push(['restored', afterMs]),
+    moved: ({ streamId }) => void told.push(['moved', streamId]),
     ended: (_stream, outcome, code) => void told.push(['ended', outcome, code]),
   };
   const watch = createStreamWatch({ clock, witnesses: [witness] });
@@ -80,6 +81,27 @@ describe('a watch of streams', () => {
     becomes({ state: 'stopping' });
     becomes({ state: 'stopped' });
     expect(told).toEqual([
+      ['began', 's1', true],
+      ['ended', 'served', undefined],
+    ]);
+  });
+
+  it('one that another relay goes on with is gone from here, and may come back', () => {
+    const { told, watch, becomes } = world();
+    becomes({});
+    becomes({ state: 'starting' });
+    becomes({ state: 'active', liveMs: 10 });
+    told.length = 0;
+    watch.moved('bob@example.com');
+    watch.moved('ada@example.com');
+    watch.moved('ada@example.com');
+    expect(watch.states()).toEqual([]);
+    expect(watch.userOf('s1')).toBe('ada@example.com');
+    becomes({ state: 'interrupted' });
+    becomes({ state: 'stopping' });
+    becomes({ state: 'stopped' });
+    expect(told).toEqual([
+      ['moved', 's1'],
       ['began', 's1', true],
       ['ended', 'served', undefined],
     ]);
