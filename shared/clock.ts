@@ -25,41 +25,54 @@ export interface Clock {
 
 /** The real clock. One per program, so that `pending()` speaks for that program only. */
 export function createSystemClock(): Clock {
-  const live = new Map<NodeJS.Timeout, string>();
-
-  function after(name: string, ms: number, fire: () => void): Timer {
-    const handle = delay(() => {
-      live.delete(handle);
-      fire();
-    }, ms);
-    live.set(handle, name);
-    return {
-      cancel() {
-        clearTimeout(handle);
-        live.delete(handle);
-      },
-    };
-  }
-
-  function every(name: string, ms: number, fire: () => void): Timer {
-    const handle = setInterval(fire, ms);
-    live.set(handle, name);
-    return {
-      cancel() {
-        clearInterval(handle);
-        live.delete(handle);
-      },
-    };
-  }
-
+  const live = new Set<SystemTimer>();
+  const after = (name: string, ms: number, fire: () => void): Timer => new SystemTimer({ live, name, fire }, ms);
   return {
     now: () => Date.now(),
     monotonicMs: () => performance.now(),
     after,
-    every,
-    pending: () => [...live.values()],
+    every: (name, ms, fire) => new SystemTimer({ live, name, fire, isRepeating: true }, ms),
+    pending: () => [...live].map(({ name }) => name),
     sleep: (ms, options = {}) => sleepOn(after, ms, options),
   };
+}
+
+interface SystemTimerOptions {
+  live: Set<SystemTimer>;
+  name: string;
+  fire: () => void;
+  isRepeating?: boolean;
+}
+
+/** A class, and no closures of its own: a relay has five of them for each of ten thousand streams. */
+class SystemTimer implements Timer {
+  readonly name: string;
+  readonly #live: Set<SystemTimer>;
+  readonly #fire: () => void;
+  readonly #handle: NodeJS.Timeout;
+
+  constructor({ live, name, fire, isRepeating = false }: SystemTimerOptions, ms: number) {
+    this.name = name;
+    this.#live = live;
+    this.#fire = fire;
+    this.#handle = isRepeating ? setInterval(SystemTimer.#beat, ms, this) : delay(SystemTimer.#end, ms, this);
+    live.add(this);
+  }
+
+  cancel(): void {
+    // The same for both kinds.
+    clearTimeout(this.#handle);
+    this.#live.delete(this);
+  }
+
+  static #beat(timer: SystemTimer): void {
+    timer.#fire();
+  }
+
+  static #end(timer: SystemTimer): void {
+    timer.#live.delete(timer);
+    timer.#fire();
+  }
 }
 
 /** `Clock.sleep` over `Clock.after`; shared with the test clock. */

@@ -2,7 +2,7 @@
  * The vocabulary of a stream: ids, settings with limits and defaults, the two state tables and their words on the wire.
  * Tables are data; what they do not list is refused.
  */
-import { randomBytes } from 'node:crypto';
+import { randomBytes, randomUUID } from 'node:crypto';
 import * as z from 'zod';
 import { GlasscastError } from './errors.ts';
 
@@ -23,8 +23,15 @@ function randomId(prefix: string, length: number): string {
 
 /** 11 characters: phones forward ids over BLE. `m` managed, `s` unmanaged, as MentraOS writes them. */
 export const newStreamId = (kind: 'managed' | 'unmanaged'): string => randomId(kind === 'managed' ? 'm' : 's', 11);
-/** 8 random characters: MentraOS' own are five digits of time and come round after 17 hours. */
-export const newAckId = (): string => randomId('a', 8);
+/**
+ * 8 characters, 7 of them random: MentraOS' own are five digits of time and come round after 17 hours. One for each
+ * keep-alive, so from Node's stock of random numbers and not from the system each time.
+ */
+export function newAckId(): string {
+  const uuid = randomUUID();
+  const number = Number.parseInt(uuid.slice(0, 8) + uuid.slice(9, 13), 16) % 36 ** 7;
+  return `a${number.toString(36).padStart(7, '0')}`;
+}
 
 // ── settings ──
 

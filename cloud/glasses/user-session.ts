@@ -92,7 +92,8 @@ class Session implements UserSession {
   #toldState = '';
   /** Of this connection. */
   #toldAgent: string | undefined;
-  readonly #locationTiers = new Map<string, string>();
+  /** By app; made for the first that wants any. */
+  #locationTiers: Map<string, string> | undefined;
   /** What this socket has been told. */
   #locationTier: string | undefined;
   #isKnown: boolean;
@@ -228,8 +229,12 @@ class Session implements UserSession {
   }
 
   followLocation(appId: string, tier: string | undefined): void {
-    if (tier === undefined) this.#locationTiers.delete(appId);
-    else this.#locationTiers.set(appId, tier);
+    if (tier === undefined) {
+      this.#locationTiers?.delete(appId);
+    } else {
+      this.#locationTiers ??= new Map();
+      this.#locationTiers.set(appId, tier);
+    }
     this.#sendLocationTier();
   }
 
@@ -262,7 +267,7 @@ class Session implements UserSession {
   }
 
   #sendLocationTier(): void {
-    const tier = closestTier([...this.#locationTiers.values()]);
+    const tier = closestTier([...(this.#locationTiers?.values() ?? [])]);
     if (tier === (this.#locationTier ?? IDLE_TIER) || !this.isConnected()) return;
     if (this.send({ type: 'set_location_tier', tier })) this.#locationTier = tier;
   }

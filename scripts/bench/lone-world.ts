@@ -150,12 +150,12 @@ function watchFamily(bench: Bench, pid: number): { left(): Promise<string[]>; cl
     }
   };
   const timer = bench.clock.every('family', LOOK_MS, () => void look());
-  bench.defer(timer.cancel);
+  bench.defer(() => timer.cancel());
   return {
     async left() {
       await look();
       return (await stillRunning([...seen.values()])).map(({ command }) => command.slice(0, 100));
     },
-    close: timer.cancel,
+    close: () => timer.cancel(),
   };
 }

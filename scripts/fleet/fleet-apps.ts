@@ -68,8 +68,6 @@ interface AppSocket {
   socket: WebSocket | undefined;
   isIn: boolean;
   askedMs: number | undefined;
-  /** Monotonic, of the order at the glasses: `duration` counts from here. */
-  startedMs: number | undefined;
   isAnswered: boolean;
   attempt: number;
   retry: Timer | undefined;
@@ -86,6 +84,8 @@ export function createFleetApps(options: FleetAppsOptions): FleetApps {
 class Apps implements FleetApps {
   readonly #options: FleetAppsOptions;
   readonly #byUser = new Map<string, AppSocket>();
+  /** Monotonic, of the order at the glasses, by user: `duration` counts from here. It may come before the app. */
+  readonly #startedMs = new Map<string, number>();
   readonly #server = createServer((request, response) => void this.#webhook(request, response));
   #packages: FleetPackage[] = [];
   #isClosed = false;
@@ -121,7 +121,7 @@ class Apps implements FleetApps {
   join(visit: AppVisit): void {
     this.#byUser.get(visit.userId)?.socket?.terminate();
     const app: AppSocket = {
-      ...{ visit, socket: undefined, isIn: false, askedMs: undefined, startedMs: undefined },
+      ...{ visit, socket: undefined, isIn: false, askedMs: undefined },
       ...{ isAnswered: false, attempt: 0, retry: undefined },
     };
     this.#byUser.set(visit.userId, app);
@@ -129,12 +129,12 @@ class Apps implements FleetApps {
   }
 
   started(userId: string): void {
-    const app = this.#byUser.get(userId);
-    if (!app) return;
+    const { askedMs } = this.#byUser.get(userId) ?? {};
     const nowMs = this.#options.clock.monotonicMs();
-    if (app.askedMs !== undefined && app.startedMs === undefined)
-      this.#options.figures.steps.orderAtGlassesMs.push(nowMs - app.askedMs);
-    app.startedMs = nowMs;
+    if (askedMs !== undefined && !this.#startedMs.has(userId)) {
+      this.#options.figures.steps.orderAtGlassesMs.push(nowMs - askedMs);
+    }
+    this.#startedMs.set(userId, nowMs);
   }
 
   cut(userId: string): void {
@@ -247,9 +247,10 @@ class Apps implements FleetApps {
   #status(app: AppSocket, { status = '', errorCode, stats }: AppFrame): void {
     const { clock, figures, onAnswer } = this.#options;
     const nowMs = clock.monotonicMs();
-    if (stats?.duration !== undefined && app.startedMs !== undefined) {
+    const startedMs = this.#startedMs.get(app.visit.userId);
+    if (stats?.duration !== undefined && startedMs !== undefined) {
       figures.count.delivered += 1;
-      figures.latencyMs.push(nowMs - app.startedMs - stats.duration * 1000);
+      figures.latencyMs.push(nowMs - startedMs - stats.duration * 1000);
       return;
     }
     if (app.askedMs === undefined || app.isAnswered) return;

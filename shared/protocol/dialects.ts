@@ -99,11 +99,13 @@ function encode<Schema extends z.ZodType<{ type: string }>>(
   return JSON.stringify({ ...wire, ...stamp });
 }
 
+const withoutNull = (_key: string, field: unknown) => (field === null ? undefined : field);
+
 function parseFrame(frame: string): Fields {
   let value: unknown;
   try {
-    // A null stands for "not given" wherever a peer writes one.
-    value = JSON.parse(frame, (_key, field: unknown) => (field === null ? undefined : field));
+    // A null stands for "not given" wherever a peer writes one; few do, and looking for it costs more than all the rest.
+    value = frame.includes('null') ? JSON.parse(frame, withoutNull) : JSON.parse(frame);
   } catch (cause) {
     throw malformed('not JSON', {}, cause);
   }
