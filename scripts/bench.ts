@@ -3,22 +3,19 @@
  * does not stop the others. Keeps their documents, and on request the rows that README shows. Measures nothing itself.
  */
 import { existsSync } from 'node:fs';
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { mkdir, readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { type ChildSpawner, createChildSpawner } from '../shared/child-process.ts';
-import { type Clock, createSystemClock } from '../shared/clock.ts';
+import { createSystemClock } from '../shared/clock.ts';
 import { errorText } from '../shared/errors.ts';
 import { silentLog } from '../shared/log.ts';
 import { createRedactor } from '../shared/secrets.ts';
-import { type BenchResult, benchResults, benchTable, resultOf, withResults } from './bench/bench-results.ts';
+import { type BenchResult, benchResults, benchTable, withResults } from './bench/bench-results.ts';
+import { keepJson, minutesOf, type Outcome, runSeries } from './bench/bench-series.ts';
 import { benchmarks, chosen, type ListedBenchmark } from './bench/catalogue.ts';
-import { nodeArgs, plainEnv } from './bench/stream-process.ts';
 
 const RESULTS_FILE = fileURLToPath(new URL('bench/results.json', import.meta.url));
-/** A benchmark ends many processes of its own first. */
-const STOP_TIMEOUT_MS = 60_000;
 
 interface Options {
   list: ListedBenchmark[];
@@ -55,9 +52,6 @@ something broken; a goal that is missed is told and is no failure. 130: interrup
 `;
 }
 
-const minutesOf = (list: readonly ListedBenchmark[], isQuick: boolean) =>
-  list.reduce((sum, { minutes, quickMinutes }) => sum + (isQuick ? quickMinutes : minutes), 0);
-
 /** What cannot be understood ends the program: one line, exit code 2. */
 function readOptions(): Options | 'help' {
   try {
@@ -84,53 +78,6 @@ function readOptions(): Options | 'help' {
   }
 }
 
-/** A benchmark's document, or why there is none. */
-type Outcome = { name: string; minutes: number; trouble?: string; result?: BenchResult };
-
-interface Parts {
-  clock: Clock;
-  children: ChildSpawner;
-  options: Options;
-  commit: string;
-}
-
-async function runOne({ clock, children, options, commit }: Parts, one: ListedBenchmark): Promise<Outcome> {
-  const { isQuick, isVerbose, out } = options;
-  const { name, quick } = one;
-  const beganMs = clock.monotonicMs();
-  const minutes = () => Math.round((clock.monotonicMs() - beganMs) / 6_000) / 10;
-  const file = `scripts/bench-${name}.ts`;
-  if (!existsSync(new URL(`../${file}`, import.meta.url))) return { name, minutes: 0, trouble: `${file} is not there` };
-  const child = children.spawn({
-    name: `bench:${name}`,
-    file: process.execPath,
-    args: nodeArgs(file, ...(isQuick ? quick : []), ...(isVerbose ? ['--verbose'] : [])),
-    env: plainEnv(),
-    stdout: 'raw',
-    onStderrLine: say,
-    stopTimeoutMs: STOP_TIMEOUT_MS,
-  });
-  const chunks: Buffer[] = [];
-  child.stdout?.on('data', (chunk: Buffer) => chunks.push(chunk));
-  const { code, end, lastLines } = await child.exited;
-  if (end === 'stopped') return { name, minutes: minutes(), trouble: 'interrupted' };
-  const text = Buffer.concat(chunks).toString();
-  const last = lastLines.at(-1) ?? 'it said nothing';
-  if (text.trim() === '') return { name, minutes: minutes(), trouble: `exit code ${code}: ${last}` };
-  try {
-    const document = JSON.parse(text) as object;
-    if (out) await keep(join(out, `${name}.json`), { ...document, commit, isQuick });
-    const result = resultOf(document, { name, commit, isQuick });
-    return { name, minutes: minutes(), result, ...(code === 0 ? {} : { trouble: `exit code ${code}: ${last}` }) };
-  } catch (error) {
-    return { name, minutes: minutes(), trouble: `its document cannot be read: ${errorText(error)}` };
-  }
-}
-
-async function keep(file: string, document: object): Promise<void> {
-  await writeFile(file, `${JSON.stringify(document, null, 2)}\n`);
-}
-
 /** `4f2a91c`, with `+` when there are changes; `unknown` outside of a repository. */
 async function commitOf(children: ChildSpawner): Promise<string> {
   const git = async (...args: string[]) => {
@@ -151,7 +98,7 @@ async function save(results: readonly BenchResult[]): Promise<void> {
     ? benchResults.parse(JSON.parse(await readFile(RESULTS_FILE, 'utf8')))
     : { benchmarks: [] };
   const names = benchmarks.map(({ name }) => name);
-  await keep(RESULTS_FILE, withResults(old, results, names));
+  await keepJson(RESULTS_FILE, withResults(old, results, names));
   say(`bench: written to ${RESULTS_FILE}; npm run readme puts it into README.md`);
 }
 
@@ -166,31 +113,26 @@ function tell(outcomes: readonly Outcome[]): void {
 async function run(options: Options): Promise<number> {
   const clock = createSystemClock();
   const children = createChildSpawner({ clock, log: silentLog(), redactor: createRedactor() });
-  const { list, isQuick, isSaved, out } = options;
-  const ending = { isAsked: false };
+  const { isQuick, isSaved, out } = options;
+  const interruption = new AbortController();
+  const { signal } = interruption;
   const stop = () => {
-    if (ending.isAsked) return;
-    ending.isAsked = true;
+    if (signal.aborted) return;
+    interruption.abort();
     say('bench: interrupted; the benchmark that runs cleans up');
     void children.close();
   };
   process.on('SIGINT', stop);
   process.on('SIGTERM', stop);
   if (out) await mkdir(out, { recursive: true });
-  const parts = { clock, children, options, commit: await commitOf(children) };
-  const outcomes: Outcome[] = [];
-  for (const [index, one] of list.entries()) {
-    if (ending.isAsked) break;
-    const left = Math.ceil(minutesOf(list.slice(index), isQuick));
-    say(`bench: ${one.name}, ${index + 1} of ${list.length}, about ${left} min left`);
-    outcomes.push(await runOne(parts, one));
-  }
+  const commit = await commitOf(children);
+  const outcomes = await runSeries({ ...options, clock, spawn: children.spawn, commit, say, signal });
   await children.close();
   tell(outcomes);
   const results = outcomes.flatMap(({ result }) => result ?? []);
-  if (isSaved && !ending.isAsked) await save(results);
-  process.stdout.write(`${JSON.stringify({ commit: parts.commit, isQuick, outcomes }, null, 2)}\n`);
-  if (ending.isAsked) return 130;
+  if (isSaved && !signal.aborted) await save(results);
+  process.stdout.write(`${JSON.stringify({ commit, isQuick, outcomes }, null, 2)}\n`);
+  if (signal.aborted) return 130;
   return outcomes.some(({ trouble }) => trouble) ? 1 : 0;
 }
 

@@ -58,7 +58,7 @@ export const benchmarks: readonly ListedBenchmark[] = [
   {
     name: 'agent',
     about: 'what the agent costs while it streams; beside plain ffmpeg',
-    minutes: 9,
+    minutes: 10,
     quick: ['--runs', '1', '--seconds', '5', '--warm-up', '40'],
     quickMinutes: 2,
   },
