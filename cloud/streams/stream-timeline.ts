@@ -58,6 +58,8 @@ type NewEntry = Omit<TimelineEntry, 'id' | 'atMs' | 'source'> & { source?: Entry
 const CAUSE_BEFORE_MS = 15_000;
 const NARROW: readonly string[] = ['UPLINK_NARROW', 'FRAMES_DROPPED', 'UPLINK_RECOVERED'];
 const MAX_TEXT_CHARS = 300;
+/** Of a notice: nobody's have more, but a stranger's. */
+const MAX_NUMBERS = 16;
 
 export function createStreamTimeline(options: StreamTimelineOptions): StreamTimeline {
   return new Timeline(options);
@@ -127,8 +129,10 @@ class Timeline implements StreamTimeline {
       news.push(this.#add({ kind: 'recovery', source, text, numbers: { reconnectMs }, because: id }, atMs));
     }
     if (notice) {
-      const { code, text, numbers } = notice;
-      news.push(this.#add({ kind: 'notice', code, text, ...(numbers ? { numbers } : {}), ...this.#lost(code) }, atMs));
+      const { code, text } = notice;
+      const few = notice.numbers && Object.fromEntries(Object.entries(notice.numbers).slice(0, MAX_NUMBERS));
+      const numbers = few ? { numbers: few } : {};
+      news.push(this.#add({ kind: 'notice', code, text, ...numbers, ...this.#lost(code) }, atMs));
     }
     return news;
   }

@@ -172,4 +172,7 @@ it('keeps no key that somebody quoted, and no endless text', () => {
   heard('reconnecting', { errorDetails: `rtmp://x/live/the-key ${'x'.repeat(900)}` });
   expect(timeline.entries[0]?.text.slice(0, 20)).toBe('rtmp://x/live/*** xx');
   expect(timeline.entries[0]?.text.length).toBeLessThanOrEqual(300);
+  const numbers = Object.fromEntries(Array.from({ length: 900 }, (_, at) => [`n${at}`, at]));
+  const [told] = heard('streaming', { notice: { code: 'HEAT', text: 'Warm', numbers } }).slice(-1);
+  expect(Object.keys(told?.numbers ?? {})).toHaveLength(16);
 });
