@@ -94,6 +94,19 @@ it('a failure goes back to what was open', () => {
   expect(glasses(true)).toMatchObject([{ code: 'CONTROL_BACK', text: 'The glasses are connected to the relay' }]);
 });
 
+it('what glasses tell as soon as they are back befell them with the loss of their line', () => {
+  const { becomes, glasses, heard, later } = world();
+  becomes({ state: 'active' });
+  const [lost] = glasses(false);
+  later(9_000);
+  glasses(true);
+  later(500);
+  expect(heard('reconnecting', { errorCode: 'INGEST_SILENT' })).toMatchObject([{ because: lost?.id }]);
+  heard('reconnected');
+  later(9_000);
+  expect(heard('reconnecting', { errorCode: 'INGEST_DROPPED' })[0]?.because).toBeUndefined();
+});
+
 it('tells how long the line to the relay was gone, and how the provider lets a start wait', () => {
   const { becomes, glasses, later, retried } = world();
   becomes({});
