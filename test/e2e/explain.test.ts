@@ -66,11 +66,7 @@ describe.concurrent('explain', () => {
     ]);
     await world.goLive();
     const told = await world.until((now) => isBack(now) && has('CONTROL_BACK')(now));
-    expectBlame(
-      told,
-      'line',
-      new RegExp(`from ${TIME} for .* s, and the picture with it; viewers lost the picture for`),
-    );
+    expectBlame(told, 'line', new RegExp(`from ${TIME} for .* s, and the picture with it; viewers lost the picture`));
     const lost = told.entries.find(({ code }) => code === 'CONTROL_LOST');
     expect(told.entries.find(({ state }) => state === 'interrupted')?.because).toBe(lost?.id);
   });
