@@ -24,6 +24,8 @@ export interface StoryArchive {
   get(streamId: string): Promise<StreamStory | undefined>;
   /** It has changed. @param story as it stands when it is written. */
   changed(streamId: string, story: () => StreamStory): void;
+  /** What has not been written yet shall not be. */
+  drop(streamId: string): void;
   /** Its last word: written now. */
   ended(story: StreamStory): void;
   /** By their ends, newest first. */
@@ -107,6 +109,10 @@ class Archive implements StoryArchive {
       this.#timer = undefined;
       void this.#flush();
     });
+  }
+
+  drop(streamId: string): void {
+    this.#dirty.delete(streamId);
   }
 
   ended(story: StreamStory): void {

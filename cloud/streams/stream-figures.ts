@@ -31,43 +31,130 @@ const MIN_RATE_BPS = 20_000;
 const PROOF_PATIENCE_MS = 15_000;
 
 export function createServiceRecord(kept?: { record: ServiceRecord; open: OpenSpans }): RecordKeeper {
-  const record: ServiceRecord = structuredClone(kept?.record ?? emptyRecord());
-  const open: OpenSpans = { ...kept?.open };
-  let state: StreamState | undefined;
-  let isUnproven = false;
-  /** After a take-over, from its first look on. */
-  let takenOverAtMs = Number.POSITIVE_INFINITY;
+  return new Figures(kept);
+}
 
-  function endLive(atMs: number): void {
-    if (open.liveSinceMs !== undefined) record.liveMs += Math.max(0, atMs - open.liveSinceMs);
-    open.liveSinceMs = undefined;
+/** A class: there may be ten thousand of them. */
+class Figures implements RecordKeeper {
+  readonly #record: ServiceRecord;
+  readonly #open: OpenSpans;
+  #state: StreamState | undefined;
+  #isUnproven = false;
+  /** After a take-over, from its first look on. */
+  #takenOverAtMs = Number.POSITIVE_INFINITY;
+
+  constructor(kept: { record: ServiceRecord; open: OpenSpans } | undefined) {
+    this.#record = kept ? structuredClone(kept.record) : emptyRecord();
+    this.#open = { ...kept?.open };
   }
-  function endStall(atMs: number, cause: string): void {
-    if (open.stalledSinceMs === undefined) return;
-    const lengthMs = Math.max(0, atMs - open.stalledSinceMs);
-    addSpan(record.stalls, lengthMs);
-    const by = record.stallCauses[cause] ?? { count: 0, totalMs: 0 };
-    record.stallCauses[cause] = { count: by.count + 1, totalMs: by.totalMs + lengthMs };
-    open.stalledSinceMs = undefined;
+
+  saw({ state, liveMs }: Pick<StreamSnapshot, 'state' | 'liveMs'>, atMs: number, cause?: string): void {
+    const [record, open] = [this.#record, this.#open];
+    if (liveMs !== undefined) record.timeToFirstFrameMs ??= liveMs;
+    const before = this.#state;
+    this.#state = state;
+    if (before === undefined && this.#isUnproven) this.#takenOverAtMs = atMs;
+    if (before === state) return;
+    if (state === 'active') this.#proven(atMs, cause);
+    // The first look after a take-over: not proven yet, and nobody's interruption.
+    else if (state === 'interrupted' && before !== undefined) this.#lost(atMs);
+    else if (isStreamOver(state)) {
+      this.#endLive(atMs);
+      this.#endStall(atMs, cause ?? 'UNKNOWN');
+      closeSpan(record.reconnects, open, 'pushLostSinceMs', atMs);
+      closeSpan(record.controlLosses, open, 'controlLostSinceMs', atMs);
+    }
   }
-  function proven(atMs: number, cause: string | undefined): void {
-    const sinceMs = open.liveSinceMs;
-    const isLate = isUnproven && sinceMs !== undefined && atMs - takenOverAtMs > PROOF_PATIENCE_MS;
+
+  heard(status: DeviceStreamStatus, atMs: number): boolean {
+    const open = this.#open;
+    const meaning = deviceStatusMeaning[status.status];
+    const { bitrate: videoBps } = status.resolvedConfig?.video ?? {};
+    if (videoBps !== undefined) open.videoBps ??= videoBps;
+    let isNews = status.notice !== undefined;
+    if (meaning === 'retrying') {
+      isNews ||= open.pushLostSinceMs === undefined;
+      open.pushLostSinceMs ??= atMs;
+      if (this.#isUnproven && open.liveSinceMs !== undefined) this.#lost(atMs);
+    } else if (meaning === 'publishing' && open.pushLostSinceMs !== undefined) {
+      isNews = true;
+      closeSpan(this.#record.reconnects, open, 'pushLostSinceMs', atMs);
+    }
+    if (status.notice) this.#noticed(status.notice);
+    const audioBps = status.resolvedConfig?.audio?.bitrate ?? 0;
+    return this.#learn(status.stats, videoBps === undefined ? undefined : videoBps + audioBps) || isNews;
+  }
+
+  glasses(areThere: boolean, atMs: number): void {
+    if (areThere) closeSpan(this.#record.controlLosses, this.#open, 'controlLostSinceMs', atMs);
+    else this.#open.controlLostSinceMs ??= atMs;
+  }
+
+  providerRetried(waitMs: number): void {
+    this.#record.providerRetries += 1;
+    this.#record.providerWaitMs += Math.round(waitMs);
+  }
+
+  takenOver(): void {
+    this.#record.takeOvers += 1;
+    this.#isUnproven = true;
+    // With the process before every line ended, and what it had heard of them.
+    this.#open.controlLostSinceMs = undefined;
+  }
+
+  read(atMs: number): ServiceRecord {
+    const now = structuredClone(this.#record);
+    const running = { ...this.#open };
+    if (running.liveSinceMs !== undefined) now.liveMs += Math.max(0, atMs - running.liveSinceMs);
+    closeSpan(now.stalls, running, 'stalledSinceMs', atMs);
+    closeSpan(now.reconnects, running, 'pushLostSinceMs', atMs);
+    closeSpan(now.controlLosses, running, 'controlLostSinceMs', atMs);
+    return now;
+  }
+
+  kept(): { record: ServiceRecord; open: OpenSpans } {
+    return { record: structuredClone(this.#record), open: defined(this.#open) };
+  }
+
+  #endLive(atMs: number): void {
+    const { liveSinceMs } = this.#open;
+    if (liveSinceMs !== undefined) this.#record.liveMs += Math.max(0, atMs - liveSinceMs);
+    this.#open.liveSinceMs = undefined;
+  }
+
+  #endStall(atMs: number, cause: string): void {
+    const { stalledSinceMs } = this.#open;
+    if (stalledSinceMs === undefined) return;
+    const { stalls, stallCauses } = this.#record;
+    const lengthMs = Math.round(Math.max(0, atMs - stalledSinceMs));
+    addSpan(stalls, lengthMs);
+    const { count = 0, totalMs = 0 } = Object.hasOwn(stallCauses, cause) ? (stallCauses[cause] ?? {}) : {};
+    stallCauses[cause] = { count: count + 1, totalMs: totalMs + lengthMs };
+    this.#open.stalledSinceMs = undefined;
+  }
+
+  #proven(atMs: number, cause: string | undefined): void {
+    const open = this.#open;
+    const takenOverAtMs = this.#takenOverAtMs;
+    const isLate = this.#isUnproven && open.liveSinceMs !== undefined && atMs - takenOverAtMs > PROOF_PATIENCE_MS;
     if (isLate) {
-      endLive(takenOverAtMs);
+      this.#endLive(takenOverAtMs);
       open.stalledSinceMs = takenOverAtMs;
     }
-    endStall(atMs, cause ?? (isLate ? 'TAKEN_OVER' : 'UNKNOWN'));
-    isUnproven = false;
+    this.#endStall(atMs, cause ?? (isLate ? 'TAKEN_OVER' : 'UNKNOWN'));
+    this.#isUnproven = false;
     open.liveSinceMs ??= atMs;
   }
-  function lost(atMs: number): void {
-    endLive(atMs);
-    open.stalledSinceMs ??= atMs;
-    isUnproven = false;
+
+  #lost(atMs: number): void {
+    this.#endLive(atMs);
+    this.#open.stalledSinceMs ??= atMs;
+    this.#isUnproven = false;
   }
-  function learn(stats: StreamStats | undefined, rateBps: number | undefined): boolean {
+
+  #learn(stats: StreamStats | undefined, rateBps: number | undefined): boolean {
     if (!stats) return false;
+    const [record, open] = [this.#record, this.#open];
     const { droppedFrames, queuedBytes } = stats;
     let isNews = false;
     if (droppedFrames !== undefined) {
@@ -86,7 +173,9 @@ export function createServiceRecord(kept?: { record: ServiceRecord; open: OpenSp
     }
     return isNews;
   }
-  function noticed({ code, numbers = {} }: NonNullable<DeviceStreamStatus['notice']>): void {
+
+  #noticed({ code, numbers = {} }: NonNullable<DeviceStreamStatus['notice']>): void {
+    const [record, open] = [this.#record, this.#open];
     const { askedBps, uplinkBps, videoBitrateBps } = numbers;
     if (code === 'UPLINK_NARROW' && askedBps !== undefined) {
       const lowestBps = smaller(record.uplink?.lowestBps, uplinkBps);
@@ -99,66 +188,6 @@ export function createServiceRecord(kept?: { record: ServiceRecord; open: OpenSp
     if (isDown) record.stepsDown += 1;
     else if (before === undefined || videoBitrateBps > before) record.stepsUp += 1;
   }
-
-  return {
-    saw({ state: now, liveMs }, atMs, cause) {
-      if (liveMs !== undefined) record.timeToFirstFrameMs ??= liveMs;
-      const before = state;
-      state = now;
-      if (before === undefined && isUnproven) takenOverAtMs = atMs;
-      if (before === now) return;
-      if (now === 'active') proven(atMs, cause);
-      // The first look after a take-over: not proven yet, and nobody's interruption.
-      else if (now === 'interrupted' && before !== undefined) lost(atMs);
-      else if (isStreamOver(now)) {
-        endLive(atMs);
-        endStall(atMs, cause ?? 'UNKNOWN');
-        closeSpan(record.reconnects, open, 'pushLostSinceMs', atMs);
-        closeSpan(record.controlLosses, open, 'controlLostSinceMs', atMs);
-      }
-    },
-    heard(status, atMs) {
-      const meaning = deviceStatusMeaning[status.status];
-      const { bitrate: videoBps } = status.resolvedConfig?.video ?? {};
-      open.videoBps ??= videoBps;
-      let isNews = status.notice !== undefined;
-      if (meaning === 'retrying') {
-        isNews ||= open.pushLostSinceMs === undefined;
-        open.pushLostSinceMs ??= atMs;
-        if (isUnproven && open.liveSinceMs !== undefined) lost(atMs);
-      } else if (meaning === 'publishing' && open.pushLostSinceMs !== undefined) {
-        isNews = true;
-        closeSpan(record.reconnects, open, 'pushLostSinceMs', atMs);
-      }
-      if (status.notice) noticed(status.notice);
-      const audioBps = status.resolvedConfig?.audio?.bitrate ?? 0;
-      return learn(status.stats, videoBps === undefined ? undefined : videoBps + audioBps) || isNews;
-    },
-    glasses(areThere, atMs) {
-      if (areThere) closeSpan(record.controlLosses, open, 'controlLostSinceMs', atMs);
-      else open.controlLostSinceMs ??= atMs;
-    },
-    providerRetried(waitMs) {
-      record.providerRetries += 1;
-      record.providerWaitMs += Math.round(waitMs);
-    },
-    takenOver() {
-      record.takeOvers += 1;
-      isUnproven = true;
-      // With the process before every line ended, and what it had heard of them.
-      open.controlLostSinceMs = undefined;
-    },
-    read(atMs) {
-      const now = structuredClone(record);
-      if (open.liveSinceMs !== undefined) now.liveMs += Math.max(0, atMs - open.liveSinceMs);
-      const running = { ...open };
-      closeSpan(now.stalls, running, 'stalledSinceMs', atMs);
-      closeSpan(now.reconnects, running, 'pushLostSinceMs', atMs);
-      closeSpan(now.controlLosses, running, 'controlLostSinceMs', atMs);
-      return now;
-    },
-    kept: () => ({ record: structuredClone(record), open: defined(open) }),
-  };
 }
 
 function emptyRecord(): ServiceRecord {

@@ -48,8 +48,11 @@ export interface StreamHistory {
   ended(): EndedStream[];
   /** As long as the stream is remembered. */
   userOf(streamId: string): string | undefined;
-  /** Another process goes on with the user's stream: writes its story and forgets it. */
-  release(userId: string): Promise<void>;
+  /**
+   * Another process goes on with the user's stream: writes its story and forgets it.
+   * @param isLost the other one has it already, and writes it: nothing is written over that.
+   */
+  release(userId: string, options?: { isLost?: boolean }): Promise<void>;
   /** Writes what is not written yet; nothing is seen from now on. */
   close(): Promise<void>;
 }
@@ -89,7 +92,7 @@ export function createStreamHistory(options: StreamHistoryOptions): StreamHistor
     explain: (streamId) => history.explain(streamId),
     ended: () => history.ended(),
     userOf: (streamId) => history.userOf(streamId),
-    release: (userId) => history.release(userId),
+    release: (userId, how) => history.release(userId, how),
     close: () => history.close(),
   };
 }
@@ -188,11 +191,12 @@ class History implements StreamHistory {
     return chapter?.snapshot.userId ?? this.#options.archive.userOf(streamId);
   }
 
-  async release(userId: string): Promise<void> {
+  async release(userId: string, { isLost = false }: { isLost?: boolean } = {}): Promise<void> {
     const chapter = this.#running.get(userId);
     if (!chapter) return;
     this.#running.delete(userId);
     this.#chapters.delete(chapter.snapshot.streamId);
+    if (isLost) return this.#options.archive.drop(chapter.snapshot.streamId);
     this.#letGo(chapter);
     await this.#options.archive.flush();
   }

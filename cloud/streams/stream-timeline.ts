@@ -57,7 +57,10 @@ type NewEntry = Omit<TimelineEntry, 'id' | 'atMs' | 'source'> & { source?: Entry
 /** A cause told so long before the picture went still is its cause. */
 const CAUSE_BEFORE_MS = 15_000;
 const NARROW: readonly string[] = ['UPLINK_NARROW', 'FRAMES_DROPPED', 'UPLINK_RECOVERED'];
+const TOLD_LATE_MS = 3_000;
 const MAX_TEXT_CHARS = 300;
+/** Of a notice: nobody's have more, but a stranger's. */
+const MAX_NUMBERS = 16;
 
 export function createStreamTimeline(options: StreamTimelineOptions): StreamTimeline {
   return new Timeline(options);
@@ -71,6 +74,8 @@ class Timeline implements StreamTimeline {
   #trouble: TimelineEntry | undefined;
   #controlLost: TimelineEntry | undefined;
   #interrupted: TimelineEntry | undefined;
+  /** The newest loss of the line that is over. */
+  #cameBack: { lost: TimelineEntry; atMs: number } | undefined;
   #isTakenOver = false;
 
   constructor(options: StreamTimelineOptions) {
@@ -115,7 +120,7 @@ class Timeline implements StreamTimeline {
     if (isTrouble) {
       const code = errorCode === undefined ? ownCodes.pushLost : isErrorCode(errorCode) ? errorCode : 'DEVICE_REPORTED';
       const text = errorDetails ?? 'The glasses have lost their connection to the ingest';
-      const trouble = this.#add({ kind: 'trouble', code, text }, atMs);
+      const trouble = this.#add({ kind: 'trouble', code, text, ...this.#toldLate(atMs) }, atMs);
       // The first one is the root: what follows may be only its echo.
       this.#trouble ??= trouble;
       news.push(trouble, ...this.#explained(trouble), ...this.#nowInterrupted(atMs));
@@ -127,8 +132,10 @@ class Timeline implements StreamTimeline {
       news.push(this.#add({ kind: 'recovery', source, text, numbers: { reconnectMs }, because: id }, atMs));
     }
     if (notice) {
-      const { code, text, numbers } = notice;
-      news.push(this.#add({ kind: 'notice', code, text, ...(numbers ? { numbers } : {}), ...this.#lost(code) }, atMs));
+      const { code, text } = notice;
+      const few = notice.numbers && Object.fromEntries(Object.entries(notice.numbers).slice(0, MAX_NUMBERS));
+      const numbers = few ? { numbers: few } : {};
+      news.push(this.#add({ kind: 'notice', code, text, ...numbers, ...this.#lost(code) }, atMs));
     }
     return news;
   }
@@ -142,6 +149,7 @@ class Timeline implements StreamTimeline {
     }
     const lost = this.#controlLost;
     this.#controlLost = undefined;
+    if (lost) this.#cameBack = { lost, atMs };
     const awayMs = lost && Math.max(0, atMs - lost.atMs);
     const text = `The glasses are connected to the relay${awayMs === undefined ? '' : ` again after ${seconds(awayMs)}`}`;
     const because = lost ? { because: lost.id, numbers: { awayMs: awayMs ?? 0 } } : {};
@@ -171,6 +179,12 @@ class Timeline implements StreamTimeline {
     const text = this.#options.redact(entry.text).slice(0, MAX_TEXT_CHARS);
     const source = entry.source ?? sourceOf(entry.code ?? '');
     return this.#list.add({ ...entry, atMs: Math.round(atMs), source, text });
+  }
+
+  /** What glasses say as soon as they are back befell them while they were away: one network was lost with all on it. */
+  #toldLate(atMs: number): { because?: number } {
+    const back = this.#cameBack;
+    return back && !this.#trouble && atMs - back.atMs < TOLD_LATE_MS ? { because: back.lost.id } : {};
   }
 
   /** An interruption whose cause comes to light only now. */

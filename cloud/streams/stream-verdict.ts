@@ -32,6 +32,13 @@ interface Found {
   entry: TimelineEntry;
 }
 
+/** As far back as entries say why. */
+function deepest(entry: TimelineEntry | undefined, entries: readonly TimelineEntry[]): Found | undefined {
+  const here = found(entry);
+  const deeper = entry && deepest(causeOf(entry, entries), entries);
+  return deeper && !deeper.cause.isSymptom ? deeper : here;
+}
+
 function found(entry: TimelineEntry | undefined): Found | undefined {
   const cause = entry?.code === undefined ? undefined : causeOfCode(entry.code);
   return entry && cause && { cause, entry };
@@ -72,8 +79,10 @@ function lossOf({ entries, record }: ToldStory): Found | undefined {
   )[0]?.[0];
   const byCode = entries.find(({ code }) => code !== undefined && code === worst);
   // The one that goes on is in no sum yet.
-  const known = told.map((entry) => found(causeOf(entry, entries))).find((one) => one?.cause.losesPicture);
-  return found(byCode) ?? (worst === undefined || worst === 'UNKNOWN' ? known : undefined) ?? unknownLoss(told);
+  const known = told.map((entry) => deepest(causeOf(entry, entries), entries)).find((one) => one !== undefined);
+  return (
+    deepest(byCode, entries) ?? (worst === undefined || worst === 'UNKNOWN' ? known : undefined) ?? unknownLoss(told)
+  );
 }
 
 function unknownLoss([first]: readonly TimelineEntry[]): Found | undefined {
@@ -88,9 +97,9 @@ const LESSER: readonly Cause[] = [
 
 function lesserOf({ entries, record }: ToldStory): Found | undefined {
   const firsts = new Map<Cause, TimelineEntry>();
-  for (const entry of entries) {
-    const one = found(entry);
-    if (one && !firsts.has(one.cause) && one.cause.counts(entry, record)) firsts.set(one.cause, entry);
+  for (const told of entries) {
+    const one = found(told) && deepest(told, entries);
+    if (one && !firsts.has(one.cause) && one.cause.counts(one.entry, record)) firsts.set(one.cause, one.entry);
   }
   const cause = LESSER.find((one) => firsts.has(one));
   const entry = cause && firsts.get(cause);
@@ -108,6 +117,11 @@ function effect(story: ToldStory, cause: TimelineEntry): string[] {
     const lost = entries.findLast((entry) => entry.state === 'interrupted' || entry.state === 'failed');
     const at = lost ?? cause;
     return [`viewers had the picture for ${spanText(record.liveMs)} and lost it at ${clockTime(at.atMs)}`];
+  }
+  const first = entries.find((entry) => entry.state === 'active');
+  if (count === 0 && cause.kind === 'trouble' && first && cause.id < first.id) {
+    const waitedMs = record.timeToFirstFrameMs ?? first.atMs - (entries[0]?.atMs ?? first.atMs);
+    return [`viewers waited ${spanText(waitedMs)} for the first picture and never lost it${endOf(story)}`];
   }
   if (count === 0) return [`viewers never lost the picture${endOf(story)}`];
   if (state === 'interrupted') return [`viewers have had no picture for ${spanText(openStallMs(story))}`];

@@ -228,12 +228,13 @@ export const causes = {
   },
   controlLine: {
     codes: /^(CONTROL_LOST|LEASE_EXPIRED|RELAY_UNREACHABLE)$/,
-    says(entry, { record: { controlLosses, stalls }, entries }) {
+    says(entry, { record: { controlLosses, reconnects, stalls }, entries }) {
       const end = entries.findLast(({ code }) => code === 'LEASE_EXPIRED');
       const from = `the glasses lost their line to the relay from ${clockTime(entry.atMs)}`;
       if (end) return `${from} for so long that they ended the stream at ${clockTime(end.atMs)}`;
       const again = controlLosses.count > 1 ? `, ${times(controlLosses.count)}` : '';
-      const media = stalls.count === 0 ? '; media flowed on' : ', and the picture with it';
+      const lost = stalls.count > 0 ? 'picture' : reconnects.count > 0 ? 'push' : undefined;
+      const media = lost ? `, and the ${lost} with it` : '; media flowed on';
       return `${from} for ${spanText(controlLosses.totalMs)}${again}${media}`;
     },
     losesPicture: false,
@@ -300,5 +301,6 @@ function kept({ record: { framesLost, reconnects }, state }: ToldStory): string 
 }
 
 export function causeOfCode(code: string): Cause | undefined {
+  if (code === '') return undefined;
   return Object.values(causes).find(({ codes }) => codes.test(code));
 }

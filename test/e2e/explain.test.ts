@@ -34,15 +34,11 @@ describe.concurrent('explain', () => {
     // Also when the relay that saw it is gone.
     await world.world.restart();
     expect((await world.explain()).verdict).toBe(ended.verdict);
-    await world.request();
-    await world.until(isLive);
-    await world.leave();
-    expectBlame(await world.until(isOver), undefined, /its last viewer left/);
   });
 
   test('1: an uplink too narrow', async () => {
-    await using world = await createExplainWorld([{ atS: 3, network: { uplinkKbps: 300 } }]);
-    await world.request({ width: 640, height: 360, bitrate: 1_000_000, frameRate: 15 });
+    await using world = await createExplainWorld([{ atS: 0.5, network: { uplinkKbps: 300 } }]);
+    await world.goLive({ width: 640, height: 360, bitrate: 1_000_000, frameRate: 15 });
     const told = await world.until(({ record }) => record.stepsDown > 0);
     expectBlame(
       told,
@@ -54,19 +50,30 @@ describe.concurrent('explain', () => {
 
   test('2: the uplink cut, and back', async () => {
     await using world = await createExplainWorld([
-      { atS: 3, network: { reset: true } },
-      { fromS: 3, toS: 6, network: { down: true } },
+      { atS: 0.5, network: { reset: true } },
+      { fromS: 0.5, toS: 3.5, network: { down: true } },
     ]);
-    await world.request();
+    await world.goLive();
     const told = await world.until(isBack);
     expectBlame(told, 'cut', new RegExp(`at ${TIME} for \\d\\.\\d s; no frame was lost; viewers lost the picture for`));
     expect(told.record).toMatchObject({ reconnects: { count: 1 }, framesLost: 0 });
     expect(told.record.reconnects.totalMs).toBeGreaterThan(2_000);
   });
 
+  test('2: the whole network of the glasses gone, and back', async () => {
+    await using world = await createExplainWorld([
+      { fromS: 0.5, toS: 9.5, network: { down: true }, relay: { down: true } },
+    ]);
+    await world.goLive();
+    const told = await world.until((now) => isBack(now) && has('CONTROL_BACK')(now));
+    expectBlame(told, 'line', new RegExp(`from ${TIME} for .* s, and the picture with it; viewers lost the picture`));
+    const lost = told.entries.find(({ code }) => code === 'CONTROL_LOST');
+    expect(told.entries.find(({ state }) => state === 'interrupted')?.because).toBe(lost?.id);
+  });
+
   test('3: the line to the relay lost, while media flows', async () => {
-    await using world = await createExplainWorld([{ fromS: 3, toS: 5, relay: { down: true } }]);
-    await world.request();
+    await using world = await createExplainWorld([{ fromS: 0.5, toS: 2.5, relay: { down: true } }]);
+    await world.goLive();
     const told = await world.until(
       (now) => has('CONTROL_BACK')(now) && now.record.controlLosses.count > 0 && has('CONTROL_LOST')(now),
     );
@@ -75,16 +82,15 @@ describe.concurrent('explain', () => {
 
   test('4: an encoder that crashes', async () => {
     await using world = await createExplainWorld();
-    await world.request();
-    await world.until(isLive);
+    await world.goLive();
     process.kill(world.agent.status().stream?.encoderPid ?? 0, 'SIGKILL');
     const told = await world.until(isBack);
     expectBlame(told, 'encoder', new RegExp(`^the encoder crashed at ${TIME} and was restarted after`));
   });
 
   test('5: a camera that is unplugged, and plugged in again', async () => {
-    await using world = await createExplainWorld([{ fromS: 3, toS: 5, camera: 'gone' }]);
-    await world.request();
+    await using world = await createExplainWorld([{ fromS: 0.5, toS: 2.5, camera: 'gone' }]);
+    await world.goLive();
     const told = await world.until(isBack);
     expectBlame(
       told,
@@ -94,8 +100,8 @@ describe.concurrent('explain', () => {
   });
 
   test('6: a microphone that fails', async () => {
-    await using world = await createExplainWorld([{ atS: 3, microphone: 'gone' }]);
-    await world.request();
+    await using world = await createExplainWorld([{ atS: 0.5, microphone: 'gone' }]);
+    await world.goLive();
     const told = await world.until((now) => isLive(now) && has('MICROPHONE_LOST')(now));
     expectBlame(
       told,
@@ -141,8 +147,7 @@ describe.concurrent('explain', () => {
 
   test('8: the ingest refuses the key', async () => {
     await using world = await createExplainWorld();
-    await world.request();
-    await world.until(isLive);
+    await world.goLive();
     await world.disableInput();
     expectBlame(
       await world.until(isOver),
@@ -153,8 +158,7 @@ describe.concurrent('explain', () => {
 
   test('9: the relay restarted in the middle', async () => {
     await using world = await createExplainWorld();
-    await world.request();
-    await world.until(isLive);
+    await world.goLive();
     await world.world.restart({ keepStreams: true }, 1_000);
     const told = await world.until((now) => isLive(now) && has('TAKEN_OVER')(now));
     expectBlame(
@@ -167,9 +171,9 @@ describe.concurrent('explain', () => {
   test('10: glasses that are warm, and then too hot', async () => {
     await using world = await createExplainWorld([
       { atS: 0, temperatureC: 82 },
-      { atS: 8, temperatureC: 95 },
+      { atS: 2, temperatureC: 95 },
     ]);
-    await world.request();
+    await world.goLive();
     const warm = await world.until((now) => isLive(now) && now.record.stepsDown > 0);
     expectBlame(
       warm,
@@ -186,11 +190,10 @@ describe.concurrent('explain', () => {
 
   test('11: glasses that vanish', async () => {
     const relay = { timings: { glassesAwayMs: 4_000 } };
-    await using world = await createExplainWorld([{ atS: 3, network: { down: true }, relay: { down: true } }], {
+    await using world = await createExplainWorld([{ atS: 0.5, network: { down: true }, relay: { down: true } }], {
       relay,
     });
-    await world.request();
-    await world.until(isLive);
+    await world.goLive();
     expectBlame(
       await world.until(isOver),
       'vanished',
@@ -227,8 +230,7 @@ describe.concurrent('explain', () => {
 
   test('13: an app that leaves', async () => {
     await using world = await createExplainWorld();
-    await world.request();
-    await world.until(isLive);
+    await world.goLive();
     const app = await world.world.app('com.example.watching');
     await world.world.rest('POST', '/api/apps/com.example.watching/start', { userId: EXPLAIN_USER });
     app.send({ type: 'managed_stream_request' });
@@ -245,9 +247,9 @@ describe.concurrent('explain', () => {
   test('14: a battery that runs low, and out', async () => {
     await using world = await createExplainWorld([
       { atS: 0, battery: { percent: 15, charging: false } },
-      { atS: 8, battery: { percent: 2 } },
+      { atS: 2, battery: { percent: 2 } },
     ]);
-    await world.request();
+    await world.goLive();
     const low = await world.until((now) => isLive(now) && has('BATTERY_LOW')(now));
     expectBlame(low, 'battery', new RegExp(`^battery low at 15 % from ${TIME}; .*charge the glasses$`));
     expectBlame(await world.until(isOver), 'battery', /battery low at 2 % .*stopped the stream by themselves/);

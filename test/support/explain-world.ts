@@ -23,7 +23,7 @@ export interface ExplainOptions {
   agent?: Partial<AgentOptions>;
 }
 
-/** @param events of the scripted world, whose time begins with the first stream. */
+/** @param events of the scripted world, whose time begins when the stream is live; `atS: 0` holds before as well. */
 export async function createExplainWorld(events: object[] = [], { relay = {}, agent: more }: ExplainOptions = {}) {
   const world = await createRelayWorld(relay, { adminPort: 0 });
   const { clock, rest, provider } = world;
@@ -34,7 +34,9 @@ export async function createExplainWorld(events: object[] = [], { relay = {}, ag
   const simulation = await openSimulation({ scenario, seed: 1, clock, log });
   const { coreToken } = await rest<{ coreToken: string }>('POST', '/api/tokens', { email: EXPLAIN_USER });
   const agent: Agent = createAgent({
-    ...{ clock, log, redactor, simulation, relayUrl: `${world.wsUrl}/glasses-ws`, coreToken: new Secret(coreToken) },
+    // However long a start takes here: faults come after it.
+    simulation: { ...simulation, begin() {} },
+    ...{ clock, log, redactor, relayUrl: `${world.wsUrl}/glasses-ws`, coreToken: new Secret(coreToken) },
     ...{ source: parseCaptureSource('test-pattern'), encoders: [libx264], statsEveryMs: 500, ...more },
   });
   await agent.start();
@@ -43,29 +45,35 @@ export async function createExplainWorld(events: object[] = [], { relay = {}, ag
   async function explain(): Promise<Told> {
     return rest<Told>('GET', `/api/streams/${streamId}/explain`);
   }
+  /** @returns what is told once it fits. @throws with the last that did not. */
+  async function until(fits: (told: Told) => boolean, timeoutMs = 45_000): Promise<Told> {
+    const endMs = clock.monotonicMs() + timeoutMs;
+    for (;;) {
+      const told = await explain();
+      if (told.status === 200 && fits(told)) return told;
+      if (clock.monotonicMs() > endMs) throw new Error(`never so: ${JSON.stringify(told)}`);
+      await clock.sleep(100);
+    }
+  }
+  /** As the operator, once the glasses are there. */
+  async function request(video: object = small): Promise<void> {
+    for (;;) {
+      const answer = await rest<{ status: number; streamId: string }>('POST', PATH, { video });
+      streamId = answer.streamId;
+      if (answer.status === 202) return;
+      await clock.sleep(50);
+    }
+  }
   return {
-    ...{ world, agent, explain },
+    ...{ world, agent, explain, request, until },
+    /** Requests it, and begins the world's time once it is live. */
+    async goLive(video?: object): Promise<void> {
+      await request(video);
+      await until(({ state }) => state === 'active');
+      simulation.begin();
+    },
     get streamId() {
       return streamId;
-    },
-    /** Asks for the stream as the operator, once the glasses are there. */
-    async request(video: object = small): Promise<void> {
-      for (;;) {
-        const answer = await rest<{ status: number; streamId: string }>('POST', PATH, { video });
-        streamId = answer.streamId;
-        if (answer.status === 202) return;
-        await clock.sleep(50);
-      }
-    },
-    /** @returns what is told once it fits. @throws with the last that did not. */
-    async until(fits: (told: Told) => boolean, timeoutMs = 40_000): Promise<Told> {
-      const endMs = clock.monotonicMs() + timeoutMs;
-      for (;;) {
-        const told = await explain();
-        if (told.status === 200 && fits(told)) return told;
-        if (clock.monotonicMs() > endMs) throw new Error(`never so: ${JSON.stringify(told)}`);
-        await clock.sleep(100);
-      }
     },
     end: () => rest('DELETE', `/api/streams/${streamId}`),
     leave: () => rest('DELETE', PATH),

@@ -128,7 +128,7 @@ it('is kept: another process goes on with it, and an ended one can be explained 
 });
 
 it('handed over, it is written and forgotten', async () => {
-  const { history, snapshot, store } = world();
+  const { clock, history, snapshot, store } = world();
   history.saw(snapshot('m1', 'provisioning'));
   history.saw(snapshot('m1', 'active'));
   await history.release(USER);
@@ -137,6 +137,11 @@ it('handed over, it is written and forgotten', async () => {
   expect(history.userOf('m1')).toBeUndefined();
   // Also from there it can be explained.
   expect(await history.explain('m1')).toMatchObject({ state: 'active' });
+  // Lost to another process, whose word counts.
+  history.saw(snapshot('m2', 'provisioning'));
+  await history.release(USER, { isLost: true });
+  await clock.advance(10_000);
+  expect(await store.streamStories.get('m2')).toBeUndefined();
 });
 
 it('keep-alives and figures that say nothing new are no change: no timer, no write', async () => {

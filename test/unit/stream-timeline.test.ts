@@ -94,6 +94,19 @@ it('a failure goes back to what was open', () => {
   expect(glasses(true)).toMatchObject([{ code: 'CONTROL_BACK', text: 'The glasses are connected to the relay' }]);
 });
 
+it('what glasses tell as soon as they are back befell them with the loss of their line', () => {
+  const { becomes, glasses, heard, later } = world();
+  becomes({ state: 'active' });
+  const [lost] = glasses(false);
+  later(9_000);
+  glasses(true);
+  later(500);
+  expect(heard('reconnecting', { errorCode: 'INGEST_SILENT' })).toMatchObject([{ because: lost?.id }]);
+  heard('reconnected');
+  later(9_000);
+  expect(heard('reconnecting', { errorCode: 'INGEST_DROPPED' })[0]?.because).toBeUndefined();
+});
+
 it('tells how long the line to the relay was gone, and how the provider lets a start wait', () => {
   const { becomes, glasses, later, retried } = world();
   becomes({});
@@ -172,4 +185,7 @@ it('keeps no key that somebody quoted, and no endless text', () => {
   heard('reconnecting', { errorDetails: `rtmp://x/live/the-key ${'x'.repeat(900)}` });
   expect(timeline.entries[0]?.text.slice(0, 20)).toBe('rtmp://x/live/*** xx');
   expect(timeline.entries[0]?.text.length).toBeLessThanOrEqual(300);
+  const numbers = Object.fromEntries(Array.from({ length: 900 }, (_, at) => [`n${at}`, at]));
+  const [told] = heard('streaming', { notice: { code: 'HEAT', text: 'Warm', numbers } }).slice(-1);
+  expect(Object.keys(told?.numbers ?? {})).toHaveLength(16);
 });

@@ -91,6 +91,30 @@ describe('a verdict', () => {
       'the glasses were not connected at 14:03:10; viewers never saw a picture; see to power and network of the glasses',
     ],
     [
+      'when a start was late for a reason',
+      story('active', [asked, { kind: 'trouble', code: 'INGEST_UNREACHABLE' }, { ...live, afterMs: 9_000 }], {
+        ...{ timeToFirstFrameMs: 11_000, liveMs: 1_000, reconnects: spans(4_000) },
+      }),
+      'the ingest could not be reached from the glasses at 14:03:10 for 4.0 s; no frame was lost; ' +
+        'viewers waited 11 s for the first picture and never lost it',
+    ],
+    [
+      'when the whole network was gone',
+      story(
+        'active',
+        [
+          asked,
+          live,
+          { kind: 'glasses', code: 'CONTROL_LOST' },
+          { kind: 'trouble', code: 'INGEST_SILENT', because: 2 },
+        ],
+        {
+          ...{ ...served, controlLosses: spans(9_000), reconnects: spans(1_000) },
+        },
+      ),
+      'the glasses lost their line to the relay from 14:03:10 for 9.0 s, and the push with it; viewers never lost the picture',
+    ],
+    [
       'that goes back to what made it late',
       story(
         ...(['stopped', [asked, { kind: 'trouble', code: 'ENCODER_FAILED' }] as Given[]] as const),
