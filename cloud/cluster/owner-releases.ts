@@ -36,7 +36,8 @@ export function createOwnerReleases(records: Pick<ClusterRecords, 'release'>): O
   }
   return {
     add(release) {
-      waiting.set(release.userId, release);
+      // What was said first of this proof counts: a user that was let go is not set free.
+      if (waiting.get(release.userId)?.proof !== release.proof) waiting.set(release.userId, release);
       void start();
     },
     retry() {

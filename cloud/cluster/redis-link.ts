@@ -59,7 +59,7 @@ class Link implements RedisLink {
   readonly #redis: Redis;
   readonly #up = new Set<() => void>();
   readonly #down = new Set<() => void>();
-  readonly #waiting: (() => void)[] = [];
+  readonly #waiting = new Set<() => void>();
   #inFlight = 0;
   #answers = 0;
   #silentLooks = 0;
@@ -149,9 +149,9 @@ class Link implements RedisLink {
   }
 
   async #ask(ask: () => Promise<unknown>): Promise<unknown> {
-    if (!this.#isUp || this.#waiting.length >= MAX_WAITING) throw this.#unavailable();
+    if (!this.#isUp || this.#waiting.size >= MAX_WAITING) throw this.#unavailable();
     if (this.#inFlight >= MAX_IN_FLIGHT) {
-      await new Promise<void>((resolve) => this.#waiting.push(resolve));
+      await new Promise<void>((resolve) => this.#waiting.add(resolve));
       if (!this.#isUp) throw this.#unavailable();
     }
     this.#inFlight += 1;
@@ -164,7 +164,18 @@ class Link implements RedisLink {
     } finally {
       this.#answers += 1;
       this.#inFlight -= 1;
-      this.#waiting.shift()?.();
+      this.#wake(1);
+    }
+  }
+
+  /** The first that wait. */
+  #wake(count: number): void {
+    let left = count;
+    for (const wake of this.#waiting) {
+      if (left === 0) return;
+      left -= 1;
+      this.#waiting.delete(wake);
+      wake();
     }
   }
 
@@ -219,7 +230,7 @@ class Link implements RedisLink {
     this.#watch?.cancel();
     this.#watch = undefined;
     this.#silentLooks = 0;
-    for (const wake of this.#waiting.splice(0)) wake();
+    this.#wake(this.#waiting.size);
     if (!this.#isClosed) {
       this.#trouble ??= 'the connection was closed';
       this.#options.log.warn({ reason: redactUrlsIn(this.#trouble) }, 'redis-down');

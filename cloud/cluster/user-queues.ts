@@ -30,18 +30,20 @@ export function createUserQueues(): UserQueues {
 
 /** Runs so many at once; the rest waits its turn. */
 export function createGate(width: number): <T>(work: () => Promise<T>) => Promise<T> {
-  const waiting: (() => void)[] = [];
+  const waiting = new Set<() => void>();
   let running = 0;
   return async (work) => {
-    if (running >= width) await new Promise<void>((resolve) => waiting.push(resolve));
+    if (running >= width) await new Promise<void>((resolve) => waiting.add(resolve));
     else running += 1;
     try {
       return await work();
     } finally {
       // The place goes on to who waits, if somebody does.
-      const next = waiting.shift();
-      if (next) next();
-      else running -= 1;
+      const [next] = waiting;
+      if (next) {
+        waiting.delete(next);
+        next();
+      } else running -= 1;
     }
   };
 }

@@ -4,7 +4,7 @@ import type { ClusterRecords } from '../../cloud/cluster/cluster-records.ts';
 import { createNodeLease } from '../../cloud/cluster/node-lease.ts';
 import { createOrphans } from '../../cloud/cluster/orphans.ts';
 import { type ClusterOwnership, createOwnership } from '../../cloud/cluster/ownership.ts';
-import type { Clock } from '../../shared/clock.ts';
+import { type Clock, withTimeout } from '../../shared/clock.ts';
 import { GlasscastError } from '../../shared/errors.ts';
 import { silentLog } from '../../shared/log.ts';
 
@@ -160,10 +160,11 @@ export function createFakeNetwork(clock: Clock, records: ClusterRecords): FakeNe
   function meshOf(nodeId: string, own: Member) {
     return {
       answer: (subject: string, take: (body: unknown, from: string) => unknown) => void own.subjects.set(subject, take),
-      async call(to: string, subject: string, body: unknown) {
+      async call(to: string, subject: string, body: unknown, { timeoutMs = 5_000 }: { timeoutMs?: number } = {}) {
         await Promise.resolve();
         if (!reaches(nodeId, to)) throw unreachable();
-        const answered = await members.get(to)?.subjects.get(subject)?.(body, nodeId);
+        const asked = Promise.resolve(members.get(to)?.subjects.get(subject)?.(body, nodeId));
+        const answered = await withTimeout(clock, 'call', timeoutMs, asked, unreachable);
         if (!reaches(nodeId, to)) throw unreachable();
         return answered;
       },

@@ -192,7 +192,7 @@ describe('owners of users, whatever happens', () => {
         await world.close();
         expect(world.clock.pending()).toEqual([]);
       }),
-      { numRuns: 200 },
+      { numRuns: 100 },
     );
   });
 });

@@ -44,12 +44,15 @@ describe('the SQLite store', () => {
     expect(() => createSqliteStore({ file: join(file, 'below', 'relay.db') })).toThrow(/relay\.db\/below: /);
   });
 
-  it('is a file for its owner alone, and may be closed twice', async () => {
+  it('keeps everything over a restart, in a file for its owner alone', async () => {
     const file = join(folder, 'deep', 'relay.db');
-    const store = createSqliteStore({ file });
-    await store.apps.put(app);
-    await store.close();
-    await store.close();
+    const first = createSqliteStore({ file });
+    await first.apps.put(app);
+    await first.close();
+    await first.close();
     expect(statSync(file).mode & 0o777).toBe(0o600);
+    const second = createSqliteStore({ file });
+    expect(await second.apps.all()).toEqual([app]);
+    await second.close();
   });
 });
