@@ -312,7 +312,8 @@ class Lifecycle implements AppLifecycle {
     const asking = this.#track(this.#invite(running, former));
     running.started = Promise.race([entered, asking.then(() => entered)]).catch((thrown: unknown) => {
       this.#forget(running);
-      const error = asGlasscastError(thrown);
+      // It goes on at the other node, which may be asked.
+      const error = this.#options.isHere(userId) ? asGlasscastError(thrown) : new GlasscastError('SESSION_MOVED');
       this.#options.log.warn({ userId, appId: app.packageName, code: error.code, restarts }, 'app-not-started');
       throw error;
     });

@@ -83,7 +83,7 @@ export function createHttpForwarding(options: HttpForwardingOptions): HttpForwar
         const parsed = passedRequest.safeParse(body);
         if (!parsed.success) throw new GlasscastError('MALFORMED_MESSAGE', { reason: 'not a request' });
         const { userId } = parsed.data;
-        if (userId !== undefined && !options.ownership.isHere(userId)) throw new GlasscastError('SESSION_MOVED');
+        if (userId !== undefined) await checkHere(options.ownership, userId);
         return run(parsed.data);
       });
       const router = createRouter(options, run);
@@ -98,6 +98,12 @@ export function createHttpForwarding(options: HttpForwardingOptions): HttpForwar
       });
     },
   };
+}
+
+/** A session may be on its way here at this moment. Errors: SESSION_MOVED. */
+async function checkHere(ownership: HttpForwardingOptions['ownership'], userId: string): Promise<void> {
+  if (ownership.isHere(userId) || (await ownership.place(userId)) === 'here') return;
+  throw new GlasscastError('SESSION_MOVED');
 }
 
 /** Undefined of each: it is served here. Errors: STORE_UNAVAILABLE, NODE_UNREACHABLE, and those of proofs. */

@@ -38,6 +38,8 @@ export interface RelayedSockets extends AppsElsewhere {
 const TO_OWNER = 'app-to-owner';
 const TO_EDGE = 'app-to-edge';
 const MOVED = 'Session moved';
+/** As many as the edge sends with the claim, and as many again. */
+const MAX_EARLY_FRAMES = 200;
 
 const text = z.string().max(300_000);
 const name = z.string().max(700).optional();
@@ -45,7 +47,8 @@ const socketId = z.string().min(1).max(50);
 const only = z.object({ kind: z.literal('only'), socketIds: z.array(socketId).max(1_000_000) });
 const toOwner = z.discriminatedUnion('kind', [
   z.object({
-    ...{ kind: z.literal('open'), socketId, userId: z.string().max(400), address: z.string().max(100) },
+    ...{ kind: z.literal('open'), socketId, sessionId: z.string().max(700), packageName: z.string().max(700) },
+    address: z.string().max(100),
     identity: z.object({ packageName: name, apiKey: name, sessionId: name, userId: name }),
     frames: z.array(text).max(100),
   }),
@@ -108,7 +111,7 @@ interface EdgeLine {
 }
 
 function createEdge(options: RelayedSocketsOptions) {
-  const { mesh, sessionIds, log, maxSockets = 20_000 } = options;
+  const { mesh, log, maxSockets = 20_000 } = options;
   const { statsBufferBytes, maxBufferBytes } = { ...defaultSocketLimits, ...options };
   const lines = new Map<string, EdgeLine>();
   const numbers = numbering();
@@ -158,16 +161,9 @@ function createEdge(options: RelayedSocketsOptions) {
     relay(nodeId: string, app: AppAtTheEdge): RelayedLine {
       if (lines.size >= maxSockets) throw new GlasscastError('RATE_LIMITED');
       const id = numbers.next();
-      const userId = sessionIds.userOf(app.sessionId, app.packageName);
-      const { address, identity, frames } = app;
-      const isOut = tell(nodeId, {
-        kind: 'open',
-        socketId: id,
-        userId: userId ?? '',
-        address,
-        identity,
-        frames: [...frames],
-      });
+      const { address, identity, frames, sessionId, packageName } = app;
+      const session = { sessionId, packageName, address, identity };
+      const isOut = tell(nodeId, { kind: 'open', socketId: id, ...session, frames: [...frames] });
       if (!isOut) throw new GlasscastError('NODE_UNREACHABLE');
       lines.set(id, { nodeId, app, toldBytes: 0 });
       return {
@@ -197,22 +193,31 @@ function createEdge(options: RelayedSocketsOptions) {
   };
 }
 
-function createOwner({ mesh, ownership, welcome, log, maxSockets = 20_000 }: RelayedSocketsOptions) {
+interface OwnerSocket {
+  edgeId: string;
+  socketId: string;
+  virtual: VirtualSocket;
+  /** What it says while its session is still on its way here. */
+  early: string[] | undefined;
+}
+
+function createOwner(options: RelayedSocketsOptions) {
+  const { mesh, ownership, sessionIds, welcome, log, maxSockets = 20_000 } = options;
   /** By the edge, and its number of the socket. */
-  const sockets = new Map<string, { edgeId: string; socketId: string; virtual: VirtualSocket }>();
+  const sockets = new Map<string, OwnerSocket>();
   const keyOf = (edgeId: string, id: string) => `${edgeId} ${id}`;
   const tell = (edgeId: string, message: ToEdge) => mesh.tell(edgeId, TO_EDGE, message);
   const of = (nodeId: string) => [...sockets.values()].filter(({ edgeId }) => edgeId === nodeId);
 
-  function open(
-    edgeId: string,
-    { socketId: id, userId, address, identity, frames }: Extract<ToOwner, { kind: 'open' }>,
-  ) {
+  function open(edgeId: string, asked: Extract<ToOwner, { kind: 'open' }>): void {
+    const { socketId: id, sessionId, packageName, frames } = asked;
     const key = keyOf(edgeId, id);
-    const refuse = (code: number, reason: string) => void tell(edgeId, { kind: 'close', socketId: id, code, reason });
+    const userId = sessionIds.userOf(sessionId, packageName);
     if (sockets.has(key)) return;
-    if (!ownership.isHere(userId)) return refuse(closeCodes.restart, MOVED);
-    if (sockets.size >= maxSockets) return refuse(closeCodes.tryAgain, 'Too many sockets');
+    if (userId === undefined || sockets.size >= maxSockets) {
+      tell(edgeId, { kind: 'close', socketId: id, code: closeCodes.tryAgain, reason: 'Try again' });
+      return;
+    }
     const virtual = createVirtualSocket(
       {
         frame: (frame) => tell(edgeId, { kind: 'frame', socketId: id, text: frame }),
@@ -221,12 +226,34 @@ function createOwner({ mesh, ownership, welcome, log, maxSockets = 20_000 }: Rel
       },
       () => void sockets.delete(key),
     );
-    sockets.set(key, { edgeId, socketId: id, virtual });
-    const { packageName, apiKey, sessionId, userId: named } = identity;
+    const socket: OwnerSocket = { edgeId, socketId: id, virtual, early: [...frames] };
+    sockets.set(key, socket);
+    if (ownership.isHere(userId)) letIn(socket, asked);
+    else void awaitSession(socket, asked, userId);
+  }
+  /** It may be on its way here at this moment, as when many come to a node after another one died. */
+  async function awaitSession(
+    socket: OwnerSocket,
+    asked: Extract<ToOwner, { kind: 'open' }>,
+    userId: string,
+  ): Promise<void> {
+    const place = await ownership.place(userId).catch(() => undefined);
+    if (socket.virtual.ws.readyState !== 1) return;
+    if (place === 'here') return letIn(socket, asked);
+    if (place) socket.virtual.ws.close(closeCodes.restart, MOVED);
+    else socket.virtual.ws.close(closeCodes.tryAgain, 'Try again');
+  }
+  function letIn(socket: OwnerSocket, { address, identity }: Extract<ToOwner, { kind: 'open' }>): void {
+    const { edgeId, socketId: id, virtual, early = [] } = socket;
+    const { packageName, apiKey, sessionId, userId } = identity;
     const admitted = () => void tell(edgeId, { kind: 'admitted', socketId: id });
-    const said = { packageName, apiKey, sessionId, userId: named };
-    welcome(virtual.ws, { address, identity: said, admitted, isRelayed: true });
-    for (const frame of frames) virtual.receive(frame);
+    socket.early = undefined;
+    welcome(virtual.ws, { address, identity: { packageName, apiKey, sessionId, userId }, admitted, isRelayed: true });
+    for (const frame of early) virtual.receive(frame);
+  }
+  function hear({ early, virtual }: OwnerSocket, frame: string): void {
+    if (!early) virtual.receive(frame);
+    else if (early.length < MAX_EARLY_FRAMES) early.push(frame);
   }
   mesh.answer(TO_OWNER, (body, edgeId) => {
     const message = checked(toOwner, body, log);
@@ -240,7 +267,7 @@ function createOwner({ mesh, ownership, welcome, log, maxSockets = 20_000 }: Rel
     const socket = sockets.get(keyOf(edgeId, message.socketId));
     if (message.kind === 'closed') socket?.virtual.ended(message.code);
     else if (message.kind === 'buffered') socket?.virtual.buffered(message.bytes);
-    else if (socket) socket.virtual.receive(message.text);
+    else if (socket) hear(socket, message.text);
     // What it says would be lost: it comes back and begins anew.
     else tell(edgeId, { kind: 'close', socketId: message.socketId, code: closeCodes.restart, reason: MOVED });
   });

@@ -1,12 +1,9 @@
 /** Apps and operators at one relay of a cluster, glasses at another one: as served as at one relay, also when one dies. */
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { type ClusterNode, type RelayCluster, createRelayCluster } from '../support/relay-cluster.ts';
-import { redisServer } from '../support/redis.ts';
+import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
+import { type ClusterNode, createRelayCluster, type RelayCluster } from '../support/relay-cluster.ts';
 import { sdkLines } from '../support/sdk-app-process.ts';
 
-const hasRedis = redisServer() !== undefined;
-
-describe.runIf(hasRedis)('two relays that share a Redis', () => {
+describe.runIf(inject('hasRedis'))('two relays that share a Redis', () => {
   let world: RelayCluster;
   let a: ClusterNode;
   let b: ClusterNode;
@@ -60,6 +57,51 @@ describe.runIf(hasRedis)('two relays that share a Redis', () => {
     while (!heard.includes('"userId":"eve@example.com"')) heard += (await reader?.read())?.value ?? '';
     controller.abort();
     await (await glasses).disconnect();
+  });
+
+  /** An app in session at `b`, whose user has glasses at `a`. */
+  async function scripted(name: string) {
+    const user = `${name}@example.com`;
+    const glasses = await world.glasses(a, user);
+    const app = await world.scriptedApp(a, `com.example.${name}`);
+    await b.rest('POST', `/api/apps/${app.packageName}/start`, { userId: user });
+    await app.inbox.take('acknowledgement', ({ type }) => type === 'tpa_connection_ack');
+    const { sessionId } = await app.webhooks.take('invitation', ({ type }) => type === 'session_request');
+    return { user, glasses, app, comeBack: () => app.connect(`${world.appProxy.url}/app-ws`, String(sessionId)) };
+  }
+
+  it('an outage of Redis keeps no app from its session at the other one, and closes no socket', async () => {
+    const { glasses, app, comeBack } = await scripted('hedy');
+    const stays = await scripted('mary');
+    await world.redis.kill();
+    app.socket()?.socket.terminate();
+    await comeBack();
+    await app.inbox.take('acknowledgement', ({ type }) => type === 'tpa_connection_ack');
+    const wifi = { connected: true, ssid: 'another network' };
+    glasses.send({ type: 'glasses_connection_state', modelName: 'Mentra Live', status: 'CONNECTED', wifi });
+    const told = ({ type, state }: { type: string; state?: unknown }) =>
+      type === 'device_state_update' && JSON.stringify(state).includes('another network');
+    await app.inbox.take('state of the glasses', told);
+    expect(stays.app.socket()?.socket.readyState).toBe(1);
+    await world.redis.restart();
+    for (const node of [a, b]) {
+      await expect.poll(async () => (await node.rest('GET', '/api/tokens')).status, { timeout: 10_000 }).toBe(200);
+    }
+  });
+
+  it('an app hears that it has to come back when the glasses go to another one, and is served there', async () => {
+    const { glasses, app, comeBack } = await scripted('emmy');
+    const closed = app.socket()?.closed;
+    world.leadGlasses(b);
+    await glasses.disconnect();
+    await glasses.connect();
+    expect(await closed).toBe(1012);
+    await comeBack();
+    await app.inbox.take('acknowledgement', ({ type }) => type === 'tpa_connection_ack');
+    expect((await b.rest('GET', '/api/sessions')).sessions).toContainEqual(
+      expect.objectContaining({ userId: 'emmy@example.com', connected: true }),
+    );
+    world.leadGlasses(a);
   });
 
   it('an app comes back and is served by the other one when the one with its session is killed', async () => {

@@ -213,6 +213,30 @@ describe('an app on a node that does not own its session', () => {
     expect([socket.ended, b.claims, c.claims]).toEqual(['1012 Session moved', [], []]);
   });
 
+  it('waits for a session that is on its way to its new owner, and loses no frame meanwhile', async () => {
+    const { a, b, cluster, arrived } = world();
+    const { ownership } = cluster.node('b');
+    let adopted = () => {};
+    ownership.isHere = () => false;
+    ownership.place = () =>
+      new Promise((resolve) => {
+        adopted = () => resolve('here');
+      });
+    const socket = fakeWebSocket();
+    a.welcome(socket.ws);
+    socket.receive(INIT);
+    await arrived();
+    for (const n of ['1', '2']) socket.receive(stop(n));
+    await arrived();
+    expect(b.claims).toEqual([]);
+    adopted();
+    ownership.isHere = () => true;
+    await arrived();
+    socket.receive(stop('3'));
+    await arrived();
+    expect([b.claims.length, b.heard, socket.ended]).toEqual([1, ['1', '2', '3'], undefined]);
+  });
+
   it('comes back (1013) when the session moves while its claim is checked: it is not told that it does not run', async () => {
     const { b, cluster, enter } = world();
     b.state.admit = async () => {
@@ -380,6 +404,8 @@ it('works on real sockets, with closes that say what was said', async () => {
     const closed = new Promise<string>((resolve) => client.on('close', (code, why) => resolve(`${code} ${why}`)));
     await new Promise((resolve) => client.once('open', resolve));
     client.send(JSON.stringify(INIT));
+    // Before it is in, so many frames would not be kept.
+    while (b.sockets.length === 0) await cluster.arrived();
     for (let n = 0; n < 100; n += 1) client.send(JSON.stringify(stop(String(n))));
     while (b.heard.length < 100) await cluster.arrived();
     expect(b.heard).toEqual(Array.from({ length: 100 }, (_, n) => String(n)));
