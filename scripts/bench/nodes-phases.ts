@@ -165,7 +165,8 @@ async function refusal({ clock }: Bench, viewer: Viewer): Promise<{ code: string
   const askedMs = clock.monotonicMs();
   const code = await viewer.live(streamSettings).then(
     () => 'none: it was started',
-    (error: unknown) => errorText(error),
+    // The relay's code, out of the sentence around it.
+    (error: unknown) => /\b[A-Z]+(_[A-Z]+)+\b/.exec(errorText(error))?.[0] ?? errorText(error),
   );
   return { code, ms: clock.monotonicMs() - askedMs };
 }

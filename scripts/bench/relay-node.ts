@@ -71,7 +71,8 @@ export function createRelayNode(bench: Bench, { name, port, flags, env }: RelayN
       if (!child || !isRunning) return { code: null, ms: 0 };
       if (signal === 'SIGINT') void child.stop();
       else if (child.pid !== undefined) process.kill(child.pid, signal);
-      const { code } = await child.exited;
+      const late = () => new GlasscastError('INTERNAL', { reason: `${name} does not end after ${signal}` });
+      const { code } = await withTimeout(clock, 'node-end', END_TIMEOUT_MS, child.exited, late);
       return { code, ms: clock.monotonicMs() - sinceMs };
     },
   };

@@ -135,7 +135,8 @@ describe.skipIf(!inject('hasHaproxy'))('HAProxy with the configuration of deploy
 
   it('lets nobody outside into the lines between nodes, to metrics or to readiness', async () => {
     const { get } = await behindHaproxy();
-    for (const path of ['/node-ws', '/metrics', '/readyz']) expect((await get(path)).status, path).toBe(404);
+    for (const path of ['/node-ws', '/metrics', '/readyz', '/%6detrics', '/node%2Dws?a=b'])
+      expect((await get(path)).status, path).toBe(404);
   });
 
   it('tells a node the address of the caller, whatever the caller says', async () => {
