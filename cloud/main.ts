@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { type ChildSpawner, createChildSpawner } from '../shared/child-process.ts';
 import { type Clock, createSystemClock } from '../shared/clock.ts';
 import { errorText, GlasscastError, isGlasscastError } from '../shared/errors.ts';
+import { keepHeapSmall } from '../shared/heap.ts';
 import { createLog, type Log } from '../shared/log.ts';
 import { type Ending, runProgram, untilSignal } from '../shared/program.ts';
 import { releaseKeyOf } from '../shared/release.ts';
@@ -113,4 +114,5 @@ async function readReleaseKeys(files: readonly string[]): Promise<KeyObject[]> {
   );
 }
 
+keepHeapSmall();
 await runProgram(relaySettings, run);

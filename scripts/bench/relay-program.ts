@@ -6,6 +6,7 @@
 import { createRelay } from '../../cloud/relay.ts';
 import { createSystemClock } from '../../shared/clock.ts';
 import { asGlasscastError } from '../../shared/errors.ts';
+import { keepHeapSmall } from '../../shared/heap.ts';
 import { createLog, type LogLevel } from '../../shared/log.ts';
 import { createRedactor, Secret } from '../../shared/secrets.ts';
 
@@ -46,6 +47,7 @@ async function run({ adminToken, apiToken, ...settings }: RelayProgramSettings):
   say({ type: 'ready', ...(await relay.start()) });
 }
 
+keepHeapSmall();
 process.once('message', (settings: RelayProgramSettings) => {
   run(settings).catch((error: unknown) => say({ type: 'failed', reason: asGlasscastError(error).message }));
 });
