@@ -3,6 +3,7 @@
  * of it. Pure; reads and writes no file.
  */
 import * as z from 'zod';
+import { goalText, readable } from './measuring.ts';
 
 const number = z
   .number()
@@ -66,7 +67,7 @@ export function resultOf(document: unknown, facts: Pick<BenchResult, 'name' | 'c
   const { at, machine, headline: rows, goals } = benchDocument.parse(document);
   const plain = goals.map(({ name, measured, atMost, atLeast, unit, met }) => ({
     ...{ what: name, ours: measured, peer: undefined, peerName: '', unit, met },
-    goal: atMost === undefined ? `≥ ${atLeast}` : `≤ ${atMost}`,
+    goal: goalText({ atMost, atLeast }),
   }));
   return { ...facts, at, machine, headline: (rows ?? plain).slice(0, MOST_ROWS) };
 }
@@ -94,12 +95,6 @@ function row(name: string, { what, ours, peer, peerName, unit, goal, met }: Head
   const beside = peer === undefined ? peerName || '—' : `${withUnit(peer, unit)} (${peerName})`;
   const wanted = goal === undefined ? '' : `${goal}${met === false ? ', missed' : ''}`;
   return `| ${name} | ${what} | ${withUnit(ours, unit)} | ${beside} | ${wanted} |`.replaceAll('  ', ' ');
-}
-
-/** Three digits say what these figures can say. */
-export function readable(value: number): string {
-  const digits = Math.abs(value) >= 100 ? 0 : Math.abs(value) >= 10 ? 1 : 2;
-  return String(Number(value.toFixed(digits)));
 }
 
 function withUnit(value: number | undefined, unit: string): string {

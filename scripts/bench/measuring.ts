@@ -68,6 +68,16 @@ export function goalAtLeast(name: string, measured: number | undefined, atLeast:
   return { ...rest, atLeast: rounded(atLeast), met: measured !== undefined && measured >= atLeast };
 }
 
+/** Three digits say what these figures can say. */
+export function readable(value: number): string {
+  const digits = Math.abs(value) >= 100 ? 0 : Math.abs(value) >= 10 ? 1 : 2;
+  return String(Number(value.toFixed(digits)));
+}
+
+/** `≤ 2000` */
+export const goalText = ({ atMost, atLeast }: { atMost?: number | undefined; atLeast?: number | undefined }): string =>
+  atMost === undefined ? `≥ ${readable(atLeast ?? Number.NaN)}` : `≤ ${readable(atMost)}`;
+
 /** A row of the table in README: what is ours beside what it stands against, in the same run. */
 export interface Headline {
   what: string;
@@ -94,7 +104,7 @@ export function headline(
     peer: isKnown ? rounded(beside.peer ?? 0) : undefined,
     peerName: beside.peerName,
     unit,
-    goal: atMost === undefined ? `≥ ${atLeast}` : `≤ ${atMost}`,
+    goal: goalText({ atMost, atLeast }),
     met,
   };
 }

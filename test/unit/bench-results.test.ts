@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import { type BenchResult, benchTable, readable, resultOf, withResults } from '../../scripts/bench/bench-results.ts';
+import { type BenchResult, benchTable, resultOf, withResults } from '../../scripts/bench/bench-results.ts';
 import { benchmarks, chosen } from '../../scripts/bench/catalogue.ts';
-import { goal, goalAtLeast, headline } from '../../scripts/bench/measuring.ts';
+import { goal, goalAtLeast, headline, readable } from '../../scripts/bench/measuring.ts';
 
 const machine = { cpu: 'A CPU', cores: 2, memoryMb: 24_000, kernel: '6.1', node: 'v20.1.0' };
 const facts = { name: 'start', commit: 'abc1234', isQuick: false };
