@@ -58,7 +58,9 @@ export function createCarrier(options: CarrierOptions): Carrier {
         : ([closeCodes.restart, 'Relay restarting'] as const);
       sessions.leave(userId, code, reason);
       rollouts.agentGone(userId);
-      await Promise.all([streamsSaved, history.release(userId)]);
+      await streamsSaved;
+      // Before the next owner reads it.
+      await history.release(userId, why);
       // What was taken away can be written no more.
       if (!why.isLost) await appsSaved;
     },

@@ -34,6 +34,7 @@ function world({ isEnding = false } = {}) {
       session: () => undefined,
     },
     rollouts: { agentGone: () => void done.push('agent gone') },
+    history: { release: async (_, why) => void done.push(`story ${why?.isLost ? 'forgotten' : 'kept'}`) },
   });
   const closed: number[] = [];
   const socket = {
@@ -62,11 +63,12 @@ it.each([
     const { carrier, clock, closed, done, sessions, socket } = world({ isEnding });
     const session = sessions.get(ADA);
     await carrier.handOver(ADA, { isLost });
-    expect(done).toEqual([`streams ${isLost ? 'lost' : 'saved'}`, 'ledger released', 'apps sent away', 'agent gone']);
+    const saved = [isLost ? 'streams lost' : 'streams saved', isLost ? 'story forgotten' : 'story kept'];
+    expect(done).toEqual([saved[0], 'ledger released', 'apps sent away', 'agent gone', saved[1]]);
     expect([closed, sessions.all(), clock.pending()]).toEqual([[code], [], []]);
     // Its last words come late.
     session?.detach(socket);
     session?.close(1000, 'late');
-    expect([done.length, clock.pending()]).toEqual([4, []]);
+    expect([done.length, clock.pending()]).toEqual([5, []]);
   },
 );

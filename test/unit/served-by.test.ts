@@ -7,6 +7,7 @@ import { accessRoutes, enrolRoute } from '../../cloud/http/access-routes.ts';
 import { registerConsolePage } from '../../cloud/http/console-page.ts';
 import { createEventFeed } from '../../cloud/http/event-feed.ts';
 import type { Routes } from '../../cloud/http/http.ts';
+import { healthRoutes, metricsRoutes } from '../../cloud/http/metrics-routes.ts';
 import { operatorRoutes } from '../../cloud/http/operator-routes.ts';
 import { outputRoutes } from '../../cloud/http/output-routes.ts';
 import { phoneRoutes } from '../../cloud/http/phone-routes.ts';
@@ -25,6 +26,10 @@ const none = {} as never;
 const files: Record<string, readonly Routes[]> = {
   'access-routes.ts': [accessRoutes(none), enrolRoute(none)],
   'console-page.ts': [registerConsolePage],
+  'metrics-routes.ts': [
+    metricsRoutes({ ...({} as Parameters<typeof metricsRoutes>[0]), metricsToken: undefined }),
+    healthRoutes(none),
+  ],
   'operator-routes.ts': [
     operatorRoutes({ ...({} as Parameters<typeof operatorRoutes>[0]), clock, events: createEventFeed() }),
   ],
@@ -69,6 +74,8 @@ const decisions: Record<ServedBy['by'], readonly string[]> = {
     'GET /api/agent-releases/:version',
     // About this node, or the same from all.
     'GET /healthz',
+    'GET /readyz',
+    'GET /metrics',
     'POST /api/uplink-probe',
     'GET /',
     'GET /console.css',
@@ -101,6 +108,7 @@ const decisions: Record<ServedBy['by'], readonly string[]> = {
     'DELETE /api/streams/:streamId',
     'DELETE /api/streams/:streamId/viewers/:packageName',
     'GET /api/streams/:streamId/timeline',
+    'GET /api/streams/:streamId/explain',
     'POST /api/streams/:streamId/outputs',
     'GET /api/streams/:streamId/outputs',
     'DELETE /api/streams/:streamId/outputs/:outputId',
