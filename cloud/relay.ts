@@ -139,8 +139,12 @@ async function startRelay(
   const address = { url: '' };
   const appSocketUrl = () => `${(options.publicUrl ?? address.url).replace(/^http/, 'ws').replace(/\/+$/, '')}/app-ws`;
   const sessionIds = createSessionIds(await keptSecret(store, 'app-session-secret'));
-  const { releases, rollouts } = composeUpdates(options, store, {
-    ...{ mesh, leadership },
+  const {
+    releases,
+    rollouts,
+    close: closeUpdates,
+  } = composeUpdates(options, store, {
+    ...{ mesh, leadership, isAlone },
     toGlasses: (userId, message) => sessions.get(userId)?.send(message) ?? false,
     onChange: (userId) => publish(userId),
   });
@@ -226,7 +230,7 @@ async function startRelay(
     () => relayed.close(),
     () => providerHealth.close(),
     () => webhooks.close(),
-    () => rollouts.close(),
+    () => closeUpdates(),
     () => sessions.close(),
     () => apps.close(),
     () => api.close(),
