@@ -123,6 +123,23 @@ describe.runIf(inject('hasRedis'))('two relays on one Redis', { timeout: 60_000 
     await expect.poll(() => world.liveInputs(), { timeout: 10_000 }).toEqual([]);
   });
 
+  it('a stream that is ending when its glasses go to the other one ends all the same, and its live input is gone', async () => {
+    world = await createRelayClusterWorld({ timings: { stopTimeoutMs: 30_000 } });
+    const [a, b] = [await world.relay(), await world.relay()];
+    const { glasses, app, status, streamId } = await live(a, a);
+    glasses.state.obeysStop = false;
+    app.send({ type: 'managed_stream_stop', packageName: 'com.example.cam' });
+    await status('stopped');
+    await glasses.inbox.take('the stop', ({ type }) => type === 'stop_rtmp_stream');
+    expect(await streamsAt(a)).toMatchObject([{ streamId, state: 'stopping' }]);
+    await glasses.connect(`${b.wsUrl}/glasses-ws`);
+    await expect.poll(() => world.liveInputs(), { timeout: 15_000 }).toEqual([]);
+    expect([await streamsAt(a), await streamsAt(b)]).toEqual([[], []]);
+    // Glasses that push on are told once more that nobody wants it.
+    glasses.status({ status: 'streaming', streamId });
+    await glasses.inbox.take('another stop', ({ type }) => type === 'stop_rtmp_stream');
+  });
+
   it('one that cannot start says why, and leaves nothing in the cluster', async () => {
     world = await createRelayClusterWorld();
     const a = await world.relay();
