@@ -170,7 +170,7 @@ it('a new stream fails with the store’s own code while it is away, and what ru
   const eve = peerOf(USERS[2]);
   const [asks] = eve.apps;
   if (asks) streams.request(USERS[2], asks, {}, eve.glasses);
-  await clock.advance(16_000);
+  await clock.advance(61_000);
   expect(asks?.last()).toMatchObject({ status: 'error', errorCode: 'STORE_UNAVAILABLE' });
   expect([streams.has(ADA), eve.glasses.types()]).toEqual([true, []]);
   const written: number[] = [];
