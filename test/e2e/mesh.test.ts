@@ -161,7 +161,7 @@ describe('a node that hangs', () => {
         ...{ 'x-glasscast-node': 'deaf', 'x-glasscast-to': '0', 'x-glasscast-address': a.address.address },
       },
     });
-    await world.until(() => c.mesh.isReachable('deaf'));
+    await world.until(() => c.mesh.isReachable('deaf') && other.readyState === WebSocket.OPEN);
     other.pause();
     const text = 'x'.repeat(500_000);
     await world.until(() => !c.mesh.tell('deaf', 'x', text));

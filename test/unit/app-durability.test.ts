@@ -203,3 +203,20 @@ describe('while the glasses are away', () => {
     expect([waiting(), starts.length]).toEqual(['APP_NOT_STARTED', 2]);
   });
 });
+
+describe('one user’s apps that another process goes on with', () => {
+  it('are told to come back, keep their records, and come back there as after a restart', async () => {
+    const first = await world();
+    const { socket } = await first.started();
+    const other = await first.started(APP, 'bob@example.com');
+    await first.apps.handOver(USER);
+    expect([socket.closed?.[0], other.socket.isOpen, first.apps.has(USER)]).toEqual([1012, true, false]);
+    expect([first.stops, first.dropped]).toEqual([[], []]);
+    await first.clock.advance(60_000);
+    const next = await world({ store: first.store });
+    await next.apps.resume(USER);
+    expect([next.apps.has(USER), next.apps.has('bob@example.com')]).toEqual([true, false]);
+    await next.admit();
+    expect(next.apps.running(USER)).toEqual([{ packageName: APP, connected: true }]);
+  });
+});

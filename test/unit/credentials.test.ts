@@ -13,6 +13,15 @@ import { Secret } from '../../shared/secrets.ts';
 const kept = async (store: ReturnType<typeof createSqliteStore>) => JSON.stringify(await store.values.all());
 
 describe('the admin token', () => {
+  it('of two processes that start in the same moment one makes it and shows it, and it is good at both', async () => {
+    const store = createSqliteStore({ file: ':memory:' });
+    const [one, other] = [await openAdminToken(store), await openAdminToken(store)];
+    const shown = await one.keep();
+    expect([shown?.reveal(), await other.keep()]).toEqual([one.made?.reveal(), undefined]);
+    expect([one, other].map((token) => token.matches(shown?.reveal()))).toEqual([true, true]);
+    expect(other.matches(other.made?.reveal())).toBe(false);
+  });
+
   it('is made at the first start, kept as a hash, and made no second time', async () => {
     const store = createSqliteStore({ file: ':memory:' });
     const first = await openAdminToken(store);

@@ -404,6 +404,8 @@ it('works on real sockets, with closes that say what was said', async () => {
     const closed = new Promise<string>((resolve) => client.on('close', (code, why) => resolve(`${code} ${why}`)));
     await new Promise((resolve) => client.once('open', resolve));
     client.send(JSON.stringify(INIT));
+    // Before it is in, so many frames would not be kept.
+    while (b.sockets.length === 0) await cluster.arrived();
     for (let n = 0; n < 100; n += 1) client.send(JSON.stringify(stop(String(n))));
     while (b.heard.length < 100) await cluster.arrived();
     expect(b.heard).toEqual(Array.from({ length: 100 }, (_, n) => String(n)));
