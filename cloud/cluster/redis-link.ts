@@ -67,8 +67,8 @@ class Link implements RedisLink {
   #isUp = false;
   #isClosed = false;
   #trouble: string | undefined = 'not connected yet';
-  /** Of the connection before: what it still holds must not be done after what we ask for now. */
-  #clientId: number | undefined;
+  /** The connection before, and the life of Redis that it belongs to: what it still holds is not to be done any more. */
+  #before: { runId: string; clientId: string } | undefined;
 
   constructor(options: RedisLinkOptions) {
     this.#options = options;
@@ -86,6 +86,7 @@ class Link implements RedisLink {
       maxRetriesPerRequest: 0,
       commandTimeout: HANDSHAKE_TIMEOUT_MS,
       connectTimeout: 2_000,
+      maxLoadingRetryTime: 200,
       // A Redis that hangs answers no goodbye.
       disconnectTimeout: 50,
       retryStrategy: () => reconnectMs,
@@ -211,9 +212,9 @@ class Link implements RedisLink {
 
   async #onReady(): Promise<void> {
     try {
-      // Not every Redis lets its users do that; nothing else depends on it.
-      if (this.#clientId !== undefined) await this.#redis.call('CLIENT', 'KILL', 'ID', this.#clientId).catch(() => {});
-      this.#clientId = Number(await this.#redis.call('CLIENT', 'ID').catch(() => Number.NaN)) || undefined;
+      await this.#endBefore();
+    } catch {
+      // Not every Redis lets its users do that, and nothing else depends on it.
     } finally {
       if (this.#redis.status === 'ready' && !this.#isUp && !this.#isClosed) {
         this.#isUp = true;
@@ -222,6 +223,14 @@ class Link implements RedisLink {
         for (const take of [...this.#up]) take();
       }
     }
+  }
+
+  /** After a restart of Redis the number may be another node's. */
+  async #endBefore(): Promise<void> {
+    const before = this.#before;
+    const runId = /^run_id:(\w+)/m.exec(String(await this.#redis.call('INFO', 'server')))?.[1] ?? '';
+    this.#before = { runId, clientId: String(await this.#redis.call('CLIENT', 'ID')) };
+    if (before && before.runId === runId) await this.#redis.call('CLIENT', 'KILL', 'ID', before.clientId);
   }
 
   #onClose(): void {
