@@ -22,7 +22,7 @@ const method = {
   rssKbPerSession:
     'resident memory of the server after the window less that before the first socket, by the number of sessions',
   bare: 'the same fleet at a server of `ws` alone: acknowledges, gives START, asks each 15 s, pings each 10 s, checks nothing',
-  acksMissed: 'keep-alives that came and were not acknowledged, and leases of 60 s that ran out at the glasses',
+  keepAlives: 'keep-alives that came and were not acknowledged, and leases of 60 s that ran out at the glasses',
   storm:
     'all sockets destroyed in the same turn; each pair comes back by the agent’s own backoff (0.25 s, 1.7-fold, jitter); until the last one is acknowledged',
 };
@@ -34,6 +34,8 @@ interface Held {
   cpuPercent: number;
   connectSeconds: number;
   startSeconds: number;
+  /** Before the storm, as the server counts. */
+  acksMissed: number | undefined;
   storm: { isServed: boolean; seconds: number; cpuSeconds: number; reconnectMs: FleetFigures['reconnectMs'] };
   figures: FleetFigures;
 }
@@ -57,13 +59,14 @@ async function hold(bench: Bench, name: string, peer: FleetPeer): Promise<Held> 
   const cpuPercent = rounded((((await scheduledMs(peer.pid)) - before) / windowMs) * 100);
   const { rssMb } = await processUse(peer.pid);
   bench.progress(`${name}: ${cpuPercent} % of a core, ${rounded(rssMb)} MB`);
+  const acksMissed = await peer.acksMissed();
   const storm = await stormed(bench, name, fleet, peer);
   const figures = fleet.figures();
   await fleet.close();
   return {
     ...{ idleRssMb: rounded(idleRssMb), rssMb: rounded(rssMb), cpuPercent, connectSeconds, startSeconds },
     rssKbPerSession: rounded(((rssMb - idleRssMb) * 1024) / glasses),
-    ...{ storm, figures },
+    ...{ acksMissed, storm, figures },
   };
 }
 
@@ -95,6 +98,7 @@ function broken(relay: Held, glasses: number): string[] {
     ...(figures.starts.active < glasses ? [`${glasses - figures.starts.active} streams did not start`] : []),
     ...(storm.isServed ? [] : ['not all came back after the storm']),
     ...(leasesMissed > 0 ? [`${leasesMissed} leases missed`] : []),
+    ...(relay.acksMissed ? [`${relay.acksMissed} acknowledgements came too late for the relay`] : []),
     ...(acked < received ? [`${received - acked} keep-alives not acknowledged`] : []),
     ...(figures.starts.failed > 0 ? [`${figures.starts.failed} streams failed`] : []),
   ];
@@ -114,6 +118,9 @@ async function measure(bench: Bench): Promise<BenchReport> {
       goal('CPU of the relay', relay.cpuPercent, 10, '% of a core'),
       goal('memory of a session beyond bare ws', relay.rssKbPerSession - bare.rssKbPerSession, 25, 'kB'),
       goal('keep-alives without their acknowledgement', received - acked, 0, 'keep-alives'),
+      ...(relay.acksMissed === undefined
+        ? []
+        : [goal('acknowledgements that the relay missed', relay.acksMissed, 0, 'acknowledgements')]),
       goal('all back after a cut of all', relay.storm.isServed ? relay.storm.seconds : undefined, 20, 's'),
       goal('leases missed', leasesMissed, 0, 'leases'),
     ],

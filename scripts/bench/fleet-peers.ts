@@ -4,6 +4,7 @@ import { withTimeout } from '../../shared/clock.ts';
 import { GlasscastError } from '../../shared/errors.ts';
 import { Secret } from '../../shared/secrets.ts';
 import type { FleetRelay } from '../fleet/fleet.ts';
+import { countsIn } from '../fleet/fleet-report.ts';
 import { createFleetTokens } from '../fleet/fleet-tokens.ts';
 import type { BareWsReady } from './bare-ws-program.ts';
 import type { Bench } from './program.ts';
@@ -13,6 +14,8 @@ import { plainEnv, plainNodeArgs, startStreamProcess } from './stream-process.ts
 export interface FleetPeer {
   pid: number;
   relay: FleetRelay;
+  /** Keep-alives whose answer did not come in time, as this server counts; undefined: it does not. */
+  acksMissed(): Promise<number | undefined>;
   stop(): Promise<void>;
 }
 
@@ -36,6 +39,10 @@ export async function startRelayPeer(bench: Bench): Promise<FleetPeer> {
       registerApp: async ({ packageName, apiKey, publicUrl }) => {
         await relay.ask('PUT', `/api/apps/${packageName}`, { publicUrl, apiKey });
       },
+    },
+    async acksMissed() {
+      const metrics = await relay.metrics();
+      return metrics === undefined ? undefined : countsIn(metrics)?.acksMissed;
     },
     async stop() {
       await relay.stop();
@@ -69,6 +76,7 @@ export async function startBareWs(bench: Bench): Promise<FleetPeer> {
     pid: child.pid ?? 0,
     // It takes any token; the user's name is one that it can find the app by.
     relay: { glassesUrl: `${url}/glasses-ws`, appUrl: `${url}/app-ws`, tokenOf: (userId) => userId },
+    acksMissed: async () => undefined,
     async stop() {
       await child.stop();
     },

@@ -20,6 +20,8 @@ export interface RelayProcess {
   streams(): Promise<{ userId: string; state: string }[]>;
   /** Anything else of the operator's REST; bytes go as they are. @throws GlasscastError INTERNAL: refused, with the relay's reason */
   ask<T>(method: string, path: string, body?: object): Promise<T>;
+  /** Text of `/metrics`; undefined: it has none. */
+  metrics(): Promise<string | undefined>;
   stop(): Promise<void>;
 }
 
@@ -98,7 +100,7 @@ function operator(
   url: string,
   adminToken: string,
   { redactor }: Bench,
-): Pick<RelayProcess, 'coreToken' | 'startApp' | 'hasGlasses' | 'streams' | 'ask'> {
+): Pick<RelayProcess, 'coreToken' | 'startApp' | 'hasGlasses' | 'streams' | 'ask' | 'metrics'> {
   async function ask<T>(method: string, path: string, body?: object): Promise<T> {
     const response = await fetch(`${url}${path}`, {
       method,
@@ -115,6 +117,11 @@ function operator(
   }
   return {
     ask,
+    async metrics() {
+      const response = await fetch(`${url}/metrics`, { headers: { authorization: `Bearer ${adminToken}` } });
+      const text = await response.text();
+      return response.ok ? text : undefined;
+    },
     async coreToken(email) {
       const { coreToken } = await ask<{ coreToken: string }>('POST', '/api/tokens', { email });
       redactor.add(coreToken);

@@ -20,6 +20,12 @@ export interface RelayCounts {
   acksMissed: number;
 }
 
+/** From the text of the relay's `/metrics`; undefined: it does not count them. */
+export function countsIn(metrics: string): RelayCounts | undefined {
+  const [, missed] = /^glasscast_keep_alives_total\{event="missed"\} (\S+)$/m.exec(metrics) ?? [];
+  return missed === undefined ? undefined : { acksMissed: Number(missed) };
+}
+
 /** What was not as it should be; empty: all was well. */
 export function troubles({ areAllThere, figures, relay, wasInterrupted }: FleetReport): string[] {
   const { cutByRelay, glasses, keepAlives, starts } = figures;

@@ -8,7 +8,7 @@ import { type Clock, withTimeout } from '../../shared/clock.ts';
 import { GlasscastError } from '../../shared/errors.ts';
 import { Secret } from '../../shared/secrets.ts';
 import type { FleetRelay } from './fleet.ts';
-import type { RelayCounts } from './fleet-report.ts';
+import { countsIn, type RelayCounts } from './fleet-report.ts';
 import { createFleetTokens } from './fleet-tokens.ts';
 
 export interface FleetTarget {
@@ -138,8 +138,7 @@ function targetAt(
     },
     async counts() {
       const response = await fetch(`${url}/metrics`, { headers: { authorization: `Bearer ${adminToken.reveal()}` } });
-      const found = /^glasscast_keep_alives_total\{event="missed"\} (\S+)$/m.exec(await response.text());
-      return response.ok && found ? { acksMissed: Number(found[1]) } : undefined;
+      return response.ok ? countsIn(await response.text()) : undefined;
     },
     async close() {
       for (const name of registered.splice(0)) await ask('DELETE', `/api/apps/${name}`).catch(() => {});

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { createFigureKeeper, spread } from '../../scripts/fleet/fleet-figures.ts';
-import { type FleetReport, reportText, troubles } from '../../scripts/fleet/fleet-report.ts';
+import { countsIn, type FleetReport, reportText, troubles } from '../../scripts/fleet/fleet-report.ts';
 import { checkDescriptors, readSimulationOptions } from '../../scripts/fleet/simulation-options.ts';
 
 function reportOf(change: Partial<FleetReport> = {}, connected = 3): FleetReport {
@@ -36,6 +36,12 @@ describe('report', () => {
     const figures = keeper.figures({ glasses: 3, connected: 3, appsConnected: 0 });
     expect(troubles(reportOf({ figures }))).toHaveLength(4);
     expect(reportText(reportOf({ figures }))).toMatch(/Error START_TIMEOUT +1/);
+  });
+
+  it('reads what the relay counts, where it counts', () => {
+    const metrics =
+      'x 1\nglasscast_keep_alives_total{event="acked"} 9\nglasscast_keep_alives_total{event="missed"} 3\n';
+    expect([countsIn(metrics), countsIn('x 1\n')]).toEqual([{ acksMissed: 3 }, undefined]);
   });
 
   it('does not blame who was interrupted', () => {

@@ -23,7 +23,7 @@ describe('the page for operators', () => {
     for (const group of commands) {
       for (const command of group.commands) for (const { long } of command.options) if (long) known.add(long);
     }
-    const foreign = ['--import', '--signal'];
+    const foreign = ['--import', '--signal', '--glasses', '--streams', '--relay'];
     expect(
       named(/`[^`\n]*?(--[a-z][a-z-]*[a-z])\b/g).filter((flag) => !known.has(flag) && !foreign.includes(flag)),
     ).toEqual([]);
