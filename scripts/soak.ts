@@ -5,6 +5,7 @@
 import { setMaxListeners } from 'node:events';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { GlasscastError } from '../shared/errors.ts';
 import { goal, summary } from './bench/measuring.ts';
 import { type Bench, type BenchReport, runBench } from './bench/program.ts';
 import { SPARE_DESCRIPTORS, trendOf } from './soak/account.ts';
@@ -31,10 +32,20 @@ const MB_PER_HOUR = 1;
 /** As SQLite and the system say it. */
 const DISK_FULL = /disk is full|disk I\/O|ENOSPC/;
 
+/** @throws GlasscastError INVALID_CONFIG naming the option */
+function numberOf(options: Bench['options'], name: string, least: number): number {
+  const value = Number(options[name]);
+  if (Number.isFinite(value) && value >= least) return value;
+  throw new GlasscastError('INVALID_CONFIG', {
+    reason: `--${name} must be a number from ${least} on, not "${options[name]}"`,
+  });
+}
+
 async function measure(bench: Bench): Promise<BenchReport> {
   const { clock, options } = bench;
-  const seed = Number(options.seed);
-  const minutes = options.hours ? Number(options.hours) * 60 : Number(options.minutes);
+  const seed = numberOf(options, 'seed', 0);
+  const minutes = options.hours ? numberOf(options, 'hours', 0) * 60 : numberOf(options, 'minutes', 0);
+  const [users, nodes] = [numberOf(options, 'users', 1), numberOf(options, 'nodes', 1)];
   const findings = noFindings();
   const held: { report?: SoakRun['report']; world?: SoakWorld } = {};
   const logs = createSoakLogs({
@@ -54,8 +65,8 @@ async function measure(bench: Bench): Promise<BenchReport> {
       bench,
       logs,
       collector,
-      users: Number(options.users),
-      nodes: Number(options.nodes),
+      users,
+      nodes,
       redisUrl: options.redis || undefined,
     },
     onDeath: (words) => held.report?.('no process dies by itself', words),
