@@ -59,7 +59,7 @@ it('that cannot adopt all of a session keeps nothing of it', async () => {
   Object.assign(store.ledger, { of: () => Promise.reject(new GlasscastError('STORE_UNAVAILABLE')) });
   const { carrier, done, sessions } = world({ store });
   await expect(carrier.adopt(ADA)).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE' });
-  expect(done.slice(1)).toEqual(['streams lost', 'ledger released', 'apps sent away', 'agent gone']);
+  expect(done.slice(1)).toEqual(['streams lost', 'ledger released', 'apps sent away', 'agent gone', 'story forgotten']);
   expect(sessions.all()).toEqual([]);
 });
 
