@@ -60,6 +60,9 @@ export function fakeSource() {
       newest?.resolve(ingestPoint(newest.streamId));
       return Promise.resolve();
     },
+    provideAll() {
+      for (const { resolve, streamId } of waiting) resolve(ingestPoint(streamId));
+    },
   };
   return source satisfies IngestSource;
 }

@@ -51,7 +51,7 @@ async function act({ clock, streams, source, playback, peerOf }: Life, { user, a
   const [stream] = streams.snapshots().filter(({ userId }) => userId === user);
   if (what === 'start' && viewer) streams.request(user, viewer, {}, glasses);
   else if (what === 'stop' && viewer) streams.leave(user, viewer);
-  else if (what === 'provide') await source.provide();
+  else if (what === 'provide') source.provideAll();
   else if (what === 'prove') for (const { events } of playback.open()) events.live();
   else if (what === 'wait') await clock.advance(2_000);
   else if (what === 'gone' || what === 'back') {
