@@ -70,7 +70,6 @@ const decisions: Record<ServedBy['by'], readonly string[]> = {
     // The folder of releases is shared.
     'GET /api/agent-releases',
     'PUT /api/agent-releases/:version',
-    'DELETE /api/agent-releases/:version',
     'GET /api/agent-releases/:version',
     // About this node, or the same from all.
     'GET /healthz',
@@ -116,6 +115,7 @@ const decisions: Record<ServedBy['by'], readonly string[]> = {
   all: ['GET /api/sessions', 'GET /api/streams', 'GET /api/streams/history'],
   each: ['POST /webhooks/cloudflare/live', 'POST /webhooks/cloudflare/recording'],
   leader: [
+    'DELETE /api/agent-releases/:version',
     'GET /api/rollouts',
     'POST /api/rollouts',
     'POST /api/rollouts/:rolloutId/pause',
