@@ -36,7 +36,7 @@ export interface HttpOptions {
   adminToken: Pick<AdminToken, 'matches'>;
   attempts: FailedAttempts;
   callers: Pick<Callers, 'isTrusted'>;
-  door: Pick<Door, 'maxConnections' | 'connected' | 'request'>;
+  door: Pick<Door, 'maxConnections' | 'connected' | 'asked' | 'request'>;
   browserGuard: BrowserGuard;
   /** For anybody, or behind keys that they check themselves. */
   publicRoutes: readonly Routes[];
@@ -123,6 +123,7 @@ function watchConnections(server: Server, door: HttpOptions['door'], log: Log): 
   server.on('connection', (socket) => {
     if (!door.connected(socket)) socket.destroy();
   });
+  server.on('request', ({ socket }) => door.asked(socket));
 }
 
 /** Clients send DELETE with a JSON content type and nothing behind it. */
