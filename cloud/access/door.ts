@@ -32,6 +32,8 @@ export interface Door {
   readonly maxConnections: number;
   /** Every new TCP connection; false: it is one too many of its address and has to be cut. */
   connected(socket: Socket): boolean;
+  /** An HTTP request has come in on this connection. */
+  asked(socket: Socket): void;
   /** Every HTTP request, with Fastify's `request.ip`. @throws GlasscastError RATE_LIMITED */
   request(address: string): void;
   /**
@@ -40,6 +42,13 @@ export interface Door {
    */
   handshake(request: IncomingMessage): () => void;
 }
+
+/**
+ * When so many connections wait to be heard, a handshake that has waited this long is refused unread: whoever sent it has
+ * given up or is about to (glasses after 10 s), and work for those keeps the relay from those who still wait.
+ */
+const CROWD = 500;
+const STALE_MS = 5_000;
 
 export interface DoorOptions {
   clock: Clock;
@@ -54,6 +63,15 @@ export function createDoor({ clock, callers, limits: given }: DoorOptions): Door
   const strangers = new Map<string, number>();
   /** The way to give up the place that a direct connection holds since it was made. */
   const places = new WeakMap<Socket, () => void>();
+
+  /** Connections that have asked for nothing yet, by the time of their arrival. */
+  const unheard = new Map<Socket, number>();
+  function forget(this: Socket): void {
+    unheard.delete(this);
+  }
+  function asked(socket: Socket): void {
+    if (unheard.delete(socket)) socket.off('close', forget);
+  }
 
   /** A place among the strangers of an address until it is given up or the connection ends; undefined: none is free. */
   function takePlace(address: string, socket: Socket): (() => void) | undefined {
@@ -75,7 +93,10 @@ export function createDoor({ clock, callers, limits: given }: DoorOptions): Door
 
   return {
     maxConnections: limits.maxConnections,
+    asked,
     connected(socket) {
+      unheard.set(socket, clock.monotonicMs());
+      socket.on('close', forget);
       const address = socket.remoteAddress;
       if (address === undefined || callers.standsForMany(address) || callers.isTrusted(address)) return true;
       const giveUp = takePlace(address, socket);
@@ -87,6 +108,10 @@ export function createDoor({ clock, callers, limits: given }: DoorOptions): Door
       throw new GlasscastError('RATE_LIMITED');
     },
     handshake(request) {
+      const isCrowded = unheard.size >= CROWD;
+      const waitedMs = clock.monotonicMs() - (unheard.get(request.socket) ?? Number.POSITIVE_INFINITY);
+      asked(request.socket);
+      if (isCrowded && waitedMs > STALE_MS) throw new GlasscastError('RATE_LIMITED');
       const address = callers.addressOf(request);
       if (callers.standsForMany(address)) return () => {};
       if (!handshakes.take(countedAddress(address))) throw new GlasscastError('RATE_LIMITED');

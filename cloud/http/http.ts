@@ -37,7 +37,7 @@ export interface HttpOptions {
   adminToken: Pick<AdminToken, 'matches'>;
   attempts: FailedAttempts;
   callers: Pick<Callers, 'isTrusted'>;
-  door: Pick<Door, 'maxConnections' | 'connected' | 'request'>;
+  door: Pick<Door, 'maxConnections' | 'connected' | 'asked' | 'request'>;
   browserGuard: BrowserGuard;
   /** Default: this node serves everything. */
   forwarding?: Pick<HttpForwarding, 'install' | 'isForwarded'>;
@@ -127,6 +127,7 @@ function watchConnections(server: Server, door: HttpOptions['door'], log: Log): 
   server.on('connection', (socket) => {
     if (!door.connected(socket)) socket.destroy();
   });
+  server.on('request', ({ socket }) => door.asked(socket));
 }
 
 /** Clients send DELETE with a JSON content type and nothing behind it. */

@@ -21,6 +21,25 @@ function world(limits: Partial<DoorLimits>, trustedProxies: string[] = []) {
   return { clock, door, connect, upgrade };
 }
 
+describe('a crowd', () => {
+  it('is served by those who can still be waiting; alone, everybody may be slow', async () => {
+    const { connect, upgrade, clock, door } = world({}, ['10.0.0.0/8']);
+    const many = Array.from({ length: 502 }, () => connect('10.0.0.1'));
+    const [early, asked, late] = many.map(({ socket }) => socket);
+    if (!early || !asked || !late) expect.fail('no sockets');
+    upgrade(early, FAR)();
+    door.asked(asked);
+    await clock.advance(5_001);
+    // One that has asked before is no newcomer.
+    upgrade(asked, FAR)();
+    expect(codeOf(() => upgrade(late, FAR))).toBe('RATE_LIMITED');
+    for (const { end } of many.slice(10)) end();
+    const slow = many[5]?.socket;
+    if (slow) upgrade(slow, FAR)();
+    expect(many.slice(0, 10).map(({ socket }) => socket.listenerCount('close') > 0)).toContain(true);
+  });
+});
+
 describe('strangers', () => {
   it('have so many places per address; who ends or proves itself makes room', () => {
     const { connect, upgrade } = world({ maxStrangersPerAddress: 2 });

@@ -37,7 +37,7 @@ async function world() {
     adminToken: { matches: () => true },
     attempts: { guard: (_address: unknown, work: () => unknown) => work() },
     callers: { isTrusted: () => false },
-    door: { maxConnections: 10, connected: () => true, request() {} },
+    door: { maxConnections: 10, connected: () => true, asked() {}, request() {} },
     browserGuard: { headers: {}, checkOrigin() {}, checkHost() {} },
   } as unknown as Pick<HttpOptions, 'adminToken' | 'attempts' | 'callers' | 'door' | 'browserGuard'>;
   const http = createHttp({
