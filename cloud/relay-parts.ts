@@ -20,6 +20,7 @@ import { type AppLifecycle, createAppLifecycle } from './apps/app-lifecycle.ts';
 import { createAppWebhook } from './apps/app-webhook.ts';
 import { capabilitiesOf } from './apps/glasses-models.ts';
 import type { SessionIds } from './apps/session-ids.ts';
+import { createSharedReleases } from './cluster/shared-releases.ts';
 import { createSharedRollouts, type SharedRollouts, type SharedRolloutsOptions } from './cluster/shared-rollouts.ts';
 import { createSessionRegistry, type SessionRegistry } from './glasses/session-registry.ts';
 import type { GlassesListener } from './glasses/user-session.ts';
@@ -284,18 +285,21 @@ export function composeSessions(
 export function composeUpdates(
   options: RelayOptions,
   store: Store,
-  links: Pick<SharedRolloutsOptions, 'mesh' | 'leadership' | 'toGlasses' | 'onChange'>,
-): { releases: ReleaseFolder; rollouts: SharedRollouts } {
+  links: Pick<SharedRolloutsOptions, 'mesh' | 'leadership' | 'toGlasses' | 'onChange'> & { isAlone: boolean },
+): { releases: ReleaseFolder; rollouts: SharedRollouts; close: () => void } {
   const { clock, dataDir, log, releaseKeys, rolloutResumeGraceMs } = options;
   // What keeps nothing keeps no releases.
   const beside = dataDir === ':memory:' ? undefined : join(dataDir, 'releases');
-  const releases = createReleaseFolder({ folder: options.releasesFolder ?? beside, trustedKeys: releaseKeys });
+  const folder = createReleaseFolder({ folder: options.releasesFolder ?? beside, trustedKeys: releaseKeys });
+  const { mesh, isAlone } = links;
+  const shared = isAlone ? undefined : createSharedReleases({ mesh, folder, store, log });
+  const releases = shared ?? folder;
   const resumeGrace = rolloutResumeGraceMs === undefined ? {} : { resumeGraceMs: rolloutResumeGraceMs };
   const rollouts = createSharedRollouts({
     ...{ ...links, clock, log },
     open: (ways) => openRollouts({ ...{ store, releases, clock, log }, ...ways, ...resumeGrace }),
   });
-  return { releases, rollouts };
+  return { releases, rollouts, close: () => [rollouts, shared].forEach((part) => void part?.close()) };
 }
 
 /** What the glasses say and do, to the streams, into their history, and to the roll-outs. */

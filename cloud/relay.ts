@@ -114,6 +114,7 @@ async function startRelay(
   const { clock, host = '127.0.0.1', log, port = 0 } = options;
   const { cluster, store, isAlone, acceptNode, isStoreUp, onStoreBack } = await composeCluster(options, closers);
   const { leadership, mesh } = cluster;
+  let hasJoined = false;
   let joined = () => {};
   const joining = new Promise<void>((resolve) => {
     joined = resolve;
@@ -139,8 +140,12 @@ async function startRelay(
   const address = { url: '' };
   const appSocketUrl = () => `${(options.publicUrl ?? address.url).replace(/^http/, 'ws').replace(/\/+$/, '')}/app-ws`;
   const sessionIds = createSessionIds(await keptSecret(store, 'app-session-secret'));
-  const { releases, rollouts } = composeUpdates(options, store, {
-    ...{ mesh, leadership },
+  const {
+    releases,
+    rollouts,
+    close: closeUpdates,
+  } = composeUpdates(options, store, {
+    ...{ mesh, leadership, isAlone },
     toGlasses: (userId, message) => sessions.get(userId)?.send(message) ?? false,
     onChange: (userId) => publish(userId),
   });
@@ -226,7 +231,7 @@ async function startRelay(
     () => relayed.close(),
     () => providerHealth.close(),
     () => webhooks.close(),
-    () => rollouts.close(),
+    () => closeUpdates(),
     () => sessions.close(),
     () => apps.close(),
     () => api.close(),
@@ -235,7 +240,8 @@ async function startRelay(
     () => life.close(),
     async () => {
       // Others go on with what is here; the last one of several ends it like one alone, when it is to end.
-      if (!isAlone && (ending.keepStreams || mesh.others().length > 0)) await cluster.drain();
+      const isOneOfSeveral = !isAlone && hasJoined;
+      if (isOneOfSeveral && (ending.keepStreams || mesh.others().length > 0)) await cluster.drain();
       else await (ending.keepStreams ? streams.suspend() : streams.close());
     },
     () => upgrades.shut(),
@@ -255,6 +261,7 @@ async function startRelay(
   const listening = await http.start();
   address.url = `http://${host.includes(':') ? `[${host}]` : host}:${listening.port}`;
   await cluster.start(options.nodeAddress ?? address.url, carrier);
+  hasJoined = true;
   joined();
   onStoreBack(() => {
     shared.refresh();

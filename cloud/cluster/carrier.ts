@@ -31,17 +31,23 @@ export interface CarrierOptions {
 
 export function createCarrier(options: CarrierOptions): Carrier {
   const { store, cleanup, streams, apps, sessions, rollouts, builtIn, isEnding, log, onAdopted } = options;
-  return {
+  const carrier: Carrier = {
     async adopt(userId) {
-      // Apps first: a stream looks for its viewers among them.
-      await apps.resume(userId);
-      await takeOver(userId, {
-        ...{ store, cleanup, streams, log },
-        peers: {
-          viewer: (_, appId) => builtIn?.(appId) ?? apps.session(userId, appId),
-          glasses: () => sessions.open(userId, true),
-        },
-      });
+      try {
+        // Apps first: a stream looks for its viewers among them.
+        await apps.resume(userId);
+        await takeOver(userId, {
+          ...{ store, cleanup, streams, log },
+          peers: {
+            viewer: (_, appId) => builtIn?.(appId) ?? apps.session(userId, appId),
+            glasses: () => sessions.open(userId, true),
+          },
+        });
+      } catch (error) {
+        // Half of it would go on here, and all of it where it is taken up next.
+        await carrier.handOver(userId, { isLost: true });
+        throw error;
+      }
       onAdopted?.(userId);
     },
     async handOver(userId, why) {
@@ -61,4 +67,5 @@ export function createCarrier(options: CarrierOptions): Carrier {
       if (!why.isLost) await appsSaved;
     },
   };
+  return carrier;
 }

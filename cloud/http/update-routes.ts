@@ -100,7 +100,8 @@ function addReleases(server: FastifyInstance, { releases, rollouts }: UpdateRout
       }
     });
   });
-  server.delete<OfVersion>(RELEASE_PATH, async ({ params }, reply) => {
+  // Who leads knows whether a roll-out gives it.
+  server.delete<OfVersion>(RELEASE_PATH, byLeader, async ({ params }, reply) => {
     const { version } = await releases.get(params.version);
     if (rollouts.usesRelease(version)) throw new GlasscastError('RELEASE_IN_USE', { reason: version });
     await releases.remove(version);

@@ -1,5 +1,6 @@
 /** Several relays on one Redis are one relay to glasses, apps and operators, whatever becomes of one of them or of Redis. */
 import { afterEach, describe, expect, inject, it } from 'vitest';
+import { Secret } from '../../shared/secrets.ts';
 import { createRelayClusterWorld, type RelayClusterWorld, type RelayNode } from '../support/relay-cluster-world.ts';
 import type { Frame } from '../support/relay-world.ts';
 
@@ -120,6 +121,34 @@ describe.runIf(inject('hasRedis'))('two relays on one Redis', { timeout: 60_000 
     // The last one ends what is left.
     await b.end('SIGINT');
     await expect.poll(() => world.liveInputs(), { timeout: 10_000 }).toEqual([]);
+  });
+
+  it('a stream that is ending when its glasses go to the other one ends all the same, and its live input is gone', async () => {
+    world = await createRelayClusterWorld({ timings: { stopTimeoutMs: 30_000 } });
+    const [a, b] = [await world.relay(), await world.relay()];
+    const { glasses, app, status, streamId } = await live(a, a);
+    glasses.state.obeysStop = false;
+    app.send({ type: 'managed_stream_stop', packageName: 'com.example.cam' });
+    await status('stopped');
+    await glasses.inbox.take('the stop', ({ type }) => type === 'stop_rtmp_stream');
+    expect(await streamsAt(a)).toMatchObject([{ streamId, state: 'stopping' }]);
+    await glasses.connect(`${b.wsUrl}/glasses-ws`);
+    await expect.poll(() => world.liveInputs(), { timeout: 15_000 }).toEqual([]);
+    expect([await streamsAt(a), await streamsAt(b)]).toEqual([[], []]);
+    // Glasses that push on are told once more that nobody wants it.
+    glasses.status({ status: 'streaming', streamId });
+    await glasses.inbox.take('another stop', ({ type }) => type === 'stop_rtmp_stream');
+  });
+
+  it('one that cannot start says why, and leaves nothing in the cluster', async () => {
+    world = await createRelayClusterWorld();
+    const a = await world.relay();
+    const port = Number(new URL(a.url).port);
+    await expect(world.relay({ port })).rejects.toMatchObject({ code: 'PORT_IN_USE' });
+    expect((await world.redis.ask('HLEN', 'glasscast:nodes')).trim()).toMatch(/^:1\b/);
+    await expect(world.relay({ redisUrl: new Secret('redis://127.0.0.1:1') })).rejects.toMatchObject({
+      code: 'STORE_UNAVAILABLE',
+    });
   });
 
   it('both start in the same moment on an empty Redis: one admin token, and one secret for all tokens', async () => {

@@ -2,12 +2,13 @@ import { expect, it } from 'vitest';
 import { createCarrier } from '../../cloud/cluster/carrier.ts';
 import { createSessionRegistry } from '../../cloud/glasses/session-registry.ts';
 import { createSqliteStore } from '../../cloud/store/sqlite-store.ts';
+import { GlasscastError } from '../../shared/errors.ts';
 import { silentLog } from '../../shared/log.ts';
 import { createTestClock } from '../support/test-clock.ts';
 
 const ADA = 'ada@example.com';
 
-function world({ isEnding = false } = {}) {
+function world({ isEnding = false, store = createSqliteStore({ file: ':memory:' }) } = {}) {
   const clock = createTestClock();
   const done: string[] = [];
   const sessions = createSessionRegistry({
@@ -22,7 +23,7 @@ function world({ isEnding = false } = {}) {
     onEnded: () => void done.push('session ended'),
   });
   const carrier = createCarrier({
-    ...{ store: createSqliteStore({ file: ':memory:' }), log: silentLog(), isEnding: () => isEnding, sessions },
+    ...{ store, log: silentLog(), isEnding: () => isEnding, sessions },
     cleanup: { adopt: () => void done.push('ledger'), release: () => void done.push('ledger released') },
     streams: {
       resume: () => void done.push('streams'),
@@ -50,6 +51,15 @@ it('adopts apps before streams, which look for their viewers among them', async 
   const { carrier, done } = world();
   await carrier.adopt(ADA);
   expect(done).toEqual([`apps of ${ADA}`, 'ledger', 'streams']);
+});
+
+it('that cannot adopt all of a session keeps nothing of it', async () => {
+  const store = createSqliteStore({ file: ':memory:' });
+  Object.assign(store.ledger, { of: () => Promise.reject(new GlasscastError('STORE_UNAVAILABLE')) });
+  const { carrier, done, sessions } = world({ store });
+  await expect(carrier.adopt(ADA)).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE' });
+  expect(done.slice(1)).toEqual(['streams lost', 'ledger released', 'apps sent away', 'agent gone']);
+  expect(sessions.all()).toEqual([]);
 });
 
 it.each([
