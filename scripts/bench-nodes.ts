@@ -3,6 +3,8 @@
  * other, then Redis for 10 s, then both nodes are restarted one after the other. What the recordings lack, and how soon every app is
  * served again; beside it bare WebSockets behind the same HAProxy. Measures only.
  */
+
+import { GlasscastError } from '../shared/errors.ts';
 import { goal, rounded, summary } from './bench/measuring.ts';
 import {
   calm,
@@ -81,11 +83,12 @@ async function allPhases(bench: Bench, world: NodesWorld) {
 async function measure(bench: Bench): Promise<BenchReport> {
   const streams = whole(bench, 'streams', 1, 200);
   const nodes = whole(bench, 'nodes', 1, 2) === 1 ? 1 : 2;
+  const sdkApps = Math.min(streams, whole(bench, 'sdk-apps', 0, 20));
   const plain = await plainNodesKilled(bench, streams, 8_000);
   const world = await startNodesWorld(bench, {
     streams,
     nodes,
-    sdkApps: Math.min(streams, whole(bench, 'sdk-apps', 0, 20)),
+    sdkApps,
   });
   const { quiet, kills, redis, rolls, recorded } = await allPhases(bench, world);
   const phases = [...kills, ...redis, ...rolls];
@@ -122,11 +125,12 @@ async function measure(bench: Bench): Promise<BenchReport> {
   };
 }
 
-/** @throws Error: not a whole number within these bounds */
+/** @throws GlasscastError INVALID_CONFIG: not a whole number within these bounds */
 function whole({ options }: Bench, name: string, least: number, most: number): number {
   const value = Number(options[name]);
   if (Number.isInteger(value) && value >= least && value <= most) return value;
-  throw new Error(`--${name} must be a whole number from ${least} to ${most}, not "${options[name]}"`);
+  const reason = `--${name} must be a whole number from ${least} to ${most}, not "${options[name]}"`;
+  throw new GlasscastError('INVALID_CONFIG', { reason });
 }
 
 await runBench({

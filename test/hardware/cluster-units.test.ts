@@ -68,6 +68,7 @@ function configure(root: DebianRoot, ports: Ports): void {
       GLASSCAST_ADMIN_TOKEN: ADMIN_TOKEN,
       GLASSCAST_REDIS_URL: `redis://:a-password@127.0.0.1:${ports.redis}`,
       GLASSCAST_CLOUDFLARE_ACCOUNT_ID: 'a1'.repeat(16),
+      GLASSCAST_CLOUDFLARE_API_TOKEN: STREAM_TOKEN,
       GLASSCAST_PROVIDER: 'local',
       GLASSCAST_CLOUDFLARE_API_BASE_URL: `http://127.0.0.1:${ports.http}/client/v4`,
     }),
@@ -79,7 +80,6 @@ function configure(root: DebianRoot, ports: Ports): void {
         GLASSCAST_HOST: '127.0.0.1',
         GLASSCAST_PORT: String(port),
         GLASSCAST_NODE_ADDRESS: `http://127.0.0.1:${port}`,
-        GLASSCAST_CLOUDFLARE_API_TOKEN: STREAM_TOKEN,
       }),
     );
   }

@@ -54,6 +54,14 @@ describe('deployment', () => {
     expect(presets.toSorted()).toEqual(used.toSorted());
   });
 
+  it.runIf(existsSync(join(root, 'cloud/health/readiness.ts')))(
+    'lets HAProxy look for the words that readiness says',
+    () => {
+      const words = /http-check expect ! rstring "([^"]+)"/.exec(textOf('deploy/haproxy/haproxy.cfg'))?.[1] ?? 'none';
+      expect(textOf('cloud/health/readiness.ts')).toContain(words);
+    },
+  );
+
   it('starts programs that exist, in units that are hardened', () => {
     const units = deployed.filter((file) => file.endsWith('.service'));
     expect(units).toHaveLength(2);
