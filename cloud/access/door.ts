@@ -34,8 +34,8 @@ export interface Door {
   connected(socket: Socket): boolean;
   /** An HTTP request has come in on this connection. */
   asked(socket: Socket): void;
-  /** Every HTTP request, with Fastify's `request.ip`. @throws GlasscastError RATE_LIMITED */
-  request(address: string): void;
+  /** Every HTTP request, with Fastify's `request.ip`: undefined when the caller has gone already. @throws GlasscastError RATE_LIMITED */
+  request(address: string | undefined): void;
   /**
    * Every WebSocket handshake. Returns what to call once the caller has proven who it is; its place is then free for
    * another stranger. @throws GlasscastError RATE_LIMITED
@@ -103,7 +103,7 @@ export function createDoor({ clock, callers, limits: given }: DoorOptions): Door
       if (giveUp) places.set(socket, giveUp);
       return giveUp !== undefined;
     },
-    request(address) {
+    request(address = 'unknown') {
       if (callers.standsForMany(address) || requests.take(countedAddress(address))) return;
       throw new GlasscastError('RATE_LIMITED');
     },

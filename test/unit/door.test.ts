@@ -90,7 +90,9 @@ describe('an address', () => {
     });
     const handshake = () => codeOf(() => upgrade(connect(FAR).socket)());
     expect([handshake(), handshake(), handshake()]).toEqual(['in', 'in', 'RATE_LIMITED']);
-    const request = (address: string) => codeOf(() => door.request(address));
+    const request = (address: string | undefined) => codeOf(() => door.request(address));
+    // Gone before its request was looked at: nobody in particular.
+    expect(request(undefined)).toBe('in');
     expect([1, 2, 3, 4].map(() => request(FAR))).toEqual(['in', 'in', 'in', 'RATE_LIMITED']);
     expect([1, 2, 3, 4].map(() => request('127.0.0.1'))).toEqual(['in', 'in', 'in', 'in']);
     await clock.advance(1_000);
