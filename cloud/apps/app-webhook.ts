@@ -2,8 +2,10 @@
  * The relay's calls to an app's own server: start, stop, a photo that will not come. Says how a call ended; never
  * decides what that means, and never follows a redirect.
  */
+
 import { type Clock, withTimeout } from '../../shared/clock.ts';
 import { errorText } from '../../shared/errors.ts';
+import { abortWith } from '../../shared/linked-abort.ts';
 import type { PhotoFailure } from './app-orders.ts';
 
 /** `refused`: nobody listens there, so nothing can have happened. `unclear`: it may have been received. */
@@ -55,6 +57,7 @@ export function createAppWebhook(options: AppWebhookOptions): AppWebhook {
     signal: AbortSignal,
   ): Promise<WebhookOutcome> {
     const timeout = new AbortController();
+    const release = abortWith(timeout, signal);
     try {
       const call = (options.fetch ?? fetch)(url, {
         method: 'POST',
@@ -62,7 +65,7 @@ export function createAppWebhook(options: AppWebhookOptions): AppWebhook {
         ...(typeof body === 'string' ? { headers: { 'content-type': 'application/json' } } : {}),
         body,
         redirect: 'error',
-        signal: AbortSignal.any([timeout.signal, signal]),
+        signal: timeout.signal,
       });
       const response = await withTimeout(clock, 'app-webhook', timeoutMs, call, () => {
         return new Error(`no answer within ${timeoutMs} ms`);
@@ -75,6 +78,7 @@ export function createAppWebhook(options: AppWebhookOptions): AppWebhook {
       const reason = code ?? errorText(error);
       return { kind: REFUSALS.includes(reason) ? 'refused' : 'unclear', reason };
     } finally {
+      release();
       timeout.abort();
     }
   }

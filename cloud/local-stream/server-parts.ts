@@ -160,7 +160,9 @@ export function buildParts(options: LocalStreamOptions, identity: Identity): Par
     onChanged(uid) {
       broadcasts.reconsider(uid);
       outputs.reconsider(uid);
-      if (!registry.get(uid)?.enabled) ingest.cut(uid);
+      const input = registry.get(uid);
+      if (!input) ingest.forget(uid);
+      else if (!input.enabled) ingest.cut(uid);
     },
     onKeysRotated: (uid) => ingest.cut(uid, 'The keys of the live input were changed'),
   });

@@ -138,6 +138,8 @@ function childEnv(options: LocalStreamChildOptions, previous: Ready | undefined)
   // Unknown to the child and none of its business: the relay's own settings, secrets among them.
   const passed = Object.entries(env).filter(([name]) => !name.startsWith('GLASSCAST_') || name.startsWith(PREFIX));
   return {
+    // Each arena of malloc keeps what was freed in it.
+    MALLOC_ARENA_MAX: '2',
     [`${PREFIX}DATA_DIR`]: dataDir,
     [`${PREFIX}LOG_LEVEL`]: logLevel,
     [`${PREFIX}OUTPUT_PRIVATE_TARGETS`]: String(outputPrivateTargets),

@@ -2,8 +2,10 @@
  * Proof that viewers can see a stream: an HLS manifest whose newest segment advances, and a DASH manifest.
  * Asks the delivery host only, never the provider's API; no answer of it is taken as an offline sign.
  */
+
 import type { Clock } from '../../shared/clock.ts';
 import { errorText } from '../../shared/errors.ts';
+import { abortWith } from '../../shared/linked-abort.ts';
 import type { Log } from '../../shared/log.ts';
 
 export interface PlaybackTarget {
@@ -78,14 +80,16 @@ async function read(options: PlaybackOptions, url: string, signal?: AbortSignal)
   const { clock, requestTimeoutMs = 5_000 } = options;
   const timeout = new AbortController();
   const timer = clock.after('playback-request', requestTimeoutMs, () => timeout.abort());
+  const release = abortWith(timeout, signal);
   try {
     const response = await (options.fetch ?? fetch)(url, {
       headers: { 'user-agent': USER_AGENT, 'cache-control': 'no-cache' },
-      signal: signal ? AbortSignal.any([timeout.signal, signal]) : timeout.signal,
+      signal: timeout.signal,
     });
     return { status: response.status, body: await response.text() };
   } finally {
     timer.cancel();
+    release();
   }
 }
 

@@ -2,10 +2,12 @@
  * One call to the provider's HTTP API: envelope, bounded retries, typed errors. Knows no resource by name.
  * Rules of the API (limits, codes, Retry-After): Cloudflare Stream, measured. Never logs a body, a header or a query.
  */
+
 import { setMaxListeners } from 'node:events';
 import * as z from 'zod';
 import { backoffMs, type Clock } from '../../shared/clock.ts';
 import { type ErrorCode, errorText, GlasscastError, isGlasscastError } from '../../shared/errors.ts';
+import { abortWith } from '../../shared/linked-abort.ts';
 import type { Log } from '../../shared/log.ts';
 import type { Secret } from '../../shared/secrets.ts';
 import { createRequestBudget } from './request-budget.ts';
@@ -141,6 +143,7 @@ async function attemptCall(options: StreamApiOptions, asked: ApiCall, closing: A
   const timer = clock.after('provider-call', requestTimeoutMs, () =>
     abort.abort(new Error(`no answer within ${requestTimeoutMs} ms`)),
   );
+  const release = abortWith(abort, closing);
   try {
     const response = await (options.fetch ?? fetch)(
       `${options.apiBaseUrl.replace(/\/+$/, '')}/accounts/${options.accountId}/stream${asked.path}`,
@@ -148,7 +151,7 @@ async function attemptCall(options: StreamApiOptions, asked: ApiCall, closing: A
         method: asked.method,
         headers: headersOf(asked, options.apiToken),
         ...(asked.body === undefined ? {} : { body: JSON.stringify(asked.body) }),
-        signal: AbortSignal.any([abort.signal, closing]),
+        signal: abort.signal,
         redirect: 'error',
       },
     );
@@ -159,6 +162,7 @@ async function attemptCall(options: StreamApiOptions, asked: ApiCall, closing: A
     return { done: false, error: new GlasscastError('PROVIDER_UNREACHABLE', { reason, cause }) };
   } finally {
     timer.cancel();
+    release();
   }
 }
 

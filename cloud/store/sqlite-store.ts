@@ -34,6 +34,8 @@ export interface SqliteStoreOptions {
  */
 export function createSqliteStore({ file, onUnreadable }: SqliteStoreOptions): Store {
   const { database, lock } = open(file);
+  // Once, for all kinds: what a statement holds outside of V8's heap waits for a collection that does not know of it.
+  const sql = statementsOf(database);
   let closed = false;
 
   function collection<T>(
@@ -47,27 +49,22 @@ export function createSqliteStore({ file, onUnreadable }: SqliteStoreOptions): S
     };
     return {
       async all() {
-        const rows = database.prepare('SELECT key, body FROM records WHERE kind = ? ORDER BY key').all(kind);
-        return (rows as unknown[]).flatMap(read);
+        return (sql.all.all(kind) as unknown[]).flatMap(read);
       },
       async of(userId) {
-        const ofUser = `SELECT key, body FROM records WHERE kind = ? AND ${USER} = ? ORDER BY key`;
-        return (database.prepare(ofUser).all(kind, userId) as unknown[]).flatMap(read);
+        return (sql.ofUser.all(kind, userId) as unknown[]).flatMap(read);
       },
       async get(key) {
-        const rows = database.prepare('SELECT key, body FROM records WHERE kind = ? AND key = ?').all(kind, key);
-        return (rows as unknown[]).flatMap(read)[0];
+        return (sql.get.all(kind, key) as unknown[]).flatMap(read)[0];
       },
       async put(record) {
-        const put = database.prepare('INSERT OR REPLACE INTO records (kind, key, body) VALUES (?, ?, ?)');
-        put.run(kind, keyOf(record), JSON.stringify(record));
+        sql.put.run(kind, keyOf(record), JSON.stringify(record));
       },
       async add(record) {
-        const add = database.prepare('INSERT OR IGNORE INTO records (kind, key, body) VALUES (?, ?, ?)');
-        return add.run(kind, keyOf(record), JSON.stringify(record)).changes > 0;
+        return sql.add.run(kind, keyOf(record), JSON.stringify(record)).changes > 0;
       },
       async delete(key) {
-        return database.prepare('DELETE FROM records WHERE kind = ? AND key = ?').run(kind, key).changes > 0;
+        return sql.delete.run(kind, key).changes > 0;
       },
     } satisfies Collection<T>;
   }
@@ -89,6 +86,18 @@ export function createSqliteStore({ file, onUnreadable }: SqliteStoreOptions): S
       database.close();
       lock?.close();
     },
+  };
+}
+
+function statementsOf(database: Database.Database) {
+  const sql = (text: string) => database.prepare<unknown[]>(text);
+  return {
+    all: sql('SELECT key, body FROM records WHERE kind = ? ORDER BY key'),
+    ofUser: sql(`SELECT key, body FROM records WHERE kind = ? AND ${USER} = ? ORDER BY key`),
+    get: sql('SELECT key, body FROM records WHERE kind = ? AND key = ?'),
+    put: sql('INSERT OR REPLACE INTO records (kind, key, body) VALUES (?, ?, ?)'),
+    add: sql('INSERT OR IGNORE INTO records (kind, key, body) VALUES (?, ?, ?)'),
+    delete: sql('DELETE FROM records WHERE kind = ? AND key = ?'),
   };
 }
 

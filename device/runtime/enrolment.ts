@@ -2,12 +2,14 @@
  * How the agent comes by its core token: given, in a file of somebody's, kept in a file of ours, or fetched from the relay
  * for a one-time code and then kept. A file of ours is its owner's alone; any other has to be.
  */
+
 import { createHash } from 'node:crypto';
 import { mkdir, open, readFile, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import * as z from 'zod';
 import { type BackoffPolicy, backoffMs, type Clock } from '../../shared/clock.ts';
 import { errorText, GlasscastError } from '../../shared/errors.ts';
+import { abortWith } from '../../shared/linked-abort.ts';
 import type { Log } from '../../shared/log.ts';
 import { ENROL_PATH, type EnrolmentAnswer, enrolmentAnswer } from '../../shared/protocol/enrolment.ts';
 import { type Redactor, Secret } from '../../shared/secrets.ts';
@@ -170,6 +172,7 @@ async function askOnce(code: Secret, { clock, fetch: call = fetch, relayUrl, sig
   url.pathname = url.pathname.replace(/\/[^/]*$/, ENROL_PATH);
   const timeout = new AbortController();
   const timer = clock.after('enrolment-answer', ANSWER_TIMEOUT_MS, () => timeout.abort(new Error('no answer')));
+  const release = abortWith(timeout, signal);
   const unreachable = (reason: string) =>
     new GlasscastError('RELAY_UNREACHABLE', { reason: `${url.href} (${reason})` });
   try {
@@ -179,7 +182,7 @@ async function askOnce(code: Secret, { clock, fetch: call = fetch, relayUrl, sig
       body: JSON.stringify({ code: code.reveal() }),
       // The code is for this relay only.
       redirect: 'error',
-      signal: AbortSignal.any([signal, timeout.signal]),
+      signal: timeout.signal,
     });
     if (response.status === 400 || response.status === 401) throw new GlasscastError('ENROLMENT_REFUSED');
     if (!response.ok) throw unreachable(`answered ${response.status}`);
@@ -191,6 +194,7 @@ async function askOnce(code: Secret, { clock, fetch: call = fetch, relayUrl, sig
     throw unreachable(errorText(error instanceof Error && error.cause ? error.cause : error));
   } finally {
     timer.cancel();
+    release();
   }
   throw new GlasscastError('INVALID_CONFIG', { reason: `--relay-url: ${url.href} is no Glasscast relay` });
 }

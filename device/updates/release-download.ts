@@ -2,11 +2,13 @@
  * Fetches a release from the relay, beside the address for glasses: into one file that is gone on with after a cut of the line
  * or of the power. Knows neither slots nor policy: its end is the proven head and the code, or a refusal, with nothing left.
  */
+
 import type { KeyObject } from 'node:crypto';
 import { type FileHandle, mkdir, open, readFile, rm, stat, statfs, writeFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { type BackoffPolicy, backoffMs, type Clock } from '../../shared/clock.ts';
 import { errorText, GlasscastError } from '../../shared/errors.ts';
+import { abortWith } from '../../shared/linked-abort.ts';
 import type { Log } from '../../shared/log.ts';
 import { AGENT_RELEASES_PATH } from '../../shared/protocol/releases.ts';
 import {
@@ -123,6 +125,7 @@ export function createReleaseDownload(options: ReleaseDownloadOptions): ReleaseD
     const silence = new AbortController();
     const watch = () => clock.after('release-silence', SILENCE_MS, () => silence.abort(new Error('no byte came')));
     let timer = watch();
+    const release = abortWith(silence, signal);
     try {
       const response = await (options.fetch ?? fetch)(url(version), {
         headers: {
@@ -135,7 +138,7 @@ export function createReleaseDownload(options: ReleaseDownloadOptions): ReleaseD
         },
         // The token is for this relay only.
         redirect: 'error',
-        signal: AbortSignal.any([signal, silence.signal]),
+        signal: silence.signal,
       });
       const startBytes = await startOf(response, version, part);
       // In this order: a tag never stands beside bytes of another release.
@@ -149,6 +152,7 @@ export function createReleaseDownload(options: ReleaseDownloadOptions): ReleaseD
       throw diskRefusal(error, version) ?? (isRefusal(error) ? error : (silence.signal.reason ?? networkReason(error)));
     } finally {
       timer.cancel();
+      release();
     }
   }
 

@@ -3,8 +3,10 @@
  * on trial has proven itself. One order at a time, the newest wins; nothing is loaded, written or switched while a stream
  * runs. Files are `release-slots.ts`' matter, the network `release-download.ts`'.
  */
+
 import type { Clock, Timer } from '../../shared/clock.ts';
 import { asGlasscastError, errorText, GlasscastError } from '../../shared/errors.ts';
+import { abortWith } from '../../shared/linked-abort.ts';
 import type { Log } from '../../shared/log.ts';
 import type { FromGlasses } from '../../shared/protocol/glasses-messages.ts';
 import type { AgentFacts, AgentUpdateStatus } from '../../shared/protocol/releases.ts';
@@ -193,8 +195,9 @@ export function createUpdater(options: UpdaterOptions): Updater {
       tell(version, 'downloading', { percent });
       const pause = new AbortController();
       const looking = clock.every('update-pause', LOOK_MS, () => isIdle() || pause.abort(new Error('a stream began')));
+      const release = abortWith(pause, signal);
       try {
-        return await download.fetchRelease(version, AbortSignal.any([signal, pause.signal]), (now) => {
+        return await download.fetchRelease(version, pause.signal, (now) => {
           const isWorthIt = now >= percent + PERCENT_STEP || now === 100;
           if (isWorthIt) tell(version, 'downloading', { percent: now });
           if (isWorthIt) percent = now;
@@ -202,6 +205,7 @@ export function createUpdater(options: UpdaterOptions): Updater {
       } catch (error) {
         if (signal.aborted || !pause.signal.aborted) throw error;
       } finally {
+        release();
         looking.cancel();
       }
     }

@@ -16,18 +16,19 @@ export interface ProcessSample {
   rssFoundMb: number;
   /** Of V8's heap; undefined where it could not be collected. */
   heapUsedMb: number | undefined;
+  /** What it keeps up to a bound was filled, and some time ago. */
+  isWarm: boolean;
 }
 
 /** As it is, then as it is without its garbage. @param collect undefined: it is left as it is */
 export async function sampleOf(
-  pid: number,
-  atMs: number,
+  { pid, atMs, isWarm }: Pick<ProcessSample, 'pid' | 'atMs' | 'isWarm'>,
   collect?: () => Promise<{ heapUsedMb: number } | undefined>,
 ): Promise<ProcessSample> {
   const { rssMb: rssFoundMb } = await processUse(pid);
   const collected = await collect?.();
   const [{ rssMb, threads }, descriptors] = await Promise.all([processUse(pid), descriptorsOf(pid)]);
-  return { atMs, pid, rssMb, rssFoundMb, descriptors, threads, heapUsedMb: collected?.heapUsedMb };
+  return { atMs, pid, isWarm, rssMb, rssFoundMb, descriptors, threads, heapUsedMb: collected?.heapUsedMb };
 }
 
 export interface Trend {
@@ -42,22 +43,24 @@ export interface Trend {
   heapMbPerHour: number | undefined;
   /** Of RSS as it was found, garbage and all. */
   foundMbPerHour: number | undefined;
-  course: { minute: number; rssMb: number; rssFoundMb: number; descriptors: number; heapUsedMb?: number }[];
+  course: {
+    minute: number;
+    isWarm: boolean;
+    rssMb: number;
+    rssFoundMb: number;
+    descriptors: number;
+    heapUsedMb?: number;
+  }[];
 }
 
-/** What a young process grows by is no leak: V8 compiles, caches fill. */
-const WARM_UP_SHARE = 0.3;
 /** Connections that are kept for the next request come and go. */
 export const SPARE_DESCRIPTORS = 2;
 
-/** Of the process that lived longest. */
+/** Of the process that was warm for longest: what one grows by before, as V8 compiles and memories fill, is no leak. */
 export function trendOf(samples: readonly ProcessSample[]): Trend {
   const pids = [...new Set(samples.map(({ pid }) => pid))];
-  const lives = pids.map((pid) => samples.filter((sample) => sample.pid === pid));
-  const life = lives.reduce((longest, one) => (lengthOf(one) > lengthOf(longest) ? one : longest), []);
-  const beganMs = life[0]?.atMs ?? 0;
-  const warmMs = beganMs + WARM_UP_SHARE * lengthOf(life);
-  const counted = life.filter(({ atMs }) => atMs >= warmMs);
+  const lives = pids.map((pid) => samples.filter((sample) => sample.pid === pid && sample.isWarm));
+  const counted = lives.reduce((longest, one) => (lengthOf(one) > lengthOf(longest) ? one : longest), []);
   const of: Slope | undefined = slope(counted.map(({ atMs, rssMb }) => ({ atMs, value: rssMb })));
   const heap = slope(
     counted.flatMap(({ atMs, heapUsedMb }) => (heapUsedMb === undefined ? [] : [{ atMs, value: heapUsedMb }])),
@@ -73,8 +76,14 @@ export function trendOf(samples: readonly ProcessSample[]): Trend {
     heapMbPerHour: heap && hundredths(heap.perHour),
     foundMbPerHour: found && hundredths(found.perHour),
     descriptorGrowth: third > 0 ? median(descriptors.slice(-third)) - median(descriptors.slice(0, third)) : undefined,
-    course: samples.map(({ atMs, rssMb, rssFoundMb, descriptors: open, heapUsedMb }) => ({
-      ...{ minute: rounded(atMs / 60_000), rssMb: rounded(rssMb), rssFoundMb: rounded(rssFoundMb), descriptors: open },
+    course: samples.map(({ atMs, isWarm, rssMb, rssFoundMb, descriptors: open, heapUsedMb }) => ({
+      ...{
+        minute: rounded(atMs / 60_000),
+        isWarm,
+        rssMb: rounded(rssMb),
+        rssFoundMb: rounded(rssFoundMb),
+        descriptors: open,
+      },
       ...(heapUsedMb === undefined ? {} : { heapUsedMb: rounded(heapUsedMb) }),
     })),
   };

@@ -136,7 +136,7 @@ export function isLive(app: SoakApp, userId: string, sinceMs: number): boolean {
 /** Asked again until it holds; what is wrong still when the time is over. */
 export async function eventually(
   clock: Clock,
-  within: { ms: number; signal: AbortSignal },
+  within: { ms: number; signal: AbortSignal; everyMs?: number },
   ask: () => Promise<Complaints> | Complaints,
 ): Promise<Complaints> {
   const deadlineMs = clock.monotonicMs() + within.ms;
@@ -145,6 +145,6 @@ export async function eventually(
       .then(ask)
       .catch((error: unknown) => [errorText(error)]);
     if (complaints.length === 0 || clock.monotonicMs() >= deadlineMs) return complaints;
-    await clock.sleep(250, { signal: within.signal });
+    await clock.sleep(within.everyMs ?? 250, { signal: within.signal });
   }
 }

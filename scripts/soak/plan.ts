@@ -80,9 +80,9 @@ export function pick<Item>(items: readonly Item[], draw: number): Item | undefin
   return items[Math.min(items.length - 1, Math.floor(draw * items.length))];
 }
 
-/** Processes are restarted in the first third of each hour, or of the whole when that is shorter: memory is measured in the rest. */
+/** Processes are restarted in the first quarter of each hour, or of the whole when that is shorter: memory is measured in the rest. */
 export function mayRestartAt(atMs: number, totalMs: number): boolean {
   if (totalMs <= 0) return true;
   const hourMs = Math.min(totalMs, 3_600_000);
-  return atMs % hourMs < hourMs / 3;
+  return atMs % hourMs < hourMs / 4;
 }

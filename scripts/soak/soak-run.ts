@@ -9,6 +9,7 @@ import { type ProcessSample, sampleOf } from './account.ts';
 import { type ChurnCounts, churn, noChurn, smallStream } from './churn.ts';
 import type { Collector } from './collector.ts';
 import type { Family } from './family.ts';
+import { fillUp } from './filling.ts';
 import { inject } from './injection.ts';
 import {
   appThere,
@@ -65,12 +66,24 @@ export interface SoakFindings {
   startMs: number[];
   relay: ProcessSample[];
   localStream: ProcessSample[];
+  /** Streams of each filling, before memory is measured. */
+  filled: number[];
   /** Times that something was asked and held. */
   checks: number;
 }
 
 export const noFindings = (): SoakFindings => ({
-  ...{ broken: [], cycles: 0, faults: {}, churn: noChurn(), startMs: [], relay: [], localStream: [], checks: 0 },
+  ...{
+    broken: [],
+    cycles: 0,
+    faults: {},
+    churn: noChurn(),
+    startMs: [],
+    relay: [],
+    localStream: [],
+    filled: [],
+    checks: 0,
+  },
 });
 
 /** The relay's own, and a little for the way. */
@@ -80,6 +93,8 @@ const TRUE_WITHIN_MS = 8_000;
 const CLEAN_WITHIN_MS = 60_000;
 const KEPT_FAULTS = 8;
 const PROGRESS_MS = 10_000;
+/** The local Stream remembers an input for two minutes after its publisher has gone (ingest/inputs.ts). */
+const SETTLING_MS = 150_000;
 /** One and the same that stays wrong is said once a cycle, and no more than so many in all. */
 const MAX_BROKEN = 100;
 
@@ -111,6 +126,8 @@ export function createSoakRun(options: SoakRunOptions): SoakRun {
   const beganMs = clock.monotonicMs();
   const now = { cycle: 0, phase: 'begin', faults: [] as string[], isRelayAway: 0 };
   const sinceMs = () => clock.monotonicMs() - beganMs;
+  /** By pid, when what the process keeps up to a bound was full. */
+  const filledMs = new Map<number | undefined, number>();
 
   function report(invariant: string, words: string): void {
     const { cycle, phase } = now;
@@ -205,6 +222,17 @@ export function createSoakRun(options: SoakRunOptions): SoakRun {
   }
   const heard = (app: SoakWorld['apps'][number], userId: string) => app.session(userId)?.last?.status ?? 'nothing';
 
+  /** Once in the life of each process whose memory is measured: when none is restarted any more. */
+  async function fill(): Promise<void> {
+    const pids = [world.stream.pid, ...world.nodes.map(({ pid }) => pid)];
+    if (!lengths.isMeasured || mayRestartAt(sinceMs(), totalMs) || pids.every((pid) => filledMs.has(pid))) return;
+    enter('filling');
+    const streams = await Promise.all(world.nodes.map((relay) => fillUp({ bench, relay, apps: world.apps })));
+    findings.filled = [...findings.filled, ...streams];
+    await hold('nothing is left when everybody has gone', CLEAN_WITHIN_MS, () => quiet(world));
+    for (const pid of pids) filledMs.set(pid, sinceMs());
+  }
+
   async function calm(): Promise<void> {
     enter('calm');
     const random = createRandom(seed, 3_000_000 + now.cycle);
@@ -229,7 +257,9 @@ export function createSoakRun(options: SoakRunOptions): SoakRun {
 
   async function sample(into: ProcessSample[], part: string, pid: number | undefined): Promise<void> {
     if (pid === undefined) return;
-    into.push(await sampleOf(pid, sinceMs(), lengths.isMeasured ? () => collector.collect(part, pid) : undefined));
+    const isWarm = sinceMs() - (filledMs.get(pid) ?? Number.POSITIVE_INFINITY) >= SETTLING_MS;
+    const collect = lengths.isMeasured ? () => collector.collect(part, pid) : undefined;
+    into.push(await sampleOf({ pid, atMs: sinceMs(), isWarm }, collect));
   }
 
   function progress(): void {
@@ -257,6 +287,7 @@ export function createSoakRun(options: SoakRunOptions): SoakRun {
       try {
         await eventually(clock, { ms: BACK_WITHIN_MS, signal }, () => glassesBack(world));
         do {
+          await fill();
           enter('coming and going');
           await comeAndGo(async () => {
             await clock.sleep(lengths.churnMs, { signal });

@@ -119,6 +119,10 @@ describe('seams', () => {
       touching(/process\.env\b/, /(^|\/)(config|main)\.ts$|^shared\/(child-process|log|program|ffmpeg-binary)\.ts$/),
     ).toEqual([]);
   });
+  it('a call leaves nothing on a signal that outlives it: AbortSignal.any does, abortWith does not', () => {
+    const inNode = everything.filter(({ file }) => !/^cloud\/(console|player)\/|linked-abort/.test(file));
+    expect(inNode.filter(({ text }) => /AbortSignal\.any\(/.test(text)).map(({ file }) => file)).toEqual([]);
+  });
   it('no module keeps mutable state', () => {
     expect(touching(/^(export )?let /m, /^cloud\/(console|player)\//)).toEqual([]);
   });

@@ -54,6 +54,7 @@ describe('the local Stream as a child', () => {
     expect(runs[0]?.spec).toMatchObject({ args: ['--import', 'tsx', 'main.ts'], ipc: true });
     expect(runs[0]?.spec.env).toEqual({
       PATH: '/bin',
+      MALLOC_ARENA_MAX: '2',
       GLASSCAST_LOCAL_STREAM_DATA_DIR: '/data',
       GLASSCAST_LOCAL_STREAM_LOG_LEVEL: 'warn',
       GLASSCAST_LOCAL_STREAM_OUTPUT_PRIVATE_TARGETS: 'false',

@@ -4,6 +4,7 @@ import { mpd } from '../../cloud/local-stream/packaging/dash-manifest.ts';
 import { masterPlaylist, mediaPlaylist } from '../../cloud/local-stream/packaging/hls-manifest.ts';
 import type { Period, Segment } from '../../cloud/local-stream/packaging/packager.ts';
 import { isMediaName, type Presentation } from '../../cloud/local-stream/packaging/presentation.ts';
+import { MAX_KEPT_PLAYLISTS, wholePlaylists } from '../../cloud/local-stream/playback/delivery-manifests.ts';
 
 const startedMs = 1_700_000_000_000;
 const sound = { codec: 'mp4a.40.2', timescale: 44_100, width: 0, height: 0, channels: 1 };
@@ -115,4 +116,17 @@ describe('names', () => {
       expect(isMediaName(name)).toBe(false);
     },
   );
+});
+
+describe('playlists of whole broadcasts', () => {
+  it('are written once, and kept for the videos that were asked for last', () => {
+    const shown = presentation(true);
+    const playlist = wholePlaylists({ whole: (found) => found.presentation });
+    const of = (videoUid: string) => playlist({ videoUid, isLive: false, presentation: shown }, 'video');
+    const first = of('first');
+    expect(of('first')).toBe(first);
+    for (let number = 0; number < MAX_KEPT_PLAYLISTS; number += 1) of(`video ${number}`);
+    expect(of('first')).not.toBe(first);
+    expect(of('first').equals(first)).toBe(true);
+  });
 });

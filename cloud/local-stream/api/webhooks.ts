@@ -2,9 +2,11 @@
  * What the account tells by itself: live events to an address with a plain secret, finished recordings to another one
  * with a signature, as Cloudflare's two kinds of webhooks do. Sent once, in no promised order, and never retried.
  */
+
 import { createHmac, randomBytes } from 'node:crypto';
 import type { Clock } from '../../../shared/clock.ts';
 import { errorText } from '../../../shared/errors.ts';
+import { abortWith } from '../../../shared/linked-abort.ts';
 import type { Log } from '../../../shared/log.ts';
 import { type Redactor, Secret } from '../../../shared/secrets.ts';
 import type { AlertDestination, Catalogue, RecordingWebhook } from '../catalogue.ts';
@@ -90,6 +92,7 @@ export function createWebhooks(options: WebhooksOptions): Webhooks {
 
   async function post({ url, headers, body, onSent }: Message, afterMs: number): Promise<void> {
     const timeout = new AbortController();
+    const release = abortWith(timeout, closing.signal);
     try {
       if (afterMs > 0) await clock.sleep(afterMs, { name: 'webhook-late', signal: closing.signal });
       const timer = clock.after('webhook', TIMEOUT_MS, () => timeout.abort());
@@ -97,7 +100,7 @@ export function createWebhooks(options: WebhooksOptions): Webhooks {
         ...{ method: 'POST', body, headers: { 'content-type': 'application/json', ...headers } },
         // Elsewhere the secret is nobody's business.
         redirect: 'error',
-        signal: AbortSignal.any([timeout.signal, closing.signal]),
+        signal: timeout.signal,
       }).finally(() => timer.cancel());
       // Unread, it would hold its connection.
       await answer?.cancel();
@@ -106,6 +109,8 @@ export function createWebhooks(options: WebhooksOptions): Webhooks {
     } catch (error) {
       onSent?.(false);
       if (!closing.signal.aborted) log.warn({ reason: errorText(error) }, 'webhook-failed');
+    } finally {
+      release();
     }
   }
   function send(message: Message): void {

@@ -58,6 +58,8 @@ export interface Ingest {
   start(): Promise<IngestPorts>;
   /** Disconnects the publisher and the players of an input; `sentence` tells them why. */
   cut(inputUid: string, sentence?: string): void;
+  /** As `cut`, of an input that is no more: nothing of it is remembered. */
+  forget(inputUid: string): void;
   publications(): Publication[];
   /** Ends every connection and the listener, and forgets every input; idempotent. */
   close(): Promise<void>;
@@ -191,6 +193,15 @@ export function createIngest({ host, clock, log, listen, tls, limits: wanted = {
     ask(() => host.tag(input.uid, id, tag));
   }
 
+  function cut(inputUid: string, sentence = 'The live input was closed'): void {
+    const input = inputs.find(inputUid);
+    if (!input) return;
+    const publisher = input.publication?.connection;
+    unpublish(input, 'cut');
+    publisher?.end('status', 'NetConnection.Connect.Closed', sentence);
+    for (const player of [...input.players]) player.end('status', 'NetStream.Play.UnpublishNotify', sentence);
+  }
+
   function admit(socket: Socket): void {
     let input: Input | undefined;
     let leave: (() => void) | undefined;
@@ -238,13 +249,10 @@ export function createIngest({ host, clock, log, listen, tls, limits: wanted = {
       });
       return starting;
     },
-    cut(inputUid, sentence = 'The live input was closed') {
-      const input = inputs.find(inputUid);
-      if (!input) return;
-      const publisher = input.publication?.connection;
-      unpublish(input, 'cut');
-      publisher?.end('status', 'NetConnection.Connect.Closed', sentence);
-      for (const player of [...input.players]) player.end('status', 'NetStream.Play.UnpublishNotify', sentence);
+    cut,
+    forget(inputUid) {
+      cut(inputUid);
+      inputs.forget(inputUid);
     },
     publications: () =>
       inputs.all().flatMap(({ uid: inputUid, publication }) => {

@@ -35,6 +35,8 @@ export interface Inputs {
   all(): Input[];
   /** Publisher or players came or went. */
   keepOrRelease(input: Input): void;
+  /** Nobody can come back to it. */
+  forget(uid: string): void;
   clear(): void;
 }
 
@@ -44,7 +46,13 @@ export function createInputs({ clock, maxCacheBytes }: { clock: Clock; maxCacheB
   const inputs = new Map<string, Input>();
   const releases = new Map<string, Timer>();
 
+  function forget(uid: string): void {
+    releases.get(uid)?.cancel();
+    releases.delete(uid);
+    inputs.delete(uid);
+  }
   return {
+    forget,
     of(uid) {
       const known = inputs.get(uid);
       if (known) return known;
@@ -67,11 +75,10 @@ export function createInputs({ clock, maxCacheBytes }: { clock: Clock; maxCacheB
       releases.get(input.uid)?.cancel();
       releases.delete(input.uid);
       if (input.publication || input.players.size > 0 || inputs.get(input.uid) !== input) return;
-      const forget = () => {
-        releases.delete(input.uid);
-        inputs.delete(input.uid);
-      };
-      releases.set(input.uid, clock.after('ingest-input-memory', REMEMBER_MS, forget));
+      releases.set(
+        input.uid,
+        clock.after('ingest-input-memory', REMEMBER_MS, () => forget(input.uid)),
+      );
     },
     clear() {
       for (const timer of releases.values()) timer.cancel();

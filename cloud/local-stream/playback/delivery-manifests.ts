@@ -123,12 +123,14 @@ function seenFrom(kind: string | undefined, { isLive, presentation }: Playable):
 }
 
 const MAX_KEPT_BYTES = 64 * 1024 * 1024;
+/** With each is kept the list of segments it was written from, also of a recording that was deleted since. */
+export const MAX_KEPT_PLAYLISTS = 64;
 
 /**
  * Playlists of whole broadcasts are long, days of them many MB, and the same for everybody until the next segment: each is written
  * once, and its bytes are shared by all who read it.
  */
-function wholePlaylists(playables: Pick<Playables, 'whole'>): (found: Playable, track: TrackKind) => Buffer {
+export function wholePlaylists(playables: Pick<Playables, 'whole'>): (found: Playable, track: TrackKind) => Buffer {
   const written = new Map<string, { shown: Presentation; bytes: Buffer }>();
   let keptBytes = 0;
   function forget(key: string): void {
@@ -144,7 +146,7 @@ function wholePlaylists(playables: Pick<Playables, 'whole'>): (found: Playable, 
     written.set(key, { shown: found.presentation, bytes });
     keptBytes += bytes.length;
     for (const oldest of written.keys()) {
-      if (keptBytes <= MAX_KEPT_BYTES) break;
+      if (keptBytes <= MAX_KEPT_BYTES && written.size <= MAX_KEPT_PLAYLISTS) break;
       forget(oldest);
     }
     return bytes;
