@@ -162,8 +162,7 @@ async function startRelay(
   const relayId = (await keptSecret(store, 'relay-id')).reveal();
   const life = createUserLife({ ownership, clock, isNeeded: (userId) => isNeeded(userId), isStoreUp });
   const onLeft = (userId: string) => life.look(userId);
-  const nodes = () => mesh.others().length + 1;
-  const composed = composeStreams(options, store, { events, relayId, nodes, onLeft, watching });
+  const composed = composeStreams(options, store, { events, relayId, mesh, isAlone, onLeft, watching });
   const { api, cleanup, health: providerHealth, history, recordings, streams, webhooks } = composed;
   const address = { url: '' };
   const appSocketUrl = () => `${(options.publicUrl ?? address.url).replace(/^http/, 'ws').replace(/\/+$/, '')}/app-ws`;
@@ -301,6 +300,7 @@ async function startRelay(
   joined();
   onStoreBack(() => {
     shared.refresh();
+    cleanup.saveAgain();
     streams.saveAgain();
     apps.saveAgain();
   });
