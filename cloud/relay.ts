@@ -202,6 +202,7 @@ async function startRelay(
   const upgrades = createUpgrades({
     ...{ ...handshake, tokens },
     take: ownership.take,
+    isHere: ownership.isHere,
     glassesSession(userId) {
       watching.metrics.glassesCame(sessions.get(userId) !== undefined);
       return sessions.open(userId);
