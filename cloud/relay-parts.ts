@@ -20,6 +20,8 @@ import { type AppLifecycle, createAppLifecycle } from './apps/app-lifecycle.ts';
 import { createAppWebhook } from './apps/app-webhook.ts';
 import { capabilitiesOf } from './apps/glasses-models.ts';
 import type { SessionIds } from './apps/session-ids.ts';
+import type { Mesh } from './cluster/cluster.ts';
+import { createKnownInputs } from './cluster/known-inputs.ts';
 import { createSharedReleases } from './cluster/shared-releases.ts';
 import { createSharedRollouts, type SharedRollouts, type SharedRolloutsOptions } from './cluster/shared-rollouts.ts';
 import { createSessionRegistry, type SessionRegistry } from './glasses/session-registry.ts';
@@ -154,7 +156,8 @@ export function composeStreams(
   parts: {
     events: EventFeed;
     relayId: string;
-    nodes: () => number;
+    mesh: Mesh;
+    isAlone: boolean;
     onLeft: (userId: string) => void;
     watching: Watching;
   },
@@ -168,20 +171,22 @@ export function composeStreams(
   webhooks: ProviderWebhooks;
 } {
   const { clock, keepRecordings = false, log, provider, redactor, timings, onDefect } = options;
-  const { events, relayId, nodes, onLeft, watching } = parts;
+  const { events, relayId, mesh, isAlone, onLeft, watching } = parts;
   const profile = providerProfiles[provider.kind];
   const withFetch = options.fetch ? { fetch: options.fetch } : {};
   const { maxRequestsPerSecond, provingPollMs, watchingPollMs, stallMs } = profile;
   const { lateRecordingLooksMs } = profile;
+  const sharers = () => mesh.others().length + 1;
   const tracedFetch = watching.providerFetch(options.fetch ?? fetch);
   const api = watching.api(
-    createStreamApi({ ...provider, clock, log, maxRequestsPerSecond, sharers: nodes, fetch: tracedFetch }),
+    createStreamApi({ ...provider, clock, log, maxRequestsPerSecond, sharers, fetch: tracedFetch }),
   );
   const inputs = createLiveInputs({ api, profile, relayId });
   const health = createProviderHealth({ inputs, clock, log, intervalMs: options.providerHealthIntervalMs });
-  const cleanup = createCleanup({
-    ...{ inputs, store, clock, log, keepRecordings, lateRecordingLooksMs },
+  const cleanup: Cleanup = createCleanup({
+    ...{ inputs, store, clock, log, keepRecordings, lateRecordingLooksMs, isShared: !isAlone },
     onGone: onLeft,
+    knownElsewhere: createKnownInputs(mesh, () => cleanup.known()).elsewhere,
   });
   const history = createStreamHistory({
     clock,

@@ -15,6 +15,7 @@ import { createRelayedSockets } from './cluster/relayed-sockets.ts';
 import { createSessionPlaces } from './cluster/session-places.ts';
 import { createSharedEvents } from './cluster/shared-events.ts';
 import { createSharedRecords } from './cluster/shared-records.ts';
+import { createUnownedUsers } from './cluster/unowned-users.ts';
 import { createUserLife } from './cluster/user-life.ts';
 import { afterJoining, composeCluster } from './cluster-parts.ts';
 import { accessRoutes, enrolRoute } from './http/access-routes.ts';
@@ -162,8 +163,8 @@ async function startRelay(
   const relayId = (await keptSecret(store, 'relay-id')).reveal();
   const life = createUserLife({ ownership, clock, isNeeded: (userId) => isNeeded(userId), isStoreUp });
   const onLeft = (userId: string) => life.look(userId);
-  const nodes = () => mesh.others().length + 1;
-  const composed = composeStreams(options, store, { events, relayId, nodes, onLeft, watching });
+  const unowned = createUnownedUsers({ ownership, leadership, clock, log, users: () => usersToTakeOver(store) });
+  const composed = composeStreams(options, store, { events, relayId, mesh, isAlone, onLeft, watching });
   const { api, cleanup, health: providerHealth, history, recordings, streams, webhooks } = composed;
   const address = { url: '' };
   const appSocketUrl = () => `${(options.publicUrl ?? address.url).replace(/^http/, 'ws').replace(/\/+$/, '')}/app-ws`;
@@ -203,6 +204,7 @@ async function startRelay(
   const upgrades = createUpgrades({
     ...{ ...handshake, tokens },
     take: ownership.take,
+    isHere: ownership.isHere,
     glassesSession(userId) {
       watching.metrics.glassesCame(sessions.get(userId) !== undefined);
       return sessions.open(userId);
@@ -270,6 +272,7 @@ async function startRelay(
     () => api.close(),
     () => cleanup.close(),
     () => shared.close(),
+    () => unowned.close(),
     () => life.close(),
     // After its streams: what happens to their lines from then on is nothing that befell them.
     () => history.close(),
@@ -291,7 +294,10 @@ async function startRelay(
   else await catalog.list();
   await history.open();
   if (isAlone) for (const userId of await usersToTakeOver(store)) await carrier.adopt(userId);
-  leadership.onChange(() => followLeadership(leadership, cleanup, store, log));
+  leadership.onChange(() => {
+    unowned.lookSoon();
+    followLeadership(leadership, cleanup, store, log);
+  });
   if (isAlone) await cleanup.lead();
   await rollouts.start();
   const listening = await http.start();
@@ -301,8 +307,12 @@ async function startRelay(
   joined();
   onStoreBack(() => {
     shared.refresh();
+    cleanup.saveAgain();
     streams.saveAgain();
     apps.saveAgain();
+    unowned.lookSoon();
+    // It may not have been able to read what it is to lead.
+    if (leadership.isLeader()) followLeadership(leadership, cleanup, store, log);
   });
   providerHealth.start();
   // Last, so that a start that fails leaves no token that nobody has seen.

@@ -53,10 +53,7 @@ export interface AppLifecycle {
   endUser(userId: string): void;
   /** Something of the user's runs, or will when the glasses are back. */
   has(userId: string): boolean;
-  /**
-   * Before anything comes in: apps that ran in another process have their sessions again, and some time to come back.
-   * @param userId default: everybody
-   */
+  /** Before one user comes in, or anybody: apps that ran in another process have their sessions again, and some time. */
   resume(userId?: string): Promise<void>;
   /** Tells one user's apps to come back: another process goes on with them, by their records. Settles when those are written. */
   handOver(userId: string): Promise<void>;
@@ -330,6 +327,8 @@ class Lifecycle implements AppLifecycle {
     // Before the app hears of it: whoever connects after a crash must be known.
     this.#roster.save(running, false);
     await Promise.all([this.#roster.written(), former]);
+    // Its record was refused: another node has the user, and asks the app.
+    if (!this.#options.isHere(userId)) throw new GlasscastError('SESSION_MOVED');
     const request = { sessionId, userId, appSocketUrl: appSocketUrl() };
     const invitation = { publicUrl: app.publicUrl, request, progress: running, isPatient, signal: over.signal };
     await inviteApp(invitation, { ...this.#options, log: log.child({ appId: app.packageName }) }).finally(() => {

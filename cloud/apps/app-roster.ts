@@ -65,7 +65,8 @@ export function createAppRoster({ records, log }: { records: Collection<AppSessi
       () => void unwritten.delete(sessionId),
       (error: unknown) => {
         // What another process has is its own to write.
-        if (asGlasscastError(error).code !== 'SESSION_MOVED') unwritten.set(sessionId, change);
+        if (asGlasscastError(error).code === 'SESSION_MOVED') unwritten.delete(sessionId);
+        else unwritten.set(sessionId, change);
         log.error({ reason: errorText(error) }, 'app-session-not-saved');
       },
     );

@@ -48,8 +48,8 @@ export interface Ownership {
   isHere(userId: string): boolean;
   /** Of what is owned here. */
   count(): number;
-  /** Nothing is left of the user's session: nobody needs to own it. */
-  letGo(userId: string): void;
+  /** Nothing is left of the user's session: nobody needs to own it. False: not while the user comes or goes. */
+  letGo(userId: string): boolean;
 }
 
 /** What a node does when a session comes or goes. Calls about one user never overlap. */

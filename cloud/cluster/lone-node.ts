@@ -31,7 +31,10 @@ export function createLoneCluster({ nodeId, isAdopted = () => false }: LoneClust
     whereIs: async () => 'here',
     isHere: () => true,
     count: () => adopted.size,
-    letGo: (userId) => void adopted.delete(userId),
+    letGo(userId) {
+      adopted.delete(userId);
+      return true;
+    },
   };
   return {
     nodeId,

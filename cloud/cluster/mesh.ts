@@ -32,7 +32,7 @@ export interface ClusterMesh extends Mesh {
   /** For the HTTP server's `upgrade` event on `NODE_PATH`. Refuses by itself. */
   accept(request: IncomingMessage, socket: Duplex, head: Buffer): void;
   isReachable(nodeId: string): boolean;
-  /** Its address refuses connections, or another process answers there: it has ended, whatever its lease says. */
+  /** Its address refuses connections, or another process answers there: it has ended, unless its lease goes on for long. */
   isGone(nodeId: string): boolean;
   onGone(take: (nodeId: string) => void): () => void;
   close(): Promise<void>;
@@ -45,10 +45,14 @@ export interface MeshOptions {
   clock: Clock;
   log: Log;
   limits?: Partial<MeshLimits>;
+  /** How long a lease outlives its node. Default 2000. */
+  leaseMs?: number;
 }
 
 const TICK_MS = 250;
 const DIAL_TIMEOUT_MS = 2_000;
+/** What a list of leases may be behind. */
+const RENEWAL_MS = 500;
 /** More are no cluster but a mistake. */
 const MAX_PEERS = 1_000;
 const headers = {
@@ -61,7 +65,10 @@ const headers = {
 interface Peer extends NodeAddress {
   line: MeshLine | undefined;
   dial: WebSocket | undefined;
-  isGone: boolean;
+  /** By the monotonic clock; undefined: it is not gone. */
+  goneSinceMs: number | undefined;
+  /** It renews its lease, and cannot be reached all the same. */
+  isAstray: boolean;
   /** By a lease; one that only came in is forgotten with its line. */
   isListed: boolean;
 }
@@ -109,7 +116,8 @@ class Nodes implements ClusterMesh {
   }
 
   isGone(nodeId: string): boolean {
-    return this.#peers.get(nodeId)?.isGone ?? false;
+    const { goneSinceMs, isAstray = false } = this.#peers.get(nodeId) ?? {};
+    return goneSinceMs !== undefined && !isAstray;
   }
 
   async call(nodeId: string, subject: string, body: unknown, { timeoutMs }: { timeoutMs?: number } = {}) {
@@ -154,6 +162,7 @@ class Nodes implements ClusterMesh {
       const peer = nodeId === this.nodeId ? undefined : this.#peer(nodeId, address);
       if (!peer) continue;
       Object.assign(peer, { address, isListed: true });
+      this.#lookAstray(peer);
       this.#dial(peer);
     }
   }
@@ -191,9 +200,19 @@ class Nodes implements ClusterMesh {
   #peer(nodeId: string, address: string): Peer | undefined {
     const known = this.#peers.get(nodeId);
     if (known || this.#peers.size >= MAX_PEERS || nodeId === this.nodeId) return known;
-    const peer: Peer = { nodeId, address, line: undefined, dial: undefined, isGone: false, isListed: false };
+    const nothing = { line: undefined, dial: undefined, goneSinceMs: undefined };
+    const peer: Peer = { nodeId, address, ...nothing, isAstray: false, isListed: false };
     this.#peers.set(nodeId, peer);
     return peer;
+  }
+
+  /** A lease that is there so long after is renewed. Nodes that took each other for dead would take each other's users, for as long as both live. */
+  #lookAstray(peer: Peer): void {
+    const { clock, log, leaseMs = 2_000 } = this.#options;
+    const { address, goneSinceMs, nodeId: peerId } = peer;
+    if (goneSinceMs === undefined || peer.isAstray || clock.monotonicMs() - goneSinceMs < leaseMs + RENEWAL_MS) return;
+    peer.isAstray = true;
+    log.error({ peerId, address }, 'node-address-wrong');
   }
 
   /** When neither a lease nor a line speaks for it. */
@@ -227,8 +246,8 @@ class Nodes implements ClusterMesh {
       if (peer.dial !== dial) return;
       peer.dial = undefined;
       if (refusal) this.#options.log.debug({ peerId: peer.nodeId, reason: refusal }, 'mesh-not-reached');
-      if (isGone && !peer.line && !peer.isGone) {
-        peer.isGone = true;
+      if (isGone && !peer.line && peer.goneSinceMs === undefined) {
+        peer.goneSinceMs = this.#options.clock.monotonicMs();
         tellAll(this.#listeners.gone, peer.nodeId);
       }
       this.#forget(peer);
@@ -262,7 +281,7 @@ class Nodes implements ClusterMesh {
       onClose: () => this.#onLost(peer, line),
     });
     peer.line = line;
-    peer.isGone = false;
+    Object.assign(peer, { goneSinceMs: undefined, isAstray: false });
     log.info({ peerId: nodeId }, 'node-found');
     tellAll(this.#listeners.found, nodeId);
   }

@@ -126,15 +126,12 @@ class Owners implements ClusterOwnership {
     return this.#owned.size;
   }
 
-  letGo(userId: string): void {
-    const drop = () => {
-      const owned = this.#owned.get(userId);
-      if (owned?.state !== 'here') return;
-      this.#owned.delete(userId);
-      this.#releases.add({ userId, proof: owned.proof, isFree: false });
-    };
-    if (!this.#queues.isBusy(userId)) drop();
-    else void this.#queues.add(userId, async () => drop());
+  letGo(userId: string): boolean {
+    const owned = this.#owned.get(userId);
+    if (owned?.state !== 'here' || this.#queues.isBusy(userId)) return false;
+    this.#owned.delete(userId);
+    this.#releases.add({ userId, proof: owned.proof, isFree: false });
+    return true;
   }
 
   fenceOf(userId: string): string | undefined {

@@ -27,7 +27,10 @@ export interface RedisLink {
   readonly isUp: boolean;
   /** Why it is away, in the words of the last failure; undefined while it is up. */
   readonly trouble: string | undefined;
-  /** @throws GlasscastError STORE_UNAVAILABLE, also when Redis refuses. What it did is unknown when it was silent. */
+  /**
+   * @throws GlasscastError STORE_UNAVAILABLE, also when Redis refuses; without its words, which callers of all kinds would
+   * hear and which may hold an address or a value. What it did is unknown when it was silent.
+   */
   command(name: string, ...args: (string | number)[]): Promise<unknown>;
   /** A Lua script, by a name of its own, sent whole once and by its hash from then on. Fails as `command` does. */
   script(name: string, lua: string): RedisScript;
@@ -67,6 +70,7 @@ class Link implements RedisLink {
   #isUp = false;
   #isClosed = false;
   #trouble: string | undefined = 'not connected yet';
+  #refusal = '';
   /** The connection before, and the life of Redis that it belongs to: what it still holds is not to be done any more. */
   #before: { runId: string; clientId: string } | undefined;
 
@@ -130,7 +134,9 @@ class Link implements RedisLink {
     const { clock } = this.#options;
     const untilMs = clock.monotonicMs() + timeoutMs;
     while (!this.#isUp) {
-      if (this.#isClosed || clock.monotonicMs() >= untilMs) throw this.#unavailable();
+      if (this.#isClosed || clock.monotonicMs() >= untilMs) {
+        throw unavailable(this.#trouble && `Redis: ${redactUrlsIn(this.#trouble)}`);
+      }
       await clock.sleep(20, { name: 'redis-ready' });
     }
   }
@@ -150,10 +156,10 @@ class Link implements RedisLink {
   }
 
   async #ask(ask: () => Promise<unknown>): Promise<unknown> {
-    if (!this.#isUp || this.#waiting.size >= MAX_WAITING) throw this.#unavailable();
+    if (!this.#isUp || this.#waiting.size >= MAX_WAITING) throw unavailable();
     if (this.#inFlight >= MAX_IN_FLIGHT) {
       await new Promise<void>((resolve) => this.#waiting.add(resolve));
-      if (!this.#isUp) throw this.#unavailable();
+      if (!this.#isUp) throw unavailable();
     }
     this.#inFlight += 1;
     this.#watch ??= this.#look();
@@ -161,7 +167,8 @@ class Link implements RedisLink {
       return await ask();
     } catch (thrown) {
       // Not as its cause: ioredis hangs the command on it, with values that are secrets.
-      throw this.#unavailable(errorText(thrown));
+      this.#onRefused(thrown);
+      throw unavailable();
     } finally {
       this.#answers += 1;
       this.#inFlight -= 1;
@@ -193,8 +200,13 @@ class Link implements RedisLink {
     });
   }
 
-  #unavailable(text = this.#trouble): GlasscastError {
-    return new GlasscastError('STORE_UNAVAILABLE', { reason: text && `Redis: ${redactUrlsIn(text)}` });
+  /** Said once of each kind: it may befall every command (a full disk, a command that is not allowed). */
+  #onRefused(thrown: unknown): void {
+    // What follows may be what was to be written.
+    const refusal = redactUrlsIn(errorText(thrown).split(/, with args|, args/)[0] ?? '').slice(0, 200);
+    if (!this.#isUp || refusal === this.#refusal) return;
+    this.#refusal = refusal;
+    this.#options.log.warn({ reason: refusal }, 'redis-refused');
   }
 
   /** It keeps its connections open and answers nothing: no command is to wait for that again. */
@@ -246,4 +258,8 @@ class Link implements RedisLink {
     }
     for (const take of [...this.#down]) take();
   }
+}
+
+function unavailable(reason?: string): GlasscastError {
+  return new GlasscastError('STORE_UNAVAILABLE', { reason });
 }

@@ -32,15 +32,19 @@ export function createUserLife({ ownership, isNeeded, isStoreUp, clock }: UserLi
     if (timer) return;
     const users = [...waiting];
     waiting.clear();
-    for (const userId of users) if (ownership.isHere(userId) && !isNeeded(userId)) ownership.letGo(userId);
+    for (const userId of users) {
+      if (!ownership.isHere(userId) || isNeeded(userId)) continue;
+      if (!ownership.letGo(userId)) look(userId);
+    }
+  }
+  function look(userId: string): void {
+    if (isClosed) return;
+    waiting.add(userId);
+    timer ??= clock.after('user-life', LOOK_MS, lookAtAll);
   }
 
   return {
-    look(userId) {
-      if (isClosed) return;
-      waiting.add(userId);
-      timer ??= clock.after('user-life', LOOK_MS, lookAtAll);
-    },
+    look,
     close() {
       isClosed = true;
       timer?.cancel();

@@ -21,6 +21,8 @@ export interface UpgradesOptions extends AppHandshakeOptions {
   browserGuard: Pick<BrowserGuard, 'checkOrigin'>;
   /** The session of a user comes here from wherever it is. Errors: STORE_UNAVAILABLE. Default: all are here. */
   take?: (userId: string) => Promise<void>;
+  /** The user's session may have been asked for elsewhere in the moment that it came. Default: it is here. */
+  isHere?: (userId: string) => boolean;
   /** The session of a user, opened now when there is none. */
   glassesSession: (userId: string) => {
     attach(socket: Socket<ToGlasses>): void;
@@ -67,6 +69,7 @@ export function createUpgrades(options: UpgradesOptions): Upgrades {
         const holder = await attempts.guard(callers.addressOf(request), () => tokens.verify(token));
         admitted();
         await options.take?.(holder.userId);
+        if (options.isHere?.(holder.userId) === false) throw new GlasscastError('SESSION_MOVED');
         upgraded((ws) => welcomeGlasses(ws, holder, options));
         return;
       }

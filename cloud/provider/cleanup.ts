@@ -8,8 +8,8 @@ import { asGlasscastError, type ErrorCode, errorText, GlasscastError } from '../
 import type { Log } from '../../shared/log.ts';
 import type { LedgerEntry } from '../store/records.ts';
 import type { Store } from '../store/store.ts';
-import { type DeletableInputs, removeInput, removeRecordings } from './removal.ts';
-import { createStraySweep, type StraySweep } from './stray-sweep.ts';
+import { type DeletableInputs, removeInput, removeRecordings, uidsOf } from './removal.ts';
+import { createStraySweep, type KnownInput, type StraySweep } from './stray-sweep.ts';
 
 export interface CleanupOptions {
   inputs: DeletableInputs;
@@ -23,6 +23,10 @@ export interface CleanupOptions {
   random?: () => number;
   /** Nothing is left of one of the user's live inputs. */
   onGone?: (userId: string) => void;
+  /** While the store is away another process may have the user: without the store's word nothing is deleted. */
+  isShared?: boolean;
+  /** What the other processes of the same store have at the provider. Rejects when not all of them say it. */
+  knownElsewhere?: () => Promise<readonly KnownInput[]>;
 }
 
 export interface Cleanup {
@@ -53,14 +57,16 @@ export interface Cleanup {
   streamOf(liveInputUid: string): string | undefined;
   /** Streams of which something may still be at the provider. */
   pending(): string[];
+  /** What this process has at the provider, or may have. */
+  known(): LedgerEntry[];
+  /** The store is back, and may have lost what it had taken: it is written anew, and what waited for the store goes on. */
+  saveAgain(): void;
   /** Lets running deletions come to an end, at most `patienceMs`; the rest stays in the ledger for the next start. */
   close(patienceMs?: number): Promise<void>;
 }
 
 /** A recording that is still live can be deleted once the provider has let go of it, after its hold window at worst. */
 const RETRY: BackoffPolicy = { firstMs: 300, factor: 2, maxMs: 60_000, jitter: 0.2 };
-/** A creation that nobody answered may still be at work at the provider: looked for this long before it counts as failed. */
-const UNSEEN_MS = 60_000;
 /** Hundreds that are left behind at once take turns, or a start and a stop of now would wait behind all their calls. */
 const MAX_AT_ONCE = 4;
 /** What fails the same way again is said about once an hour. */
@@ -101,7 +107,7 @@ class Ledger implements Cleanup {
     this.#options = options;
     this.#sweep = createStraySweep({
       ...options,
-      known: () => [...this.#tracked.values()].map(({ entry }) => entry),
+      known: () => this.known(),
       onStray: (stray) => this.#onStray(stray),
     });
   }
@@ -209,6 +215,17 @@ class Ledger implements Cleanup {
     return [...this.#tracked.keys()];
   }
 
+  known(): LedgerEntry[] {
+    return [...this.#tracked.values()].map(({ entry }) => entry);
+  }
+
+  saveAgain(): void {
+    for (const [streamId, tracked] of this.#tracked) {
+      if (tracked.entry.doomed && tracked.failure === 'STORE_UNAVAILABLE') this.#attempt(streamId);
+      else if (!tracked.entry.doomed && !tracked.creating) void this.#write(tracked);
+    }
+  }
+
   async close(patienceMs = 3_000): Promise<void> {
     const { clock } = this.#options;
     // What only waits for recordings that may never come has its time in the next process.
@@ -294,15 +311,15 @@ class Ledger implements Cleanup {
 
   /** Undefined: nothing is left, and it is struck out. Else when to look again for recordings that come late. */
   async #remove(tracked: Tracked): Promise<number | undefined> {
-    const { clock, inputs, lateRecordingLooksMs = [], store } = this.#options;
+    const { clock, inputs, isShared, lateRecordingLooksMs = [], store } = this.#options;
     const { entry } = tracked;
     const { keepRecordings, streamId } = entry;
     if (entry.inputGoneAtMs === undefined) {
       // A full disk must not keep the provider's bill running; the next process finds the entry as it was.
       const unwritten = await this.#put(tracked);
       // Another process has it, and may go on with its stream.
-      if (unwritten?.code === 'SESSION_MOVED') throw unwritten;
-      const uids = await this.#uidsOf(entry);
+      if (unwritten?.code === 'SESSION_MOVED' || (isShared && unwritten?.code === 'STORE_UNAVAILABLE')) throw unwritten;
+      const uids = await uidsOf(inputs, entry, clock.now());
       if (tracked.isReleased) return undefined;
       for (const uid of uids) await removeInput(inputs, uid, { keepRecordings });
       const [liveInputUid] = uids;
@@ -324,18 +341,6 @@ class Ledger implements Cleanup {
     return undefined;
   }
 
-  /** An input whose creation was never answered is known only by the mark it carries. */
-  async #uidsOf({ createdAtMs, streamId, liveInputUid }: LedgerEntry): Promise<string[]> {
-    if (liveInputUid) return [liveInputUid];
-    const listed = await this.#options.inputs.list();
-    const uids = listed.filter((input) => input.streamId === streamId).map(({ uid }) => uid);
-    const ageMs = this.#options.clock.now() - createdAtMs;
-    if (uids.length === 0 && ageMs >= 0 && ageMs < UNSEEN_MS) {
-      throw new GlasscastError('PROVIDER_CONFLICT', { reason: 'the creation may still come to something' });
-    }
-    return uids;
-  }
-
   #onStray({ uid, createdAtMs }: { uid: string; createdAtMs: number }): void {
     // The stream may be alive with another input, so the stray has an entry of its own.
     const streamId = `stray-${uid}`;
@@ -349,6 +354,7 @@ class Ledger implements Cleanup {
   async #write(tracked: Tracked): Promise<void> {
     if (!(await this.#put(tracked)) || this.#closed || tracked.isReleased || tracked.entry.doomed) return;
     const again = () => void this.#write(tracked);
+    tracked.timer?.cancel();
     tracked.timer = this.#options.clock.after('ledger-write', RETRY.maxMs, again);
   }
 

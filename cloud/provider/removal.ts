@@ -2,8 +2,12 @@
  * Taking one live input away from the provider: broadcast ended → recordings → outputs → input. What is gone already
  * is done; anything else that fails is thrown, and the whole is to be repeated.
  */
-import { type ErrorCode, isGlasscastError } from '../../shared/errors.ts';
+import { type ErrorCode, GlasscastError, isGlasscastError } from '../../shared/errors.ts';
+import type { LedgerEntry } from '../store/records.ts';
 import type { LiveInputs } from './live-inputs.ts';
+
+/** A creation that nobody answered may still be at work at the provider: looked for this long before it counts as failed. */
+const UNSEEN_MS = 60_000;
 
 /** The part of the provider that deletion needs. */
 export type DeletableInputs = Pick<
@@ -45,4 +49,22 @@ async function unless<T>(harmless: readonly ErrorCode[], work: () => Promise<T>)
     if (isGlasscastError(error) && harmless.includes(error.code)) return undefined;
     throw error;
   }
+}
+
+/**
+ * The inputs of an entry: one whose creation was never answered is known only by the mark it carries.
+ * @throws GlasscastError PROVIDER_CONFLICT while the creation may still come to something
+ */
+export async function uidsOf(
+  inputs: Pick<DeletableInputs, 'list'>,
+  { createdAtMs, streamId, liveInputUid }: LedgerEntry,
+  nowMs: number,
+): Promise<string[]> {
+  if (liveInputUid) return [liveInputUid];
+  const uids = (await inputs.list()).filter((input) => input.streamId === streamId).map(({ uid }) => uid);
+  const ageMs = nowMs - createdAtMs;
+  if (uids.length === 0 && ageMs >= 0 && ageMs < UNSEEN_MS) {
+    throw new GlasscastError('PROVIDER_CONFLICT', { reason: 'the creation may still come to something' });
+  }
+  return uids;
 }

@@ -1,12 +1,14 @@
 /**
  * Finds live inputs of this relay that no ledger knows: an answer that came after we had given up, a second creation.
- * Asks the store's ledger, not a process's memory: other processes' streams are no strays. Deletes nothing itself.
+ * Asks the store's ledger, and the processes too before it believes that nobody wants one: a store may have lost what they
+ * wrote, or hold what this version cannot read. Deletes nothing itself.
  */
 import type { Clock, Timer } from '../../shared/clock.ts';
 import { errorText } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import type { LedgerEntry } from '../store/records.ts';
 import type { Store } from '../store/store.ts';
+import type { LiveInputSummary } from './live-inputs.ts';
 import type { DeletableInputs } from './removal.ts';
 
 export interface StraySweep {
@@ -15,13 +17,17 @@ export interface StraySweep {
   stop(): void;
 }
 
+export type KnownInput = Pick<LedgerEntry, 'streamId' | 'liveInputUid'>;
+
 export interface StraySweepOptions {
   inputs: Pick<DeletableInputs, 'list'>;
   store: Pick<Store, 'ledger'>;
   /** Of what this process knows and could not write yet. */
-  known: () => readonly LedgerEntry[];
+  known: () => readonly KnownInput[];
+  /** As `known`, of all other processes. Default: there are none. A rejection puts the sweep off. */
+  knownElsewhere?: (() => Promise<readonly KnownInput[]>) | undefined;
   /** One that nothing wants. */
-  onStray: (stray: { uid: string; streamId: string; createdAtMs: number }) => void;
+  onStray: (stray: Stray) => void;
   clock: Clock;
   log: Log;
 }
@@ -30,7 +36,8 @@ const SWEEP_MS = 15 * 60_000;
 /** A younger input may be one whose creation has not been answered yet. */
 const STRAY_AGE_MS = 10 * 60_000;
 
-export function createStraySweep({ inputs, store, known, onStray, clock, log }: StraySweepOptions): StraySweep {
+export function createStraySweep(options: StraySweepOptions): StraySweep {
+  const { inputs, store, known, knownElsewhere = async () => [], onStray, clock, log } = options;
   let timer: Timer | undefined;
   let running: Promise<void> = Promise.resolve();
   let turn = 0;
@@ -39,14 +46,11 @@ export function createStraySweep({ inputs, store, known, onStray, clock, log }: 
     const mine = turn;
     const listed = await inputs.list();
     // After the list: whatever was made before it has its entry by now.
-    const entries = [...(await store.ledger.all()), ...known()];
-    const uids = new Set(entries.map(({ liveInputUid }) => liveInputUid));
-    // The entry without a uid finds it by the mark.
-    const awaited = new Set(entries.filter((entry) => entry.liveInputUid === undefined).map((entry) => entry.streamId));
-    for (const { uid, streamId, createdAtMs } of listed) {
+    const unknown = strangers(listed, [...(await store.ledger.all()), ...known()]);
+    const old = unknown.filter(({ createdAtMs }) => clock.now() - createdAtMs >= STRAY_AGE_MS);
+    const strays = old.length === 0 ? [] : strangers(old, await knownElsewhere());
+    for (const { uid, streamId, createdAtMs } of strays) {
       if (mine !== turn) return;
-      if (streamId === undefined || createdAtMs === undefined || uids.has(uid) || awaited.has(streamId)) continue;
-      if (clock.now() - createdAtMs < STRAY_AGE_MS) continue;
       log.warn({ streamId, inputUid: uid }, 'cleanup-stray-found');
       onStray({ uid, streamId, createdAtMs });
     }
@@ -67,4 +71,21 @@ export function createStraySweep({ inputs, store, known, onStray, clock, log }: 
       timer = undefined;
     },
   };
+}
+
+interface Stray {
+  uid: string;
+  streamId: string;
+  createdAtMs: number;
+}
+
+/** Those of this relay that nobody among `known` has. */
+function strangers(listed: readonly LiveInputSummary[], known: readonly KnownInput[]): Stray[] {
+  const uids = new Set(known.map(({ liveInputUid }) => liveInputUid));
+  // The entry without a uid finds it by the mark.
+  const awaited = new Set(known.filter((entry) => entry.liveInputUid === undefined).map(({ streamId }) => streamId));
+  return listed.flatMap(({ uid, streamId, createdAtMs }) => {
+    const isOurs = streamId !== undefined && createdAtMs !== undefined;
+    return isOurs && !uids.has(uid) && !awaited.has(streamId) ? [{ uid, streamId, createdAtMs }] : [];
+  });
 }

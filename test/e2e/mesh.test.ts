@@ -3,6 +3,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { WebSocket } from 'ws';
 import { createSystemClock } from '../../shared/clock.ts';
 import { GlasscastError } from '../../shared/errors.ts';
+import { silentLog } from '../../shared/log.ts';
 import { Secret } from '../../shared/secrets.ts';
 import { createMeshWorld, type MeshNode, type MeshWorld } from '../support/mesh-world.ts';
 
@@ -25,6 +26,25 @@ const met = async () => {
 };
 
 describe('nodes of a cluster', () => {
+  it('whose leases go on are not gone, however wrong their addresses are, and the log says it once', async () => {
+    const told: unknown[] = [];
+    const log = { ...silentLog(), error: (...line: unknown[]) => void told.push(line) };
+    const c = await world.add('c', { log, leaseMs: 100 });
+    // A process of another machine, by the address that it has there.
+    const wrong = { nodeId: 'd', address: a.address.address };
+    c.mesh.setPeers([wrong]);
+    await world.until(() => c.mesh.isGone('d'));
+    c.mesh.setPeers([wrong]);
+    expect(c.mesh.isGone('d')).toBe(true);
+    await clock.sleep(650);
+    for (let beat = 0; beat < 3; beat += 1) c.mesh.setPeers([wrong]);
+    expect([c.mesh.isGone('d'), told]).toEqual([
+      false,
+      [[expect.objectContaining({ peerId: 'd' }), expect.any(String)]],
+    ]);
+    c.mesh.setPeers([]);
+  });
+
   it('find each other, whoever knows of the other first, and ask in both directions', async () => {
     a.mesh.answer('sum', (body) => (body as number[]).reduce((sum, each) => sum + each, 0));
     b.mesh.answer('who', (_, from) => `you are ${from}`);

@@ -116,11 +116,30 @@ describe.skipIf(!inject('hasRedis'))('Redis', () => {
       (error: Error) => !JSON.stringify([error.message, error.cause, String(error)]).includes('a-secret'),
     );
     expect([link.isUp, link.trouble]).toEqual([false, expect.any(String)]);
+    // Callers of all kinds hear it: where Redis is, and what it says, is for the log.
+    await expect(store.values.all()).rejects.toSatisfy((error: Error) => !/127\.0\.0\.1|\d{4}/.test(error.message));
     await redis.restart();
     await link.ready(5_000);
     expect((await store.values.all()).length).toBe(50);
     expect([heard, link.trouble]).toEqual([['down', 'up'], undefined]);
     for (const end of stop) end();
+  });
+
+  it('that refuses a command, and repeats it in its refusal, is not repeated to whoever asked', async () => {
+    const lines: unknown[] = [];
+    const telling = { ...log, warn: (...line: unknown[]) => void lines.push(line) };
+    const own = createRedisLink({ url: new Secret(redis.url), clock, log: telling });
+    await own.ready(5_000);
+    for (let time = 0; time < 2; time += 1) {
+      await expect(own.command('NOSUCH', 'a-stream-key')).rejects.toSatisfy(
+        (error: Error) => !JSON.stringify([error.message, error.cause]).includes('a-stream-key'),
+      );
+    }
+    // One word in the log of one kind of trouble, and no values there either.
+    expect(JSON.stringify(lines)).toMatch(/^(?!.*a-stream-key).*unknown command/);
+    expect(lines).toHaveLength(1);
+    expect(own.isUp).toBe(true);
+    await own.close();
   });
 
   it('that hangs is away after a second, and back when it goes on; nothing that was given up is done late', async () => {

@@ -122,7 +122,7 @@ export function createFakeCluster(nodeIds: readonly string[]): FakeCluster {
       },
       isHere: (userId) => owners.get(userId) === nodeId,
       count: () => [...owners.values()].filter((owner) => owner === nodeId).length,
-      letGo: (userId) => void (owners.get(userId) === nodeId && owners.delete(userId)),
+      letGo: (userId) => owners.get(userId) === nodeId && owners.delete(userId),
     };
   }
   const made = new Map<string, FakeClusterNode>();

@@ -45,6 +45,7 @@ export async function lifecycleWorld({ store = createSqliteStore({ file: ':memor
   const toGlasses: ToGlasses[] = [];
   const state = {
     capabilities: null as Record<string, unknown> | null,
+    isHere: true,
     stopAnswer: Promise.resolve(),
   };
   const streams = {
@@ -86,6 +87,7 @@ export async function lifecycleWorld({ store = createSqliteStore({ file: ':memor
     },
     toGlasses: (_userId, message) => void toGlasses.push(message),
     capabilities: () => state.capabilities,
+    isHere: () => state.isHere,
     appSocketUrl: () => 'ws://relay.example/app-ws',
     clock,
     log: silentLog(),

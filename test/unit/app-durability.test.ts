@@ -1,5 +1,6 @@
 /** Apps over a restart of the relay, and over an absence of the glasses. */
 import { describe, expect, it } from 'vitest';
+import { GlasscastError } from '../../shared/errors.ts';
 import { APP, fakeAppSocket, SESSION, USER, lifecycleWorld as world } from '../support/lifecycle-world.ts';
 import { settle } from '../support/test-clock.ts';
 
@@ -219,4 +220,24 @@ describe('one user’s apps that another process goes on with', () => {
     await next.admit();
     expect(next.apps.running(USER)).toEqual([{ packageName: APP, connected: true }]);
   });
+});
+
+it('what could not be written before another node had the user is not written when the user is back', async () => {
+  const { apps, store } = await world();
+  const { put } = store.appSessions;
+  const refusals = ['STORE_UNAVAILABLE', 'SESSION_MOVED'] as const;
+  let tries = 0;
+  store.appSessions.put = async () => {
+    const code = refusals[tries];
+    tries += 1;
+    throw new GlasscastError(code ?? 'INTERNAL');
+  };
+  apps.start(USER, APP).catch(() => {});
+  await settle();
+  apps.saveAgain();
+  await settle();
+  apps.saveAgain();
+  await settle();
+  expect(tries).toBe(2);
+  store.appSessions.put = put;
 });

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { WebhookOutcome } from '../../cloud/apps/app-webhook.ts';
+import { GlasscastError } from '../../shared/errors.ts';
 import { APP, SESSION, USER, lifecycleWorld as world } from '../support/lifecycle-world.ts';
 import { settle } from '../support/test-clock.ts';
 
@@ -33,6 +34,19 @@ describe('start', () => {
     await both;
     await apps.start(USER, APP);
     expect(starts.length).toBe(1);
+  });
+
+  it('is not asked of the app by a node that has lost the user meanwhile: the other one asks', async () => {
+    const { apps, starts, outcome, state, store } = await world();
+    const { put } = store.appSessions;
+    store.appSessions.put = async () => {
+      state.isHere = false;
+      throw new GlasscastError('SESSION_MOVED');
+    };
+    const result = await outcome(apps.start(USER, APP));
+    await settle();
+    expect([starts, result()]).toEqual([[], 'SESSION_MOVED']);
+    store.appSessions.put = put;
   });
 
   it('is repeated only while nobody listens there', async () => {

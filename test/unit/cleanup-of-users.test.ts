@@ -1,6 +1,6 @@
 /** The ledger in a cluster: each node has its users' entries, and one node what belongs to nobody. */
 import { expect, it } from 'vitest';
-import { createCleanup } from '../../cloud/provider/cleanup.ts';
+import { type CleanupOptions, createCleanup } from '../../cloud/provider/cleanup.ts';
 import type { LiveInputSummary } from '../../cloud/provider/live-inputs.ts';
 import type { LedgerEntry } from '../../cloud/store/records.ts';
 import { createSqliteStore } from '../../cloud/store/sqlite-store.ts';
@@ -15,7 +15,7 @@ const entry = (streamId: string, userId?: string): LedgerEntry => ({
   ...(userId ? { userId } : {}),
 });
 
-function world(store: Store = createSqliteStore({ file: ':memory:' })) {
+function world(store: Store = createSqliteStore({ file: ':memory:' }), rest: Partial<CleanupOptions> = {}) {
   const clock = createTestClock();
   const deleted: string[] = [];
   const gone: string[] = [];
@@ -35,6 +35,7 @@ function world(store: Store = createSqliteStore({ file: ':memory:' })) {
   const cleanup = createCleanup({
     ...{ inputs, store, clock, log: silentLog(), keepRecordings: true, random: () => 0 },
     onGone: (userId) => void gone.push(userId),
+    ...rest,
   });
   return { clock, store, cleanup, deleted, gone, provider };
 }
@@ -115,4 +116,48 @@ it('an input that any node’s ledger knows is no stray, also while its creation
   await settle();
   expect(deleted).toEqual(['uid-stray']);
   await cleanup.close(0);
+});
+
+it('a live input that another node knows is no stray, whatever the store has lost', async () => {
+  const elsewhere = { say: async () => [{ streamId: 'm-there', liveInputUid: 'uid-m-there' }] };
+  const { cleanup, clock, deleted, provider } = world(undefined, { knownElsewhere: () => elsewhere.say() });
+  const old = { createdAtMs: 1_600_000_000_000 };
+  provider.listed = [
+    { uid: 'uid-m-there', streamId: 'm-there', ...old },
+    { uid: 'uid-stray', streamId: 'm-gone', ...old },
+  ];
+  const { say } = elsewhere;
+  elsewhere.say = () => Promise.reject(new GlasscastError('NODE_UNREACHABLE'));
+  await cleanup.lead();
+  await settle();
+  expect(deleted).toEqual([]);
+  elsewhere.say = say;
+  await clock.advance(15 * 60_000);
+  expect(deleted).toEqual(['uid-stray']);
+  await cleanup.close(0);
+});
+
+it('what a store has lost that was away is written anew', async () => {
+  const { cleanup, store } = world();
+  await cleanup.intend('m1', ADA);
+  await cleanup.created('m1', 'uid-m1');
+  await store.ledger.delete('m1');
+  cleanup.saveAgain();
+  await settle();
+  expect(await store.ledger.all()).toMatchObject([{ streamId: 'm1', liveInputUid: 'uid-m1', userId: ADA }]);
+});
+
+it('a node of several deletes nothing while the store is away: another one may go on with the stream', async () => {
+  const { cleanup, store, deleted, clock } = world(undefined, { isShared: true });
+  await cleanup.intend('m1', ADA);
+  await cleanup.created('m1', 'uid-m1');
+  const { put } = store.ledger;
+  Object.assign(store.ledger, { put: () => Promise.reject(new GlasscastError('STORE_UNAVAILABLE')) });
+  cleanup.discard('m1');
+  await clock.advance(120_000);
+  expect(deleted).toEqual([]);
+  Object.assign(store.ledger, { put });
+  cleanup.saveAgain();
+  await settle();
+  expect([deleted, cleanup.pending()]).toEqual([['uid-m1'], []]);
 });

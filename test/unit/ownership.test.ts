@@ -111,6 +111,18 @@ describe('a user', () => {
   });
 });
 
+it('a user who is just coming again is not let go by who saw nothing left a moment before', async () => {
+  const { events, add } = setUp();
+  const a = await add('a');
+  await a.ownership.take('ada');
+  void a.ownership.adoptOrphan('ada', 'somebody 1');
+  const coming = a.ownership.take('ada');
+  a.ownership.letGo('ada');
+  await coming;
+  await settle();
+  expect([a.ownership.isHere('ada'), events]).toEqual([true, ['a adopts ada']]);
+});
+
 describe('without Redis', () => {
   it('what is here stays, others are where they were while that node answers, and nobody new comes', async () => {
     const { clock, records, network, events, add } = setUp();

@@ -13,7 +13,7 @@ import { openPeer } from '../support/relay-world.ts';
 async function world() {
   const clock = createSystemClock();
   const order: string[] = [];
-  const state = { take: async () => {} };
+  const state = { take: async () => {}, isHere: true };
   const upgrades = createUpgrades({
     attempts: { guard: (_address: unknown, work: () => unknown) => work() },
     callers: { addressOf: () => '192.0.2.1' },
@@ -30,6 +30,7 @@ async function world() {
       order.push(`take ${userId}`);
       await state.take();
     },
+    isHere: () => state.isHere,
     glassesSession(userId: string) {
       order.push(`session ${userId}`);
       return { attach() {}, detach() {}, receive() {} };
@@ -62,6 +63,14 @@ it('glasses come in when their session is here, and not before', async () => {
   await opening;
   while (order.length < 4) await new Promise((resolve) => setImmediate(resolve));
   expect(order.slice(2)).toEqual(['session ada@example.com', 'back']);
+  await close();
+});
+
+it('glasses whose session was asked for elsewhere the moment it came are told to come back, and have none here', async () => {
+  const { order, state, url, close } = await world();
+  state.isHere = false;
+  await expect(openPeer(url, { authorization: 'Bearer right' })).rejects.toThrow('503');
+  expect(order).toEqual(['proven', 'take ada@example.com']);
   await close();
 });
 

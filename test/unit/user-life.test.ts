@@ -4,11 +4,11 @@ import { createTestClock } from '../support/test-clock.ts';
 
 function world() {
   const clock = createTestClock();
-  const state = { needed: new Set<string>(), here: new Set(['ada', 'bob', 'eve']), isStoreUp: true };
+  const state = { needed: new Set<string>(), here: new Set(['ada', 'bob', 'eve']), isStoreUp: true, mayGo: true };
   const left: string[] = [];
   const life = createUserLife({
     clock,
-    ownership: { isHere: (userId) => state.here.has(userId), letGo: (userId) => void left.push(userId) },
+    ownership: { isHere: (userId) => state.here.has(userId), letGo: (userId) => left.push(userId) > 0 && state.mayGo },
     isNeeded: (userId) => state.needed.has(userId),
     isStoreUp: () => state.isStoreUp,
   });
@@ -37,4 +37,15 @@ it('nobody is let go while the store is away: what has to be written is known he
   life.close();
   life.look('bob');
   expect(clock.pending()).toEqual([]);
+});
+
+it('who could not be let go at that moment is looked at again', async () => {
+  const { clock, state, left, life } = world();
+  state.mayGo = false;
+  life.look('ada');
+  await clock.advance(1_000);
+  expect(left).toEqual(['ada']);
+  state.mayGo = true;
+  await clock.advance(5_000);
+  expect([left, clock.pending()]).toEqual([['ada', 'ada'], []]);
 });
