@@ -165,13 +165,13 @@ class History implements StreamHistory {
     const chapter = this.#chapters.get(streamId);
     const story = chapter && !chapter.waiting ? this.#storyOf(chapter) : await this.#options.archive.get(streamId);
     if (!story) return undefined;
-    const { userId, state, entries, leftOut, errorCode } = story;
+    const { userId, kind, state, entries, leftOut, errorCode } = story;
     const record = createServiceRecord(story).read(story.endedAtMs ?? story.savedAtMs);
     return {
       streamId,
       userId,
       state,
-      verdict: verdictOf({ state, entries, record, errorCode }),
+      verdict: verdictOf({ kind, state, entries, record, errorCode }),
       record,
       entries,
       leftOut,

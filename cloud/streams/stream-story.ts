@@ -26,7 +26,6 @@ export const entryKinds = [
   'viewer',
   'output',
 ] as const;
-export type EntryKind = (typeof entryKinds)[number];
 
 export const timelineEntry = z.object({
   /** Milliseconds from the request, counted up where two would be the same: one of a stream, also over a take-over. */
@@ -141,7 +140,11 @@ export const streamStory = z.object({
 export type StreamStory = z.output<typeof streamStory>;
 
 /** What the verdict is spoken over. */
-export type ToldStory = Pick<StreamStory, 'state' | 'record' | 'errorCode'> & { entries: readonly TimelineEntry[] };
+export type ToldStory = Pick<StreamStory, 'state' | 'record' | 'errorCode'> & {
+  entries: readonly TimelineEntry[];
+  /** Default: managed. */
+  kind?: StreamStory['kind'];
+};
 
 export function isErrorCode(text: string | undefined): text is ErrorCode {
   return text !== undefined && Object.hasOwn(errorKinds, text);

@@ -13,7 +13,7 @@ export const MAX_VERDICT_CHARS = 400;
 /**
  * The rules, the first that speaks decides:
  * 1. it failed: the root of its last word, by the causes that entries name;
- * 2. the picture was lost: the cause of most of the time without it;
+ * 2. the picture was lost: why it is gone, else the cause of most of the time without it;
  * 3. the picture is, or was, less than was asked for: uplink, heat, battery;
  * 4. something else was lost that viewers may miss: sound, an encoder;
  * 5. what cost them nothing: the glasses' line to the relay, a relay that was replaced, a slow provider;
@@ -71,18 +71,29 @@ function rootOf(entry: TimelineEntry, cause: Cause, entries: readonly TimelineEn
   return earlier && found(earlier)?.cause === cause ? rootOf(earlier, cause, entries) : entry;
 }
 
-function lossOf({ entries, record }: ToldStory): Found | undefined {
+/** While the picture is gone, why it is gone now; else what took most of the time without it. */
+function lossOf(story: ToldStory): Found | undefined {
+  const { entries, record } = story;
   const told = entries.filter(({ state }) => state === 'interrupted');
   if (record.stalls.count === 0 || told.length === 0) return undefined;
-  const worst = Object.entries(record.stallCauses).sort(
+  const whyOf = (entry: TimelineEntry) => deepest(causeOf(entry, entries), entries);
+  const gone = isGone(story) ? told.at(-1) : undefined;
+  if (gone) return whyOf(gone) ?? unknownLoss([gone]);
+  const worst = worstCause(record);
+  const isOfWorst = (entry: TimelineEntry | undefined) => entry?.code !== undefined && entry.code === worst;
+  // A trouble of the start may have had the same code.
+  const byCode = told.map((entry) => causeOf(entry, entries)).find(isOfWorst) ?? entries.find(isOfWorst);
+  if (worst !== undefined && worst !== 'UNKNOWN') return deepest(byCode, entries) ?? unknownLoss(told);
+  const unexplained = told.filter((entry) => whyOf(entry) === undefined);
+  if (unexplained.length > 0) return unknownLoss(unexplained);
+  return told.map(whyOf).find((one) => one !== undefined);
+}
+
+function worstCause({ stallCauses }: ToldStory['record']): string | undefined {
+  const byTime = Object.entries(stallCauses).sort(
     ([one, a], [other, b]) => b.totalMs - a.totalMs || (one < other ? -1 : 1),
-  )[0]?.[0];
-  const byCode = entries.find(({ code }) => code !== undefined && code === worst);
-  // The one that goes on is in no sum yet.
-  const known = told.map((entry) => deepest(causeOf(entry, entries), entries)).find((one) => one !== undefined);
-  return (
-    deepest(byCode, entries) ?? (worst === undefined || worst === 'UNKNOWN' ? known : undefined) ?? unknownLoss(told)
   );
+  return byTime[0]?.[0];
 }
 
 function unknownLoss([first]: readonly TimelineEntry[]): Found | undefined {
@@ -114,7 +125,9 @@ function effect(story: ToldStory, cause: TimelineEntry): string[] {
   if (!wasLive) return [isOver ? 'viewers never saw a picture' : 'viewers have no picture yet'];
   const { count, totalMs } = record.stalls;
   if (isOver && story.errorCode !== undefined) {
-    const lost = entries.findLast((entry) => entry.state === 'interrupted' || entry.state === 'failed');
+    const last = entries.findLast((entry) => entry.state === 'interrupted' || entry.state === 'active');
+    const lost =
+      last?.state === 'interrupted' ? last : entries.find((entry) => entry.state && isStreamOver(entry.state));
     const at = lost ?? cause;
     return [`viewers had the picture for ${spanText(record.liveMs)} and lost it at ${clockTime(at.atMs)}`];
   }
@@ -123,10 +136,21 @@ function effect(story: ToldStory, cause: TimelineEntry): string[] {
     const waitedMs = record.timeToFirstFrameMs ?? first.atMs - (entries[0]?.atMs ?? first.atMs);
     return [`viewers waited ${spanText(waitedMs)} for the first picture and never lost it${endOf(story)}`];
   }
-  if (count === 0) return [`viewers never lost the picture${endOf(story)}`];
-  if (state === 'interrupted') return [`viewers have had no picture for ${spanText(openStallMs(story))}`];
+  if (count === 0) return [neverLost(story)];
+  if (isGone(story)) return [`viewers have had no picture for ${spanText(openStallMs(story))}`];
   const howLong = count === 1 ? `for ${spanText(totalMs)}` : `${times(count)}, for ${spanText(totalMs)} in all`;
   return [`viewers lost the picture ${howLong}${endOf(story)}`];
+}
+
+/** Of an address of the app's own choice the relay sees no picture. */
+function neverLost(story: ToldStory): string {
+  const isSeen = story.kind !== 'unmanaged';
+  return `${isSeen ? 'viewers never lost the picture' : 'whether viewers saw it the relay cannot tell'}${endOf(story)}`;
+}
+
+/** Not only unproven since another process took over. */
+function isGone(story: ToldStory): boolean {
+  return story.state === 'interrupted' && openStallMs(story) > 0;
 }
 
 function openStallMs({ record }: ToldStory): number {
@@ -145,8 +169,9 @@ function healthy(story: ToldStory): string[] {
   const [first] = entries;
   if (firstMs !== undefined) {
     const lost = framesLost > 0 ? `${Math.round(framesLost)} frames lost` : 'no frame lost';
-    const live = `first picture ${spanText(firstMs)} after the request, live for ${spanText(liveMs)}, ${lost}`;
-    return [`all well: ${live}`, `viewers never lost the picture${endOf(story)}`];
+    const what = story.kind === 'unmanaged' ? 'the glasses pushed' : 'first picture';
+    const live = `${what} ${spanText(firstMs)} after the request, live for ${spanText(liveMs)}, ${lost}`;
+    return [`all well: ${live}`, neverLost(story)];
   }
   const asked = first ? ` at ${clockTime(first.atMs)}` : '';
   if (isStreamOver(state)) return [`asked for${asked} and ended before there was a picture${endOf(story)}`];

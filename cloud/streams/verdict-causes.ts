@@ -140,7 +140,7 @@ export const causes = {
       const stopped = story.errorCode === 'OVERHEATED' ? '; the glasses stopped the stream by themselves' : '';
       return `glasses too hot${degrees} from ${clockTime(entry.atMs)}${steps(story)}${stopped}`;
     },
-    advice: 'let the glasses cool down',
+    advice: (story) => unlessOver(story, /^(HEAT|OVERHEATED|HEAT_RECOVERED)$/, 'let the glasses cool down'),
     losesPicture: true,
     counts: always,
   },
@@ -154,7 +154,7 @@ export const causes = {
       const stopped = story.errorCode === 'BATTERY_LOW' ? '; the glasses stopped the stream by themselves' : '';
       return `battery low${level} from ${clockTime(entry.atMs)}${steps(story)}${stopped}`;
     },
-    advice: 'charge the glasses',
+    advice: (story) => unlessOver(story, /^BATTERY_(LOW|RECOVERED)$/, 'charge the glasses'),
     losesPicture: true,
     counts: always,
   },
@@ -293,6 +293,12 @@ export const causes = {
     counts: never,
   },
 } as const satisfies Record<string, Cause>;
+
+/** Not once the glasses have told that it is over. */
+function unlessOver({ entries }: ToldStory, codes: RegExp, advice: string): string | undefined {
+  const last = entries.findLast(({ code = '' }) => codes.test(code));
+  return last?.code?.endsWith('_RECOVERED') ? undefined : advice;
+}
 
 /** What waited on the glasses meanwhile. */
 function kept({ record: { framesLost, reconnects }, state }: ToldStory): string {

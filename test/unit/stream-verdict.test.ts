@@ -165,6 +165,87 @@ describe('a verdict', () => {
     expect(blamed(verdictOf(told))).toEqual(['camera']);
   });
 
+  const lostTwice: Given[] = [
+    ...([asked, live, { kind: 'trouble', code: 'ENCODER_FAILED' }, { state: 'interrupted', because: 2 }] as Given[]),
+    ...([
+      { state: 'active', afterMs: 4_000 },
+      { kind: 'trouble', code: 'INGEST_DROPPED', afterMs: 60_000 },
+    ] as Given[]),
+    { state: 'interrupted', because: 5, afterMs: 61_000 },
+  ];
+  it('while the picture is gone names why it is gone now, however long it was gone before', () => {
+    const record = { ...served, stallCauses: { ENCODER_FAILED: { count: 1, totalMs: 4_000 } } };
+    const told = story('interrupted', lostTwice, { ...record, stalls: spans(4_000, 600_000) });
+    expect(verdictOf(told)).toMatch(/^the uplink was cut at 14:04:10.*viewers have had no picture for 10 min/);
+    const soon = story('interrupted', lostTwice, { ...record, stalls: spans(4_000, 1_000) });
+    expect(verdictOf(soon)).toMatch(/^the uplink was cut at 14:04:10.*viewers have had no picture for 1.0 s/);
+  });
+
+  it('blames no cause for the time that nobody explained', () => {
+    const told = story(
+      'active',
+      [...lostTwice.slice(0, 5), { state: 'interrupted', afterMs: 60_000 }, { state: 'active', afterMs: 360_000 }],
+      {
+        ...{ ...served, stalls: spans(1_000, 300_000) },
+        stallCauses: { ENCODER_FAILED: { count: 1, totalMs: 1_000 }, UNKNOWN: { count: 1, totalMs: 300_000 } },
+      },
+    );
+    expect(verdictOf(told)).toMatch(/^no new picture came from 14:04:10, and nobody told why; viewers lost/);
+  });
+
+  it('dates a cause by when it took the picture away, not by a trouble of the start', () => {
+    const told = story(
+      'active',
+      [
+        asked,
+        { kind: 'trouble', code: 'INGEST_DROPPED', afterMs: -1_500 },
+        live,
+        { kind: 'trouble', code: 'INGEST_DROPPED', afterMs: 60_000 },
+        { state: 'interrupted', because: 3, afterMs: 61_000 },
+        { state: 'active', afterMs: 66_000 },
+      ],
+      { ...served, stalls: spans(5_000), stallCauses: { INGEST_DROPPED: { count: 1, totalMs: 5_000 } } },
+    );
+    expect(verdictOf(told)).toMatch(/^the uplink was cut at 14:04:10/);
+  });
+
+  it('of a stream that was given up says when the picture went, not when the waiting ended', () => {
+    const told = story(
+      'failed',
+      [...lostTwice, { state: 'failed', code: 'STREAM_INTERRUPTED', because: 6, afterMs: 181_000 }],
+      { ...served, stalls: spans(4_000, 120_000) },
+      'STREAM_INTERRUPTED',
+    );
+    expect(verdictOf(told)).toMatch(/viewers had the picture for 34 s and lost it at 14:04:11/);
+  });
+
+  it('that is not proven yet after a take-over is not without a picture', () => {
+    const told = story(
+      'interrupted',
+      [...lostTwice.slice(0, 5), { kind: 'takeover', code: 'TAKEN_OVER', afterMs: 60_000 }],
+      {
+        ...{ ...served, takeOvers: 1, stalls: spans(4_000) },
+        stallCauses: { ENCODER_FAILED: { count: 1, totalMs: 4_000 } },
+      },
+    );
+    expect(verdictOf(told)).toMatch(/^the encoder crashed.*viewers lost the picture for 4.0 s/);
+  });
+
+  it('does not tell of viewers where the relay cannot look', () => {
+    const told = { ...story('active', [asked, live], served), kind: 'unmanaged' as const };
+    expect(verdictOf(told)).toBe(
+      'all well: the glasses pushed 1.2 s after the request, live for 34 s, no frame lost; ' +
+        'whether viewers saw it the relay cannot tell',
+    );
+  });
+
+  it('gives no advice against heat that is over', () => {
+    const hot: Given[] = [asked, live, { kind: 'notice', code: 'HEAT' }];
+    expect(verdictOf(story('active', hot, served))).toMatch(/let the glasses cool down$/);
+    const over = story('active', [...hot, { kind: 'notice', code: 'HEAT_RECOVERED' }], served);
+    expect(verdictOf(over)).not.toMatch(/cool down/);
+  });
+
   const codes = [...Object.keys(errorKinds), ...noticeCodes, 'PUSH_LOST', 'CONTROL_LOST', 'TAKEN_OVER', 'START_SENT'];
   const nasty = fc.constantFrom('rtmp://host/app/the-key', 'One. Two! Three?', '\n', '__proto__', '');
   const figure = fc.double({ min: 0, max: 1e12, noNaN: true });
