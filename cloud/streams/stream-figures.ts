@@ -194,9 +194,19 @@ const NO_SPANS: Spans = Object.freeze({ count: 0, totalMs: 0, longestMs: 0 });
 const NO_CAUSES: ServiceRecord['stallCauses'] = Object.freeze({});
 
 function emptyRecord(): ServiceRecord {
+  // Field by field: made of spreads, each would take 350 B more.
   return {
-    ...{ liveMs: 0, stalls: NO_SPANS, stallCauses: NO_CAUSES, reconnects: NO_SPANS, controlLosses: NO_SPANS },
-    ...{ framesLost: 0, stepsDown: 0, stepsUp: 0, providerRetries: 0, providerWaitMs: 0, takeOvers: 0 },
+    liveMs: 0,
+    stalls: NO_SPANS,
+    stallCauses: NO_CAUSES,
+    reconnects: NO_SPANS,
+    controlLosses: NO_SPANS,
+    framesLost: 0,
+    stepsDown: 0,
+    stepsUp: 0,
+    providerRetries: 0,
+    providerWaitMs: 0,
+    takeOvers: 0,
   };
 }
 
