@@ -264,7 +264,7 @@ export function composeSessions(
   const { catalog, store, streams, history, events, appSocketUrl, rollouts, sessionIds, isHere, onLeft } = parts;
   const { watching } = parts;
   const publish = (userId: string) => {
-    if (!sessions.get(userId)) return;
+    if (!events.isHeard() || !sessions.get(userId)) return;
     events.publish({ type: 'session', session: sessionView(userId, { sessions, apps, rollouts }) });
   };
   const sessions: SessionRegistry = createSessionRegistry({

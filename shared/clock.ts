@@ -37,6 +37,11 @@ export function createSystemClock(): Clock {
   };
 }
 
+/** Resolves when what has come in meanwhile has been read. No time is meant to pass in it, so it is no part of a clock. */
+export function nextTurn(): Promise<void> {
+  return new Promise((resolve) => void setImmediate(resolve));
+}
+
 interface SystemTimerOptions {
   live: Set<SystemTimer>;
   name: string;

@@ -64,26 +64,41 @@ const FEW = 50;
 
 export function createRedactor(): Redactor {
   const known = new Map<string, number>();
-  /** A relay knows a key for each of ten thousand streams, and every line of its log comes by here. */
-  const byHead = new Map<string, Set<string>>();
+  /** By the first characters, then by length: ten thousand keys of one app may begin alike, and every line comes by here. */
+  const byHead = new Map<string, Map<number, Set<string>>>();
   const plain = (secret: Secret | string) => (typeof secret === 'string' ? secret : secret.reveal());
   const headOf = (value: string) => value.slice(0, MIN_CHARS);
   function foundIn(text: string): Iterable<string> {
     if (known.size <= FEW) return known.keys();
     const found = new Set<string>();
     for (let at = 0; at + MIN_CHARS <= text.length; at += 1) {
-      for (const value of byHead.get(text.slice(at, at + MIN_CHARS)) ?? [])
-        if (text.startsWith(value, at)) found.add(value);
+      const siblings = byHead.get(text.slice(at, at + MIN_CHARS));
+      if (!siblings) continue;
+      for (const [length, values] of siblings) {
+        const value = text.slice(at, at + length);
+        if (values.has(value)) found.add(value);
+      }
     }
     return found;
+  }
+  function index(value: string): void {
+    const siblings = byHead.get(headOf(value)) ?? new Map<number, Set<string>>();
+    const alike = siblings.get(value.length) ?? new Set();
+    byHead.set(headOf(value), siblings.set(value.length, alike.add(value)));
+  }
+  function unindex(value: string): void {
+    const siblings = byHead.get(headOf(value));
+    const alike = siblings?.get(value.length);
+    alike?.delete(value);
+    if (alike?.size === 0) siblings?.delete(value.length);
+    if (siblings?.size === 0) byHead.delete(headOf(value));
   }
   return {
     add(secret) {
       const value = plain(secret);
       if (value.length < MIN_CHARS) return;
       known.set(value, (known.get(value) ?? 0) + 1);
-      const siblings = byHead.get(headOf(value)) ?? new Set();
-      byHead.set(headOf(value), siblings.add(value));
+      index(value);
     },
     forget(secret) {
       const value = plain(secret);
@@ -93,9 +108,7 @@ export function createRedactor(): Redactor {
         return;
       }
       known.delete(value);
-      const siblings = byHead.get(headOf(value));
-      siblings?.delete(value);
-      if (siblings?.size === 0) byHead.delete(headOf(value));
+      unindex(value);
     },
     redact(text) {
       let clean = text;

@@ -121,7 +121,8 @@ class Session implements AppSession {
     const onClosing = () => options.streams.leave(this.userId, this, new GlasscastError('START_UNHEARD'));
     this.#startWindow = createStartWindow({ clock, onClosing });
     this.#orders = createAppOrders({
-      ...{ glasses, clock },
+      glasses,
+      clock,
       log: log.child({ userId: options.userId }),
       app: () => this.#app,
       reply: (message) => this.#answer(message),

@@ -46,6 +46,7 @@ export function createSharedEvents({ mesh, log }: { mesh: Mesh; log: Log }): Eve
       own.publish(news);
       for (const nodeId of wanting) mesh.tell(nodeId, EVENT, news);
     },
+    isHeard: () => wanting.size > 0 || own.isHeard(),
     listen(take, missed = () => {}) {
       const unlisten = own.listen(take);
       // Of its own, though two may pass the same function.

@@ -28,6 +28,8 @@ export type RelayEvent =
 
 export interface EventFeed {
   publish(event: RelayEvent): void;
+  /** Somebody listens: what costs something to tell is told to nobody else. */
+  isHeard(): boolean;
   /** Returns the way to stop listening. @param missed something may have gone by unheard: the whole has to be asked for. */
   listen(take: (event: RelayEvent) => void, missed?: () => void): () => void;
 }
@@ -38,6 +40,7 @@ export function createEventFeed(): EventFeed {
     publish(event) {
       for (const take of listeners) take(event);
     },
+    isHeard: () => listeners.size > 0,
     listen(take) {
       listeners.add(take);
       return () => void listeners.delete(take);

@@ -126,7 +126,7 @@ class Connection<In extends { type: string }, Out extends { type: string }> impl
   constructor(options: SocketOptions<In, Out>) {
     const { ws, clock } = options;
     this.#options = options;
-    this.#limits = { ...defaultSocketLimits, ...options.limits };
+    this.#limits = options.limits ? { ...defaultSocketLimits, ...options.limits } : defaultSocketLimits;
     this.#frames = createBucket({ clock, ...this.#limits.frames });
     this.#bytes = createBucket({ clock, ...this.#limits.bytes });
     this.#heardMs = clock.monotonicMs();

@@ -5,6 +5,7 @@
 import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { type WebSocket, WebSocketServer } from 'ws';
+import { type Clock, nextTurn } from '../../shared/clock.ts';
 import { asGlasscastError, GlasscastError } from '../../shared/errors.ts';
 import { decodeFromGlasses, encodeToGlasses, MAX_FRAME_BYTES } from '../../shared/protocol/dialects.ts';
 import type { FromGlasses, ToGlasses } from '../../shared/protocol/glasses-messages.ts';
@@ -44,11 +45,15 @@ export interface Upgrades {
 
 const APP_PATH = '/app-ws';
 
+/** Of glasses that come in, each turn of the event loop: who is in already is to be heard in between. */
+const TURN_MS = 10;
+
 /** One for all sockets: made where the request is known, it would keep the request for as long as the socket lives. */
 const ignored = (): void => {};
 
 export function createUpgrades(options: UpgradesOptions): Upgrades {
   const server = new WebSocketServer({ noServer: true, maxPayload: MAX_FRAME_BYTES, perMessageDeflate: false });
+  const arrivals = createArrivals(options.clock);
   let isShut = false;
 
   async function accept(request: IncomingMessage, raw: Duplex, head: Buffer): Promise<void> {
@@ -60,7 +65,10 @@ export function createUpgrades(options: UpgradesOptions): Upgrades {
     const admitted = door.handshake(request);
     const upgraded = (take: (ws: WebSocket) => void) => {
       if (isShut) throw new GlasscastError('SHUTTING_DOWN');
+      // What is said at once goes out at once: one call of the system in place of three.
+      raw.cork();
       server.handleUpgrade(request, raw, head, take);
+      raw.uncork();
     };
     switch (url.pathname) {
       case '/glasses-ws': {
@@ -69,8 +77,12 @@ export function createUpgrades(options: UpgradesOptions): Upgrades {
         const holder = await attempts.guard(callers.addressOf(request), () => tokens.verify(token));
         admitted();
         await options.take?.(holder.userId);
-        if (options.isHere?.(holder.userId) === false) throw new GlasscastError('SESSION_MOVED');
-        upgraded((ws) => welcomeGlasses(ws, holder, options));
+        await arrivals(() => {
+          if (options.isHere?.(holder.userId) === false) throw new GlasscastError('SESSION_MOVED');
+          // Who has given up meanwhile is not taken in, only to be lost again.
+          if (raw.destroyed || raw.readableEnded) raw.destroy();
+          else upgraded((ws) => welcomeGlasses(ws, holder, options));
+        });
         return;
       }
       case APP_PATH: {
@@ -106,6 +118,35 @@ export function createUpgrades(options: UpgradesOptions): Upgrades {
       server.close();
     },
   };
+}
+
+/** Lets those who come in wait for their turn, in their order. */
+function createArrivals(clock: Pick<Clock, 'monotonicMs'>): (welcome: () => void) => Promise<void> {
+  const waiting: (() => void)[] = [];
+  let isServing = false;
+
+  async function serve(): Promise<void> {
+    isServing = true;
+    while (waiting.length > 0) {
+      await nextTurn();
+      const untilMs = clock.monotonicMs() + TURN_MS;
+      do waiting.shift()?.();
+      while (waiting.length > 0 && clock.monotonicMs() < untilMs);
+    }
+    isServing = false;
+  }
+  return (welcome) =>
+    new Promise((resolve, reject) => {
+      waiting.push(() => {
+        try {
+          welcome();
+          resolve();
+        } catch (error) {
+          reject(error);
+        }
+      });
+      if (!isServing) void serve();
+    });
 }
 
 function welcomeGlasses(ws: WebSocket, holder: TokenHolder, options: UpgradesOptions): void {

@@ -77,7 +77,14 @@ export function createStreamWatch({
     if (isStreamOver(state)) return undefined;
     const isTakenUp = state !== 'provisioning';
     const seen: Seen = {
-      ...{ streamId, userId, kind, state, isTakenUp, reached: 0, lastMs: 0, interruptedAtMs: undefined },
+      streamId,
+      userId,
+      kind,
+      state,
+      isTakenUp,
+      reached: 0,
+      lastMs: 0,
+      interruptedAtMs: undefined,
       requestedAtMs: Date.parse(createdAt),
       wasLive: liveMs !== undefined,
     };

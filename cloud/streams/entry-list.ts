@@ -28,12 +28,56 @@ export interface EntryListOptions {
 const FOLD_BACK = 3;
 
 export function createEntryList(options: EntryListOptions): EntryList {
-  const { createdAtMs, kept, maxEntries = 200, maxFirst = 40 } = options;
-  const entries: TimelineEntry[] = [...(kept?.entries ?? [])];
-  let leftOut = kept?.leftOut ?? 0;
-  let lastId = entries.at(-1)?.id ?? -1;
+  return new Entries(options);
+}
 
-  function makeRoom(): void {
+/** A class: an object literal with an accessor costs each of ten thousand streams 2 kB. */
+class Entries implements EntryList {
+  readonly #options: EntryListOptions;
+  /** Of its exact length: one that grows has room for a dozen more. */
+  #entries: readonly TimelineEntry[];
+  #leftOut: number;
+  #lastId: number;
+
+  constructor(options: EntryListOptions) {
+    const { entries = [], leftOut = 0 } = options.kept ?? {};
+    this.#options = options;
+    this.#entries = entries;
+    this.#leftOut = leftOut;
+    this.#lastId = entries.at(-1)?.id ?? -1;
+  }
+
+  get all(): readonly TimelineEntry[] {
+    return this.#entries;
+  }
+  get leftOut(): number {
+    return this.#leftOut;
+  }
+
+  add(entry: Omit<TimelineEntry, 'id'>): TimelineEntry {
+    const newest = this.#entries.slice(-FOLD_BACK);
+    // What comes after a recovery is something new.
+    const open = newest.slice(newest.findLastIndex(({ kind }) => kind === 'recovery') + 1);
+    const same = open.find((earlier) => saysTheSame(earlier, entry));
+    if (same) {
+      const { text, atMs, numbers } = entry;
+      Object.assign(same, { text, ...(numbers ? { numbers } : {}), times: (same.times ?? 1) + 1, lastAtMs: atMs });
+      return same;
+    }
+    this.#lastId = Math.max(this.#lastId + 1, Math.round(entry.atMs - this.#options.createdAtMs));
+    const added = { id: this.#lastId, ...entry };
+    this.#entries = [...this.#entries, added];
+    this.#makeRoom();
+    return added;
+  }
+
+  find(id: number | undefined): TimelineEntry | undefined {
+    return id === undefined ? undefined : this.#entries.find((entry) => entry.id === id);
+  }
+
+  #makeRoom(): void {
+    const { maxEntries = 200, maxFirst = 40 } = this.#options;
+    const entries = this.#entries;
     if (entries.length <= maxEntries) return;
     const codes = new Set<string | undefined>();
     const goes = entries.slice(0, -1).findIndex(({ code }, index) => {
@@ -42,32 +86,9 @@ export function createEntryList(options: EntryListOptions): EntryList {
       return index >= Math.min(maxFirst, maxEntries - 1) && !isFirstOfCode;
     });
     // Nothing but first ones: the bound holds all the same.
-    entries.splice(goes === -1 ? Math.min(maxFirst, maxEntries - 1) : goes, 1);
-    leftOut += 1;
+    this.#entries = entries.toSpliced(goes === -1 ? Math.min(maxFirst, maxEntries - 1) : goes, 1);
+    this.#leftOut += 1;
   }
-  return {
-    add(entry) {
-      const newest = entries.slice(-FOLD_BACK);
-      // What comes after a recovery is something new.
-      const open = newest.slice(newest.findLastIndex(({ kind }) => kind === 'recovery') + 1);
-      const same = open.find((earlier) => saysTheSame(earlier, entry));
-      if (same) {
-        const { text, atMs, numbers } = entry;
-        Object.assign(same, { text, ...(numbers ? { numbers } : {}), times: (same.times ?? 1) + 1, lastAtMs: atMs });
-        return same;
-      }
-      lastId = Math.max(lastId + 1, Math.round(entry.atMs - createdAtMs));
-      const added = { id: lastId, ...entry };
-      entries.push(added);
-      makeRoom();
-      return added;
-    },
-    all: entries,
-    get leftOut() {
-      return leftOut;
-    },
-    find: (id) => (id === undefined ? undefined : entries.find((entry) => entry.id === id)),
-  };
 }
 
 /** What steps the picture up or down stays by itself: each has numbers of its own. */

@@ -60,6 +60,7 @@ export class LiveStream {
   readonly #outputs: StreamOutputs;
   readonly #facts: StreamFacts;
   readonly #deadlines: StreamDeadlines;
+  readonly #lasting: StreamParts['lasting'];
   #state: StreamState;
   #ingest: IngestPoint | undefined;
   #isSuspended = false;
@@ -78,8 +79,11 @@ export class LiveStream {
     this.#inbox = createSerialInbox({ clock, onDefect: options.onDefect });
     const onLate = (viewerId: string) => this.#inbox.do(() => this.#onLate(viewerId));
     this.#viewers = createViewers({ clock, patienceMs: timings.startDeadlineMs, onLate });
+    this.#lasting = { record, facts: this.#facts, outputs: this.#outputs, viewers: this.#viewers };
     this.#liveness = createLiveness({
-      ...{ clock, keepAliveIntervalMs: timings.keepAliveIntervalMs, onMiss: options.onKeepAliveMissed },
+      clock,
+      keepAliveIntervalMs: timings.keepAliveIntervalMs,
+      onMiss: options.onKeepAliveMissed,
       // Nobody can look at an address of an app's own choice.
       stallMs: kind === 'managed' ? stallMsFor(timings, this.#settings.video) : undefined,
       settleMs: timings.stopTimeoutMs,
@@ -91,17 +95,14 @@ export class LiveStream {
         lost: () => this.fail(new GlasscastError('GLASSES_SILENT')),
       },
     });
-    this.#push = createGlassesPush({
-      ...{ clock, glasses, timings, inbox: this.#inbox },
-      ask: () => this.#liveness.askNow(),
-      heardSince: (sinceMs) => this.#liveness.heardSince(sinceMs),
-      onStartSent: () => this.#onStartSent(),
-    });
-    this.#deadlines = createStreamDeadlines({
-      ...{ timings, inbox: this.#inbox, limitSeconds: this.#settings.stream?.durationLimit },
-      fail: (error) => this.#fail(error),
-      stop: (message) => this.#stop(message),
-    });
+    const ask = () => this.#liveness.askNow();
+    const heardSince = (sinceMs: number) => this.#liveness.heardSince(sinceMs);
+    const onStartSent = () => this.#onStartSent();
+    this.#push = createGlassesPush({ clock, glasses, timings, inbox: this.#inbox, ask, heardSince, onStartSent });
+    const fail = (error: GlasscastError) => this.#fail(error);
+    const stop = (message: string) => this.#stop(message);
+    const limitSeconds = this.#settings.stream?.durationLimit;
+    this.#deadlines = createStreamDeadlines({ timings, inbox: this.#inbox, limitSeconds, fail, stop });
   }
 
   /** Has the ingest made, or takes it up again. Once, after the first viewers joined. */
@@ -388,10 +389,7 @@ export class LiveStream {
   }
 
   #parts(): StreamParts {
-    return {
-      ...{ record: this.#options.record, state: this.#state, ingest: this.#ingest, isStarted: this.#push.isStarted },
-      ...{ facts: this.#facts, outputs: this.#outputs, viewers: this.#viewers },
-    };
+    return { lasting: this.#lasting, state: this.#state, ingest: this.#ingest, isStarted: this.#push.isStarted };
   }
 
   #move(event: StreamEvent): void {

@@ -18,63 +18,78 @@ export interface SerialInbox {
   supersede(): void;
 }
 
-/** @param onDefect for whatever is thrown inside; the inbox goes on. */
-export function createSerialInbox({
-  clock,
-  onDefect,
-}: {
+export interface SerialInboxOptions {
   clock: Clock;
+  /** For whatever is thrown inside; the inbox goes on. */
   onDefect: (error: GlasscastError) => void;
-}): SerialInbox {
-  const waiting: (() => void)[] = [];
-  const timers = new Map<string, Timer>();
-  let isBusy = false;
-  let generation = 0;
+}
 
-  function guarded(run: () => void): void {
+export function createSerialInbox(options: SerialInboxOptions): SerialInbox {
+  return new Inbox(options);
+}
+
+/** A class: made of closures each stream's would take 600 B more. */
+class Inbox implements SerialInbox {
+  readonly #clock: Clock;
+  readonly #onDefect: (error: GlasscastError) => void;
+  readonly #waiting: (() => void)[] = [];
+  readonly #timers = new Map<string, Timer>();
+  #isBusy = false;
+  #generation = 0;
+
+  constructor({ clock, onDefect }: SerialInboxOptions) {
+    this.#clock = clock;
+    this.#onDefect = onDefect;
+  }
+
+  do(run: () => void): void {
+    this.#waiting.push(run);
+    if (this.#isBusy) return;
+    this.#isBusy = true;
+    for (let next = this.#waiting.shift(); next; next = this.#waiting.shift()) this.#guarded(next);
+    this.#isBusy = false;
+  }
+
+  current<Args extends unknown[]>(run: (...args: Args) => void): (...args: Args) => void {
+    const born = this.#generation;
+    return (...args) =>
+      this.do(() => {
+        if (born === this.#generation) run(...args);
+      });
+  }
+
+  arm(name: string, ms: number, run: () => void): void {
+    this.disarm(name);
+    const fire = this.current(run);
+    this.#timers.set(
+      name,
+      this.#clock.after(name, ms, () => {
+        this.#timers.delete(name);
+        fire();
+      }),
+    );
+  }
+
+  disarm(name: string): void {
+    this.#timers.get(name)?.cancel();
+    this.#timers.delete(name);
+  }
+
+  isArmed(name: string): boolean {
+    return this.#timers.has(name);
+  }
+
+  supersede(): void {
+    this.#generation += 1;
+    for (const timer of this.#timers.values()) timer.cancel();
+    this.#timers.clear();
+  }
+
+  #guarded(run: () => void): void {
     try {
       run();
     } catch (thrown) {
-      onDefect(asGlasscastError(thrown));
+      this.#onDefect(asGlasscastError(thrown));
     }
   }
-
-  const inbox: SerialInbox = {
-    do(run) {
-      waiting.push(run);
-      if (isBusy) return;
-      isBusy = true;
-      for (let next = waiting.shift(); next; next = waiting.shift()) guarded(next);
-      isBusy = false;
-    },
-    current(run) {
-      const born = generation;
-      return (...args) =>
-        inbox.do(() => {
-          if (born === generation) run(...args);
-        });
-    },
-    arm(name, ms, run) {
-      inbox.disarm(name);
-      const fire = inbox.current(run);
-      timers.set(
-        name,
-        clock.after(name, ms, () => {
-          timers.delete(name);
-          fire();
-        }),
-      );
-    },
-    disarm(name) {
-      timers.get(name)?.cancel();
-      timers.delete(name);
-    },
-    isArmed: (name) => timers.has(name),
-    supersede() {
-      generation += 1;
-      for (const timer of timers.values()) timer.cancel();
-      timers.clear();
-    },
-  };
-  return inbox;
 }

@@ -49,7 +49,9 @@ export interface StoryArchiveOptions {
 }
 
 /** Writes at a time: ten thousand stories may change in one moment. */
-const CONCURRENCY = 16;
+const CONCURRENCY = 32;
+/** Then glasses and apps have so many times as long as those writes took. */
+const PAUSE_FACTOR = 4;
 const READ_PATIENCE_MS = 2_000;
 const CLOSE_PATIENCE_MS = 3_000;
 
@@ -64,6 +66,9 @@ class Archive implements StoryArchive {
   #timer: Timer | undefined;
   #writing: Promise<void> = Promise.resolve();
   #failures = 0;
+  /** Somebody waits for all that is to be written. */
+  #hurried = 0;
+  #endPause: () => void = () => {};
 
   constructor(options: StoryArchiveOptions) {
     this.#options = options;
@@ -135,7 +140,10 @@ class Archive implements StoryArchive {
 
   async flush(): Promise<void> {
     const { clock } = this.#options;
+    this.#hurried += 1;
+    this.#endPause();
     await withTimeout(clock, 'story-flush', CLOSE_PATIENCE_MS, this.#flush(), noAnswer).catch(() => {});
+    this.#hurried -= 1;
   }
 
   async close(): Promise<void> {
@@ -146,14 +154,30 @@ class Archive implements StoryArchive {
 
   /** One round after another; what fails is taken up by the next. */
   #flush(): Promise<void> {
+    const { clock } = this.#options;
     this.#writing = this.#writing.then(async () => {
       const due = [...this.#dirty];
       this.#dirty.clear();
       for (let from = 0; from < due.length; from += CONCURRENCY) {
+        const beganMs = clock.monotonicMs();
         await Promise.all(due.slice(from, from + CONCURRENCY).map(([streamId, story]) => this.#put(streamId, story)));
+        if (from + CONCURRENCY < due.length) await this.#pause((clock.monotonicMs() - beganMs) * PAUSE_FACTOR);
       }
     });
     return this.#writing;
+  }
+
+  /** A store in this process holds the loop while it writes. */
+  async #pause(ms: number): Promise<void> {
+    if (this.#hurried > 0) return;
+    await new Promise<void>((resolve) => {
+      const timer = this.#options.clock.after('story-pause', Math.max(1, ms), resolve);
+      this.#endPause = () => {
+        timer.cancel();
+        resolve();
+      };
+    });
+    this.#endPause = () => {};
   }
 
   async #put(streamId: string, story: () => StreamStory): Promise<void> {

@@ -220,7 +220,8 @@ class History implements StreamHistory {
     const offsetMs = clock.now() - clock.monotonicMs();
     const createdAtMs = Date.parse(createdAt);
     const isNew = state === 'provisioning' && !(clock.now() - createdAtMs > NEW_MS);
-    const chapter: Chapter = { ...this.#parts(snapshot), snapshot, endedAtMs: undefined, waiting: undefined, offsetMs };
+    const { timeline, record } = this.#parts(snapshot);
+    const chapter: Chapter = { timeline, record, snapshot, endedAtMs: undefined, waiting: undefined, offsetMs };
     this.#chapters.set(streamId, chapter);
     if (!isNew) this.#goOn(chapter);
     return chapter;

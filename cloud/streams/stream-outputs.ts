@@ -7,6 +7,8 @@ import type { StreamRecord } from '../store/records.ts';
 
 type Destinations = readonly { url: string; name?: string | undefined }[];
 
+const NOTHING: ReadonlyMap<string, Destinations> = new Map();
+
 export interface StreamOutputs {
   /** Adds them, now or when the ingest is there. What fails stands in the list. */
   want(appId: string, destinations: Destinations | undefined): void;
@@ -23,41 +25,76 @@ export interface StreamOutputs {
   close(): void;
 }
 
-/** What an earlier process had added, or had not come to, is taken up. */
-export function createStreamOutputs(
-  restreaming: Restreaming,
-  { outputs: saved, wantedOutputs }: Pick<StreamRecord, 'outputs' | 'wantedOutputs'>,
-): StreamOutputs {
-  const wanted = new Map<string, Destinations>();
-  for (const { addedBy, destination } of wantedOutputs) {
-    wanted.set(addedBy, [...(wanted.get(addedBy) ?? []), destination]);
-  }
-  let outputs: RestreamOutputs | undefined;
+type Saved = Pick<StreamRecord, 'outputs' | 'wantedOutputs'>;
 
-  function addWanted(): void {
-    if (!outputs) return;
-    for (const [appId, destinations] of wanted) void outputs.addAll(appId, destinations);
-    wanted.clear();
+/** What an earlier process had added, or had not come to, is taken up. */
+export function createStreamOutputs(restreaming: Restreaming, saved: Saved): StreamOutputs {
+  return new Outputs(restreaming, saved);
+}
+
+/** A class: made of closures each stream's would take 900 B more, and most streams have no output. */
+class Outputs implements StreamOutputs {
+  readonly #restreaming: Restreaming;
+  readonly #saved: Saved;
+  #wanted: ReadonlyMap<string, Destinations> = NOTHING;
+  #outputs: RestreamOutputs | undefined;
+
+  constructor(restreaming: Restreaming, saved: Saved) {
+    this.#restreaming = restreaming;
+    this.#saved = saved;
+    for (const { addedBy, destination } of saved.wantedOutputs) {
+      this.#want(addedBy, [...(this.#wanted.get(addedBy) ?? []), destination]);
+    }
   }
-  return {
-    want(appId, destinations) {
-      if (!destinations || destinations.length === 0) return;
-      wanted.set(appId, destinations);
-      addWanted();
-    },
-    forget: (appId) => void wanted.delete(appId),
-    open(streamId, liveInputUid, onChange, onBegun) {
-      const unclear = wantedOutputs.map(({ destination }) => destination);
-      outputs = restreaming.open({ streamId, liveInputUid, saved, unclear, onChange, onBegun });
-      addWanted();
-    },
-    list: () => outputs?.list() ?? [],
-    records: () => outputs?.records() ?? saved,
-    wanted: () => [
-      ...[...wanted].flatMap(([addedBy, all]) => all.map((destination) => ({ addedBy, destination }))),
-      ...(outputs?.unfinished() ?? []),
-    ],
-    live: () => outputs,
-    close: () => outputs?.close(),
-  };
+
+  want(appId: string, destinations: Destinations | undefined): void {
+    if (!destinations || destinations.length === 0) return;
+    this.#want(appId, destinations);
+    this.#addWanted();
+  }
+
+  forget(appId: string): void {
+    if (this.#wanted.has(appId)) this.#wanted = new Map([...this.#wanted].filter(([wanting]) => wanting !== appId));
+  }
+
+  open(streamId: string, liveInputUid: string, onChange: () => void, onBegun: () => void): void {
+    const { outputs: saved, wantedOutputs } = this.#saved;
+    const unclear = wantedOutputs.map(({ destination }) => destination);
+    this.#outputs = this.#restreaming.open({ streamId, liveInputUid, saved, unclear, onChange, onBegun });
+    this.#addWanted();
+  }
+
+  list(): readonly RestreamOutput[] {
+    return this.#outputs?.list() ?? [];
+  }
+
+  records(): StreamRecord['outputs'] {
+    return this.#outputs?.records() ?? this.#saved.outputs;
+  }
+
+  wanted(): StreamRecord['wantedOutputs'] {
+    return [
+      ...[...this.#wanted].flatMap(([addedBy, all]) => all.map((destination) => ({ addedBy, destination }))),
+      ...(this.#outputs?.unfinished() ?? []),
+    ];
+  }
+
+  live(): RestreamOutputs | undefined {
+    return this.#outputs;
+  }
+
+  close(): void {
+    this.#outputs?.close();
+  }
+
+  #want(appId: string, destinations: Destinations): void {
+    this.#wanted = new Map(this.#wanted).set(appId, destinations);
+  }
+
+  #addWanted(): void {
+    if (!this.#outputs) return;
+    const wanted = this.#wanted;
+    this.#wanted = NOTHING;
+    for (const [appId, destinations] of wanted) void this.#outputs.addAll(appId, destinations);
+  }
 }

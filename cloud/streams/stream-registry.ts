@@ -113,10 +113,13 @@ class Registry implements StreamRegistry {
   readonly #users = new Map<string, UserStreams>();
   readonly #onEmpty: (() => void)[] = [];
   readonly #saves: StreamSaves;
+  readonly #timings: Readonly<Record<StreamRecord['kind'], StreamTimings>>;
   #closing = false;
 
   constructor(options: StreamRegistryOptions) {
+    const timings = { ...defaultStreamTimings, ...options.timings };
     this.#options = options;
+    this.#timings = { managed: timingsFor('managed', timings), unmanaged: timingsFor('unmanaged', timings) };
     this.#saves = createStreamSaves({ ...options, streams: options.store.streams });
   }
 
@@ -319,10 +322,14 @@ class Registry implements StreamRegistry {
     const logDefect = ({ code, message }: GlasscastError) =>
       log.error({ userId, streamId, code, reason: message }, 'stream-defect');
     const stream: LiveStream = new LiveStream({
-      ...{ record, glasses, source, restreaming, clock },
+      record,
+      glasses,
+      source,
+      restreaming,
+      clock,
       log: log.child({ userId, streamId }),
       onKeepAliveMissed: this.#options.onKeepAliveMissed,
-      timings: timingsFor(record.kind, { ...defaultStreamTimings, ...this.#options.timings }),
+      timings: this.#timings[record.kind],
       look: (ingest, events) => look(playback, streamId, ingest, events),
       save: (changed) => this.#saves.save(streamId, changed),
       onChange: () => onChange(stream.snapshot()),

@@ -22,7 +22,8 @@ export function newRecord(userId: string, { kind, viewer, request, requestedAtMs
   const quality = kind === 'managed' && 'quality' in request ? request.quality : undefined;
   return {
     streamId: newStreamId(kind),
-    ...{ userId, kind },
+    userId,
+    kind,
     request: { audio, quality, sound, stream, video },
     createdAtMs: requestedAtMs,
     savedAtMs: requestedAtMs,

@@ -57,6 +57,17 @@ it('who listens hears that something may be missing when a node goes or comes, a
   expect(heard).toEqual([ended('u1')]);
 });
 
+it('knows whether anybody listens, here or elsewhere', async () => {
+  const { cluster, a, b, listen } = world();
+  expect([a.isHeard(), b.isHeard()]).toEqual([false, false]);
+  const unlisten = listen();
+  await cluster.arrived();
+  expect([a.isHeard(), b.isHeard()]).toEqual([true, true]);
+  unlisten();
+  await cluster.arrived();
+  expect([a.isHeard(), b.isHeard()]).toEqual([false, false]);
+});
+
 it('garbage of another node is no event', async () => {
   const { cluster, heard, listen } = world();
   listen();

@@ -33,6 +33,24 @@ describeStore('records in SQLite', async () => {
 });
 
 describe('the SQLite store', () => {
+  it('commits what is put in one turn together, and whoever reads in that turn finds it', async () => {
+    const store = createSqliteStore({ file: join(folder, 'relay.db') });
+    const names = Array.from({ length: 50 }, (_, index) => `name${String(index).padStart(2, '0')}`);
+    const puts = names.map((name) => store.values.put({ name, value: 'v' }));
+    expect(await store.values.get('name49')).toEqual({ name: 'name49', value: 'v' });
+    await Promise.all(puts);
+    void store.values.put({ name: 'name00', value: 'first' });
+    const newer = store.values.put({ name: 'name00', value: 'second' });
+    expect(await store.values.delete('name01')).toBe(true);
+    await newer;
+    expect((await store.values.all()).map(({ name }) => name)).toEqual(['name00', ...names.slice(2)]);
+    expect(await store.values.get('name00')).toEqual({ name: 'name00', value: 'second' });
+    const last = store.values.put({ name: 'last', value: 'v' });
+    await store.close();
+    await last;
+    await expect(store.values.put({ name: 'late', value: 'v' })).rejects.toThrow();
+  });
+
   it('belongs to one relay at a time, and says so', async () => {
     const file = join(folder, 'relay.db');
     const first = createSqliteStore({ file });

@@ -102,5 +102,18 @@ it('many that change at once are written some at a time', async () => {
   const { archive, clock, store } = world();
   for (let index = 0; index < 100; index += 1) archive.changed(`m${index}`, () => story(`m${index}`));
   await clock.advance(5_000);
+  expect(await store.streamStories.all()).toHaveLength(32);
+  // Others have had their turns in between.
+  for (let pause = 0; pause < 3; pause += 1) await clock.advance(1);
   expect(await store.streamStories.all()).toHaveLength(100);
+  expect(clock.pending()).toEqual([]);
+});
+
+it('who waits for what is written does not wait for pauses', async () => {
+  const { archive, clock, store } = world();
+  for (let index = 0; index < 100; index += 1) archive.changed(`m${index}`, () => story(`m${index}`));
+  await clock.advance(5_000);
+  await archive.close();
+  expect(await store.streamStories.all()).toHaveLength(100);
+  expect(clock.pending()).toEqual([]);
 });
