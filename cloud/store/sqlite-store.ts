@@ -39,6 +39,11 @@ export function createSqliteStore({ file, onUnreadable }: SqliteStoreOptions): S
   const sql = statementsOf(database);
   const puts = createPuts(database, sql.put);
   let closed = false;
+  // A statement outlives the close of its database, and would write on without the lock.
+  const use = () => {
+    if (closed) throw new GlasscastError('SHUTTING_DOWN');
+    puts.commit();
+  };
 
   function collection<T>(
     kind: string,
@@ -51,26 +56,27 @@ export function createSqliteStore({ file, onUnreadable }: SqliteStoreOptions): S
     };
     return {
       async all() {
-        puts.commit();
+        use();
         return (sql.all.all(kind) as unknown[]).flatMap(read);
       },
       async of(userId) {
-        puts.commit();
+        use();
         return (sql.ofUser.all(kind, userId) as unknown[]).flatMap(read);
       },
       async get(key) {
-        puts.commit();
+        use();
         return (sql.get.all(kind, key) as unknown[]).flatMap(read)[0];
       },
       async put(record) {
+        if (closed) throw new GlasscastError('SHUTTING_DOWN');
         await puts.add([kind, keyOf(record), JSON.stringify(record)]);
       },
       async add(record) {
-        puts.commit();
+        use();
         return sql.add.run(kind, keyOf(record), JSON.stringify(record)).changes > 0;
       },
       async delete(key) {
-        puts.commit();
+        use();
         return sql.delete.run(kind, key).changes > 0;
       },
     } satisfies Collection<T>;
