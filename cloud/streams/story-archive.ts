@@ -50,8 +50,10 @@ export interface StoryArchiveOptions {
 
 /** Writes at a time: ten thousand stories may change in one moment. */
 const CONCURRENCY = 32;
-/** Then glasses and apps have so many times as long as those writes took. */
+/** Then glasses and apps have so many times as long as those writes took, */
 const PAUSE_FACTOR = 4;
+/** but no longer than that: a store elsewhere takes its time without holding anybody up. */
+const MAX_PAUSE_MS = 25;
 const READ_PATIENCE_MS = 2_000;
 const CLOSE_PATIENCE_MS = 3_000;
 
@@ -171,7 +173,8 @@ class Archive implements StoryArchive {
   async #pause(ms: number): Promise<void> {
     if (this.#hurried > 0) return;
     await new Promise<void>((resolve) => {
-      const timer = this.#options.clock.after('story-pause', Math.max(1, ms), resolve);
+      const pauseMs = Math.min(MAX_PAUSE_MS, Math.max(1, ms));
+      const timer = this.#options.clock.after('story-pause', pauseMs, resolve);
       this.#endPause = () => {
         timer.cancel();
         resolve();

@@ -1,6 +1,7 @@
 /** The door for WebSockets: glasses come in once their session is here, and are told to come back when it cannot be. */
+import { once } from 'node:events';
 import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { type AddressInfo, connect } from 'node:net';
 import { expect, it } from 'vitest';
 import { createUpgrades, type UpgradesOptions } from '../../cloud/http/upgrades.ts';
 import { createCloudConnection } from '../../device/runtime/cloud-connection.ts';
@@ -71,6 +72,42 @@ it('glasses whose session was asked for elsewhere the moment it came are told to
   state.isHere = false;
   await expect(openPeer(url, { authorization: 'Bearer right' })).rejects.toThrow('503');
   expect(order).toEqual(['proven', 'take ada@example.com']);
+  await close();
+});
+
+it('glasses that have given up meanwhile are not taken in', async () => {
+  const { order, state, url, close } = await world();
+  let arrived = () => {};
+  state.take = () =>
+    new Promise((resolve) => {
+      arrived = resolve;
+    });
+  const { port } = new URL(url);
+  const head = ['GET /glasses-ws HTTP/1.1', 'host: relay', 'connection: upgrade', 'upgrade: websocket'];
+  const proof = [
+    'authorization: Bearer right',
+    'sec-websocket-version: 13',
+    `sec-websocket-key: ${btoa('x'.repeat(16))}`,
+  ];
+  const impatient = connect(Number(port), '127.0.0.1');
+  impatient.write(`${[...head, ...proof].join('\r\n')}\r\n\r\n`);
+  while (order.length < 2) await new Promise((resolve) => setImmediate(resolve));
+  impatient.destroy();
+  await once(impatient, 'close');
+  arrived();
+  // Who comes after them is.
+  state.take = async () => {};
+  await openPeer(url, { authorization: 'Bearer right' });
+  while (order.length < 6) await new Promise((resolve) => setImmediate(resolve));
+  expect(order.filter((step) => step.startsWith('session'))).toHaveLength(1);
+  await close();
+});
+
+it('many that come at once all come in', async () => {
+  const { order, url, close } = await world();
+  await Promise.all(Array.from({ length: 200 }, () => openPeer(url, { authorization: 'Bearer right' })));
+  while (order.length < 800) await new Promise((resolve) => setImmediate(resolve));
+  expect(order.filter((step) => step === 'back')).toHaveLength(200);
   await close();
 });
 
