@@ -229,7 +229,7 @@ async function startRelay(
   const http = createHttp({
     ...{ host, port, adminToken, clock, log, ...guards, forwarding },
     publicRoutes: [
-      ...watching.hooks,
+      ...watching.hooks(forwarding),
       ...watching.routes({ adminToken, metricsToken: options.metricsToken, attempts: guards.attempts }, health),
       publicRoutes({ catalog }),
       enrolRoute({ enrolments, attempts: guards.attempts }),

@@ -55,7 +55,7 @@ export interface Watching {
   providerFetch(inner: typeof fetch): typeof fetch;
   webhookFetch(inner: typeof fetch): typeof fetch;
   /** Before all others. */
-  hooks: Routes[];
+  hooks(forwarding: Parameters<typeof requestMetrics>[1]): Routes[];
   routes(guards: Omit<Parameters<typeof metricsRoutes>[0], 'metrics'>, facts: () => Record<string, unknown>): Routes[];
   close(): Promise<void>;
 }
@@ -100,7 +100,7 @@ export async function composeWatching(options: WatchingOptions): Promise<Watchin
     webhook: (webhook) => observedWebhook(webhook, clock, metrics.webhookCall),
     providerFetch: tracing.providerFetch,
     webhookFetch: tracing.webhookFetch,
-    hooks: [requestMetrics(metrics), tracing.requests],
+    hooks: (forwarding) => [requestMetrics(metrics, forwarding), tracing.requests],
     routes: (guards, facts) => [metricsRoutes({ metrics, ...guards }), healthRoutes({ readiness, facts })],
     async close() {
       loop.close();

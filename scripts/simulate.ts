@@ -103,6 +103,7 @@ async function lived(
 ): Promise<FleetReport> {
   const { progress, signal, clock } = world;
   const { scenario, seconds, seed } = options;
+  const before = await target.counts().catch(() => undefined);
   progress.begin(() => progressLine(fleet, options));
   await fleet.connect(scenario.connectPerSecond);
   await fleet.startStreams(scenario.startPerSecond);
@@ -110,8 +111,11 @@ async function lived(
   const wasInterrupted = signal.aborted;
   const areAllThere = await fleet.allBack(LAST_RETURN_MS);
   const figures = fleet.figures();
-  const relay = await target.counts().catch(() => undefined);
-  progress.begin(() => 'stopping the streams');
+  const after = await target.counts().catch(() => undefined);
+  // A relay that was there before has a past of its own; one that was restarted counts anew.
+  const relay = after && { acksMissed: Math.max(0, after.acksMissed - (before?.acksMissed ?? 0)) };
+  progress.end();
+  progress.say('stopping the streams');
   fleet.stopStreams();
   await clock.sleep(STOP_MS);
   return { scenario: options.scenarioName, seed, seconds, wasInterrupted, areAllThere, relay, figures };

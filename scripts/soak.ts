@@ -166,6 +166,7 @@ await runBench({
     'The whole product under people who come and go and random faults: what must hold is asked throughout; memory and descriptors are watched.',
   defaultRuns: 1,
   defaultSeconds: 1,
+  hasRuns: false,
   reportsInterruption: true,
   options: [
     { name: 'minutes', default: '20', help: 'how long; the cycle that runs then is finished' },

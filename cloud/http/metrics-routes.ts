@@ -6,14 +6,22 @@ import { GlasscastError } from '../../shared/errors.ts';
 import type { Secret } from '../../shared/secrets.ts';
 import { type AdminToken, bearerToken, hashMatches, hashSecret } from '../access/credentials.ts';
 import type { FailedAttempts } from '../access/failed-attempts.ts';
+import type { HttpForwarding } from '../cluster/http-forwarding.ts';
 import type { Readiness } from '../health/readiness.ts';
 import type { RelayMetrics } from '../metrics/relay-metrics.ts';
 import type { Routes } from './http.ts';
 
-/** Before all other routes: a hook counts for those that are added after it. */
-export function requestMetrics(metrics: Pick<RelayMetrics, 'request'>): Routes {
+/**
+ * Before all other routes: a hook counts for those that are added after it. What another node has sent is counted there,
+ * where the caller waits.
+ */
+export function requestMetrics(
+  metrics: Pick<RelayMetrics, 'request'>,
+  forwarding: Pick<HttpForwarding, 'isForwarded'>,
+): Routes {
   return (server) => {
-    server.addHook('onResponse', async ({ method, routeOptions }, reply) => {
+    server.addHook('onResponse', async ({ headers, method, routeOptions }, reply) => {
+      if (forwarding.isForwarded(headers)) return;
       const route = routeOptions.url ?? 'none';
       metrics.request({ method, route, status: reply.statusCode, ms: reply.elapsedTime });
     });

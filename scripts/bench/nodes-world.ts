@@ -6,15 +6,14 @@ import { join } from 'node:path';
 import { recordingNames } from '../../cloud/provider/recording-names.ts';
 import { GlasscastError } from '../../shared/errors.ts';
 import { type AgentsProcess, startAgentsProcess } from './agents-process.ts';
-import { readBarcode } from './barcode.ts';
 import { createCrowdApp, eagerness, sdkPatience, type Viewer } from './crowd-app.ts';
 import type { FrameShape } from './frame-source.ts';
 import { freePort } from './free-port.ts';
 import { startHaproxy } from './haproxy-process.ts';
 import type { Bench } from './program.ts';
+import { framesOf, listVideos } from './recorded-pictures.ts';
 import { type RedisProcess, startRedis } from './redis-process.ts';
 import { createRelayNode, type RelayNode } from './relay-node.ts';
-import { barcodeReaderArgs, onPictures } from './rtmp-play.ts';
 import { startSdkViewers } from './sdk-viewers.ts';
 import { type StreamProcess, startStreamProcess } from './stream-process.ts';
 import { until } from './world.ts';
@@ -211,29 +210,4 @@ function parsed(text: string): unknown {
   } catch {
     return {};
   }
-}
-
-interface VideoJson {
-  status: { state: string };
-  meta?: { name?: string };
-  playback: { hls: string };
-}
-
-async function listVideos({ accountId, apiBaseUrl, apiToken }: StreamProcess): Promise<VideoJson[]> {
-  const headers = { authorization: `Bearer ${apiToken.reveal()}` };
-  const response = await fetch(`${apiBaseUrl}/accounts/${accountId}/stream`, { headers });
-  return ((await response.json()) as { result: VideoJson[] }).result;
-}
-
-async function framesOf(bench: Bench, hlsUrl: string): Promise<Set<number>> {
-  const frames = new Set<number>();
-  const args = barcodeReaderArgs(bench.ffmpeg, [], hlsUrl);
-  const { file } = bench.ffmpeg;
-  const reader = bench.spawn({ name: 'barcode-reader', file, args, stdout: 'raw', onStderrLine: bench.note });
-  onPictures(reader, (levels) => {
-    const code = readBarcode(levels);
-    if (code) frames.add(code.frame);
-  });
-  await reader.exited;
-  return frames;
 }

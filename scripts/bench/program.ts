@@ -65,6 +65,8 @@ export interface BenchDescription {
   about: string;
   defaultRuns: number;
   defaultSeconds: number;
+  /** False: it has a length of its own, and says nothing of `--runs` and `--seconds`. Default true. */
+  hasRuns?: boolean;
   /** Where the temporary folder is made. Default: the system's place, which may be memory. */
   foldersIn?: string;
   /** Beside the common ones. */
@@ -79,19 +81,24 @@ const usage = ({
   about,
   defaultRuns,
   defaultSeconds,
+  hasRuns = true,
   options = [],
 }: BenchDescription) => `npm run ${name} -- [options]
 
 ${about}
 
-  --runs N        how often each is measured (default ${defaultRuns})
-  --seconds N     length of one measurement (default ${defaultSeconds})
-${options.map(optionHelp).join('')}  --ffmpeg PATH   this ffmpeg instead of the one that is found
+${hasRuns ? runsHelp(defaultRuns, defaultSeconds) : ''}${options.map(optionHelp).join('')}  --ffmpeg PATH   this ffmpeg instead of the one that is found
   --verbose       the log of all parts on standard error
   --help          this text
 
 Progress goes to standard error, one JSON document to standard output.
 `;
+
+function runsHelp(runs: number, seconds: number): string {
+  return `  --runs N        how often each is measured (default ${runs})
+  --seconds N     length of one measurement (default ${seconds})
+`;
+}
 
 function optionHelp({ name, help, isFlag, default: by }: BenchOption): string {
   return `  ${`--${name}${isFlag ? '' : ' X'}`.padEnd(15)} ${help}${isFlag ? '' : ` (default ${by || 'none'})`}\n`;

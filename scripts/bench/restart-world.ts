@@ -5,13 +5,12 @@
 import { join } from 'node:path';
 import { Secret } from '../../shared/secrets.ts';
 import { type AgentProcess, startAgentProcess } from './agent-process.ts';
-import { readBarcode } from './barcode.ts';
 import { type CameraApp, createCameraApp } from './camera-app.ts';
 import { freePort } from './free-port.ts';
 import type { Bench } from './program.ts';
+import { framesOf, listVideos } from './recorded-pictures.ts';
 import { createRelayMain } from './relay-main.ts';
-import { barcodeReaderArgs, onPictures } from './rtmp-play.ts';
-import { type StreamProcess, startStreamProcess } from './stream-process.ts';
+import { startStreamProcess } from './stream-process.ts';
 import { until } from './world.ts';
 
 export interface RestartWorld {
@@ -74,28 +73,4 @@ export async function startRestartWorld(bench: Bench): Promise<RestartWorld> {
     },
     frames: (hlsUrl) => framesOf(bench, hlsUrl),
   };
-}
-
-interface VideoJson {
-  status: { state: string };
-  playback: { hls: string };
-}
-
-async function listVideos({ accountId, apiBaseUrl, apiToken }: StreamProcess): Promise<VideoJson[]> {
-  const headers = { authorization: `Bearer ${apiToken.reveal()}` };
-  const response = await fetch(`${apiBaseUrl}/accounts/${accountId}/stream`, { headers });
-  return ((await response.json()) as { result: VideoJson[] }).result;
-}
-
-async function framesOf(bench: Bench, hlsUrl: string): Promise<Set<number>> {
-  const frames = new Set<number>();
-  const args = barcodeReaderArgs(bench.ffmpeg, [], hlsUrl);
-  const { file } = bench.ffmpeg;
-  const reader = bench.spawn({ name: 'barcode-reader', file, args, stdout: 'raw', onStderrLine: bench.note });
-  onPictures(reader, (levels) => {
-    const code = readBarcode(levels);
-    if (code) frames.add(code.frame);
-  });
-  await reader.exited;
-  return frames;
 }

@@ -69,6 +69,8 @@ interface AppSocket {
   isIn: boolean;
   askedMs: number | undefined;
   isAnswered: boolean;
+  /** Was live, and no error has come since. */
+  isRunning: boolean;
   attempt: number;
   retry: Timer | undefined;
 }
@@ -122,7 +124,7 @@ class Apps implements FleetApps {
     this.#byUser.get(visit.userId)?.socket?.terminate();
     const app: AppSocket = {
       ...{ visit, socket: undefined, isIn: false, askedMs: undefined },
-      ...{ isAnswered: false, attempt: 0, retry: undefined },
+      ...{ isAnswered: false, isRunning: false, attempt: 0, retry: undefined },
     };
     this.#byUser.set(visit.userId, app);
     this.#open(app);
@@ -253,6 +255,11 @@ class Apps implements FleetApps {
       figures.latencyMs.push(nowMs - startedMs - stats.duration * 1000);
       return;
     }
+    if (app.isAnswered && app.isRunning && (status === 'error' || status === 'timeout')) {
+      app.isRunning = false;
+      figures.count.lost += 1;
+      figures.error(errorCode ?? status);
+    }
     if (app.askedMs === undefined || app.isAnswered) return;
     const isFirst = figures.steps.firstStatusMs;
     if (status !== 'active' && status !== 'error' && status !== 'timeout') {
@@ -260,7 +267,8 @@ class Apps implements FleetApps {
       return;
     }
     app.isAnswered = true;
-    if (status === 'active') {
+    app.isRunning = status === 'active';
+    if (app.isRunning) {
       figures.count.active += 1;
       figures.steps.activeMs.push(nowMs - app.askedMs);
       onAnswer(app.visit.userId, 'active');

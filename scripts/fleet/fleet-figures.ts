@@ -29,7 +29,8 @@ export interface FleetFigures {
     /** None came for 60 s: the glasses stop their stream by themselves. */
     leasesMissed: number;
   };
-  starts: { asked: number; active: number; failed: number } & Partial<Record<StartStep, Spread>>;
+  /** `lost`: failed after it ran. */
+  starts: { asked: number; active: number; failed: number; lost: number } & Partial<Record<StartStep, Spread>>;
   statuses: { sent: number; delivered: number; latencyMs: Spread | undefined };
   /** Losses of a connection that nobody here caused. */
   cutByRelay: number;
@@ -53,7 +54,17 @@ export interface FigureKeeper {
 }
 
 const counters = [
-  ...(['connectAttemptsFailed', 'received', 'acked', 'late', 'leasesMissed', 'asked', 'active', 'failed'] as const),
+  ...([
+    'connectAttemptsFailed',
+    'received',
+    'acked',
+    'late',
+    'leasesMissed',
+    'asked',
+    'active',
+    'failed',
+    'lost',
+  ] as const),
   ...(['sent', 'delivered', 'cutByRelay', 'appsLost', 'webhooks'] as const),
 ];
 type Counter = (typeof counters)[number];
@@ -74,13 +85,13 @@ export function createFigureKeeper(): FigureKeeper {
     },
     figures({ glasses, connected, appsConnected }) {
       const { count, steps } = keeper;
-      const { asked, active, failed, received, acked, late, leasesMissed, sent, delivered } = count;
+      const { asked, active, failed, lost, received, acked, late, leasesMissed, sent, delivered } = count;
       return {
         ...{ glasses, connected },
         connectMs: spread(keeper.connectMs),
         connectAttemptsFailed: count.connectAttemptsFailed,
         keepAlives: { received, acked, late, leasesMissed },
-        starts: { asked, active, failed, ...spreads(steps) },
+        starts: { asked, active, failed, lost, ...spreads(steps) },
         statuses: { sent, delivered, latencyMs: spread(keeper.latencyMs) },
         cutByRelay: count.cutByRelay,
         reconnectMs: spread(keeper.reconnectMs),

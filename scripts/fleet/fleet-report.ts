@@ -34,6 +34,7 @@ export function troubles({ areAllThere, figures, relay, wasInterrupted }: FleetR
   return [
     ...(areAllThere || wasInterrupted ? [] : [`${away} of ${glasses} glasses are not connected`]),
     ...(starts.failed > 0 ? [`${starts.failed} streams failed`] : []),
+    ...(starts.lost > 0 ? [`${starts.lost} streams failed after they ran`] : []),
     ...(unheard > 0 && !wasInterrupted ? [`${unheard} streams did not start`] : []),
     ...(keepAlives.leasesMissed > 0 ? [`${keepAlives.leasesMissed} streams had no keep-alive for 60 s`] : []),
     ...(cutByRelay > 0 ? [`the relay cut ${cutByRelay} connections`] : []),
@@ -51,7 +52,7 @@ export function reportText(report: FleetReport): string {
     ['Attempts that failed', String(figures.connectAttemptsFailed)],
     ['Reconnected', spreadText(figures.reconnectMs)],
     ['Apps', `${apps.connected} connected, ${apps.webhooks} webhooks, ${apps.lost} connections lost`],
-    ['Streams', `${starts.active} of ${starts.asked} started, ${starts.failed} failed`],
+    ['Streams', `${starts.active} of ${starts.asked} started, ${starts.failed} failed, ${starts.lost} lost later`],
     ['  order at the glasses', spreadText(starts.orderAtGlassesMs)],
     ['  first status', spreadText(starts.firstStatusMs)],
     ['  active', spreadText(starts.activeMs)],

@@ -129,6 +129,8 @@ function targetAt(
         if (signed) return signed(userId);
         const token = asked.get(userId) ?? issued(userId);
         asked.set(userId, token);
+        // Asked for again at the next attempt.
+        token.catch(() => asked.delete(userId));
         return token;
       },
       async registerApp({ packageName, apiKey, publicUrl }) {

@@ -26,7 +26,7 @@ Many simulated glasses and their apps against one relay: real sockets and the re
 asked. Without --relay a relay with its local Stream is started for it, and ended with it.
 
   --glasses N       how many pairs of glasses connect (default 100)
-  --streams N       how many of them stream (default 10)
+  --streams N       how many of them stream (default 10, or all when there are less)
   --media N         how many of the streams push real media, all the same few seconds (default 0)
   --scenario NAME   ${scenarioNames.join(', ')}, or a JSON file
                     (default steady)
@@ -45,12 +45,14 @@ Progress goes to standard error, the report to standard output. Ctrl-C ends it e
 Exit code: 0 all was well, 1 something was not, 2 the options cannot be used.
 `;
 
+const DEFAULT_STREAMS = 10;
+
 /** @throws GlasscastError INVALID_CONFIG */
 export async function readSimulationOptions(args: readonly string[]): Promise<SimulationOptions | 'help'> {
   const { values } = parsed(args);
   if (values.help) return 'help';
   const glasses = whole('--glasses', values.glasses, 1, 1_000_000);
-  const streams = whole('--streams', values.streams, 0, glasses);
+  const streams = whole('--streams', values.streams ?? String(Math.min(DEFAULT_STREAMS, glasses)), 0, glasses);
   return {
     glasses,
     streams,
@@ -60,7 +62,7 @@ export async function readSimulationOptions(args: readonly string[]): Promise<Si
     seed: whole('--seed', values.seed, 0, 2 ** 31),
     scenarioName: values.scenario,
     scenario: await scenarioOf(values.scenario),
-    relayUrl: values.relay,
+    relayUrl: values.relay === undefined ? undefined : relayUrl(values.relay),
     appsHost: values['apps-host'],
     isJson: values.json,
     isVerbose: values.verbose,
@@ -73,7 +75,7 @@ function parsed(args: readonly string[]) {
       args: [...args],
       options: {
         glasses: { type: 'string', default: '100' },
-        streams: { type: 'string', default: '10' },
+        streams: { type: 'string' },
         media: { type: 'string', default: '0' },
         scenario: { type: 'string', default: 'steady' },
         seconds: { type: 'string', default: '60' },
@@ -100,6 +102,11 @@ async function scenarioOf(name: string): Promise<FleetScenario> {
     throw new GlasscastError('INVALID_CONFIG', { reason, cause });
   });
   return parseScenario(text, name);
+}
+
+function relayUrl(text: string): string {
+  if (/^(https?|wss?):\/\//.test(text) && URL.canParse(text)) return text;
+  throw new GlasscastError('INVALID_CONFIG', { reason: `--relay must be as in http://127.0.0.1:8787, not "${text}"` });
 }
 
 function whole(name: string, text: string, least: number, most: number): number {

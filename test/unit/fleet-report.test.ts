@@ -44,6 +44,16 @@ describe('report', () => {
     expect([countsIn(metrics), countsIn('x 1\n')]).toEqual([{ acksMissed: 3 }, undefined]);
   });
 
+  it('tells of streams that were lost after they ran', () => {
+    const keeper = createFigureKeeper();
+    keeper.count.asked = 2;
+    keeper.count.active = 2;
+    keeper.count.lost = 1;
+    const figures = keeper.figures({ glasses: 3, connected: 3, appsConnected: 2 });
+    expect(troubles(reportOf({ figures }))).toEqual(['1 streams failed after they ran']);
+    expect(reportText(reportOf({ figures }))).toMatch(/Streams +2 of 2 started, 0 failed, 1 lost later/);
+  });
+
   it('does not blame who was interrupted', () => {
     expect(troubles(reportOf({ areAllThere: false, wasInterrupted: true }, 1))).toEqual([]);
   });
@@ -58,7 +68,10 @@ describe('options', () => {
   it('have defaults, and are whole numbers within bounds', async () => {
     expect(await readSimulationOptions([])).toMatchObject({ glasses: 100, streams: 10, media: 0, seed: 1 });
     expect(await readSimulationOptions(['--help'])).toBe('help');
+    expect(await readSimulationOptions(['--glasses', '5'])).toMatchObject({ glasses: 5, streams: 5 });
     for (const args of [
+      ['--relay', 'ftp://relay.example'],
+      ['--relay', 'relay.example:8787'],
       ['--glasses', '0'],
       ['--glasses', '5', '--streams', '6'],
       ['--streams', '2', '--media', '3'],

@@ -2,6 +2,7 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { createHttpForwarding } from '../../cloud/cluster/http-forwarding.ts';
 import { acceptEmptyBodies, createHttp, type Http, type HttpOptions, type Routes } from '../../cloud/http/http.ts';
+import { requestMetrics } from '../../cloud/http/metrics-routes.ts';
 import { byOwnerOfNamed, servedBy } from '../../cloud/http/served-by.ts';
 import { GlasscastError } from '../../shared/errors.ts';
 import { silentLog } from '../../shared/log.ts';
@@ -20,6 +21,7 @@ async function world() {
   /** Of all nodes, in the order in which they served. */
   const served: string[] = [];
   const doors: string[] = [];
+  const counted: string[] = [];
   const records = new Map<string, string>();
   async function node(nodeId: string) {
     const { mesh, ownership, leadership } = cluster.node(nodeId);
@@ -37,7 +39,7 @@ async function world() {
       adminToken: { matches: (token: string) => token === 'admin' },
       attempts: { guard: (_address: unknown, work: () => unknown) => work() },
       callers: { isTrusted: () => true },
-      door: { maxConnections: 10, connected: () => true, request: () => void doors.push(nodeId) },
+      door: { maxConnections: 10, connected: () => true, asked() {}, request: () => void doors.push(nodeId) },
       browserGuard: { headers: { 'x-node': nodeId }, checkOrigin() {}, checkHost() {} },
     } as unknown as Pick<HttpOptions, 'adminToken' | 'attempts' | 'callers' | 'door' | 'browserGuard'>;
     const routes: Routes = (server) => {
@@ -81,7 +83,12 @@ async function world() {
     };
     const http = createHttp({
       ...{ host: '127.0.0.1', port: 0, clock, log, ...guards, forwarding },
-      publicRoutes: [],
+      publicRoutes: [
+        requestMetrics(
+          { request: ({ method, route }) => void counted.push(`${nodeId} ${method} ${route}`) },
+          forwarding,
+        ),
+      ],
       operatorRoutes: [routes],
       onUpgrade: () => {},
     });
@@ -111,7 +118,7 @@ async function world() {
   }
   const [a, b, c] = [await node('a'), await node('b'), await node('c')];
   const sent = () => cluster.node('a').mesh.sent.filter(({ subject }) => subject === 'http');
-  return { cluster, a, b, c, served, doors, records, sent };
+  return { cluster, a, b, c, served, doors, counted, records, sent };
 }
 
 describe('a request about a user', () => {
@@ -128,6 +135,14 @@ describe('a request about a user', () => {
     expect([...bytes]).toEqual([0, 255, 128, 10]);
     const broken = await a.ask('GET', '/api/users/ada@example.com/broken');
     expect([broken.status, broken.answer]).toMatchObject([409, { error: 'GLASSES_NOT_CONNECTED' }]);
+  });
+
+  it('is counted once in the cluster, where it came', async () => {
+    const { cluster, a, counted } = await world();
+    cluster.owners.set('ada@example.com', 'b');
+    await a.ask('POST', '/api/users/ada@example.com/thing', { body: {} });
+    await a.ask('GET', '/api/sessions');
+    expect(counted).toEqual(['a POST /api/users/:userId/thing', 'a GET /api/sessions']);
   });
 
   it('of whom nobody has the session, is served here', async () => {
