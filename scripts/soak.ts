@@ -11,6 +11,7 @@ import { type Bench, type BenchReport, runBench } from './bench/program.ts';
 import { SPARE_DESCRIPTORS, type Trend, trendOf } from './soak/account.ts';
 import { createCollector } from './soak/collector.ts';
 import { watchFamily } from './soak/family.ts';
+import { FILL_STREAMS } from './soak/filling.ts';
 import { createSoakLogs, type SoakLogs } from './soak/soak-logs.ts';
 import { createSoakRun, longCycle, noFindings, type SoakFindings, type SoakRun, shortCycle } from './soak/soak-run.ts';
 import { type SoakWorld, startSoakWorld } from './soak/soak-world.ts';
@@ -24,7 +25,7 @@ const method = {
     'each kind once before one comes again; those that end relay or local Stream in the first quarter of each hour',
   memory:
     'RSS from /proc/PID/stat and descriptors in /proc/PID/fd at the end of each quiet, after its inspector was asked twice to collect garbage (found: before that); of the process that was warm for longest',
-  warm: 'after the last restart, 600 streams without media fill what is kept up to a bound (500 stories of ended streams, 50 of them whole, caches, compiled code); counted from 2.5 minutes after that, which is longer than the local Stream remembers an input that is gone',
+  warm: `after the last restart, ${FILL_STREAMS} streams without media fill what is kept up to a bound (500 stories of ended streams, 50 of them whole, caches, compiled code); counted from 2.5 minutes after that, which is longer than the local Stream remembers an input whose publisher has gone`,
   malloc: 'MALLOC_ARENA_MAX=2, as the units of deploy/systemd start them',
   slope:
     'least squares over these, per hour; broken when the goal is passed by more than two standard errors, so that noise is no finding',

@@ -37,6 +37,6 @@ export function watchFamily({ clock, pid }: { clock: Clock; pid: number }): Fami
       for (const mark of running) seen.set(keyOf(mark), mark);
       return running.filter((mark) => !own.has(keyOf(mark)));
     },
-    close: looking.cancel,
+    close: () => looking.cancel(),
   };
 }

@@ -1,10 +1,12 @@
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { SPARE_DESCRIPTORS, trendOf } from '../../scripts/soak/account.ts';
+import { watchFamily } from '../../scripts/soak/family.ts';
 import { eventually, oneStreamEach, truthOf } from '../../scripts/soak/invariants.ts';
 import { faultNames, mayRestartAt, pick, planStorm, shuffled } from '../../scripts/soak/plan.ts';
 import type { AppSessionView } from '../../scripts/soak/soak-apps.ts';
 import type { StreamJson } from '../../scripts/soak/soak-world.ts';
+import { createSystemClock } from '../../shared/clock.ts';
 import { createTestClock } from '../support/test-clock.ts';
 
 const storm = { seed: 7, cycle: 3, faults: 6, lengthMs: 24_000, mayRestart: true };
@@ -102,6 +104,16 @@ describe('what must hold in a soak', () => {
     await clock.advance(250);
     await clock.advance(250);
     expect(await failing).toEqual(['no relay']);
+  });
+});
+
+describe('the processes of a soak', () => {
+  it('are looked for until that is closed', () => {
+    const clock = createSystemClock();
+    const family = watchFamily({ clock, pid: process.pid });
+    expect(clock.pending()).toEqual(['soak-family']);
+    family.close();
+    expect(clock.pending()).toEqual([]);
   });
 });
 
