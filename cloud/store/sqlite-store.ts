@@ -41,7 +41,7 @@ export function createSqliteStore({ file, onUnreadable }: SqliteStoreOptions): S
   let closed = false;
   // A statement outlives the close of its database, and would write on without the lock.
   const use = () => {
-    if (closed) throw new GlasscastError('SHUTTING_DOWN');
+    if (closed) throw new Error('the store is closed');
     puts.commit();
   };
 
@@ -68,7 +68,7 @@ export function createSqliteStore({ file, onUnreadable }: SqliteStoreOptions): S
         return (sql.get.all(kind, key) as unknown[]).flatMap(read)[0];
       },
       async put(record) {
-        if (closed) throw new GlasscastError('SHUTTING_DOWN');
+        if (closed) throw new Error('the store is closed');
         await puts.add([kind, keyOf(record), JSON.stringify(record)]);
       },
       async add(record) {
