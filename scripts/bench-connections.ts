@@ -3,7 +3,7 @@
  * that holds as many sockets at the same rate of messages. What the process costs; then all are cut and come back. Measures only.
  */
 import { type FleetPeer, startBareWs, startRelayPeer } from './bench/fleet-peers.ts';
-import { goal, rounded } from './bench/measuring.ts';
+import { goal, headline, rounded } from './bench/measuring.ts';
 import { processUse, scheduledMs } from './bench/process-use.ts';
 import { type Bench, type BenchReport, runBench } from './bench/program.ts';
 import { createFleet, type Fleet } from './fleet/fleet.ts';
@@ -113,15 +113,24 @@ async function measure(bench: Bench): Promise<BenchReport> {
   const relay = await hold(bench, 'relay', relayPeer);
   await relayPeer.stop();
   const { received, acked, leasesMissed } = relay.figures.keepAlives;
+  const cpu = goal('CPU of the relay', relay.cpuPercent, 10, '% of a core');
+  const beyond = relay.rssKbPerSession - bare.rssKbPerSession;
+  const memory = goal('memory of a session beyond bare ws', beyond, 25, 'kB');
+  const back = goal('all back after a cut of all', relay.storm.isServed ? relay.storm.seconds : undefined, 20, 's');
   return {
+    headline: [
+      headline(cpu, { peer: bare.cpuPercent, peerName: 'bare ws' }),
+      headline(memory, { peer: bare.rssKbPerSession, peerName: 'bare ws itself' }),
+      headline(back, { peer: bare.storm.seconds, peerName: 'bare ws' }),
+    ],
     goals: [
-      goal('CPU of the relay', relay.cpuPercent, 10, '% of a core'),
-      goal('memory of a session beyond bare ws', relay.rssKbPerSession - bare.rssKbPerSession, 25, 'kB'),
+      cpu,
+      memory,
       goal('keep-alives without their acknowledgement', received - acked, 0, 'keep-alives'),
       ...(relay.acksMissed === undefined
         ? []
         : [goal('acknowledgements that the relay missed', relay.acksMissed, 0, 'acknowledgements')]),
-      goal('all back after a cut of all', relay.storm.isServed ? relay.storm.seconds : undefined, 20, 's'),
+      back,
       goal('leases missed', leasesMissed, 0, 'leases'),
     ],
     glasses,

@@ -3,7 +3,7 @@
  * `ws` alone that passes the same frames on. Measures only.
  */
 import { type FleetPeer, startBareWs, startRelayPeer } from './bench/fleet-peers.ts';
-import { goal, rounded } from './bench/measuring.ts';
+import { goal, headline, rounded } from './bench/measuring.ts';
 import { scheduledMs } from './bench/process-use.ts';
 import { type Bench, type BenchReport, runBench } from './bench/program.ts';
 import { createFleet } from './fleet/fleet.ts';
@@ -65,11 +65,10 @@ async function measure(bench: Bench): Promise<BenchReport> {
   await relayPeer.stop();
   // Those on their way when the counting began were sent before it.
   const lost = Math.max(0, relay.sent - relay.delivered);
+  const late = goal('status from the glasses to the app, p99', relay.latencyMs?.p99, 25);
   return {
-    goals: [
-      goal('status from the glasses to the app, p99', relay.latencyMs?.p99, 25),
-      goal('statuses that did not arrive', lost, 0, 'statuses'),
-    ],
+    headline: [headline(late, { peer: bare.latencyMs?.p99, peerName: 'bare ws' })],
+    goals: [late, goal('statuses that did not arrive', lost, 0, 'statuses')],
     statusesPerSecond: Number(bench.options.statuses),
     relay,
     bare,

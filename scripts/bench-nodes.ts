@@ -5,7 +5,7 @@
  */
 
 import { GlasscastError } from '../shared/errors.ts';
-import { goal, rounded, summary } from './bench/measuring.ts';
+import { goal, headline, rounded, summary } from './bench/measuring.ts';
 import {
   calm,
   nodeKilled,
@@ -97,15 +97,24 @@ async function measure(bench: Bench): Promise<BenchReport> {
   const sum = (name: 'framesExposed' | 'framesMissing' | 'framesNotTaken') =>
     recorded.reduce((total, stream) => total + stream[name], 0);
   const isRefused = redis.every(({ startDuring }) => startDuring.code.includes(STORE_IS_AWAY));
+  const killed = goal('apps served again after a node was killed, the last one', worstMs(kills), SERVED_GOAL_MS);
+  const missing = goal('frames missing in all recordings', sum('framesMissing'), 0, 'frames');
+  const restarted = goal('apps served again after a node was restarted, the last one', worstMs(rolls), SERVED_GOAL_MS);
+  const plainMs = plain.flatMap((ms) => (ms === undefined ? [] : [rounded(ms)]));
   return {
+    headline: [
+      headline(killed, { peer: Math.max(...plainMs), peerName: 'bare ws behind the same HAProxy, the last one' }),
+      headline(restarted, { peer: undefined, peerName: 'as above' }),
+      headline(missing, { peer: undefined, peerName: 'bare ws has none' }),
+    ],
     goals: [
-      goal('apps served again after a node was killed, the last one', worstMs(kills), SERVED_GOAL_MS),
+      killed,
       ...redis.flatMap((phase) => [
         goal('apps served again after Redis was killed, the last one', worstMs([phase]), SERVED_GOAL_MS),
         goal('a start after the outage, until live', phase.startAfterMs, SERVED_GOAL_MS),
       ]),
-      goal('apps served again after a node was restarted, the last one', worstMs(rolls), SERVED_GOAL_MS),
-      goal('frames missing in all recordings', sum('framesMissing'), 0, 'frames'),
+      restarted,
+      missing,
       goal('streams that ended, failed or became another', ended, 0, 'words'),
       goal('STARTs of one encoder, the most', most('starts'), 1, 'STARTs'),
       goal('recordings of one stream, the most', most('recordings'), 1, 'recordings'),
@@ -120,7 +129,7 @@ async function measure(bench: Bench): Promise<BenchReport> {
     frames: { exposed: sum('framesExposed'), missing: sum('framesMissing'), notTaken: sum('framesNotTaken') },
     phases: [quiet, ...phases].map(servedOf),
     recorded,
-    plain: summary(plain.flatMap((ms) => (ms === undefined ? [] : [rounded(ms)]))),
+    plain: summary(plainMs),
     method,
   };
 }
