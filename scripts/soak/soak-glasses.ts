@@ -79,11 +79,11 @@ export async function startSoakGlasses(options: {
     async freeze(ms) {
       const { pid } = child ?? {};
       if (pid === undefined) return;
-      process.kill(pid, 'SIGSTOP');
+      signalled(pid, 'SIGSTOP');
       try {
         await clock.sleep(ms, { signal: bench.signal });
       } finally {
-        process.kill(pid, 'SIGCONT');
+        signalled(pid, 'SIGCONT');
       }
     },
     async encoders() {
@@ -95,4 +95,13 @@ export async function startSoakGlasses(options: {
       await line.drop();
     },
   };
+}
+
+/** Another fault may have ended it meanwhile. */
+function signalled(pid: number, signal: NodeJS.Signals): void {
+  try {
+    process.kill(pid, signal);
+  } catch {
+    // gone
+  }
 }
