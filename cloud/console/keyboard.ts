@@ -16,5 +16,5 @@ function focusOf(element: Element | null): PressedKey['focus'] {
   if (!element || element === document.body) return 'page';
   if (element.matches('textarea, input:not([type=checkbox])')) return 'text';
   if (element.closest('#glasses')) return 'glasses';
-  return element.matches('button, a, select, summary, input, video, [tabindex]') ? 'control' : 'page';
+  return element.matches('button, a, select, summary, input, video, [tabindex="0"]') ? 'control' : 'page';
 }

@@ -137,6 +137,8 @@ describe.skipIf(!inject('chromium'))('the console', () => {
     relay.world.sessions = [{ userId: ada, connected: true }];
     const page = await open(relay.url);
     await becomes(page, "!document.querySelector('#live').disabled");
+    // As after a login: a part of the page has the focus, and no control of it.
+    await page.focus('#console');
     await page.keyboard.press('?');
     await page.waitForSelector('#shortcuts[open]');
     await page.keyboard.press('Escape');
