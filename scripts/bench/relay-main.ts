@@ -6,7 +6,7 @@ import type { Child } from '../../shared/child-process.ts';
 import { withTimeout } from '../../shared/clock.ts';
 import { GlasscastError } from '../../shared/errors.ts';
 import type { Bench } from './program.ts';
-import { nodeArgs, plainEnv, type StreamProcess } from './stream-process.ts';
+import { plainEnv, plainNodeArgs, type StreamProcess } from './stream-process.ts';
 
 export interface RelayMain {
   /** `http://127.0.0.1:PORT` */
@@ -65,7 +65,13 @@ export function createRelayMain(bench: Bench, stream: StreamProcess, options: Re
         onReady = resolve;
       });
       const starting = spawn({
-        ...{ name: 'relay', file: process.execPath, args: nodeArgs('cloud/main.ts', ...flags), env, stdout: 'lines' },
+        ...{
+          name: 'relay',
+          file: process.execPath,
+          args: plainNodeArgs('cloud/main.ts', ...flags),
+          env,
+          stdout: 'lines',
+        },
         onStdoutLine: (line) => void (line.startsWith('Relay ready:') && onReady(clock.monotonicMs())),
         onStderrLine: bench.note,
         stopTimeoutMs: 15_000,

@@ -6,7 +6,7 @@ import type { Child } from '../../shared/child-process.ts';
 import { withTimeout } from '../../shared/clock.ts';
 import { GlasscastError } from '../../shared/errors.ts';
 import type { Bench } from './program.ts';
-import { nodeArgs, plainEnv } from './stream-process.ts';
+import { plainEnv, plainNodeArgs } from './stream-process.ts';
 
 export interface RelayNode {
   readonly name: string;
@@ -32,7 +32,7 @@ const END_TIMEOUT_MS = 40_000;
 
 export function createRelayNode(bench: Bench, { name, port, flags, env }: RelayNodeOptions): RelayNode {
   const { clock, spawn } = bench;
-  const args = nodeArgs('cloud/main.ts', '--port', String(port), ...flags, '--log-level', bench.logLevel);
+  const args = plainNodeArgs('cloud/main.ts', '--port', String(port), ...flags, '--log-level', bench.logLevel);
   let child: Child | undefined;
   let isRunning = false;
   return {

@@ -53,9 +53,9 @@ export function nodeArgs(program: string, ...args: string[]): string[] {
 }
 
 /** The same by the loader of production (`npm run relay`), which makes functions as they are written. */
-export function plainNodeArgs(program: string): string[] {
+export function plainNodeArgs(program: string, ...args: string[]): string[] {
   const path = (name: string) => fileURLToPath(new URL(`../../${name}`, import.meta.url));
-  return ['--import', path('scripts/typescript.js'), path(program)];
+  return ['--import', path('scripts/typescript.js'), path(program), ...args];
 }
 
 /** This process's environment without our own settings: a bench measures the defaults. */
