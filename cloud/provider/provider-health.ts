@@ -12,7 +12,8 @@ export interface ProviderHealth {
   start(): void;
   /**
    * PROVIDER_STORAGE_FULL when no new broadcast would be let in: the input is made, the encoder refused. When the last
-   * answer is old and it is a near thing, or the last answer was "full", asks again first, for 2 s at most.
+   * answer was "full", or is older than 5 s and it is a near thing, asks again first, for 2 s at most: nobody is refused
+   * for what has been put right. It costs the provider no more than the creation that a start would ask for.
    */
   admit(): Promise<void>;
   /** Asks now. True: no storage is left. Undefined: no answer. */
@@ -82,8 +83,8 @@ export function createProviderHealth({
       void askOnce(false);
     },
     async admit() {
-      const isOld = clock.monotonicMs() - answeredAtMs > FRESH_MS;
-      if (isOld && marginMinutes < SMALL_MARGIN_MINUTES) {
+      const isFresh = marginMinutes > 0 && clock.monotonicMs() - answeredAtMs <= FRESH_MS;
+      if (!isFresh && marginMinutes < SMALL_MARGIN_MINUTES) {
         const late = () => new GlasscastError('PROVIDER_UNREACHABLE');
         await withTimeout(clock, 'provider-admission', PATIENCE_MS, askOnce(true), late).catch(() => {});
       }

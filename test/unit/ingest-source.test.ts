@@ -173,10 +173,10 @@ describe('what is known of the provider', () => {
     await clock.advance(6_000);
     usage.totalStorageMinutes = 100;
     await expect(health.admit()).rejects.toMatchObject({ code: 'PROVIDER_STORAGE_FULL' });
-    // Somebody has made room: the next start is let in, not the one after the next minute.
-    await clock.advance(6_000);
+    // Somebody has made room: the very next start is let in, and many at once ask once.
     usage.totalStorageMinutes = 60;
-    await health.admit();
+    await Promise.all(Array.from({ length: 20 }, () => health.admit()));
+    expect(provider.asked).toBe(4);
     await clock.advance(6_000);
     provider.hangs = true;
     const late = health.admit();
