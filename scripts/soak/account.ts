@@ -2,7 +2,7 @@
  * Memory and descriptors of the soak's processes, sampled in moments that can be compared: everybody has left, and it was
  * quiet for a while. Says whether they grow; reads the kernel's books only.
  */
-import { median, rounded, type Slope, slope } from '../bench/measuring.ts';
+import { rounded, type Slope, slope } from '../bench/measuring.ts';
 import { descriptorsOf, processUse } from '../bench/process-use.ts';
 
 export interface ProcessSample {
@@ -38,8 +38,9 @@ export interface Trend {
   rssMbPerHour: number | undefined;
   /** Standard error of it: a slope below twice this cannot be told from none. */
   errorMbPerHour: number | undefined;
-  /** Median of the last third less that of the first. */
+  /** By the same line, from the first sample to the last. */
   descriptorGrowth: number | undefined;
+  descriptorError: number | undefined;
   heapMbPerHour: number | undefined;
   /** Of RSS as it was found, garbage and all. */
   foundMbPerHour: number | undefined;
@@ -66,8 +67,8 @@ export function trendOf(samples: readonly ProcessSample[]): Trend {
     counted.flatMap(({ atMs, heapUsedMb }) => (heapUsedMb === undefined ? [] : [{ atMs, value: heapUsedMb }])),
   );
   const found = slope(counted.map(({ atMs, rssFoundMb }) => ({ atMs, value: rssFoundMb })));
-  const third = Math.floor(counted.length / 3);
-  const descriptors = counted.map((sample) => sample.descriptors);
+  const descriptors = slope(counted.map(({ atMs, descriptors: value }) => ({ atMs, value })));
+  const hours = lengthOf(counted) / 3_600_000;
   return {
     samples: counted.length,
     minutes: rounded(lengthOf(counted) / 60_000),
@@ -75,7 +76,8 @@ export function trendOf(samples: readonly ProcessSample[]): Trend {
     errorMbPerHour: of && hundredths(of.errorPerHour),
     heapMbPerHour: heap && hundredths(heap.perHour),
     foundMbPerHour: found && hundredths(found.perHour),
-    descriptorGrowth: third > 0 ? median(descriptors.slice(-third)) - median(descriptors.slice(0, third)) : undefined,
+    descriptorGrowth: descriptors && hundredths(descriptors.perHour * hours),
+    descriptorError: descriptors && hundredths(descriptors.errorPerHour * hours),
     course: samples.map(({ atMs, isWarm, rssMb, rssFoundMb, descriptors: open, heapUsedMb }) => ({
       ...{
         minute: rounded(atMs / 60_000),

@@ -4,7 +4,7 @@
  */
 import { createRandom } from '../../device/simulator/timeline.ts';
 
-/** Each against one part of the product, as it happens to it outside. */
+/** Each against one part of the product, as it happens to it outside. `redis-killed` where several nodes share one. */
 export const faultNames = [
   'agent-killed',
   'agent-frozen',
@@ -24,6 +24,7 @@ export const faultNames = [
   'storage-full',
   'delivery-away',
   'disk-full',
+  'redis-killed',
 ] as const;
 export type FaultName = (typeof faultNames)[number];
 
@@ -48,15 +49,19 @@ export interface StormOptions {
   lengthMs: number;
   /** Whether processes of the relay and the local Stream may be ended. */
   mayRestart: boolean;
+  /** Whether there is a Redis, and it may be killed. */
+  hasRedis: boolean;
 }
 
 const SHORTEST_MS = 800;
 const LONGEST_MS = 5_000;
 
 /** In the order of their moments. Every kind comes once before one comes again. */
-export function planStorm({ seed, cycle, faults, lengthMs, mayRestart }: StormOptions): PlannedFault[] {
+export function planStorm({ seed, cycle, faults, lengthMs, mayRestart, hasRedis }: StormOptions): PlannedFault[] {
   const random = createRandom(seed, cycle);
-  const allowed = faultNames.filter((name) => mayRestart || !restarts.includes(name));
+  const allowed = faultNames.filter(
+    (name) => (mayRestart || !restarts.includes(name)) && (hasRedis || name !== 'redis-killed'),
+  );
   const offset = cycle * faults;
   return Array.from({ length: faults }, (_, index): PlannedFault => {
     const position = offset + index;

@@ -41,7 +41,7 @@ export interface SoakLengths {
 }
 
 export const longCycle: SoakLengths = { churnMs: 8_000, stormMs: 24_000, idleMs: 12_000, faults: 6, isMeasured: true };
-/** Each fault once, then over. */
+/** Each fault at least once, then over. */
 export const shortCycle: SoakLengths = {
   ...{ churnMs: 4_000, stormMs: 36_000, idleMs: 2_000, faults: faultNames.length, isMeasured: false },
 };
@@ -166,7 +166,8 @@ export function createSoakRun(options: SoakRunOptions): SoakRun {
     enter('storm');
     const { faults, stormMs: lengthMs } = lengths;
     const mayRestart = mayRestartAt(sinceMs(), totalMs);
-    const plan = planStorm({ seed, cycle: now.cycle, faults, lengthMs, mayRestart });
+    const hasRedis = world.redis !== undefined;
+    const plan = planStorm({ seed, cycle: now.cycle, faults, lengthMs, mayRestart, hasRedis });
     const stormBeganMs = clock.monotonicMs();
     const under = plan.map(async (fault) => {
       await clock.sleep(fault.atMs, { signal });

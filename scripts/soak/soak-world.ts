@@ -7,6 +7,7 @@ import { GlasscastError } from '../../shared/errors.ts';
 import { Secret } from '../../shared/secrets.ts';
 import { freePort } from '../bench/free-port.ts';
 import type { Bench } from '../bench/program.ts';
+import { type RedisProcess, startRedis } from '../bench/redis-process.ts';
 import { createRelayMain, type RelayMain } from '../bench/relay-main.ts';
 import { type StreamProcess, startStreamProcess } from '../bench/stream-process.ts';
 import { createTcpTap, type TcpTap } from '../bench/tcp-tap.ts';
@@ -37,6 +38,8 @@ export interface SoakWorld {
   fillDisk(ms: number): Promise<void>;
   /** Or was a moment ago: what is written about it then is no news. */
   readonly isDiskFull: boolean;
+  /** That several nodes share; undefined: there is one node, or the Redis is not ours to kill. */
+  redis: RedisProcess | undefined;
   stream: SoakStream;
   glasses: SoakGlasses[];
   apps: SoakApp[];
@@ -74,7 +77,7 @@ export interface SoakWorldOptions {
   logs: SoakLogs;
   users: number;
   nodes: number;
-  /** `redis://…` that several nodes share. */
+  /** `redis://…` that the nodes share; undefined: several get one of their own. */
   redisUrl: string | undefined;
   collector: Collector;
   /** A process ended that nobody had ended. */
@@ -88,7 +91,11 @@ export async function startSoakWorld(options: SoakWorldOptions): Promise<SoakWor
   bench.defer(() => stream.stop());
   const disk = await mountSmallDisk(bench, join(bench.folder, 'relay-1'));
   const held = { diskFullUntilMs: Number.NEGATIVE_INFINITY };
-  const nodes = await startNodes(options, first, partBench);
+  const { clock, folder, spawn } = bench;
+  const hasOwnRedis = options.nodes > 1 && options.redisUrl === undefined;
+  const redis = hasOwnRedis ? await startRedis({ spawn, clock, folder: join(folder, 'redis') }) : undefined;
+  if (redis) bench.defer(() => redis.stop());
+  const nodes = await startNodes({ ...options, redisUrl: options.redisUrl ?? redis?.url }, first, partBench);
   const up = new Set(nodes);
   const relayUp = () => nodes.find((node) => up.has(node)) ?? firstNode;
   const [firstNode] = nodes;
@@ -116,7 +123,7 @@ export async function startSoakWorld(options: SoakWorldOptions): Promise<SoakWor
     return turn;
   };
   return {
-    ...{ nodes, stream, glasses, apps },
+    ...{ nodes, redis, stream, glasses, apps },
     get relay() {
       return relayUp();
     },
@@ -157,6 +164,7 @@ export async function startSoakWorld(options: SoakWorldOptions): Promise<SoakWor
       for (const app of apps) await app.close();
       await Promise.all(glasses.map((one) => one.stop()));
       for (const node of nodes) await node.end('SIGINT');
+      await redis?.stop();
       await stream.stop();
     },
   };
@@ -172,17 +180,11 @@ function heardBy({ collector, logs }: SoakWorldOptions, part: string): (line: st
 
 type Nodes = [RelayMain, ...RelayMain[]];
 
-/** @throws GlasscastError INVALID_CONFIG: several, and nothing that they share */
 async function startNodes(
   { bench, nodes: count, redisUrl, onDeath }: SoakWorldOptions,
   stream: StreamProcess,
   partBench: (part: string) => Bench,
 ): Promise<Nodes> {
-  if (count > 1 && redisUrl === undefined) {
-    throw new GlasscastError('INVALID_CONFIG', {
-      reason: 'several --nodes need a Redis that they share: name it by --redis',
-    });
-  }
   const adminToken = crypto.randomUUID();
   const prefix = `glasscast:soak:${crypto.randomUUID().slice(0, 8)}:`;
   const shared = redisUrl ? { GLASSCAST_REDIS_URL: redisUrl, GLASSCAST_REDIS_PREFIX: prefix } : {};
