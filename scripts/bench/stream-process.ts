@@ -52,7 +52,7 @@ export function nodeArgs(program: string, ...args: string[]): string[] {
   return [...flags, fileURLToPath(new URL(`../../${program}`, import.meta.url)), ...args];
 }
 
-/** The same by the loader of production (`npm run relay`), which makes functions as they are written. */
+/** The same by the loader of production (`npm run relay`, `npm run local-stream`), which makes functions as they are written. */
 export function plainNodeArgs(program: string, ...args: string[]): string[] {
   const path = (name: string) => fileURLToPath(new URL(`../../${name}`, import.meta.url));
   return ['--import', path('scripts/typescript.js'), path(program), ...args];
@@ -74,7 +74,13 @@ export async function startStreamProcess(bench: Bench, options: StreamProcessOpt
   const child = bench.spawn({
     name: 'local-stream',
     file: process.execPath,
-    args: nodeArgs('cloud/local-stream/main.ts', ...flags, '--log-level', bench.logLevel, ...(options.flags ?? [])),
+    args: plainNodeArgs(
+      'cloud/local-stream/main.ts',
+      ...flags,
+      '--log-level',
+      bench.logLevel,
+      ...(options.flags ?? []),
+    ),
     env: plainEnv({ FFMPEG_PATH: bench.ffmpeg.file }),
     ipc: true,
     onMessage: (message) => onReady(message as Ready),

@@ -67,7 +67,7 @@ describe('deployment', () => {
     expect(units).toHaveLength(2);
     for (const file of units) {
       const text = textOf(file);
-      const program = /^ExecStart=\/usr\/bin\/node --import tsx (\S+)$/m.exec(text)?.[1] ?? '';
+      const program = /^ExecStart=\/usr\/bin\/node --import \.\/scripts\/typescript\.js (\S+)$/m.exec(text)?.[1] ?? '';
       expect(existsSync(join(root, program)), program).toBe(true);
       expect(text).toMatch(/^KillSignal=SIGTERM$/m);
       for (const line of [
