@@ -11,9 +11,16 @@ import { type Bench, type BenchReport, runBench } from './bench/program.ts';
 import { SPARE_DESCRIPTORS, type Trend, trendOf } from './soak/account.ts';
 import { createCollector } from './soak/collector.ts';
 import { watchFamily } from './soak/family.ts';
-import { FILL_STREAMS } from './soak/filling.ts';
 import { createSoakLogs, type SoakLogs } from './soak/soak-logs.ts';
-import { createSoakRun, longCycle, noFindings, type SoakFindings, type SoakRun, shortCycle } from './soak/soak-run.ts';
+import {
+  createSoakRun,
+  FILL_STREAMS,
+  longCycle,
+  noFindings,
+  type SoakFindings,
+  type SoakRun,
+  shortCycle,
+} from './soak/soak-run.ts';
 import { type SoakWorld, startSoakWorld } from './soak/soak-world.ts';
 
 const method = {
@@ -150,7 +157,7 @@ function reportOf(
     ],
     ...{ seed, minutes, cycles, checks, faults, churn, isInterrupted: bench.signal.aborted },
     streamsInCalm: summary(startMs),
-    ...{ found: broken, filled: findings.filled, relay, localStream },
+    ...{ found: broken, crowd: findings.crowd, filled: findings.filled, relay, localStream },
     ...(kept ? { logs: kept } : {}),
     broken: wrong,
     method,

@@ -8,8 +8,8 @@ import type { Bench } from '../bench/program.ts';
 import { type ProcessSample, sampleOf } from './account.ts';
 import { type ChurnCounts, churn, noChurn, smallStream } from './churn.ts';
 import type { Collector } from './collector.ts';
+import { crowd } from './crowd.ts';
 import type { Family } from './family.ts';
-import { fillUp } from './filling.ts';
 import { inject } from './injection.ts';
 import {
   appThere,
@@ -66,7 +66,9 @@ export interface SoakFindings {
   startMs: number[];
   relay: ProcessSample[];
   localStream: ProcessSample[];
-  /** Streams of each filling, before memory is measured. */
+  /** Streams without media, beside those that are watched over. */
+  crowd: number;
+  /** Such streams of each filling, before memory is measured. */
   filled: number[];
   /** Times that something was asked and held. */
   checks: number;
@@ -81,6 +83,7 @@ export const noFindings = (): SoakFindings => ({
     startMs: [],
     relay: [],
     localStream: [],
+    crowd: 0,
     filled: [],
     checks: 0,
   },
@@ -93,6 +96,13 @@ const TRUE_WITHIN_MS = 8_000;
 const CLEAN_WITHIN_MS = 60_000;
 const KEPT_FAULTS = 8;
 const PROGRESS_MS = 10_000;
+/** Beside the users with agents. */
+const CROWD_PEOPLE = 4;
+/** The relay remembers 500 streams that have ended (story-archive.ts), and 50 of them whole; then V8 compiles what is often called. */
+export const FILL_STREAMS = 4_000;
+const FILL_PEOPLE = 24;
+/** A machine that is too slow for all of them measures what it has. */
+const FILL_WITHIN_MS = 180_000;
 /** The local Stream remembers an input for two minutes after its publisher has gone (ingest/inputs.ts). */
 const SETTLING_MS = 150_000;
 /** One and the same that stays wrong is said once a cycle, and no more than so many in all. */
@@ -192,6 +202,9 @@ export function createSoakRun(options: SoakRunOptions): SoakRun {
 
   async function comeAndGo(during: () => Promise<void>): Promise<void> {
     const leave = new AbortController();
+    const { apps } = world;
+    const among = { bench, apps, people: CROWD_PEOPLE, streams: Number.POSITIVE_INFINITY, until: leave.signal };
+    const quick = crowd({ ...among, relay: () => world.relay });
     const people = world.glasses.map(({ userId }, index) =>
       churn({
         ...{ bench, world, userId, counts: findings.churn },
@@ -204,6 +217,7 @@ export function createSoakRun(options: SoakRunOptions): SoakRun {
     } finally {
       leave.abort();
       await Promise.all(people);
+      findings.crowd += await quick;
     }
   }
 
@@ -228,7 +242,11 @@ export function createSoakRun(options: SoakRunOptions): SoakRun {
     const pids = [world.stream.pid, ...world.nodes.map(({ pid }) => pid)];
     if (!lengths.isMeasured || mayRestartAt(sinceMs(), totalMs) || pids.every((pid) => filledMs.has(pid))) return;
     enter('filling');
-    const streams = await Promise.all(world.nodes.map((relay) => fillUp({ bench, relay, apps: world.apps })));
+    const late = new AbortController();
+    const timer = clock.after('soak-filling', FILL_WITHIN_MS, () => late.abort());
+    const all = { bench, apps: world.apps, people: FILL_PEOPLE, streams: FILL_STREAMS, until: late.signal };
+    const streams = await Promise.all(world.nodes.map((node) => crowd({ ...all, relay: () => node })));
+    timer.cancel();
     findings.filled = [...findings.filled, ...streams];
     await hold('nothing is left when everybody has gone', CLEAN_WITHIN_MS, () => quiet(world));
     for (const pid of pids) filledMs.set(pid, sinceMs());
