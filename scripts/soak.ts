@@ -41,7 +41,7 @@ const method = {
 
 const MB_PER_HOUR = 1;
 /** As SQLite and the system say it. */
-const DISK_FULL = /disk is full|disk I\/O|ENOSPC/;
+const DISK_FULL = /disk is full|disk fails|disk I\/O|ENOSPC/;
 
 /** @throws GlasscastError INVALID_CONFIG naming the option */
 function numberOf(options: Bench['options'], name: string, least: number): number {

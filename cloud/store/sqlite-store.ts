@@ -30,6 +30,7 @@ export interface SqliteStoreOptions {
 }
 
 /**
+ * A call that the disk does not let happen has the error STORE_UNAVAILABLE, and has changed nothing.
  * @throws GlasscastError INVALID_CONFIG: another process has it, or the folder cannot be written; later from a read, when
  * a vital record cannot be read.
  */
@@ -37,13 +38,18 @@ export function createSqliteStore({ file, onUnreadable }: SqliteStoreOptions): S
   const { database, lock } = open(file);
   // Once, for all kinds: what a statement holds outside of V8's heap waits for a collection that does not know of it.
   const sql = statementsOf(database);
-  const puts = createPuts(database, sql.put);
+  const puts = createPuts(database, sql);
   let closed = false;
   // A statement outlives the close of its database, and would write on without the lock.
-  const use = () => {
+  function use<Result>(call: () => Result): Result {
     if (closed) throw new Error('the store is closed');
     puts.commit();
-  };
+    try {
+      return call();
+    } catch (cause) {
+      throw failureOf(cause);
+    }
+  }
 
   function collection<T>(
     kind: string,
@@ -56,28 +62,23 @@ export function createSqliteStore({ file, onUnreadable }: SqliteStoreOptions): S
     };
     return {
       async all() {
-        use();
-        return (sql.all.all(kind) as unknown[]).flatMap(read);
+        return use(() => sql.all.all(kind) as unknown[]).flatMap(read);
       },
       async of(userId) {
-        use();
-        return (sql.ofUser.all(kind, userId) as unknown[]).flatMap(read);
+        return use(() => sql.ofUser.all(kind, userId) as unknown[]).flatMap(read);
       },
       async get(key) {
-        use();
-        return (sql.get.all(kind, key) as unknown[]).flatMap(read)[0];
+        return use(() => sql.get.all(kind, key) as unknown[]).flatMap(read)[0];
       },
       async put(record) {
         if (closed) throw new Error('the store is closed');
         await puts.add([kind, keyOf(record), JSON.stringify(record)]);
       },
       async add(record) {
-        use();
-        return sql.add.run(kind, keyOf(record), JSON.stringify(record)).changes > 0;
+        return use(() => sql.add.run(kind, keyOf(record), JSON.stringify(record))).changes > 0;
       },
       async delete(key) {
-        use();
-        return sql.delete.run(kind, key).changes > 0;
+        return use(() => sql.delete.run(kind, key)).changes > 0;
       },
     } satisfies Collection<T>;
   }
@@ -112,6 +113,9 @@ function statementsOf(database: Database.Database) {
     put: sql('INSERT OR REPLACE INTO records (kind, key, body) VALUES (?, ?, ?)'),
     add: sql('INSERT OR IGNORE INTO records (kind, key, body) VALUES (?, ?, ?)'),
     delete: sql('DELETE FROM records WHERE kind = ? AND key = ?'),
+    begin: sql('BEGIN'),
+    commit: sql('COMMIT'),
+    rollBack: sql('ROLLBACK'),
   };
 }
 
@@ -119,8 +123,8 @@ type Row = readonly [kind: string, key: string, body: string];
 
 /** Puts of one turn, in one transaction at its end: all are written, or none. */
 function createPuts(
-  database: Database.Database,
-  put: Database.Statement<unknown[]>,
+  database: Pick<Database.Database, 'inTransaction'>,
+  sql: ReturnType<typeof statementsOf>,
 ): { add(row: Row): Promise<void>; commit(): void } {
   let waiting: { row: Row; resolve: () => void; reject: (error: unknown) => void }[] = [];
 
@@ -130,11 +134,14 @@ function createPuts(
     const all = waiting;
     waiting = [];
     try {
-      if (others.length === 0) put.run(...one.row);
-      else database.transaction(() => all.forEach(({ row }) => void put.run(...row)))();
+      if (others.length > 0) sql.begin.run();
+      for (const { row } of all) sql.put.run(...row);
+      if (others.length > 0) sql.commit.run();
       for (const { resolve } of all) resolve();
-    } catch (error) {
-      for (const { reject } of all) reject(error);
+    } catch (cause) {
+      // A full disk has ended it already (sqlite.org/lang_transaction.html, 3), and a second end would hide why.
+      if (database.inTransaction) sql.rollBack.run();
+      for (const { reject } of all) reject(failureOf(cause));
     }
   }
   return {
@@ -145,6 +152,15 @@ function createPuts(
       }),
     commit,
   };
+}
+
+/** By SQLite's result codes: a disk that is full or broken is for an operator, and the relay goes on without it. */
+function failureOf(cause: unknown): unknown {
+  const code = cause instanceof Error && 'code' in cause ? String(cause.code) : '';
+  if (code === 'SQLITE_FULL') return new GlasscastError('STORE_UNAVAILABLE', { reason: 'its disk is full', cause });
+  if (/^SQLITE_(IOERR|READONLY|CANTOPEN)/.test(code))
+    return new GlasscastError('STORE_UNAVAILABLE', { reason: `its disk fails (${code})`, cause });
+  return cause;
 }
 
 function open(file: string): ReturnType<typeof openDatabase> {

@@ -7,7 +7,7 @@ import type { recordKinds } from './records.ts';
 
 /**
  * Records of one kind, by the key that each carries. Every call is atomic and lasting when it has settled.
- * Errors: STORE_UNAVAILABLE of a networked store that does not answer; SESSION_MOVED from a write about a user whose
+ * Errors: STORE_UNAVAILABLE of a networked store that does not answer, or of a disk that is full; SESSION_MOVED from a write about a user whose
  * session another node has taken over.
  */
 export interface Collection<T> {

@@ -1,5 +1,4 @@
 /** The local Stream when things go wrong around it: a full disk, an input deleted under its publisher, an end during the start. */
-import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
 import { appendFileSync, existsSync, readdirSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
@@ -23,19 +22,7 @@ import {
   until,
   type VideoJson,
 } from '../support/local-stream-world.ts';
-
-/** A disk of this size, or undefined where we may not make one. */
-function smallDisk(bytes: number): string | undefined {
-  const folder = temporaryFolder();
-  if (process.platform !== 'linux' || process.getuid?.() !== 0) return undefined;
-  try {
-    execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${bytes}`, 'tmpfs', folder], { stdio: 'ignore' });
-  } catch {
-    return undefined;
-  }
-  onTestFinished(() => void execFileSync('umount', ['--lazy', folder]));
-  return folder;
-}
+import { smallDisk } from '../support/small-disk.ts';
 
 describe('a full disk', () => {
   it('ends the recording; the live stream goes on, the API answers, and deleting makes room', async ({ skip }) => {

@@ -1,9 +1,10 @@
-import { mkdtempSync, rmSync, statSync } from 'node:fs';
+import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import Database from 'libsql';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createSqliteStore } from '../../cloud/store/sqlite-store.ts';
+import { smallDisk } from '../support/small-disk.ts';
 import { storedApp as app, describeStore, type StoreUnderTest } from '../support/store-suite.ts';
 
 let folder = '';
@@ -60,6 +61,25 @@ describe('the SQLite store', () => {
     await first.close();
     await open().close();
     expect(() => createSqliteStore({ file: join(file, 'below', 'relay.db') })).toThrow(/relay\.db\/below: /);
+  });
+
+  it('says of a full disk what it is, keeps what it has, and goes on when there is room', async ({ skip }) => {
+    const disk = smallDisk(400 * 1024);
+    if (!disk) return skip('a full disk is made with a small tmpfs: root on Linux only');
+    const store = createSqliteStore({ file: join(disk, 'relay.db') });
+    await store.values.put({ name: 'before', value: 'v' });
+    expect(() => writeFileSync(join(disk, 'filler'), Buffer.alloc(500 * 1024))).toThrow('ENOSPC');
+    const full = { code: 'STORE_UNAVAILABLE', message: expect.stringContaining('disk is full') };
+    const large = (name: string) => ({ name, value: 'x'.repeat(50_000) });
+    await expect(store.values.put(large('one'))).rejects.toMatchObject(full);
+    await expect(store.values.add(large('added'))).rejects.toMatchObject(full);
+    const many = ['two', 'three'].map((name) => store.values.put(large(name)));
+    for (const put of many) await expect(put).rejects.toMatchObject(full);
+    expect(await store.values.all()).toEqual([{ name: 'before', value: 'v' }]);
+    rmSync(join(disk, 'filler'));
+    await Promise.all(['two', 'three'].map((name) => store.values.put(large(name))));
+    expect((await store.values.all()).map(({ name }) => name)).toEqual(['before', 'three', 'two']);
+    await store.close();
   });
 
   it('keeps everything over a restart, in a file for its owner alone', async () => {
