@@ -21,7 +21,7 @@ export interface DoorLimits {
   handshakes: Rate;
 }
 
-export const defaultDoorLimits: DoorLimits = {
+const defaultDoorLimits: DoorLimits = {
   maxConnections: 50_000,
   maxStrangersPerAddress: 100,
   requests: { perSecond: 50, burst: 500 },

@@ -7,7 +7,7 @@ import { type ErrorCode, errorKinds } from '../../shared/errors.ts';
 import type { SocketMeter } from '../http/socket.ts';
 import type { Meters, Tally } from './meters.ts';
 
-export const socketPeers = ['glasses', 'app'] as const;
+const socketPeers = ['glasses', 'app'] as const;
 type Peer = (typeof socketPeers)[number];
 
 export interface SocketMeters extends Readonly<Record<Peer, SocketMeter>> {

@@ -151,8 +151,10 @@ export async function runBench(description: BenchDescription): Promise<void> {
     if (abort.signal.aborted) process.exitCode = 130;
     if (report.broken?.length) process.exitCode = 1;
   } catch (error) {
-    process.exitCode = abort.signal.aborted ? 130 : 1;
-    const reason = abort.signal.aborted ? 'interrupted' : redactor.redact(asGlasscastError(error).message);
+    const { code, message } = asGlasscastError(error);
+    process.exitCode = code === 'INVALID_CONFIG' ? 2 : 1;
+    if (abort.signal.aborted) process.exitCode = 130;
+    const reason = abort.signal.aborted ? 'interrupted' : redactor.redact(message);
     process.stderr.write(`${description.name}: ${reason}\n`);
   } finally {
     await tidy(closers, spawner, folder);

@@ -65,7 +65,7 @@ const TICK_MS = 100;
 const FLOOD_TICK_MS = 10;
 const PACE_BEHIND_MS = 100;
 
-export const userIdOf = (user: number): string => `glasses${String(user + 1).padStart(5, '0')}@fleet.example`;
+const userIdOf = (user: number): string => `glasses${String(user + 1).padStart(5, '0')}@fleet.example`;
 
 export async function createFleet(options: FleetOptions, signal?: AbortSignal): Promise<Fleet> {
   const fleet = new WholeFleet(options, signal);

@@ -59,7 +59,7 @@ export async function createLoopedMedia(options: LoopedMediaOptions): Promise<Me
 }
 
 /** Tags in the order of time, each round after the one before; configurations once. */
-export function createLoopFeed(tags: readonly FlvTag[]): { until(atMs: number): FlvTag[] } {
+function createLoopFeed(tags: readonly FlvTag[]): { until(atMs: number): FlvTag[] } {
   const media = tags.filter((tag) => !isConfiguration(tag));
   const lengthMs = LOOP_SECONDS * 1000;
   let round = 0;
