@@ -26,12 +26,14 @@ import { type SoakWorld, startSoakWorld } from './soak/soak-world.ts';
 const method = {
   parts:
     'relay (cloud/main.ts), local Stream and agents (bundled, as flashed; 320x180, 10 a second) as processes of their own; apps by WebSocket as the SDK speaks',
+  crowd:
+    'beside the users with agents, people whose glasses push nothing come and go as quickly as the relay lets them; they are counted, not judged',
   cycle:
     'people come and go, then faults while they do, by the seed; then calm: what must hold is asked; then everybody leaves, and it is quiet',
   faults:
     'each kind once before one comes again; those that end relay or local Stream in the first quarter of each hour',
   memory:
-    'RSS from /proc/PID/stat and descriptors in /proc/PID/fd at the end of each quiet, after its inspector was asked twice to collect garbage (found: before that); of the process that was warm for longest',
+    'RSS from /proc/PID/stat and descriptors in /proc/PID/fd at the end of each quiet, half a second after its inspector was asked twice to collect garbage (found: before that); of the process that was warm for longest',
   warm: `after the last restart, ${FILL_STREAMS} streams without media fill what is kept up to a bound (500 stories of ended streams, 50 of them whole, caches, compiled code); counted from 2.5 minutes after that, which is longer than the local Stream remembers an input whose publisher has gone`,
   malloc: 'MALLOC_ARENA_MAX=2, as the units of deploy/systemd start them',
   slope:

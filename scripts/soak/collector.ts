@@ -17,6 +17,8 @@ export interface Collector {
 const LISTENING = /^Debugger listening on (ws:\S+)/;
 const ANSWER_WITHIN_MS = 10_000;
 const LOOK_MS = 50;
+/** V8 gives pages back by threads of its own, after it has answered. */
+const GIVEN_BACK_MS = 500;
 
 export function createCollector({ clock }: { clock: Clock }): Collector {
   const inspectors = new Map<string, { pid: number | undefined; url: string }>();
@@ -57,7 +59,9 @@ async function collectBy(clock: Clock, url: string): Promise<{ heapUsedMb: numbe
   const socket = new WebSocket(url, { perMessageDeflate: false });
   const late = () => new GlasscastError('INTERNAL', { reason: 'the inspector does not answer' });
   try {
-    return await withTimeout(clock, 'soak-collect', ANSWER_WITHIN_MS, conversation(socket), late);
+    const collected = await withTimeout(clock, 'soak-collect', ANSWER_WITHIN_MS, conversation(socket), late);
+    await clock.sleep(GIVEN_BACK_MS);
+    return collected;
   } finally {
     socket.terminate();
   }
