@@ -99,8 +99,8 @@ const PROGRESS_MS = 10_000;
 /** Beside the users with agents. */
 const CROWD_PEOPLE = 4;
 /** The relay remembers 500 streams that have ended (story-archive.ts), and 50 of them whole; then V8 compiles what is often called. */
-export const FILL_STREAMS = 4_000;
-const FILL_PEOPLE = 24;
+export const FILL_STREAMS = 1_500;
+const FILL_PEOPLE = 12;
 /** A machine that is too slow for all of them measures what it has. */
 const FILL_WITHIN_MS = 180_000;
 /** The local Stream remembers an input for two minutes after its publisher has gone (ingest/inputs.ts). */
