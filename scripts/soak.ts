@@ -42,8 +42,8 @@ const method = {
 };
 
 const MB_PER_HOUR = 1;
-/** As SQLite and the system say it. */
-const DISK_FULL = /disk is full|disk fails|disk I\/O|ENOSPC/;
+/** As store, SQLite and the system say it. */
+const STORE_AWAY = /store of the relay does not answer|STORE_UNAVAILABLE|disk is full|disk I\/O|ENOSPC/;
 
 /** @throws GlasscastError INVALID_CONFIG naming the option */
 function numberOf(options: Bench['options'], name: string, least: number): number {
@@ -64,7 +64,7 @@ async function measure(bench: Bench): Promise<BenchReport> {
   const logs = createSoakLogs({
     folder: join(bench.folder, 'logs'),
     nowText: () => new Date(clock.now()).toISOString(),
-    isExpected: (part, line) => /^relay/.test(part) && Boolean(held.world?.isDiskFull) && DISK_FULL.test(line),
+    isExpected: (part, line) => /^relay/.test(part) && Boolean(held.world?.isStoreAway) && STORE_AWAY.test(line),
     onTrouble: (part, line) => held.report?.('no error is logged', `${part}: ${line}`),
   });
   // Whatever waits listens there: people, faults, questions.

@@ -212,9 +212,12 @@ export function asGlasscastError(error: unknown): GlasscastError {
   return isGlasscastError(error) ? error : new GlasscastError('INTERNAL', { reason: errorText(error), cause: error });
 }
 
-/** Something is wrong with us, which belongs into the log as an error. A program that was told to end does only what it was told. */
+/**
+ * Something is wrong with us, which belongs into the log as an error. A program that was told to end does only what it was
+ * told, and glasses may land at another node.
+ */
 export function isDefect({ code, fault }: GlasscastError): boolean {
-  return fault === 'us' && code !== 'SHUTTING_DOWN';
+  return fault === 'us' && code !== 'SHUTTING_DOWN' && code !== 'SESSION_MOVED';
 }
 
 /** A short text of anything thrown. */

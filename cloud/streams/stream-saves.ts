@@ -3,7 +3,7 @@
  * written. A write that fails is made again: a stream whose end is not written would come to life with the next process.
  */
 import type { Clock, Timer } from '../../shared/clock.ts';
-import { errorText } from '../../shared/errors.ts';
+import { asGlasscastError, errorText } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import type { StreamRecord } from '../store/records.ts';
 import type { Collection } from '../store/store.ts';
@@ -51,8 +51,10 @@ export function createStreamSaves({
     saving.written.then(
       () => newest.get(streamId) === saving && newest.delete(streamId),
       (error: unknown) => {
-        const isCurrent = newest.get(streamId) === saving;
         // Of one that another process has, a write that was still on its way is refused.
+        if (newest.get(streamId) === saving && asGlasscastError(error).code === 'SESSION_MOVED')
+          newest.delete(streamId);
+        const isCurrent = newest.get(streamId) === saving;
         log[isCurrent ? 'error' : 'debug']({ streamId, reason: errorText(error) }, 'stream-not-saved');
         if (isClosed || !isCurrent) return;
         saving.again = clock.after('stream-save', RETRY_MS, () => void save(streamId, record).catch(() => {}));

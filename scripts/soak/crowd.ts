@@ -33,6 +33,7 @@ const STREAMS_A_VISIT = 25;
 export async function crowd({ bench, relay, apps, people, streams, until }: CrowdOptions): Promise<number> {
   const { clock, redactor, signal } = bench;
   const held = { streams: 0, visits: 0 };
+  const who = crypto.randomUUID().slice(0, 8);
   const isOver = () => until.aborted || signal.aborted || held.streams >= streams;
   const hold = (ask: () => Promise<Complaints> | Complaints) =>
     eventually(clock, { ms: STEP_WITHIN_MS, signal, everyMs: 40 }, () => (isOver() ? [] : ask()));
@@ -67,7 +68,7 @@ export async function crowd({ bench, relay, apps, people, streams, until }: Crow
   }
   async function visit(): Promise<void> {
     held.visits += 1;
-    const userId = `quick${held.visits}@soak.example`;
+    const userId = `quick${held.visits}-${who}@soak.example`;
     const { ask, url } = relay();
     const issued = await ask<{ tokenId: string; coreToken: string }>('POST', '/api/tokens', { email: userId });
     redactor.add(issued.coreToken);

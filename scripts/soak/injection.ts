@@ -58,11 +58,7 @@ const deeds: Readonly<Record<FaultName, Deed>> = {
   'provider-limited': providerFault('rate-limited', { retryAfterSeconds: 1 }),
   'creation-lost': providerFault('lost-creation', { times: 1 }),
   'storage-full': providerFault('storage-exhausted', {}),
-  async 'redis-killed'({ clock, signal }, { redis }, { lastsMs }) {
-    await redis?.kill();
-    await clock.sleep(lastsMs, { signal });
-    await redis?.start();
-  },
+  'redis-killed': (_bench, { killRedis }, { lastsMs }) => killRedis?.(lastsMs),
   async 'delivery-away'({ clock, signal }, { stream }, { lastsMs }) {
     await stream.delivery.drop();
     await clock.sleep(lastsMs, { signal });

@@ -176,7 +176,7 @@ export function createSoakRun(options: SoakRunOptions): SoakRun {
     enter('storm');
     const { faults, stormMs: lengthMs } = lengths;
     const mayRestart = mayRestartAt(sinceMs(), totalMs);
-    const hasRedis = world.redis !== undefined;
+    const hasRedis = world.killRedis !== undefined;
     const plan = planStorm({ seed, cycle: now.cycle, faults, lengthMs, mayRestart, hasRedis });
     const stormBeganMs = clock.monotonicMs();
     const under = plan.map(async (fault) => {

@@ -7,7 +7,7 @@ import { GlasscastError } from '../../shared/errors.ts';
 import { Secret } from '../../shared/secrets.ts';
 import { freePort } from '../bench/free-port.ts';
 import type { Bench } from '../bench/program.ts';
-import { type RedisProcess, startRedis } from '../bench/redis-process.ts';
+import { startRedis } from '../bench/redis-process.ts';
 import { createRelayMain, type RelayMain } from '../bench/relay-main.ts';
 import { type StreamProcess, startStreamProcess } from '../bench/stream-process.ts';
 import { createTcpTap, type TcpTap } from '../bench/tcp-tap.ts';
@@ -36,10 +36,10 @@ export interface SoakWorld {
   restartNode(node: RelayMain, how: NodeJS.Signals): Promise<void>;
   /** The relay's disk is full for so long; nothing happens where it cannot be filled. */
   fillDisk(ms: number): Promise<void>;
-  /** Or was a moment ago: what is written about it then is no news. */
-  readonly isDiskFull: boolean;
-  /** That several nodes share; undefined: there is one node, or the Redis is not ours to kill. */
-  redis: RedisProcess | undefined;
+  /** Redis is killed and away for so long; undefined: there is one node, or the Redis is not ours to kill. */
+  killRedis: ((ms: number) => Promise<void>) | undefined;
+  /** Disk or Redis; or it was a moment ago: what is written about it then is no news. */
+  readonly isStoreAway: boolean;
   stream: SoakStream;
   glasses: SoakGlasses[];
   apps: SoakApp[];
@@ -69,7 +69,7 @@ export interface SoakStream {
 
 /** What the local Stream writes into its addresses: there stand the taps. */
 const PUBLIC_HOST = '127.0.0.2';
-const DISK_AFTERWARDS_MS = 3_000;
+const AFTERWARDS_MS = 3_000;
 const PACKAGES = ['com.glasscast.soak.one', 'com.glasscast.soak.two'];
 
 export interface SoakWorldOptions {
@@ -90,7 +90,18 @@ export async function startSoakWorld(options: SoakWorldOptions): Promise<SoakWor
   const { stream, first } = await startSoakStream(partBench('local-stream'), onDeath);
   bench.defer(() => stream.stop());
   const disk = await mountSmallDisk(bench, join(bench.folder, 'relay-1'));
-  const held = { diskFullUntilMs: Number.NEGATIVE_INFINITY };
+  const held = { storesAway: 0, storeAwayUntilMs: Number.NEGATIVE_INFINITY };
+  async function withoutStore(away: () => Promise<unknown>, ms: number, back: () => Promise<unknown>): Promise<void> {
+    held.storesAway += 1;
+    await away();
+    try {
+      await bench.clock.sleep(ms, { signal: bench.signal });
+    } finally {
+      await back();
+      held.storesAway -= 1;
+      held.storeAwayUntilMs = bench.clock.monotonicMs() + AFTERWARDS_MS;
+    }
+  }
   const { clock, folder, spawn } = bench;
   const hasOwnRedis = options.nodes > 1 && options.redisUrl === undefined;
   const redis = hasOwnRedis ? await startRedis({ spawn, clock, folder: join(folder, 'redis') }) : undefined;
@@ -123,7 +134,7 @@ export async function startSoakWorld(options: SoakWorldOptions): Promise<SoakWor
     return turn;
   };
   return {
-    ...{ nodes, redis, stream, glasses, apps },
+    ...{ nodes, stream, glasses, apps },
     get relay() {
       return relayUp();
     },
@@ -134,21 +145,11 @@ export async function startSoakWorld(options: SoakWorldOptions): Promise<SoakWor
         await node.start();
         up.add(node);
       }),
-    get isDiskFull() {
-      return bench.clock.monotonicMs() < held.diskFullUntilMs;
+    get isStoreAway() {
+      return held.storesAway > 0 || bench.clock.monotonicMs() < held.storeAwayUntilMs;
     },
-    fillDisk: (ms) =>
-      inTurn(async () => {
-        if (!disk) return;
-        held.diskFullUntilMs = Number.POSITIVE_INFINITY;
-        await disk.fill();
-        try {
-          await bench.clock.sleep(ms, { signal: bench.signal });
-        } finally {
-          await disk.free();
-          held.diskFullUntilMs = bench.clock.monotonicMs() + DISK_AFTERWARDS_MS;
-        }
-      }),
+    fillDisk: (ms) => inTurn(async () => disk && withoutStore(disk.fill, ms, disk.free)),
+    killRedis: redis && ((ms) => withoutStore(redis.kill, ms, redis.start)),
     streams: async () =>
       (await relayUp().ask<{ streams: StreamJson[] }>('GET', '/api/streams')).streams.filter(
         ({ state }) => state !== 'stopped' && state !== 'failed',

@@ -145,7 +145,7 @@ describe.runIf(canBootDebian())('a cluster under systemd', () => {
       ...[await freePort(), await freePort(), await freePort()],
     ] as [number, number, number, number, number, number];
     ports = { redis, http, rtmp, relay, nodes: [first, second] };
-    const parts = ['cloud', 'shared', 'device', 'package.json', 'tsconfig.json', 'node_modules'];
+    const parts = ['cloud', 'shared', 'device', 'scripts', 'package.json', 'tsconfig.json', 'node_modules'];
     root = await openDebianRoot({
       packages: ['redis-server', 'haproxy'],
       disabled: ['redis-server.service', 'haproxy.service'],

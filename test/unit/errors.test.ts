@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { asGlasscastError, type ErrorCode, errorKinds, GlasscastError } from '../../shared/errors.ts';
+import { asGlasscastError, type ErrorCode, errorKinds, GlasscastError, isDefect } from '../../shared/errors.ts';
 
 describe('errors', () => {
   it.each(Object.keys(errorKinds) as ErrorCode[])('%s has a sentence, a fault and a status', (code) => {
@@ -14,5 +14,13 @@ describe('errors', () => {
     expect(asGlasscastError(cause)).toMatchObject({ code: 'INTERNAL', cause });
     const own = new GlasscastError('STREAM_NOT_FOUND');
     expect(asGlasscastError(own)).toBe(own);
+  });
+});
+
+describe('a defect', () => {
+  it('is what is wrong with us, not an order to end nor a session that went to another node', () => {
+    const isOne = (code: ErrorCode) => isDefect(new GlasscastError(code));
+    expect([isOne('INTERNAL'), isOne('STORE_UNAVAILABLE'), isOne('NODE_UNREACHABLE')]).toEqual([true, true, true]);
+    expect([isOne('SHUTTING_DOWN'), isOne('SESSION_MOVED'), isOne('STREAM_NOT_FOUND')]).toEqual([false, false, false]);
   });
 });
