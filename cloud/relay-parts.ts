@@ -225,6 +225,7 @@ export function composeStreams(
       if (isStreamOver(stream.state)) onLeft(stream.userId);
     },
     onKeepAliveMissed: watching.metrics.sockets.keepAliveMissed,
+    onSaved: onLeft,
     ...(onDefect ? { onDefect } : {}),
   });
   const secrets = options.webhookSecrets ?? {};

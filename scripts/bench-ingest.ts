@@ -25,7 +25,7 @@ const method = {
     'CPU and memory with so many viewers, less those with none, by their number; negative memory is given back',
   servers:
     'a new process in each round; local: nothing packaged, as nginx; localPackaging: HLS, DASH and recording as well',
-  loader: 'the local Stream runs by tsx, as npm run local-stream does; nginx is one process, master and worker in one',
+  loader: 'the local Stream runs as npm run local-stream does; nginx is one process, master and worker in one',
   bare: 'node-media-server as it comes, run by node: the package that the local Stream’s ingest stands on',
   warmUp: 'the first 3 s of each step are not counted',
   order:

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { GlasscastError } from '../shared/errors.ts';
 import { goal, summary } from './bench/measuring.ts';
 import { type Bench, type BenchReport, runBench } from './bench/program.ts';
-import { SPARE_DESCRIPTORS, type Trend, trendOf } from './soak/account.ts';
+import { growthOf, MB_PER_HOUR, SPARE_DESCRIPTORS, type Trend, trendOf } from './soak/account.ts';
 import { createCollector } from './soak/collector.ts';
 import { watchFamily } from './soak/family.ts';
 import { createSoakLogs, type SoakLogs } from './soak/soak-logs.ts';
@@ -33,7 +33,7 @@ const method = {
   faults:
     'each kind once before one comes again; those that end relay or local Stream in the first quarter of each hour',
   memory:
-    'RSS from /proc/PID/stat and descriptors in /proc/PID/fd at the end of each quiet, half a second after its inspector was asked twice to collect garbage (found: before that); of the process that was warm for longest',
+    'RSS from /proc/PID/stat and descriptors in /proc/PID/fd at the end of each quiet, half a second after its inspector was asked twice to collect garbage (found: before that); of the process that was warm for longest; course[] has all that could be compared',
   warm: `after the last restart, ${FILL_STREAMS} streams without media fill what is kept up to a bound (500 stories of ended streams, 50 of them whole, caches, compiled code); counted from 2.5 minutes after that, which is longer than the local Stream remembers an input whose publisher has gone`,
   malloc: 'MALLOC_ARENA_MAX=2, as the units of deploy/systemd start them',
   slope:
@@ -41,9 +41,8 @@ const method = {
   live: 'from the request to `active` at the app, in calm; the relay’s own deadline is 25 s',
 };
 
-const MB_PER_HOUR = 1;
 /** As store, SQLite and the system say it. */
-const STORE_AWAY = /store of the relay does not answer|STORE_UNAVAILABLE|disk is full|disk I\/O|ENOSPC/;
+const STORE_AWAY = /store of the relay cannot be|STORE_UNAVAILABLE|disk is full|disk I\/O|ENOSPC/;
 
 /** @throws GlasscastError INVALID_CONFIG naming the option */
 function numberOf(options: Bench['options'], name: string, least: number): number {
@@ -122,22 +121,17 @@ function reportOf(
   const [relay, localStream] = [trendOf(findings.relay), trendOf(findings.localStream)];
   const trends = { relay, 'local Stream': localStream };
   const isShort = Boolean(bench.options.short);
-  const grown = Object.entries(trends).flatMap(([name, trend]) => {
-    const { rssMbPerHour = 0, errorMbPerHour = 0, descriptorGrowth = 0, descriptorError = 0 } = trend;
-    return [
-      ...(rssMbPerHour - 2 * errorMbPerHour > MB_PER_HOUR ? [`RSS of the ${name} grows ${rssMbPerHour} MB/h`] : []),
-      ...(descriptorGrowth - 2 * descriptorError > SPARE_DESCRIPTORS
-        ? [`descriptors of the ${name} grow by ${descriptorGrowth}`]
-        : []),
-    ];
-  });
+  const grown = Object.entries(trends).flatMap(([name, trend]) =>
+    growthOf(trend).map((words) => `the ${name} grows: ${words}`),
+  );
   const wrong = [...broken.map(({ invariant, words }) => `${invariant}: ${words}`), ...(isShort ? [] : grown)];
   for (const one of broken) {
     const at = `cycle ${one.cycle}, ${one.phase}, ${Math.round(one.atMs / 1000)} s`;
     bench.progress(`seed ${seed}, ${at}: ${one.invariant}: ${one.words}; before it: ${one.faults.join(', ')}`);
   }
   if (kept) bench.progress(`logs: ${kept}`);
-  const slopeOf = (trend: Trend) => `${trend.rssMbPerHour ?? '?'} ± ${trend.errorMbPerHour ?? '?'} MB/h`;
+  const slopeOf = ({ rssMbPerHour, errorMbPerHour, descriptorGrowth, descriptorError }: Trend) =>
+    `${rssMbPerHour ?? '?'} ± ${errorMbPerHour ?? '?'} MB/h and ${descriptorGrowth ?? '?'} ± ${descriptorError ?? '?'} descriptors`;
   const slopeWords = isShort ? '' : `, relay ${slopeOf(relay)}, local Stream ${slopeOf(localStream)}`;
   bench.progress(`${cycles} cycles, ${checks} checks, ${wrong.length} broken${slopeWords}`);
   return {

@@ -155,7 +155,10 @@ export const errorKinds = {
   CHILD_START_FAILED: { sentence: 'A child process could not be started', fault: 'us', retryable: true, http: 500 },
   ILLEGAL_TRANSITION: { sentence: 'A state change that the table refuses', fault: 'us', retryable: false, http: 500 },
   STORE_UNAVAILABLE: {
-    ...{ sentence: 'The store of the relay does not answer; nothing new starts until it does, try again', fault: 'us' },
+    ...{
+      sentence: 'The store of the relay cannot be reached or written; nothing new starts until it can, try again',
+      fault: 'us',
+    },
     ...{ retryable: true, http: 503 },
   },
   NODE_UNREACHABLE: {

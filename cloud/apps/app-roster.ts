@@ -65,9 +65,10 @@ export function createAppRoster({ records, log }: { records: Collection<AppSessi
       () => void unwritten.delete(sessionId),
       (error: unknown) => {
         // What another process has is its own to write.
-        if (asGlasscastError(error).code === 'SESSION_MOVED') unwritten.delete(sessionId);
-        else unwritten.set(sessionId, change);
-        log.error({ reason: errorText(error) }, 'app-session-not-saved');
+        const isOurs = asGlasscastError(error).code !== 'SESSION_MOVED';
+        if (isOurs) unwritten.set(sessionId, change);
+        else unwritten.delete(sessionId);
+        log[isOurs ? 'error' : 'debug']({ reason: errorText(error) }, 'app-session-not-saved');
       },
     );
   }

@@ -11,9 +11,9 @@ export interface ProviderHealth {
   /** Asks now and then every minute; every five seconds while it does not answer. */
   start(): void;
   /**
-   * PROVIDER_STORAGE_FULL when no new broadcast would be let in: the input is made, the encoder refused. When the last
-   * answer was "full", or is older than 5 s and it is a near thing, asks again first, for 2 s at most: nobody is refused
-   * for what has been put right. It costs the provider no more than the creation that a start would ask for.
+   * PROVIDER_STORAGE_FULL when no new broadcast would be let in: the input is made, the encoder refused. When it is a near
+   * thing and the last answer is older than 5 s, or was "full" and is older than a second, asks again first, for 2 s at most.
+   * A provider that answers with an error then refuses nobody: whoever starts hears what is wrong with it.
    */
   admit(): Promise<void>;
   /** Asks now. True: no storage is left. Undefined: no answer. */
@@ -26,6 +26,8 @@ export interface ProviderHealth {
 /** A broadcast of an hour may begin in the time between two answers, and weighs nothing until it has landed. */
 const SMALL_MARGIN_MINUTES = 60;
 const FRESH_MS = 5_000;
+/** Who has made room tries again at once; and all who try must leave the provider's pace to those who delete. */
+const FULL_FRESH_MS = 1_000;
 /** Who is told that nothing can start is not to be told so for long after it can. */
 const AGAIN_MS = 5_000;
 const PATIENCE_MS = 2_000;
@@ -83,12 +85,12 @@ export function createProviderHealth({
       void askOnce(false);
     },
     async admit() {
-      const isFresh = marginMinutes > 0 && clock.monotonicMs() - answeredAtMs <= FRESH_MS;
-      if (!isFresh && marginMinutes < SMALL_MARGIN_MINUTES) {
+      const freshMs = marginMinutes > 0 ? FRESH_MS : FULL_FRESH_MS;
+      if (clock.monotonicMs() - answeredAtMs > freshMs && marginMinutes < SMALL_MARGIN_MINUTES) {
         const late = () => new GlasscastError('PROVIDER_UNREACHABLE');
         await withTimeout(clock, 'provider-admission', PATIENCE_MS, askOnce(true), late).catch(() => {});
       }
-      if (marginMinutes <= 0) throw new GlasscastError('PROVIDER_STORAGE_FULL');
+      if (state === 'PROVIDER_STORAGE_FULL') throw new GlasscastError('PROVIDER_STORAGE_FULL');
     },
     async isFull() {
       const sinceMs = clock.monotonicMs();

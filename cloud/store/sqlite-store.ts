@@ -139,9 +139,9 @@ function createPuts(
       if (others.length > 0) sql.commit.run();
       for (const { resolve } of all) resolve();
     } catch (cause) {
-      // A full disk has ended it already (sqlite.org/lang_transaction.html, 3), and a second end would hide why.
-      if (database.inTransaction) sql.rollBack.run();
       for (const { reject } of all) reject(failureOf(cause));
+      // A full disk has ended it already (sqlite.org/lang_transaction.html, 3), and a second end would hide why.
+      if (database.inTransaction) attempt(sql.rollBack);
     }
   }
   return {
@@ -154,12 +154,20 @@ function createPuts(
   };
 }
 
+/** One that fails as well is rolled back by the next. */
+function attempt(statement: Database.Statement<unknown[]>): void {
+  try {
+    statement.run();
+  } catch {}
+}
+
 /** By SQLite's result codes: a disk that is full or broken is for an operator, and the relay goes on without it. */
 function failureOf(cause: unknown): unknown {
   const code = cause instanceof Error && 'code' in cause ? String(cause.code) : '';
-  if (code === 'SQLITE_FULL') return new GlasscastError('STORE_UNAVAILABLE', { reason: 'its disk is full', cause });
-  if (/^SQLITE_(IOERR|READONLY|CANTOPEN)/.test(code))
-    return new GlasscastError('STORE_UNAVAILABLE', { reason: `its disk fails (${code})`, cause });
+  const unavailable = (reason: string) => new GlasscastError('STORE_UNAVAILABLE', { reason, cause });
+  if (code === 'SQLITE_FULL') return unavailable('its disk is full');
+  if (/^SQLITE_(BUSY|LOCKED)/.test(code)) return unavailable('another program holds its file');
+  if (/^SQLITE_(IOERR|READONLY|CANTOPEN)/.test(code)) return unavailable('its disk fails');
   return cause;
 }
 

@@ -88,6 +88,8 @@ export interface StreamRegistryOptions {
   /** A stream's snapshot has changed. */
   onChange: (snapshot: StreamSnapshot) => void;
   onKeepAliveMissed?: (() => void) | undefined;
+  /** All that there was to say of this user's streams is in the store. */
+  onSaved?: (userId: string) => void;
   /** Default: logged. */
   onDefect?: (error: GlasscastError) => void;
 }
@@ -250,7 +252,7 @@ class Registry implements StreamRegistry {
   }
 
   has(userId: string): boolean {
-    return this.#users.has(userId);
+    return this.#users.has(userId) || this.#saves.has(userId);
   }
 
   snapshots(): StreamSnapshot[] {
@@ -283,12 +285,13 @@ class Registry implements StreamRegistry {
     this.#users.delete(userId);
     refuseParked(user, new GlasscastError('SESSION_MOVED'));
     const { stream } = user ?? {};
-    if (!stream) return;
-    stream.suspend({ isLost });
-    this.#options.source.forget(stream.streamId);
-    this.#options.log.info({ userId, streamId: stream.streamId, isLost }, 'stream-handed-over');
-    this.#tellEmpty();
-    const saved = this.#saves.release(stream.streamId);
+    stream?.suspend({ isLost });
+    if (stream) {
+      this.#options.source.forget(stream.streamId);
+      this.#options.log.info({ userId, streamId: stream.streamId, isLost }, 'stream-handed-over');
+      this.#tellEmpty();
+    }
+    const saved = this.#saves.release(userId);
     if (!isLost) await saved;
   }
 
@@ -331,7 +334,7 @@ class Registry implements StreamRegistry {
       onKeepAliveMissed: this.#options.onKeepAliveMissed,
       timings: this.#timings[record.kind],
       look: (ingest, events) => look(playback, streamId, ingest, events),
-      save: (changed) => this.#saves.save(streamId, changed),
+      save: (changed) => this.#saves.save({ streamId, userId }, changed),
       onChange: () => onChange(stream.snapshot()),
       onEnded: () => this.#ended(userId, stream),
       onDefect: this.#options.onDefect ?? logDefect,

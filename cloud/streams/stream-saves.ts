@@ -10,13 +10,24 @@ import type { Collection } from '../store/store.ts';
 
 export interface StreamSaves {
   /** @param record undefined: the stream is over. Rejects when it could not be written; it is tried again all the same. */
-  save(streamId: string, record: StreamRecord | undefined): Promise<void>;
-  /** Another process goes on with it: waits for what is being written, and tries nothing again. Never rejects. */
-  release(streamId: string): Promise<void>;
+  save(of: StreamOf, record: StreamRecord | undefined): Promise<void>;
+  /** Something of the user's is not written yet. */
+  has(userId: string): boolean;
+  /** Another process goes on with the user: waits for what is being written, and tries nothing again. Never rejects. */
+  release(userId: string): Promise<void>;
   /** The store answers again: what could not be written is written now. */
   retry(): void;
   /** Waits for what is being written. Nothing is tried again from now on. */
   close(): Promise<void>;
+}
+
+type StreamOf = Readonly<Pick<StreamRecord, 'streamId' | 'userId'>>;
+
+interface Save {
+  of: StreamOf;
+  record: StreamRecord | undefined;
+  written: Promise<void>;
+  again: Timer | undefined;
 }
 
 const RETRY_MS = 10_000;
@@ -25,53 +36,63 @@ export function createStreamSaves({
   streams,
   clock,
   log,
+  onSaved,
 }: {
-  streams: Collection<StreamRecord>;
+  streams: Pick<Collection<StreamRecord>, 'put' | 'delete'>;
   clock: Clock;
   log: Log;
+  /** Nothing of the user's is left to be written. */
+  onSaved?: ((userId: string) => void) | undefined;
 }): StreamSaves {
-  interface Save {
-    written: Promise<void>;
-    again: Timer | undefined;
-    record: StreamRecord | undefined;
-  }
   const newest = new Map<string, Save>();
+  /** Streams that are not written yet, by user: ten thousand may be saved at once. */
+  const unwritten = new Map<string, Set<string>>();
   let isClosed = false;
 
-  function save(streamId: string, record: StreamRecord | undefined): Promise<void> {
+  function forget({ streamId, userId }: StreamOf): void {
+    newest.delete(streamId);
+    const others = unwritten.get(userId);
+    others?.delete(streamId);
+    if (others?.size === 0) unwritten.delete(userId);
+  }
+  function save(of: StreamOf, record: StreamRecord | undefined): Promise<void> {
+    const { streamId, userId } = of;
     const before = newest.get(streamId);
     before?.again?.cancel();
     const write = async () => void (await (record ? streams.put(record) : streams.delete(streamId)));
-    const saving: Save = {
-      written: (before?.written ?? Promise.resolve()).then(write, write),
-      again: undefined,
-      record,
-    };
+    const written = (before?.written ?? Promise.resolve()).then(write, write);
+    const saving: Save = { of, record, written, again: undefined };
     newest.set(streamId, saving);
-    saving.written.then(
-      () => newest.get(streamId) === saving && newest.delete(streamId),
+    unwritten.set(userId, (unwritten.get(userId) ?? new Set()).add(streamId));
+    written.then(
+      () => {
+        if (newest.get(streamId) !== saving) return;
+        forget(of);
+        if (!unwritten.has(userId)) onSaved?.(userId);
+      },
       (error: unknown) => {
         // Of one that another process has, a write that was still on its way is refused.
-        if (newest.get(streamId) === saving && asGlasscastError(error).code === 'SESSION_MOVED')
-          newest.delete(streamId);
-        const isCurrent = newest.get(streamId) === saving;
-        log[isCurrent ? 'error' : 'debug']({ streamId, reason: errorText(error) }, 'stream-not-saved');
-        if (isClosed || !isCurrent) return;
-        saving.again = clock.after('stream-save', RETRY_MS, () => void save(streamId, record).catch(() => {}));
+        const isOurs = newest.get(streamId) === saving && asGlasscastError(error).code !== 'SESSION_MOVED';
+        log[isOurs ? 'error' : 'debug']({ streamId, reason: errorText(error) }, 'stream-not-saved');
+        if (isClosed || newest.get(streamId) !== saving) return;
+        saving.again = clock.after('stream-save', RETRY_MS, () => void save(of, record).catch(() => {}));
       },
     );
-    return saving.written;
+    return written;
   }
   return {
     save,
-    async release(streamId) {
-      const last = newest.get(streamId);
-      last?.again?.cancel();
-      newest.delete(streamId);
-      await last?.written.catch(() => {});
+    has: (userId) => unwritten.has(userId),
+    async release(userId) {
+      const last = [...(unwritten.get(userId) ?? [])].flatMap((streamId) => newest.get(streamId) ?? []);
+      for (const { of, again } of last) {
+        again?.cancel();
+        forget(of);
+      }
+      await Promise.allSettled(last.map(({ written }) => written));
     },
     retry() {
-      for (const [streamId, { again, record }] of [...newest]) if (again) void save(streamId, record).catch(() => {});
+      for (const { of, record, again } of [...newest.values()]) if (again) void save(of, record).catch(() => {});
     },
     async close() {
       isClosed = true;

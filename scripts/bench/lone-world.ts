@@ -138,7 +138,7 @@ async function cleared({ rtmpTap, stream }: LoneWorld, { uid }: LiveInput): Prom
 /** A stopped encoder may need its patience: three seconds until SIGKILL. */
 const GRACE_MS = 3_500;
 const LOOK_MS = 250;
-/** What tsx runs beside the program that it loads. */
+/** What our loader and tsx run beside the program that they load. */
 const LOADER = /esbuild --service/;
 
 /** Remembers every process that was ever seen below this one. */

@@ -41,6 +41,8 @@ export interface Trend {
   /** By the same line, from the first sample to the last. */
   descriptorGrowth: number | undefined;
   descriptorError: number | undefined;
+  /** The fewest of the last third less the most of the first. */
+  descriptorRise: number | undefined;
   heapMbPerHour: number | undefined;
   /** Of RSS as it was found, garbage and all. */
   foundMbPerHour: number | undefined;
@@ -56,17 +58,40 @@ export interface Trend {
 
 /** Connections that are kept for the next request come and go. */
 export const SPARE_DESCRIPTORS = 2;
+export const MB_PER_HOUR = 1;
+/** Fewer say nothing of noise. */
+const LEAST_SAMPLES = 8;
+
+/**
+ * What can be told from noise, in words: a line that passes its limit by more than two standard errors; or descriptors of
+ * which the last third of the samples had more, each, than any of the first.
+ */
+export function growthOf(trend: Trend): string[] {
+  const { samples, rssMbPerHour = 0, errorMbPerHour = 0 } = trend;
+  const { descriptorGrowth = 0, descriptorError = 0, descriptorRise = 0 } = trend;
+  if (samples < LEAST_SAMPLES) return [];
+  const isMore = Math.max(descriptorGrowth - 2 * descriptorError, descriptorRise) > SPARE_DESCRIPTORS;
+  return [
+    ...(rssMbPerHour - 2 * errorMbPerHour > MB_PER_HOUR ? [`RSS by ${rssMbPerHour} ± ${errorMbPerHour} MB/h`] : []),
+    ...(isMore ? [`descriptors by ${descriptorGrowth} ± ${descriptorError}`] : []),
+  ];
+}
 
 /** Of the process that was warm for longest: what one grows by before, as V8 compiles and memories fill, is no leak. */
 export function trendOf(samples: readonly ProcessSample[]): Trend {
   const pids = [...new Set(samples.map(({ pid }) => pid))];
-  const lives = pids.map((pid) => samples.filter((sample) => sample.pid === pid && sample.isWarm));
+  // One that could not be collected is another kind of figure.
+  const isCollected = ({ heapUsedMb }: ProcessSample) => heapUsedMb !== undefined;
+  const comparable = samples.some(isCollected) ? samples.filter(isCollected) : samples;
+  const lives = pids.map((pid) => comparable.filter((sample) => sample.pid === pid && sample.isWarm));
   const counted = lives.reduce((longest, one) => (lengthOf(one) > lengthOf(longest) ? one : longest), []);
   const of: Slope | undefined = slope(counted.map(({ atMs, rssMb }) => ({ atMs, value: rssMb })));
   const heap = slope(
     counted.flatMap(({ atMs, heapUsedMb }) => (heapUsedMb === undefined ? [] : [{ atMs, value: heapUsedMb }])),
   );
   const found = slope(counted.map(({ atMs, rssFoundMb }) => ({ atMs, value: rssFoundMb })));
+  const third = Math.floor(counted.length / 3);
+  const open = counted.map((sample) => sample.descriptors);
   const descriptors = slope(counted.map(({ atMs, descriptors: value }) => ({ atMs, value })));
   const hours = lengthOf(counted) / 3_600_000;
   return {
@@ -77,8 +102,9 @@ export function trendOf(samples: readonly ProcessSample[]): Trend {
     heapMbPerHour: heap && hundredths(heap.perHour),
     foundMbPerHour: found && hundredths(found.perHour),
     descriptorGrowth: descriptors && hundredths(descriptors.perHour * hours),
+    descriptorRise: third > 0 ? Math.min(...open.slice(-third)) - Math.max(...open.slice(0, third)) : undefined,
     descriptorError: descriptors && hundredths(descriptors.errorPerHour * hours),
-    course: samples.map(({ atMs, isWarm, rssMb, rssFoundMb, descriptors: open, heapUsedMb }) => ({
+    course: comparable.map(({ atMs, isWarm, rssMb, rssFoundMb, descriptors: open, heapUsedMb }) => ({
       ...{
         minute: rounded(atMs / 60_000),
         isWarm,

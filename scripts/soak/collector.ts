@@ -59,11 +59,10 @@ async function collectBy(clock: Clock, url: string): Promise<{ heapUsedMb: numbe
   const socket = new WebSocket(url, { perMessageDeflate: false });
   const late = () => new GlasscastError('INTERNAL', { reason: 'the inspector does not answer' });
   try {
-    const collected = await withTimeout(clock, 'soak-collect', ANSWER_WITHIN_MS, conversation(socket), late);
-    await clock.sleep(GIVEN_BACK_MS);
-    return collected;
+    return await withTimeout(clock, 'soak-collect', ANSWER_WITHIN_MS, conversation(socket), late);
   } finally {
     socket.terminate();
+    await clock.sleep(GIVEN_BACK_MS);
   }
 }
 

@@ -1,7 +1,7 @@
 /**
  * People with glasses that push no media, as quick as the relay lets them be: they come, are watched, lose their lines, leave.
  * Before memory is measured they fill what the product keeps up to a bound, and have V8 compile what is often called; in
- * storms they bring volume. Judges nothing: what is refused is another turn.
+ * storms they bring volume. Judges nothing: what is refused is counted.
  */
 
 import type { Bench } from '../bench/program.ts';
@@ -9,13 +9,17 @@ import type { RelayMain } from '../bench/relay-main.ts';
 import { createFigureKeeper } from '../fleet/fleet-figures.ts';
 import { createSimulatedGlasses, type SimulatedGlasses } from '../fleet/simulated-glasses.ts';
 import { smallStream } from './churn.ts';
-import { type Complaints, eventually } from './invariants.ts';
+import { eventually } from './invariants.ts';
 import type { SoakApp } from './soak-apps.ts';
 
-export interface CrowdOptions {
-  bench: Pick<Bench, 'clock' | 'redactor' | 'signal'>;
+/** The same people each time: what the relay remembers of a user, a token or a revoked one must not grow by the measuring. */
+export interface Crowd {
+  /** Resolves when everybody has left again. Never rejects. */
+  come(visit: Visit): Promise<CrowdCounts>;
+}
+
+export interface Visit {
   relay: () => Pick<RelayMain, 'ask' | 'url'>;
-  apps: readonly SoakApp[];
   /** How many are there at a time. */
   people: number;
   /** All together; then everybody leaves. */
@@ -24,89 +28,109 @@ export interface CrowdOptions {
   until: AbortSignal;
 }
 
+export interface CrowdCounts {
+  /** START came to the glasses. */
+  streams: number;
+  /** Or something else was not to be had in time. */
+  refused: number;
+}
+
 const STEP_WITHIN_MS = 5_000;
 const REFUSED_MS = 500;
-/** Then somebody else comes. */
+/** Then they leave, and come back. */
 const STREAMS_A_VISIT = 25;
 
-/** Gives how many streams there were, when everybody has left. */
-export async function crowd({ bench, relay, apps, people, streams, until }: CrowdOptions): Promise<number> {
+export function createCrowd({
+  bench,
+  apps,
+}: {
+  bench: Pick<Bench, 'clock' | 'redactor' | 'signal'>;
+  apps: readonly SoakApp[];
+}): Crowd {
   const { clock, redactor, signal } = bench;
-  const held = { streams: 0, visits: 0 };
-  const who = crypto.randomUUID().slice(0, 8);
-  const isOver = () => until.aborted || signal.aborted || held.streams >= streams;
-  const hold = (ask: () => Promise<Complaints> | Complaints) =>
-    eventually(clock, { ms: STEP_WITHIN_MS, signal, everyMs: 40 }, () => (isOver() ? [] : ask()));
+  const name = crypto.randomUUID().slice(0, 8);
+  const tokens = new Map<string, string>();
+  const turns = { taken: 0 };
 
-  async function watched(app: SoakApp, glasses: SimulatedGlasses, turn: number): Promise<void> {
-    const { userId } = glasses;
-    if (!app.session(userId)?.isIn) {
-      await relay().ask('POST', `/api/apps/${app.packageName}/start`, { userId });
-      await hold(() => (app.session(userId)?.isIn ? [] : ['not in session']));
-    }
-    app.watch(userId, smallStream);
-    await hold(() => (glasses.streamId === undefined ? ['no START'] : []));
-    const { streamId } = glasses;
-    glasses.tellStats();
-    glasses.battery(turn % 100);
-    // Somebody looks at it; a line is lost now and then.
-    if (turn % 3 === 0) await relay().ask('GET', '/api/streams');
-    if (turn % 3 === 1 && streamId) await relay().ask('GET', `/api/streams/${streamId}/explain`);
-    if (turn % 3 === 2) await relay().ask('GET', '/api/sessions');
-    if (turn % 5 === 0) {
-      glasses.cut();
-      await hold(() => (glasses.isConnected ? [] : ['away']));
-    }
-    if (turn % 7 === 0) {
-      app.cut(userId);
-      await hold(() => (app.session(userId)?.isIn ? [] : ['away']));
-    }
-    const askedMs = clock.monotonicMs();
-    app.unwatch(userId);
-    await hold(() => ((app.session(userId)?.last?.atMs ?? 0) < askedMs || glasses.streamId ? ['not over'] : []));
-    if (turn % 4 === 0) app.leave(userId);
+  async function tokenOf(userId: string, { relay }: Visit): Promise<string> {
+    const known = tokens.get(userId);
+    if (known !== undefined) return known;
+    const { coreToken } = await relay().ask<{ coreToken: string }>('POST', '/api/tokens', { email: userId });
+    redactor.add(coreToken);
+    tokens.set(userId, coreToken);
+    return coreToken;
   }
-  async function visit(): Promise<void> {
-    held.visits += 1;
-    const userId = `quick${held.visits}-${who}@soak.example`;
-    const { ask, url } = relay();
-    const issued = await ask<{ tokenId: string; coreToken: string }>('POST', '/api/tokens', { email: userId });
-    redactor.add(issued.coreToken);
-    const glasses = createSimulatedGlasses({
-      ...{ userId, url: `${url.replace(/^http/, 'ws')}/glasses-ws`, token: () => issued.coreToken, clock },
-      ...{ random: Math.random, figures: createFigureKeeper(), onStart: () => {} },
-    });
-    try {
-      void glasses.connect();
-      await hold(() => (glasses.isConnected ? [] : ['away']));
-      for (let turn = 1; turn <= STREAMS_A_VISIT && !isOver(); turn += 1) {
-        held.streams += 1;
-        const app = apps[held.streams % apps.length];
-        if (app) await watched(app, glasses, held.streams);
+  async function person(userId: string, visit: Visit, counts: CrowdCounts): Promise<void> {
+    const isOver = () => visit.until.aborted || signal.aborted || counts.streams >= visit.streams;
+    /** @throws when it does not come about */
+    async function hold(ask: () => boolean): Promise<void> {
+      const holds = () => (isOver() || ask() ? [] : ['not yet']);
+      const complaints = await eventually(clock, { ms: STEP_WITHIN_MS, signal, everyMs: 40 }, holds);
+      if (complaints.length > 0) throw new Error('not in time');
+    }
+    async function watched(app: SoakApp, glasses: SimulatedGlasses, turn: number): Promise<void> {
+      const { ask } = visit.relay();
+      if (!app.session(userId)?.isIn) {
+        await ask('POST', `/api/apps/${app.packageName}/start`, { userId });
+        await hold(() => app.session(userId)?.isIn ?? false);
       }
-    } finally {
-      for (const app of apps) app.leave(userId);
-      glasses.close();
-      // Which ends the session at once.
-      await gone(issued.tokenId);
+      app.watch(userId, smallStream);
+      await hold(() => glasses.streamId !== undefined);
+      const { streamId } = glasses;
+      if (streamId === undefined) return;
+      counts.streams += 1;
+      glasses.tellStats();
+      glasses.battery(turn % 100);
+      // Somebody looks at it; a line is lost now and then.
+      const looks = ['/api/streams', `/api/streams/${streamId}/explain`, '/api/sessions'];
+      await ask('GET', looks[turn % looks.length] ?? '');
+      if (turn % 5 === 0) {
+        glasses.cut();
+        await hold(() => glasses.isConnected);
+      }
+      if (turn % 7 === 0) {
+        app.cut(userId);
+        await hold(() => app.session(userId)?.isIn ?? false);
+      }
+      const askedMs = clock.monotonicMs();
+      app.unwatch(userId);
+      await hold(() => (app.session(userId)?.last?.atMs ?? 0) >= askedMs && glasses.streamId === undefined);
+      if (turn % 4 === 0) app.leave(userId);
     }
-  }
-  /** Also when the relay is away just then, so that nobody is left. */
-  async function gone(tokenId: string): Promise<void> {
-    await eventually(clock, { ms: STEP_WITHIN_MS, signal }, async () => {
-      await relay().ask('DELETE', `/api/tokens/${tokenId}`);
-      return [];
-    }).catch(() => undefined);
-  }
-  async function person(): Promise<void> {
     while (!isOver()) {
+      let glasses: SimulatedGlasses | undefined;
       try {
-        await visit();
+        const coreToken = await tokenOf(userId, visit);
+        glasses = createSimulatedGlasses({
+          ...{ userId, url: `${visit.relay().url.replace(/^http/, 'ws')}/glasses-ws`, token: () => coreToken, clock },
+          ...{ random: Math.random, figures: createFigureKeeper(), onStart: () => {} },
+        });
+        const there = glasses;
+        void there.connect();
+        await hold(() => there.isConnected);
+        for (let stream = 0; stream < STREAMS_A_VISIT && !isOver(); stream += 1) {
+          turns.taken += 1;
+          const app = apps[turns.taken % apps.length];
+          if (app) await watched(app, there, turns.taken);
+        }
       } catch {
+        counts.refused += 1;
         await clock.sleep(REFUSED_MS, { signal }).catch(() => undefined);
+      } finally {
+        for (const app of apps) {
+          app.unwatch(userId);
+          app.leave(userId);
+        }
+        glasses?.close();
       }
     }
   }
-  await Promise.all(Array.from({ length: people }, person));
-  return held.streams;
+  return {
+    async come(visit) {
+      const counts: CrowdCounts = { streams: 0, refused: 0 };
+      const names = Array.from({ length: visit.people }, (_, index) => `quick${index + 1}-${name}@soak.example`);
+      await Promise.all(names.map((userId) => person(userId, visit, counts)));
+      return counts;
+    },
+  };
 }

@@ -14,7 +14,7 @@ export interface Family {
 }
 
 const LOOK_MS = 1_000;
-/** What tsx runs beside the program that it loads. */
+/** What our loader and tsx run beside the program that they load. */
 const LOADER = /esbuild --service/;
 
 export function watchFamily({ clock, pid }: { clock: Clock; pid: number }): Family {

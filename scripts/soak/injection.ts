@@ -38,8 +38,10 @@ const deeds: Readonly<Record<FaultName, Deed>> = {
     await stream.ingest.listen(stream.ingestPort);
   },
   'control-cut': (_bench, { glasses }, { whom }) => pick(glasses, whom)?.cutLine(),
-  'app-cut'(_bench, { apps }, { whom }) {
-    const sessions = apps.flatMap((app) => app.sessions().map(({ userId }) => ({ app, userId })));
+  'app-cut'(_bench, { apps, glasses }, { whom }) {
+    const sessions = apps.flatMap((app) =>
+      glasses.flatMap(({ userId }) => (app.session(userId) ? [{ app, userId }] : [])),
+    );
     const one = pick(sessions, whom);
     one?.app.cut(one.userId);
   },

@@ -68,14 +68,18 @@ export async function inputsKnown({ stream, streams }: SoakWorld): Promise<Compl
   return inputs.filter((uid) => !known.includes(uid)).map((uid) => `live input ${uid} belongs to no stream`);
 }
 
+type StreamOfUser = Pick<StreamJson, 'streamId' | 'userId'>;
+
 /** The newest that have ended are asked for as well. */
 const EXPLAINED_AFTER = 10;
 
-/** A story of every stream. */
-export async function explained({ relay, streams }: SoakWorld): Promise<Complaints> {
+/** A story of every stream of those who are watched over. */
+export async function explained({ relay, streams, glasses }: SoakWorld): Promise<Complaints> {
   const complaints: Complaints = [];
-  const ended = await relay.ask<{ streams: { streamId: string }[] }>('GET', '/api/streams/history');
-  for (const { streamId } of [...(await streams()), ...ended.streams.slice(0, EXPLAINED_AFTER)]) {
+  const history = await relay.ask<{ streams: StreamOfUser[] }>('GET', '/api/streams/history');
+  const isWatched = ({ userId }: StreamOfUser) => glasses.some((one) => one.userId === userId);
+  const ended = history.streams.filter(isWatched).slice(0, EXPLAINED_AFTER);
+  for (const { streamId } of [...(await streams()), ...ended]) {
     try {
       const { verdict } = await relay.ask<{ verdict?: unknown }>('GET', `/api/streams/${streamId}/explain`);
       if (verdict === undefined || verdict === '') complaints.push(`explain of ${streamId} gives no verdict`);

@@ -45,6 +45,7 @@ export interface StormOptions {
   seed: number;
   /** From 0. */
   cycle: number;
+  /** No more than there are kinds. */
   faults: number;
   lengthMs: number;
   /** Whether processes of the relay and the local Stream may be ended. */
@@ -62,13 +63,14 @@ export function planStorm({ seed, cycle, faults, lengthMs, mayRestart, hasRedis 
   const allowed = faultNames.filter(
     (name) => (mayRestart || !restarts.includes(name)) && (hasRedis || name !== 'redis-killed'),
   );
-  const offset = cycle * faults;
-  return Array.from({ length: faults }, (_, index): PlannedFault => {
+  const count = Math.min(faults, allowed.length);
+  const offset = cycle * count;
+  return Array.from({ length: count }, (_, index): PlannedFault => {
     const position = offset + index;
     const round = shuffled(allowed, createRandom(seed, 1_000_000 + Math.floor(position / allowed.length)));
     const name = round[position % allowed.length] ?? 'app-cut';
     // One after the other, so that each is seen by itself as well as in company.
-    const atMs = Math.round(((index + random()) * lengthMs) / faults);
+    const atMs = Math.round(((index + random()) * lengthMs) / count);
     return { name, atMs, whom: random(), lastsMs: Math.round(SHORTEST_MS + random() * (LONGEST_MS - SHORTEST_MS)) };
   });
 }

@@ -8,7 +8,7 @@ import type { Bench } from '../bench/program.ts';
 import { type ProcessSample, sampleOf } from './account.ts';
 import { type ChurnCounts, churn, noChurn, smallStream } from './churn.ts';
 import type { Collector } from './collector.ts';
-import { crowd } from './crowd.ts';
+import { type Crowd, type CrowdCounts, createCrowd } from './crowd.ts';
 import type { Family } from './family.ts';
 import { inject } from './injection.ts';
 import {
@@ -41,7 +41,7 @@ export interface SoakLengths {
 }
 
 export const longCycle: SoakLengths = { churnMs: 8_000, stormMs: 24_000, idleMs: 12_000, faults: 6, isMeasured: true };
-/** Each fault at least once, then over. */
+/** Each fault once, then over. */
 export const shortCycle: SoakLengths = {
   ...{ churnMs: 4_000, stormMs: 36_000, idleMs: 2_000, faults: faultNames.length, isMeasured: false },
 };
@@ -67,9 +67,9 @@ export interface SoakFindings {
   relay: ProcessSample[];
   localStream: ProcessSample[];
   /** Streams without media, beside those that are watched over. */
-  crowd: number;
-  /** Such streams of each filling, before memory is measured. */
-  filled: number[];
+  crowd: CrowdCounts;
+  /** The same of each filling, before memory is measured. */
+  filled: CrowdCounts[];
   /** Times that something was asked and held. */
   checks: number;
 }
@@ -83,7 +83,7 @@ export const noFindings = (): SoakFindings => ({
     startMs: [],
     relay: [],
     localStream: [],
-    crowd: 0,
+    crowd: { ...noCrowd },
     filled: [],
     checks: 0,
   },
@@ -95,6 +95,7 @@ const BACK_WITHIN_MS = 45_000;
 const TRUE_WITHIN_MS = 8_000;
 const CLEAN_WITHIN_MS = 60_000;
 const KEPT_FAULTS = 8;
+const BELIEVED_MS = 1_000;
 const PROGRESS_MS = 10_000;
 /** Beside the users with agents. */
 const CROWD_PEOPLE = 4;
@@ -103,6 +104,7 @@ export const FILL_STREAMS = 1_500;
 const FILL_PEOPLE = 12;
 /** A machine that is too slow for all of them measures what it has. */
 const FILL_WITHIN_MS = 180_000;
+const noCrowd: CrowdCounts = { streams: 0, refused: 0 };
 /** The local Stream remembers an input for two minutes after its publisher has gone (ingest/inputs.ts). */
 const SETTLING_MS = 150_000;
 /** One and the same that stays wrong is said once a cycle, and no more than so many in all. */
@@ -136,6 +138,7 @@ export function createSoakRun(options: SoakRunOptions): SoakRun {
   const beganMs = clock.monotonicMs();
   const now = { cycle: 0, phase: 'begin', faults: [] as string[], isRelayAway: 0 };
   const sinceMs = () => clock.monotonicMs() - beganMs;
+  const crowds: Crowd[] = world.nodes.map(() => createCrowd({ bench, apps: world.apps }));
   /** By pid, when what the process keeps up to a bound was full. */
   const filledMs = new Map<number | undefined, number>();
 
@@ -202,9 +205,8 @@ export function createSoakRun(options: SoakRunOptions): SoakRun {
 
   async function comeAndGo(during: () => Promise<void>): Promise<void> {
     const leave = new AbortController();
-    const { apps } = world;
-    const among = { bench, apps, people: CROWD_PEOPLE, streams: Number.POSITIVE_INFINITY, until: leave.signal };
-    const quick = crowd({ ...among, relay: () => world.relay });
+    const endless = { people: CROWD_PEOPLE, streams: Number.POSITIVE_INFINITY, until: leave.signal };
+    const quick = crowds[0]?.come({ ...endless, relay: () => world.relay }) ?? noCrowd;
     const people = world.glasses.map(({ userId }, index) =>
       churn({
         ...{ bench, world, userId, counts: findings.churn },
@@ -217,7 +219,9 @@ export function createSoakRun(options: SoakRunOptions): SoakRun {
     } finally {
       leave.abort();
       await Promise.all(people);
-      findings.crowd += await quick;
+      const { streams, refused } = await quick;
+      findings.crowd.streams += streams;
+      findings.crowd.refused += refused;
     }
   }
 
@@ -244,10 +248,12 @@ export function createSoakRun(options: SoakRunOptions): SoakRun {
     enter('filling');
     const late = new AbortController();
     const timer = clock.after('soak-filling', FILL_WITHIN_MS, () => late.abort());
-    const all = { bench, apps: world.apps, people: FILL_PEOPLE, streams: FILL_STREAMS, until: late.signal };
-    const streams = await Promise.all(world.nodes.map((node) => crowd({ ...all, relay: () => node })));
+    const all = { people: FILL_PEOPLE, streams: FILL_STREAMS, until: late.signal };
+    const filled = await Promise.all(
+      world.nodes.map((node, index) => crowds[index]?.come({ ...all, relay: () => node }) ?? noCrowd),
+    );
     timer.cancel();
-    findings.filled = [...findings.filled, ...streams];
+    findings.filled = [...findings.filled, ...filled];
     await hold('nothing is left when everybody has gone', CLEAN_WITHIN_MS, () => quiet(world));
     for (const pid of pids) filledMs.set(pid, sinceMs());
   }
@@ -255,6 +261,8 @@ export function createSoakRun(options: SoakRunOptions): SoakRun {
   async function calm(): Promise<void> {
     enter('calm');
     const random = createRandom(seed, 3_000_000 + now.cycle);
+    // What the relay was told a moment ago of its provider it believes for a second.
+    await clock.sleep(BELIEVED_MS, { signal });
     await hold('glasses come back', BACK_WITHIN_MS, () => glassesBack(world));
     await hold('no process outlives its parent', TRUE_WITHIN_MS, () => noOrphans(family));
     await Promise.all(world.glasses.map(({ userId }) => serve(userId, random)));

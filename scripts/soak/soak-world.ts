@@ -32,7 +32,7 @@ export interface SoakWorld {
   nodes: RelayMain[];
   /** One that is up answers operators and takes glasses, as behind a load balancer. */
   readonly relay: RelayMain;
-  /** Ends the node by this signal and starts it in its place; one after the other, and not while the disk is full. */
+  /** Ends the node by this signal and starts it in its place; one after the other, and not while disk or Redis are away. */
   restartNode(node: RelayMain, how: NodeJS.Signals): Promise<void>;
   /** The relay's disk is full for so long; nothing happens where it cannot be filled. */
   fillDisk(ms: number): Promise<void>;
@@ -90,16 +90,17 @@ export async function startSoakWorld(options: SoakWorldOptions): Promise<SoakWor
   const { stream, first } = await startSoakStream(partBench('local-stream'), onDeath);
   bench.defer(() => stream.stop());
   const disk = await mountSmallDisk(bench, join(bench.folder, 'relay-1'));
-  const held = { storesAway: 0, storeAwayUntilMs: Number.NEGATIVE_INFINITY };
+  const held = { isStoreAway: false, storeAwayUntilMs: Number.NEGATIVE_INFINITY };
   async function withoutStore(away: () => Promise<unknown>, ms: number, back: () => Promise<unknown>): Promise<void> {
-    held.storesAway += 1;
-    await away();
+    held.isStoreAway = true;
     try {
+      await away();
       await bench.clock.sleep(ms, { signal: bench.signal });
     } finally {
-      await back();
-      held.storesAway -= 1;
-      held.storeAwayUntilMs = bench.clock.monotonicMs() + AFTERWARDS_MS;
+      await back().finally(() => {
+        held.isStoreAway = false;
+        held.storeAwayUntilMs = bench.clock.monotonicMs() + AFTERWARDS_MS;
+      });
     }
   }
   const { clock, folder, spawn } = bench;
@@ -146,10 +147,10 @@ export async function startSoakWorld(options: SoakWorldOptions): Promise<SoakWor
         up.add(node);
       }),
     get isStoreAway() {
-      return held.storesAway > 0 || bench.clock.monotonicMs() < held.storeAwayUntilMs;
+      return held.isStoreAway || bench.clock.monotonicMs() < held.storeAwayUntilMs;
     },
     fillDisk: (ms) => inTurn(async () => disk && withoutStore(disk.fill, ms, disk.free)),
-    killRedis: redis && ((ms) => withoutStore(redis.kill, ms, redis.start)),
+    killRedis: redis && ((ms) => inTurn(() => withoutStore(redis.kill, ms, redis.start))),
     streams: async () =>
       (await relayUp().ask<{ streams: StreamJson[] }>('GET', '/api/streams')).streams.filter(
         ({ state }) => state !== 'stopped' && state !== 'failed',
@@ -232,6 +233,13 @@ async function startSoakStream(
   await delivery.listen(httpPort);
   bench.defer(delivery.drop);
 
+  let restarting = Promise.resolve();
+  async function killAndRestart(awayMs: number): Promise<void> {
+    asked.add(held.process);
+    await held.process.kill();
+    await bench.clock.sleep(awayMs, { signal: bench.signal });
+    held.process = watched(await startStreamProcess(bench, { dataDir, flags, ports: { httpPort, rtmpPort } }));
+  }
   const headers = { authorization: `Bearer ${apiToken.reveal()}` };
   async function admin(method: string, path: string, body?: object): Promise<void> {
     const json = body
@@ -245,11 +253,9 @@ async function startSoakStream(
     get pid() {
       return held.process.pid;
     },
-    async killAndRestart(awayMs: number) {
-      asked.add(held.process);
-      await held.process.kill();
-      await bench.clock.sleep(awayMs, { signal: bench.signal });
-      held.process = watched(await startStreamProcess(bench, { dataDir, flags, ports: { httpPort, rtmpPort } }));
+    killAndRestart(awayMs: number) {
+      restarting = restarting.catch(() => undefined).then(() => killAndRestart(awayMs));
+      return restarting;
     },
     async liveInputs() {
       const response = await fetch(`${direct.apiBaseUrl}/accounts/${accountId}/stream/live_inputs`, { headers });

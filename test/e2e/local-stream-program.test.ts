@@ -38,7 +38,7 @@ function run(spawn: SpawnChild, flags: string[], { ipc = true } = {}): Program {
   const child = spawn({
     name: 'local-stream',
     file: process.execPath,
-    args: ['--import', 'tsx', 'cloud/local-stream/main.ts', '--log-level', 'warn', ...flags],
+    args: ['--import', './scripts/typescript.js', 'cloud/local-stream/main.ts', '--log-level', 'warn', ...flags],
     ipc,
     stdout: 'lines',
     onStdoutLine: (line) => void lines.push(line),
@@ -115,7 +115,7 @@ describe('the program', () => {
     const source = `
       const { fork } = require('node:child_process');
       const child = fork('cloud/local-stream/main.ts', ${JSON.stringify([...freePorts, '--data-dir', temporaryFolder()])},
-        { execArgv: ['--import', 'tsx'], stdio: ['ignore', 'ignore', 'ignore', 'ipc'], detached: true });
+        { execArgv: ['--import', './scripts/typescript.js'], stdio: ['ignore', 'ignore', 'ignore', 'ipc'], detached: true });
       child.once('message', () => { console.log(child.pid); process.exit(0); });`;
     const pids: number[] = [];
     const parent = spawn({

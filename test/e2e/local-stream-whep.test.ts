@@ -58,7 +58,7 @@ describe('the program', () => {
     const program = spawn({
       name: 'local-stream',
       file: process.execPath,
-      args: ['--import', 'tsx', 'cloud/local-stream/main.ts', '--log-level', 'warn', ...flags],
+      args: ['--import', './scripts/typescript.js', 'cloud/local-stream/main.ts', '--log-level', 'warn', ...flags],
       ipc: true,
       onMessage: (message) => tell(message as LocalStreamReady),
       stopTimeoutMs: 20_000,

@@ -29,7 +29,7 @@ export async function startLocalStreamProcess(flags: string[] = []): Promise<Loc
   const child = spawner.spawn({
     name: 'local-stream',
     file: process.execPath,
-    args: ['--import', 'tsx', 'cloud/local-stream/main.ts', ...ports, ...flags],
+    args: ['--import', './scripts/typescript.js', 'cloud/local-stream/main.ts', ...ports, ...flags],
     ipc: true,
     onStderrLine: (line) => void lines.push(line),
     onMessage: (message) => tell(message as LocalStreamReady),

@@ -173,8 +173,11 @@ describe('what is known of the provider', () => {
     await clock.advance(6_000);
     usage.totalStorageMinutes = 100;
     await expect(health.admit()).rejects.toMatchObject({ code: 'PROVIDER_STORAGE_FULL' });
-    // Somebody has made room: the very next start is let in, and many at once ask once.
+    await expect(health.admit()).rejects.toMatchObject({ code: 'PROVIDER_STORAGE_FULL' });
+    expect(provider.asked).toBe(3);
+    // Somebody has made room: who tries a second later is let in, and many at once ask once.
     usage.totalStorageMinutes = 60;
+    await clock.advance(1_001);
     await Promise.all(Array.from({ length: 20 }, () => health.admit()));
     expect(provider.asked).toBe(4);
     await clock.advance(6_000);
@@ -184,5 +187,17 @@ describe('what is known of the provider', () => {
     await late;
     expect(provider.asked).toBe(5);
     expect(clock.pending()).toEqual(['provider-health']);
+  });
+
+  it('refuses nobody for storage that was full, when the provider answers with an error now', async () => {
+    const { clock, usage, provider, health } = healthWorld();
+    usage.totalStorageMinutes = 100;
+    expect(await health.isFull()).toBe(true);
+    await clock.advance(1_001);
+    provider.fails = new GlasscastError('PROVIDER_UNREACHABLE');
+    await health.admit();
+    expect(health.state()).toBe('PROVIDER_UNREACHABLE');
+    provider.fails = undefined;
+    await expect(health.admit()).rejects.toMatchObject({ code: 'PROVIDER_STORAGE_FULL' });
   });
 });

@@ -101,7 +101,7 @@ describe('readiness', () => {
   it("says our own error's sentence", async () => {
     const { readiness } = world({ put: () => Promise.reject(new GlasscastError('STORE_UNAVAILABLE')) });
     const { checks } = await readiness.check();
-    expect(checks[0]?.reason).toContain('does not answer');
+    expect(checks[0]?.reason).toContain('cannot be reached or written');
   });
 
   it('is alive until the loop stood still for very long', () => {

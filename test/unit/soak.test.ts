@@ -1,6 +1,6 @@
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { SPARE_DESCRIPTORS, trendOf } from '../../scripts/soak/account.ts';
+import { growthOf, trendOf } from '../../scripts/soak/account.ts';
 import { watchFamily } from '../../scripts/soak/family.ts';
 import { eventually, oneStreamEach, truthOf } from '../../scripts/soak/invariants.ts';
 import { faultNames, mayRestartAt, pick, planStorm, shuffled } from '../../scripts/soak/plan.ts';
@@ -137,22 +137,34 @@ describe('memory and descriptors of a soak', () => {
     });
   });
 
-  it('sees a leak', () => {
-    const leak = Array.from({ length: 30 }, (_, minute) =>
-      at(minute, { rssMb: 100 + minute / 6, descriptors: 50 + minute }),
-    );
-    const { rssMbPerHour, descriptorGrowth } = trendOf(leak);
-    expect(rssMbPerHour).toBe(10);
-    expect(descriptorGrowth).toBeGreaterThan(SPARE_DESCRIPTORS);
+  const trend = (of: (minute: number) => { rssMb?: number; descriptors?: number }, minutes = 12) =>
+    trendOf(Array.from({ length: minutes }, (_, minute) => at(minute, of(minute))));
+  /** Of no direction. */
+  const noise = [0, -2, 1, 3, 2, 3, -1, 4, -4, 2, 0, -1];
+
+  it('sees a leak, also under what comes and goes', () => {
+    const leak = trend((minute) => ({ rssMb: 100 + minute / 6, descriptors: 50 + minute }), 30);
+    expect(growthOf(leak)).toEqual(['RSS by 10 ± 0 MB/h', 'descriptors by 29 ± 0']);
+    const noisy = trend((minute) => ({ descriptors: 50 + 2 * minute + (noise[minute] ?? 0) }));
+    expect(growthOf(noisy)).toHaveLength(1);
+    const step = trend((minute) => ({ descriptors: minute < 8 ? 50 : 53 }));
+    expect(growthOf(step)).toHaveLength(1);
   });
 
-  it('takes what comes and goes for no growth', () => {
-    const open = [65, 63, 65, 69, 69, 69, 71, 62];
-    const { descriptorGrowth = 0, descriptorError = 0 } = trendOf(
-      open.map((descriptors, minute) => at(minute, { descriptors })),
-    );
-    expect(descriptorGrowth).toBeGreaterThan(0);
-    expect(descriptorGrowth - 2 * descriptorError).toBeLessThan(SPARE_DESCRIPTORS);
+  it('takes what comes and goes for no growth, and says nothing of a few samples', () => {
+    const still = trend((minute) => ({
+      rssMb: 100 + (noise[minute] ?? 0) / 4,
+      descriptors: 50 + (noise[minute] ?? 0),
+    }));
+    expect(growthOf(still)).toEqual([]);
+    expect(growthOf(trend((minute) => ({ rssMb: 100 + minute, descriptors: 50 + 3 * minute }), 7))).toEqual([]);
+  });
+
+  it('leaves out what could not be collected among what was', () => {
+    const samples = Array.from({ length: 12 }, (_, minute) => at(minute, minute === 11 ? { rssMb: 130 } : {}));
+    const last = { ...at(11, { rssMb: 130 }), heapUsedMb: undefined };
+    expect(trendOf([...samples.slice(0, 11), last])).toMatchObject({ samples: 11, rssMbPerHour: 0 });
+    expect(trendOf(samples).rssMbPerHour).toBeGreaterThan(0);
   });
 
   it('says nothing of nothing', () => {

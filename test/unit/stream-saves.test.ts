@@ -5,7 +5,8 @@ import { type ErrorCode, GlasscastError } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import { createTestClock } from '../support/test-clock.ts';
 
-const record = { streamId: 'm1', userId: 'ada@example.com' } as StreamRecord;
+const ADA = 'ada@example.com';
+const record = { streamId: 'm1', userId: ADA } as StreamRecord;
 
 function world(code: ErrorCode) {
   const clock = createTestClock();
@@ -20,27 +21,31 @@ function world(code: ErrorCode) {
     },
     delete: async () => true,
   };
-  const saves = createStreamSaves({ streams: streams as never, clock, log });
+  const saves = createStreamSaves({ streams, clock, log, onSaved: (userId) => void said.push(`saved ${userId}`) });
   return { clock, said, state, saves };
 }
 
 describe('what is saved of a stream', () => {
-  it('is tried again until it is written, and said to be missing', async () => {
+  it('is tried again until it is written, and said to be missing; until then the user is not done with', async () => {
     const { clock, said, state, saves } = world('STORE_UNAVAILABLE');
-    await expect(saves.save('m1', record)).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE' });
-    expect([said, clock.pending()]).toEqual([['error stream-not-saved'], ['stream-save']]);
+    await expect(saves.save(record, record)).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE' });
+    expect([said, clock.pending(), saves.has(ADA)]).toEqual([['error stream-not-saved'], ['stream-save'], true]);
     state.fails = false;
     await clock.advance(10_000);
-    expect([state.puts, clock.pending()]).toEqual([2, []]);
+    expect([state.puts, clock.pending(), saves.has(ADA)]).toEqual([2, [], false]);
+    expect(said.at(-1)).toBe(`saved ${ADA}`);
     await saves.close();
   });
 
-  it('is no longer ours when another node has taken over: nobody tries again, and nothing is wrong', async () => {
+  it('is nothing wrong where the session has moved, and nobody tries again once the user is handed over', async () => {
     const { clock, said, state, saves } = world('SESSION_MOVED');
-    await expect(saves.save('m1', record)).rejects.toMatchObject({ code: 'SESSION_MOVED' });
-    expect([said, clock.pending()]).toEqual([['debug stream-not-saved'], []]);
+    await expect(saves.save(record, record)).rejects.toMatchObject({ code: 'SESSION_MOVED' });
+    expect(said).toEqual(['debug stream-not-saved']);
+    await saves.release('eve@example.com');
+    expect(clock.pending()).toEqual(['stream-save']);
+    await saves.release(ADA);
+    expect([clock.pending(), saves.has(ADA)]).toEqual([[], false]);
     saves.retry();
-    await clock.advance(10_000);
     expect(state.puts).toBe(1);
     await saves.close();
   });
