@@ -1,7 +1,13 @@
 /** Node's loader hook behind typescript.js: types are taken off as a file is loaded. Resolves nothing; keeps nothing. */
 import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
-import { transform } from 'esbuild';
+import { stop, transform } from 'esbuild';
+
+/** Then all is loaded as a rule, and the compiler's process can end: 16 MB. What is loaded later starts another. */
+const IDLE_MS = 5_000;
+let running = 0;
+/** @type {NodeJS.Timeout | undefined} */
+let idle;
 
 /**
  * @param {string} url
@@ -10,7 +16,18 @@ import { transform } from 'esbuild';
  */
 export async function load(url, context, next) {
   if (!url.startsWith('file:') || !url.endsWith('.ts')) return next(url, context);
-  const file = fileURLToPath(url);
+  clearTimeout(idle);
+  running += 1;
+  try {
+    return { format: 'module', source: await withoutTypes(fileURLToPath(url)), shortCircuit: true };
+  } finally {
+    running -= 1;
+    if (running === 0) idle = setTimeout(stop, IDLE_MS).unref();
+  }
+}
+
+/** @param {string} file */
+async function withoutTypes(file) {
   const { code } = await transform(await readFile(file, 'utf8'), {
     loader: 'ts',
     format: 'esm',
@@ -19,5 +36,5 @@ export async function load(url, context, next) {
     sourcesContent: false,
     sourcefile: file,
   });
-  return { format: 'module', source: code, shortCircuit: true };
+  return code;
 }

@@ -16,6 +16,7 @@ import {
   until,
   type VideoJson,
 } from '../support/local-stream-world.ts';
+import { descendantsOf } from '../support/processes.ts';
 
 function createSpawn(): SpawnChild {
   const children = createChildSpawner({ clock: createSystemClock(), log: silentLog(), redactor: createRedactor() });
@@ -87,6 +88,15 @@ describe('the program', () => {
     const again = pushTestPattern(spawn, same);
     await advances(same.playback.hls);
     await again.stop();
+  });
+
+  it.runIf(process.platform === 'linux')('keeps no compiler beside it once all is loaded', async () => {
+    const { child, ready } = run(createSpawn(), [...freePorts, '--data-dir', temporaryFolder()]);
+    await ready;
+    const pid = child.pid ?? 0;
+    expect(descendantsOf(pid)).toHaveLength(1);
+    await until(async () => descendantsOf(pid).length === 0);
+    expect(await child.stop()).toMatchObject({ code: 0 });
   });
 
   it('says in one line what is wrong, and exits with 1', async () => {
