@@ -41,8 +41,11 @@ const method = {
   live: 'from the request to `active` at the app, in calm; the relay’s own deadline is 25 s',
 };
 
-/** As store, SQLite and the system say it. */
-const STORE_AWAY = /store of the relay cannot be|STORE_UNAVAILABLE|disk is full|disk I\/O|ENOSPC/;
+/** As relay, SQLite and the system say it. */
+const AWAY = {
+  store: /store of the relay cannot be|STORE_UNAVAILABLE|disk is full|disk I\/O|ENOSPC/,
+  node: /NODE_UNREACHABLE|relay node that has this session/,
+};
 
 /** @throws GlasscastError INVALID_CONFIG naming the option */
 function numberOf(options: Bench['options'], name: string, least: number): number {
@@ -63,7 +66,9 @@ async function measure(bench: Bench): Promise<BenchReport> {
   const logs = createSoakLogs({
     folder: join(bench.folder, 'logs'),
     nowText: () => new Date(clock.now()).toISOString(),
-    isExpected: (part, line) => /^relay/.test(part) && Boolean(held.world?.isStoreAway) && STORE_AWAY.test(line),
+    isExpected: (part, line) =>
+      /^relay/.test(part) &&
+      (['store', 'node'] as const).some((what) => held.world?.isAway(what) && AWAY[what].test(line)),
     onTrouble: (part, line) => held.report?.('no error is logged', `${part}: ${line}`),
   });
   // Whatever waits listens there: people, faults, questions.

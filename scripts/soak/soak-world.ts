@@ -38,8 +38,8 @@ export interface SoakWorld {
   fillDisk(ms: number): Promise<void>;
   /** Redis is killed and away for so long; undefined: there is one node, or the Redis is not ours to kill. */
   killRedis: ((ms: number) => Promise<void>) | undefined;
-  /** Disk or Redis; or it was a moment ago: what is written about it then is no news. */
-  readonly isStoreAway: boolean;
+  /** Disk or Redis, a node; or it was a moment ago: what is written about it then is no news. */
+  isAway(what: 'store' | 'node'): boolean;
   stream: SoakStream;
   glasses: SoakGlasses[];
   apps: SoakApp[];
@@ -90,19 +90,22 @@ export async function startSoakWorld(options: SoakWorldOptions): Promise<SoakWor
   const { stream, first } = await startSoakStream(partBench('local-stream'), onDeath);
   bench.defer(() => stream.stop());
   const disk = await mountSmallDisk(bench, join(bench.folder, 'relay-1'));
-  const held = { isStoreAway: false, storeAwayUntilMs: Number.NEGATIVE_INFINITY };
-  async function withoutStore(away: () => Promise<unknown>, ms: number, back: () => Promise<unknown>): Promise<void> {
-    held.isStoreAway = true;
-    try {
-      await away();
-      await bench.clock.sleep(ms, { signal: bench.signal });
-    } finally {
-      await back().finally(() => {
-        held.isStoreAway = false;
-        held.storeAwayUntilMs = bench.clock.monotonicMs() + AFTERWARDS_MS;
-      });
-    }
+  const awayUntilMs = { store: Number.NEGATIVE_INFINITY, node: Number.NEGATIVE_INFINITY };
+  async function without(what: keyof typeof awayUntilMs, work: () => Promise<unknown>): Promise<void> {
+    awayUntilMs[what] = Number.POSITIVE_INFINITY;
+    await work().finally(() => {
+      awayUntilMs[what] = bench.clock.monotonicMs() + AFTERWARDS_MS;
+    });
   }
+  const withoutStore = (end: () => Promise<unknown>, ms: number, back: () => Promise<unknown>) =>
+    without('store', async () => {
+      try {
+        await end();
+        await bench.clock.sleep(ms, { signal: bench.signal });
+      } finally {
+        await back();
+      }
+    });
   const { clock, folder, spawn } = bench;
   const hasOwnRedis = options.nodes > 1 && options.redisUrl === undefined;
   const redis = hasOwnRedis ? await startRedis({ spawn, clock, folder: join(folder, 'redis') }) : undefined;
@@ -140,15 +143,15 @@ export async function startSoakWorld(options: SoakWorldOptions): Promise<SoakWor
       return relayUp();
     },
     restartNode: (node, how) =>
-      inTurn(async () => {
-        up.delete(node);
-        await node.end(how);
-        await node.start();
-        up.add(node);
-      }),
-    get isStoreAway() {
-      return held.isStoreAway || bench.clock.monotonicMs() < held.storeAwayUntilMs;
-    },
+      inTurn(() =>
+        without('node', async () => {
+          up.delete(node);
+          await node.end(how);
+          await node.start();
+          up.add(node);
+        }),
+      ),
+    isAway: (what) => bench.clock.monotonicMs() < awayUntilMs[what],
     fillDisk: (ms) => inTurn(async () => disk && withoutStore(disk.fill, ms, disk.free)),
     killRedis: redis && ((ms) => inTurn(() => withoutStore(redis.kill, ms, redis.start))),
     streams: async () =>
