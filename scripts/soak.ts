@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { GlasscastError } from '../shared/errors.ts';
 import { goal, summary } from './bench/measuring.ts';
 import { type Bench, type BenchReport, runBench } from './bench/program.ts';
-import { growthOf, MB_PER_HOUR, SPARE_DESCRIPTORS, type Trend, trendOf } from './soak/account.ts';
+import { growthOf, MB_PER_HOUR, SPARE_DESCRIPTORS, type Trend, trendOf, trendWords } from './soak/account.ts';
 import { createCollector } from './soak/collector.ts';
 import { watchFamily } from './soak/family.ts';
 import { createSoakLogs, type SoakLogs } from './soak/soak-logs.ts';
@@ -123,42 +123,33 @@ function reportOf(
   { seed, minutes, kept }: { seed: number; minutes: number; kept: string | undefined },
 ): BenchReport {
   const { broken, cycles, faults, churn, startMs, checks } = findings;
-  const [relay, localStream] = [trendOf(findings.relay), trendOf(findings.localStream)];
-  const trends = { relay, 'local Stream': localStream };
   const isShort = Boolean(bench.options.short);
-  const grown = Object.entries(trends).flatMap(([name, trend]) =>
-    growthOf(trend).map((words) => `the ${name} grows: ${words}`),
-  );
-  const wrong = [...broken.map(({ invariant, words }) => `${invariant}: ${words}`), ...(isShort ? [] : grown)];
+  const relayName = (index: number) => (findings.relays.length > 1 ? `relay ${index + 1}` : 'relay');
+  const trends: Record<string, Trend> = Object.fromEntries([
+    ...findings.relays.map((samples, index) => [relayName(index), trendOf(samples)] as const),
+    ['local Stream', trendOf(findings.localStream)],
+  ]);
+  const parts = isShort ? [] : Object.entries(trends);
+  const grown = parts.flatMap(([name, trend]) => growthOf(trend).map((words) => `the ${name} grows: ${words}`));
+  const wrong = [...broken.map(({ invariant, words }) => `${invariant}: ${words}`), ...grown];
   for (const one of broken) {
     const at = `cycle ${one.cycle}, ${one.phase}, ${Math.round(one.atMs / 1000)} s`;
     bench.progress(`seed ${seed}, ${at}: ${one.invariant}: ${one.words}; before it: ${one.faults.join(', ')}`);
   }
   if (kept) bench.progress(`logs: ${kept}`);
-  const slopeOf = ({ rssMbPerHour, errorMbPerHour, descriptorGrowth, descriptorError }: Trend) =>
-    `${rssMbPerHour ?? '?'} ± ${errorMbPerHour ?? '?'} MB/h and ${descriptorGrowth ?? '?'} ± ${descriptorError ?? '?'} descriptors`;
-  const slopeWords = isShort ? '' : `, relay ${slopeOf(relay)}, local Stream ${slopeOf(localStream)}`;
-  bench.progress(`${cycles} cycles, ${checks} checks, ${wrong.length} broken${slopeWords}`);
+  const memoryWords = parts.map(([name, trend]) => `, ${name} ${trendWords(trend)}`).join('');
+  bench.progress(`${cycles} cycles, ${checks} checks, ${wrong.length} broken${memoryWords}`);
   return {
     goals: [
       goal('invariants broken', broken.length, 0, 'invariants'),
-      ...(isShort
-        ? []
-        : [
-            goal('RSS of the relay, slope', relay.rssMbPerHour, MB_PER_HOUR, 'MB/h'),
-            goal('RSS of the local Stream, slope', localStream.rssMbPerHour, MB_PER_HOUR, 'MB/h'),
-            goal('descriptors of the relay, growth', relay.descriptorGrowth, SPARE_DESCRIPTORS, 'descriptors'),
-            goal(
-              'descriptors of the local Stream, growth',
-              localStream.descriptorGrowth,
-              SPARE_DESCRIPTORS,
-              'descriptors',
-            ),
-          ]),
+      ...parts.flatMap(([name, { rssMbPerHour, descriptorGrowth }]) => [
+        goal(`RSS of the ${name}, slope`, rssMbPerHour, MB_PER_HOUR, 'MB/h'),
+        goal(`descriptors of the ${name}, growth`, descriptorGrowth, SPARE_DESCRIPTORS, 'descriptors'),
+      ]),
     ],
     ...{ seed, minutes, cycles, checks, faults, churn, isInterrupted: bench.signal.aborted },
     streamsInCalm: summary(startMs),
-    ...{ found: broken, crowd: findings.crowd, filled: findings.filled, relay, localStream },
+    ...{ found: broken, crowd: findings.crowd, filled: findings.filled, memory: trends },
     ...(kept ? { logs: kept } : {}),
     broken: wrong,
     method,

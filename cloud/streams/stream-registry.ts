@@ -55,7 +55,7 @@ export interface StreamRegistry {
   endUser(userId: string, error: GlasscastError): void;
   /** Goes on with what an earlier process had saved; nobody is told anything until they come back. */
   resume(records: readonly StreamRecord[], peers: StreamPeers): void;
-  /** A stream of the user runs or ends here, or a request waits. */
+  /** A stream of the user runs or ends here, a request waits, or something of them is not saved yet. */
   has(userId: string): boolean;
   snapshots(): StreamSnapshot[];
   /** The restream outputs of an open stream; undefined: no such stream, or none that can have any. */
@@ -291,7 +291,7 @@ class Registry implements StreamRegistry {
       this.#options.log.info({ userId, streamId: stream.streamId, isLost }, 'stream-handed-over');
       this.#tellEmpty();
     }
-    const saved = this.#saves.release(userId);
+    const saved = this.#saves.release(userId, { isLost });
     if (!isLost) await saved;
   }
 

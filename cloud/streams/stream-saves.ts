@@ -13,11 +13,14 @@ export interface StreamSaves {
   save(of: StreamOf, record: StreamRecord | undefined): Promise<void>;
   /** Something of the user's is not written yet. */
   has(userId: string): boolean;
-  /** Another process goes on with the user: waits for what is being written, and tries nothing again. Never rejects. */
-  release(userId: string): Promise<void>;
+  /**
+   * Another process goes on with the user: what could not be written is tried once more, unless it `isLost` and is that one's
+   * to write. Waits for what is being written, and tries nothing again then. Never rejects.
+   */
+  release(userId: string, how: { isLost: boolean }): Promise<void>;
   /** The store answers again: what could not be written is written now. */
   retry(): void;
-  /** Waits for what is being written. Nothing is tried again from now on. */
+  /** What could not be written is tried once more. Nothing is tried again from then on. */
   close(): Promise<void>;
 }
 
@@ -80,23 +83,26 @@ export function createStreamSaves({
     );
     return written;
   }
+  function tryAgain(saves: Iterable<Save>): void {
+    for (const { of, record, again } of [...saves]) if (again) void save(of, record).catch(() => {});
+  }
+  const savesOf = (userId: string) => [...(unwritten.get(userId) ?? [])].flatMap((id) => newest.get(id) ?? []);
   return {
     save,
     has: (userId) => unwritten.has(userId),
-    async release(userId) {
-      const last = [...(unwritten.get(userId) ?? [])].flatMap((streamId) => newest.get(streamId) ?? []);
+    async release(userId, { isLost }) {
+      if (!isLost) tryAgain(savesOf(userId));
+      const last = savesOf(userId);
       for (const { of, again } of last) {
         again?.cancel();
         forget(of);
       }
       await Promise.allSettled(last.map(({ written }) => written));
     },
-    retry() {
-      for (const { of, record, again } of [...newest.values()]) if (again) void save(of, record).catch(() => {});
-    },
+    retry: () => tryAgain(newest.values()),
     async close() {
       isClosed = true;
-      for (const { again } of newest.values()) again?.cancel();
+      tryAgain(newest.values());
       await Promise.allSettled([...newest.values()].map(({ written }) => written));
     },
   };

@@ -31,6 +31,13 @@ export async function sampleOf(
   return { atMs, pid, isWarm, rssMb, rssFoundMb, descriptors, threads, heapUsedMb: collected?.heapUsedMb };
 }
 
+/** For a line of progress. */
+export function trendWords(trend: Trend): string {
+  const { samples, rssMbPerHour, errorMbPerHour, descriptorGrowth, descriptorError } = trend;
+  if (samples < LEAST_SAMPLES) return `not judged by ${samples} samples`;
+  return `${rssMbPerHour} ± ${errorMbPerHour} MB/h and ${descriptorGrowth} ± ${descriptorError} descriptors`;
+}
+
 export interface Trend {
   samples: number;
   minutes: number;

@@ -77,7 +77,8 @@ function conversation(socket: WebSocket): Promise<{ heapUsedMb: number }> {
       // The second time for what finalizers have let go of after the first.
       if (id === 1) ask(2, 'HeapProfiler.collectGarbage');
       else if (id === 2) ask(3, 'Runtime.getHeapUsage');
-      else if (id === 3) resolve({ heapUsedMb: (result?.usedSize ?? Number.NaN) / 2 ** 20 });
+      else if (result?.usedSize !== undefined) resolve({ heapUsedMb: result.usedSize / 2 ** 20 });
+      else reject(new GlasscastError('INTERNAL', { reason: 'the inspector does not tell the heap' }));
     });
   });
 }

@@ -95,7 +95,7 @@ export function createCrowd({
       const askedMs = clock.monotonicMs();
       app.unwatch(userId);
       await hold(() => (app.session(userId)?.last?.atMs ?? 0) >= askedMs && glasses.streamId === undefined);
-      if (turn % 4 === 0) app.leave(userId);
+      if (turn % 3 === 0) app.leave(userId);
     }
     while (!isOver()) {
       let glasses: SimulatedGlasses | undefined;

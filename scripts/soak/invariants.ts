@@ -79,7 +79,7 @@ export async function explained({ relay, streams, glasses }: SoakWorld): Promise
   const history = await relay.ask<{ streams: StreamOfUser[] }>('GET', '/api/streams/history');
   const isWatched = ({ userId }: StreamOfUser) => glasses.some((one) => one.userId === userId);
   const ended = history.streams.filter(isWatched).slice(0, EXPLAINED_AFTER);
-  for (const { streamId } of [...(await streams()), ...ended]) {
+  for (const { streamId } of [...(await streams()).filter(isWatched), ...ended]) {
     try {
       const { verdict } = await relay.ask<{ verdict?: unknown }>('GET', `/api/streams/${streamId}/explain`);
       if (verdict === undefined || verdict === '') complaints.push(`explain of ${streamId} gives no verdict`);

@@ -166,7 +166,12 @@ export async function startSoakApp(options: {
       return clock.monotonicMs();
     },
     unwatch: (userId) => say(userId, { type: 'managed_stream_stop', packageName }),
-    cut: (userId) => sessions.get(userId)?.socket?.terminate(),
+    cut(userId) {
+      const session = sessions.get(userId);
+      // Its own 'close' comes a turn later.
+      if (session) session.isIn = false;
+      session?.socket?.terminate();
+    },
     leave(userId) {
       const session = sessions.get(userId);
       if (!session) return;

@@ -64,7 +64,8 @@ export interface SoakFindings {
   churn: ChurnCounts;
   /** Of streams asked for in calm. */
   startMs: number[];
-  relay: ProcessSample[];
+  /** Of each node. */
+  relays: ProcessSample[][];
   localStream: ProcessSample[];
   /** Streams without media, beside those that are watched over. */
   crowd: CrowdCounts;
@@ -81,7 +82,7 @@ export const noFindings = (): SoakFindings => ({
     faults: {},
     churn: noChurn(),
     startMs: [],
-    relay: [],
+    relays: [],
     localStream: [],
     crowd: { ...noCrowd },
     filled: [],
@@ -136,7 +137,7 @@ export function createSoakRun(options: SoakRunOptions): SoakRun {
   const { bench, world, logs, family, collector, findings, seed, totalMs, lengths } = options;
   const { clock, signal } = bench;
   const beganMs = clock.monotonicMs();
-  const now = { cycle: 0, phase: 'begin', faults: [] as string[], isRelayAway: 0 };
+  const now = { cycle: 0, phase: 'begin', faults: [] as string[] };
   const sinceMs = () => clock.monotonicMs() - beganMs;
   const crowds: Crowd[] = world.nodes.map(() => createCrowd({ bench, apps: world.apps }));
   /** By pid, when what the process keeps up to a bound was full. */
@@ -165,13 +166,13 @@ export function createSoakRun(options: SoakRunOptions): SoakRun {
 
   /** What must hold at any moment at which the relay can be asked. */
   async function look(): Promise<void> {
-    const wasAway = now.isRelayAway > 0;
+    const wasDown = world.isNodeDown;
     try {
       for (const words of oneStreamEach(await world.streams())) report('one stream per user', words);
       findings.checks += 1;
     } catch (error) {
       // Away when it was asked, or while it was.
-      if (!wasAway && now.isRelayAway === 0 && !signal.aborted) report('the relay answers', errorText(error));
+      if (!wasDown && !world.isNodeDown && !signal.aborted) report('the relay answers', errorText(error));
     }
   }
 
@@ -184,15 +185,12 @@ export function createSoakRun(options: SoakRunOptions): SoakRun {
     const stormBeganMs = clock.monotonicMs();
     const under = plan.map(async (fault) => {
       await clock.sleep(fault.atMs, { signal });
-      const isOfRelay = fault.name === 'relay-killed' || fault.name === 'relay-restarted';
-      now.isRelayAway += isOfRelay ? 1 : 0;
       now.faults = [...now.faults, `${place()} ${fault.name}`].slice(-KEPT_FAULTS);
       findings.faults[fault.name] = (findings.faults[fault.name] ?? 0) + 1;
       logs.note(`fault ${JSON.stringify(fault)}`);
       try {
         await inject(bench, world, fault);
       } finally {
-        now.isRelayAway -= isOfRelay ? 1 : 0;
         logs.note(`fault ${fault.name} is over`);
       }
     });
@@ -278,7 +276,10 @@ export function createSoakRun(options: SoakRunOptions): SoakRun {
     await hold('nothing is left when everybody has gone', CLEAN_WITHIN_MS, () => quiet(world));
     await hold('apps hear the truth', TRUE_WITHIN_MS, () => truth(world));
     await clock.sleep(lengths.idleMs, { signal });
-    for (const [index, node] of world.nodes.entries()) await sample(findings.relay, `relay-${index + 1}`, node.pid);
+    for (const [index, node] of world.nodes.entries()) {
+      findings.relays[index] ??= [];
+      await sample(findings.relays[index], `relay-${index + 1}`, node.pid);
+    }
     await sample(findings.localStream, 'local-stream', world.stream.pid);
   }
 
@@ -290,9 +291,12 @@ export function createSoakRun(options: SoakRunOptions): SoakRun {
   }
 
   function progress(): void {
-    const { cycles, faults, broken, checks, relay } = findings;
+    const { cycles, faults, broken, checks, relays } = findings;
     const total = Object.values(faults).reduce((sum, count) => sum + count, 0);
-    const memory = relay.at(-1) ? `, relay ${relay.at(-1)?.rssMb.toFixed(1)} MB, ${relay.at(-1)?.descriptors} fds` : '';
+    const newest = relays.flatMap((samples) => samples.at(-1) ?? []);
+    const memory = newest
+      .map(({ rssMb, descriptors }) => `, relay ${rssMb.toFixed(1)} MB, ${descriptors} fds`)
+      .join('');
     const left = Math.max(0, Math.ceil((totalMs - sinceMs()) / 60_000));
     bench.progress(
       `${place()}, ${left} min left: cycle ${cycles + 1}, ${now.phase}; ${total} faults, ${checks} checks, ${broken.length} broken${memory}`,

@@ -32,6 +32,8 @@ export interface SoakWorld {
   nodes: RelayMain[];
   /** One that is up answers operators and takes glasses, as behind a load balancer. */
   readonly relay: RelayMain;
+  /** One of the nodes is; a request to it may be lost. */
+  readonly isNodeDown: boolean;
   /** Ends the node by this signal and starts it in its place; one after the other, and not while disk or Redis are away. */
   restartNode(node: RelayMain, how: NodeJS.Signals): Promise<void>;
   /** The relay's disk is full for so long; nothing happens where it cannot be filled. */
@@ -90,6 +92,7 @@ export async function startSoakWorld(options: SoakWorldOptions): Promise<SoakWor
   const { stream, first } = await startSoakStream(partBench('local-stream'), onDeath);
   bench.defer(() => stream.stop());
   const disk = await mountSmallDisk(bench, join(bench.folder, 'relay-1'));
+  /** Each goes away in turn. */
   const awayUntilMs = { store: Number.NEGATIVE_INFINITY, node: Number.NEGATIVE_INFINITY };
   async function without(what: keyof typeof awayUntilMs, work: () => Promise<unknown>): Promise<void> {
     awayUntilMs[what] = Number.POSITIVE_INFINITY;
@@ -151,6 +154,9 @@ export async function startSoakWorld(options: SoakWorldOptions): Promise<SoakWor
           up.add(node);
         }),
       ),
+    get isNodeDown() {
+      return up.size < nodes.length;
+    },
     isAway: (what) => bench.clock.monotonicMs() < awayUntilMs[what],
     fillDisk: (ms) => inTurn(async () => disk && withoutStore(disk.fill, ms, disk.free)),
     killRedis: redis && ((ms) => inTurn(() => withoutStore(redis.kill, ms, redis.start))),

@@ -41,12 +41,22 @@ describe('what is saved of a stream', () => {
     const { clock, said, state, saves } = world('SESSION_MOVED');
     await expect(saves.save(record, record)).rejects.toMatchObject({ code: 'SESSION_MOVED' });
     expect(said).toEqual(['debug stream-not-saved']);
-    await saves.release('eve@example.com');
+    await saves.release('eve@example.com', { isLost: true });
     expect(clock.pending()).toEqual(['stream-save']);
-    await saves.release(ADA);
+    await saves.release(ADA, { isLost: true });
     expect([clock.pending(), saves.has(ADA)]).toEqual([[], false]);
     saves.retry();
     expect(state.puts).toBe(1);
     await saves.close();
+  });
+
+  it('is tried once more before another process goes on, or this one ends', async () => {
+    for (const end of ['release', 'close'] as const) {
+      const { clock, state, saves } = world('STORE_UNAVAILABLE');
+      await saves.save(record, record).catch(() => {});
+      state.fails = end === 'close';
+      await (end === 'close' ? saves.close() : saves.release(ADA, { isLost: false }));
+      expect([state.puts, clock.pending()]).toEqual([2, []]);
+    }
   });
 });
