@@ -310,6 +310,7 @@ export function composeSessions(
       publish(userId);
       onLeft(userId);
     },
+    onSaved: onLeft,
   });
   return { apps, publish, sessions };
 }

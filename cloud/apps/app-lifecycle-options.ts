@@ -37,4 +37,6 @@ export interface AppLifecycleOptions {
   /** From the webhook's good answer to the socket. Default 10000. */
   connectTimeoutMs?: number;
   onChange: (userId: string) => void;
+  /** All that there was to say of this user's apps is in the store. */
+  onSaved?: (userId: string) => void;
 }

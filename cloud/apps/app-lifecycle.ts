@@ -51,12 +51,12 @@ export interface AppLifecycle {
   changed(packageName: string, app: RegisteredApp | undefined): void;
   /** The user's glasses stayed away: the apps end, and start again when they are back. */
   endUser(userId: string): void;
-  /** Something of the user's runs, or will when the glasses are back. */
+  /** Something of the user's runs, or will when the glasses are back; or it is not saved yet. */
   has(userId: string): boolean;
   /** Before one user comes in, or anybody: apps that ran in another process have their sessions again, and some time. */
   resume(userId?: string): Promise<void>;
   /** Tells one user's apps to come back: another process goes on with them, by their records. Settles when those are written. */
-  handOver(userId: string): Promise<void>;
+  handOver(userId: string, why: { isLost: boolean }): Promise<void>;
   /** The store answers again: what could not be written is written now. */
   saveAgain(): void;
   /** Tells apps to come back. Their records stay for `resume`. */
@@ -181,7 +181,7 @@ class Lifecycle implements AppLifecycle {
   }
 
   has(userId: string): boolean {
-    return this.#roster.of(userId).length > 0 || this.#dormant.has(userId);
+    return this.#roster.of(userId).length > 0 || this.#dormant.has(userId) || this.#roster.saves.has(userId);
   }
 
   async resume(userId?: string): Promise<void> {
@@ -190,7 +190,7 @@ class Lifecycle implements AppLifecycle {
     for (const record of await (userId === undefined ? records.all() : records.of(userId))) {
       const app = apps.get(record.packageName);
       if (!app) {
-        this.#roster.erase(record.sessionId);
+        this.#roster.erase(record);
       } else if (record.isDormant) {
         this.#dormant.add(record, app);
       } else {
@@ -201,7 +201,7 @@ class Lifecycle implements AppLifecycle {
     }
     const resumed = userId === undefined ? this.#roster.all() : this.#roster.of(userId);
     if (resumed.length > 0 || userId === undefined) log.info({ userId, apps: resumed.length }, 'apps-resumed');
-    await this.#roster.written();
+    await this.#roster.saves.written();
   }
 
   async close(): Promise<void> {
@@ -209,19 +209,19 @@ class Lifecycle implements AppLifecycle {
     this.#dormant.close();
     this.#sendAway(this.#roster.all());
     await Promise.allSettled(this.#calls);
-    await this.#roster.written();
+    await this.#roster.saves.close();
   }
 
-  async handOver(userId: string): Promise<void> {
+  async handOver(userId: string, { isLost }: { isLost: boolean }): Promise<void> {
     for (const { waiting } of this.#dormant.take(({ record }) => record.userId === userId)) {
       waiting?.refuse(new GlasscastError('SESSION_MOVED'));
     }
     this.#sendAway(this.#roster.of(userId));
-    await this.#roster.written();
+    await this.#roster.saves.release(userId, { isLost });
   }
 
   saveAgain(): void {
-    this.#roster.writeAgain();
+    this.#roster.saves.retry();
   }
 
   #sendAway(apps: readonly RunningApp[]): void {
@@ -247,14 +247,14 @@ class Lifecycle implements AppLifecycle {
 
   #drop({ record, waiting }: DormantApp): void {
     waiting?.refuse(new GlasscastError('APP_NOT_STARTED'));
-    this.#roster.erase(record.sessionId);
+    this.#roster.erase(record);
   }
 
   /** By the socket that waits, else by webhook. */
   #wake({ record, app, waiting }: DormantApp): Promise<void> {
     if (!waiting?.socket.isOpen) {
       waiting?.refuse(new GlasscastError('APP_NOT_STARTED'));
-      this.#roster.erase(record.sessionId);
+      this.#roster.erase(record);
       return this.#launch(record.userId, app, 0);
     }
     const running = this.#add({ ...record, restarts: 0 }, app, { isContinued: true });
@@ -326,7 +326,7 @@ class Lifecycle implements AppLifecycle {
     const { sessionId, userId } = session;
     // Before the app hears of it: whoever connects after a crash must be known.
     this.#roster.save(running, false);
-    await Promise.all([this.#roster.written(), former]);
+    await Promise.all([this.#roster.saves.written(), former]);
     // Its record was refused: another node has the user, and asks the app.
     if (!this.#options.isHere(userId)) throw new GlasscastError('SESSION_MOVED');
     const request = { sessionId, userId, appSocketUrl: appSocketUrl() };
@@ -371,11 +371,11 @@ class Lifecycle implements AppLifecycle {
   }
 
   #forget(running: RunningApp, keepsRecord = false): void {
-    const { sessionId, userId, packageName } = running.session;
+    const { userId, packageName } = running.session;
     running.grace?.cancel();
     running.over.abort();
     if (!this.#roster.remove(running)) return;
-    if (!keepsRecord) this.#roster.erase(sessionId);
+    if (!keepsRecord) this.#roster.erase(running.session);
     if (running.isIn) this.#options.toGlasses(userId, { type: 'app_stopped', packageName });
     this.#changed(userId);
   }

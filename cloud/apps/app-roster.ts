@@ -1,9 +1,10 @@
 /** The apps that run, by session and by user, and their records in the store. Decides nothing. */
-import type { Timer } from '../../shared/clock.ts';
-import { asGlasscastError, errorText } from '../../shared/errors.ts';
+import type { Clock, Timer } from '../../shared/clock.ts';
+import { errorText } from '../../shared/errors.ts';
 import type { Log } from '../../shared/log.ts';
 import type { AppStateChange } from '../../shared/protocol/glasses-messages.ts';
 import type { AppSessionRecord, RegisteredApp } from '../store/records.ts';
+import { createSaves, type Saves } from '../store/saves.ts';
 import type { Collection } from '../store/store.ts';
 import type { AppSession } from './app-session.ts';
 
@@ -44,34 +45,23 @@ export interface AppRoster {
   /** False when it is not there, or another one is in its place. */
   remove(running: RunningApp): boolean;
   save(running: RunningApp, isDormant: boolean): AppSessionRecord;
-  erase(sessionId: string): void;
-  /** Everything saved and erased so far is in the store, or could not be written. */
-  written(): Promise<void>;
-  /** What could not be written is written now. */
-  writeAgain(): void;
+  erase(ended: Pick<AppSessionRecord, 'sessionId' | 'userId'>): void;
+  /** Of what was saved and erased. */
+  saves: Omit<Saves<AppSessionRecord>, 'save'>;
 }
 
-export function createAppRoster({ records, log }: { records: Collection<AppSessionRecord>; log: Log }): AppRoster {
+export interface AppRosterOptions {
+  records: Collection<AppSessionRecord>;
+  clock: Clock;
+  log: Log;
+  onSaved?: (userId: string) => void;
+}
+
+export function createAppRoster(options: AppRosterOptions): AppRoster {
+  const saves = createSaves({ ...options, collection: options.records, name: 'app-session' });
   const bySession = new Map<string, RunningApp>();
   const byUser = new Map<string, Set<RunningApp>>();
-  /** One write after the other, so that the last one counts. */
-  let writing: Promise<void> = Promise.resolve();
-
   const of = (userId: string) => [...(byUser.get(userId) ?? [])];
-  /** The newest word about each session that the store did not take. */
-  const unwritten = new Map<string, () => Promise<unknown>>();
-  function write(sessionId: string, change: () => Promise<unknown>): void {
-    writing = writing.then(change).then(
-      () => void unwritten.delete(sessionId),
-      (error: unknown) => {
-        // What another process has is its own to write.
-        const isOurs = asGlasscastError(error).code !== 'SESSION_MOVED';
-        if (isOurs) unwritten.set(sessionId, change);
-        else unwritten.delete(sessionId);
-        log[isOurs ? 'error' : 'debug']({ reason: errorText(error) }, 'app-session-not-saved');
-      },
-    );
-  }
 
   return {
     get: (sessionId) => bySession.get(sessionId),
@@ -122,13 +112,11 @@ export function createAppRoster({ records, log }: { records: Collection<AppSessi
     },
     save({ session: { sessionId, userId, packageName }, restarts }, isDormant) {
       const record = { sessionId, userId, packageName, restarts, isDormant };
-      write(sessionId, () => records.put(record));
+      // What fails is logged, and tried again.
+      void saves.save({ key: sessionId, userId }, record).catch(() => {});
       return record;
     },
-    erase: (sessionId) => write(sessionId, () => records.delete(sessionId)),
-    written: () => writing,
-    writeAgain() {
-      for (const [sessionId, change] of unwritten) write(sessionId, change);
-    },
+    erase: ({ sessionId, userId }) => void saves.save({ key: sessionId, userId }, undefined).catch(() => {}),
+    saves,
   };
 }

@@ -56,7 +56,7 @@ export function createCarrier(options: CarrierOptions): Carrier {
       // In one go, so that nothing that comes in between finds one part and misses another.
       const streamsSaved = streams.handOver(userId, why);
       cleanup.release(userId);
-      const appsSaved = apps.handOver(userId);
+      const appsSaved = apps.handOver(userId, why);
       // Another node asked for it: the glasses are there, and whoever is here still is what they left behind.
       const isReplaced = !why.isLost && !isEnding();
       const [code, reason] = isReplaced

@@ -14,12 +14,12 @@ import type { IngestPoint, IngestSource } from '../provider/ingest-source.ts';
 import type { Playback, PlaybackEvents, PlaybackWatch } from '../provider/playback.ts';
 import type { Restreaming, RestreamOutputs } from '../provider/restream-outputs.ts';
 import type { StreamRecord } from '../store/records.ts';
+import { createSaves, type Saves } from '../store/saves.ts';
 import type { Store } from '../store/store.ts';
 import { LiveStream } from './live-stream.ts';
 import type { IngestHint } from './liveness.ts';
 import { type GlassesLink, MANAGED_APP_ID, stopOrder } from './stream-orders.ts';
 import { type AskedStream, newRecord, type StreamRequest, type UnmanagedRequest } from './stream-requests.ts';
-import { createStreamSaves, type StreamSaves } from './stream-saves.ts';
 import { endings } from './stream-story.ts';
 import { defaultStreamTimings, type StreamTimings, timingsFor } from './stream-timings.ts';
 import type { StreamSnapshot } from './stream-views.ts';
@@ -114,7 +114,7 @@ class Registry implements StreamRegistry {
   readonly #options: StreamRegistryOptions;
   readonly #users = new Map<string, UserStreams>();
   readonly #onEmpty: (() => void)[] = [];
-  readonly #saves: StreamSaves;
+  readonly #saves: Saves<StreamRecord>;
   readonly #timings: Readonly<Record<StreamRecord['kind'], StreamTimings>>;
   #closing = false;
 
@@ -122,7 +122,7 @@ class Registry implements StreamRegistry {
     const timings = { ...defaultStreamTimings, ...options.timings };
     this.#options = options;
     this.#timings = { managed: timingsFor('managed', timings), unmanaged: timingsFor('unmanaged', timings) };
-    this.#saves = createStreamSaves({ ...options, streams: options.store.streams });
+    this.#saves = createSaves({ ...options, collection: options.store.streams, name: 'stream', keyName: 'streamId' });
   }
 
   request(userId: string, viewer: Viewer, request: StreamRequest, glasses: GlassesLink): void {
@@ -334,7 +334,7 @@ class Registry implements StreamRegistry {
       onKeepAliveMissed: this.#options.onKeepAliveMissed,
       timings: this.#timings[record.kind],
       look: (ingest, events) => look(playback, streamId, ingest, events),
-      save: (changed) => this.#saves.save({ streamId, userId }, changed),
+      save: (changed) => this.#saves.save({ key: streamId, userId }, changed),
       onChange: () => onChange(stream.snapshot()),
       onEnded: () => this.#ended(userId, stream),
       onDefect: this.#options.onDefect ?? logDefect,

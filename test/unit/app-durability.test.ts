@@ -210,7 +210,7 @@ describe('one user’s apps that another process goes on with', () => {
     const first = await world();
     const { socket } = await first.started();
     const other = await first.started(APP, 'bob@example.com');
-    await first.apps.handOver(USER);
+    await first.apps.handOver(USER, { isLost: false });
     expect([socket.closed?.[0], other.socket.isOpen, first.apps.has(USER)]).toEqual([1012, true, false]);
     expect([first.stops, first.dropped]).toEqual([[], []]);
     await first.clock.advance(60_000);
@@ -220,6 +220,19 @@ describe('one user’s apps that another process goes on with', () => {
     await next.admit();
     expect(next.apps.running(USER)).toEqual([{ packageName: APP, connected: true }]);
   });
+});
+
+it('an end that could not be written is written in a while, and until then the user is not done with', async () => {
+  const { apps, store, clock, started } = await world();
+  await started();
+  const erase = store.appSessions.delete;
+  store.appSessions.delete = () => Promise.reject(new GlasscastError('STORE_UNAVAILABLE'));
+  apps.stop(USER, APP);
+  await settle();
+  expect([apps.running(USER), apps.has(USER), (await store.appSessions.all()).length]).toEqual([[], true, 1]);
+  store.appSessions.delete = erase;
+  await clock.advance(10_000);
+  expect([apps.has(USER), await store.appSessions.all()]).toEqual([false, []]);
 });
 
 it('what could not be written before another node had the user is not written when the user is back', async () => {
@@ -236,8 +249,9 @@ it('what could not be written before another node had the user is not written wh
   await settle();
   apps.saveAgain();
   await settle();
+  await apps.handOver(USER, { isLost: true });
   apps.saveAgain();
   await settle();
-  expect(tries).toBe(2);
+  expect([tries, apps.has(USER)]).toEqual([2, false]);
   store.appSessions.put = put;
 });
