@@ -63,17 +63,19 @@ export function createCrowd({
   async function person(userId: string, visit: Visit, counts: CrowdCounts): Promise<void> {
     const isOver = () => visit.until.aborted || signal.aborted || counts.streams >= visit.streams;
     /** @throws when it does not come about */
-    async function hold(ask: () => boolean): Promise<void> {
-      const holds = () => (isOver() || ask() ? [] : ['not yet']);
+    async function hold(ask: () => boolean | Promise<boolean>): Promise<void> {
+      const holds = async () => (isOver() || (await ask()) ? [] : ['not yet']);
       const complaints = await eventually(clock, { ms: STEP_WITHIN_MS, signal, everyMs: 40 }, holds);
       if (complaints.length > 0) throw new Error('not in time');
     }
     async function watched(app: SoakApp, glasses: SimulatedGlasses, turn: number): Promise<void> {
       const { ask } = visit.relay();
-      if (!app.session(userId)?.isIn) {
-        await ask('POST', `/api/apps/${app.packageName}/start`, { userId });
-        await hold(() => app.session(userId)?.isIn ?? false);
-      }
+      const isIn = () => app.session(userId)?.isIn ?? false;
+      await hold(async () => {
+        // One that has just left may run still, for the relay: asked again once it does not.
+        if (!app.session(userId)) await ask('POST', `/api/apps/${app.packageName}/start`, { userId });
+        return isIn();
+      });
       app.watch(userId, smallStream);
       await hold(() => glasses.streamId !== undefined);
       const { streamId } = glasses;
@@ -90,7 +92,7 @@ export function createCrowd({
       }
       if (turn % 7 === 0) {
         app.cut(userId);
-        await hold(() => app.session(userId)?.isIn ?? false);
+        await hold(isIn);
       }
       const askedMs = clock.monotonicMs();
       app.unwatch(userId);

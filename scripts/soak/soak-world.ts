@@ -72,6 +72,7 @@ export interface SoakStream {
 /** What the local Stream writes into its addresses: there stand the taps. */
 const PUBLIC_HOST = '127.0.0.2';
 const AFTERWARDS_MS = 3_000;
+const manyHandshakes = { GLASSCAST_HANDSHAKES_PER_SECOND: '1000' };
 const PACKAGES = ['com.glasscast.soak.one', 'com.glasscast.soak.two'];
 
 export interface SoakWorldOptions {
@@ -202,7 +203,8 @@ async function startNodes(
   async function startNode(number: number): Promise<RelayMain> {
     const node = createRelayMain(partBench(`relay-${number}`), stream, {
       ...{ adminToken, port: await freePort(), dataDir: join(bench.folder, `relay-${number}`) },
-      env: { GLASSCAST_KEEP_RECORDINGS: 'no', GLASSCAST_HOLD_SECONDS: '30', ...shared },
+      // Everybody comes from one address.
+      env: { ...shared, ...{ GLASSCAST_KEEP_RECORDINGS: 'no', GLASSCAST_HOLD_SECONDS: '30', ...manyHandshakes } },
       onDeath: (line) => onDeath(`relay ${number} has ended by itself: ${line}`),
     });
     bench.defer(() => node.end('SIGINT'));
