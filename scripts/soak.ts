@@ -31,11 +31,11 @@ const method = {
   cycle:
     'people come and go, then faults while they do, by the seed; then calm: what must hold is asked; then everybody leaves, and it is quiet',
   faults:
-    'each kind once before one comes again; those that end relay or local Stream in the first quarter of each hour',
+    'each kind once before one comes again; those that end relay or local Stream in the first sixth of each hour, or of the whole',
   memory:
-    'RSS from /proc/PID/stat and descriptors in /proc/PID/fd at the end of each quiet, half a second after its inspector was asked twice to collect garbage (found: before that); of the process that was warm for longest; course[] has all that could be compared',
-  warm: `after the last restart, ${FILL_STREAMS} streams without media fill what is kept up to a bound (500 stories of ended streams, 50 of them whole, caches, compiled code); counted from 2.5 minutes after that, which is longer than the local Stream remembers an input whose publisher has gone`,
-  malloc: 'MALLOC_ARENA_MAX=2, as the units of deploy/systemd start them',
+    'RSS from /proc/PID/stat and descriptors in /proc/PID/fd at the end of each quiet, half a second after its inspector was asked four times to collect garbage, and to keep compiled code all the same (found: before that); of the process that was warm for longest; course[] has all that could be compared',
+  warm: `after the last restart, ${FILL_STREAMS} streams without media fill what is kept up to a bound (500 stories of ended streams, 50 of them whole, caches, compiled code); counted from 6 minutes after that, three times as long as the local Stream remembers an input whose publisher has gone`,
+  malloc: 'MALLOC_ARENA_MAX=2 and MALLOC_TRIM_THRESHOLD_=131072, as the units of deploy/systemd start them',
   slope:
     'least squares over these: of RSS per hour, of descriptors over the whole time; broken when the goal is passed by more than two standard errors, so that noise is no finding',
   live: 'from the request to `active` at the app, in calm; the relay’s own deadline is 25 s',
@@ -161,6 +161,7 @@ process.env.NODE_OPTIONS = `${process.env.NODE_OPTIONS ?? ''} --inspect-port=0`.
 
 // As deploy/systemd starts relay and local Stream.
 process.env.MALLOC_ARENA_MAX ??= '2';
+process.env.MALLOC_TRIM_THRESHOLD_ ??= '131072';
 
 await runBench({
   name: 'soak',

@@ -140,6 +140,8 @@ function childEnv(options: LocalStreamChildOptions, previous: Ready | undefined)
   return {
     // Each arena of malloc keeps what was freed in it.
     MALLOC_ARENA_MAX: '2',
+    // glibc's own begin (mallopt(3)); unless it is set, one large buffer that is freed raises it for good.
+    MALLOC_TRIM_THRESHOLD_: '131072',
     [`${PREFIX}DATA_DIR`]: dataDir,
     [`${PREFIX}LOG_LEVEL`]: logLevel,
     [`${PREFIX}OUTPUT_PRIVATE_TARGETS`]: String(outputPrivateTargets),

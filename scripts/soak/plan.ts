@@ -87,9 +87,11 @@ export function pick<Item>(items: readonly Item[], draw: number): Item | undefin
   return items[Math.min(items.length - 1, Math.floor(draw * items.length))];
 }
 
-/** Processes are restarted in the first quarter of each hour, or of the whole when that is shorter: memory is measured in the rest. */
+/** Processes are restarted in the first sixth of each hour, or of the whole when that is shorter: memory is measured in the rest. */
 export function mayRestartAt(atMs: number, totalMs: number): boolean {
   if (totalMs <= 0) return true;
+  // The cycle that is finished after that is part of the last hour.
+  if (atMs >= totalMs) return false;
   const hourMs = Math.min(totalMs, 3_600_000);
-  return atMs % hourMs < hourMs / 4;
+  return atMs % hourMs < hourMs / 6;
 }

@@ -109,8 +109,11 @@ const FILL_PEOPLE = 60;
 /** A machine that is too slow for all of them measures what it has. */
 const FILL_WITHIN_MS = 180_000;
 const noCrowd: CrowdCounts = { streams: 0, refused: 0 };
-/** The local Stream remembers an input for two minutes after its publisher has gone (ingest/inputs.ts). */
-const SETTLING_MS = 150_000;
+/**
+ * The local Stream remembers an input for two minutes after its publisher has gone (ingest/inputs.ts), and with so many malloc
+ * reaches its highest mark and V8 has compiled what each kind of fault runs.
+ */
+const SETTLING_MS = 360_000;
 /** One and the same that stays wrong is said once a cycle, and no more than so many in all. */
 const MAX_BROKEN = 100;
 

@@ -55,6 +55,7 @@ describe('the local Stream as a child', () => {
     expect(runs[0]?.spec.env).toEqual({
       PATH: '/bin',
       MALLOC_ARENA_MAX: '2',
+      MALLOC_TRIM_THRESHOLD_: '131072',
       GLASSCAST_LOCAL_STREAM_DATA_DIR: '/data',
       GLASSCAST_LOCAL_STREAM_LOG_LEVEL: 'warn',
       GLASSCAST_LOCAL_STREAM_OUTPUT_PRIVATE_TARGETS: 'false',

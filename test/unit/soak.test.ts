@@ -43,8 +43,9 @@ describe('what a soak plans', () => {
     const names = namesOf(40, false, 3);
     expect(names.filter((name) => /^relay-|^stream-/.test(name))).toEqual([]);
     expect(mayRestartAt(0, 1_200_000)).toBe(true);
-    expect(mayRestartAt(299_999, 1_200_000)).toBe(true);
-    expect(mayRestartAt(300_001, 1_200_000)).toBe(false);
+    expect(mayRestartAt(199_999, 1_200_000)).toBe(true);
+    expect(mayRestartAt(200_001, 1_200_000)).toBe(false);
+    expect(mayRestartAt(1_200_001, 1_200_000)).toBe(false);
     expect(mayRestartAt(3_600_001, 36_000_000)).toBe(true);
     expect(mayRestartAt(5, 0)).toBe(true);
   });
