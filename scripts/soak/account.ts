@@ -9,6 +9,7 @@ export interface ProcessSample {
   atMs: number;
   /** A new process is another series. */
   pid: number;
+  /** The least that was seen as its garbage was collected several times. */
   rssMb: number;
   descriptors: number;
   threads: number;
@@ -20,14 +21,20 @@ export interface ProcessSample {
   isWarm: boolean;
 }
 
-/** As it is, then as it is without its garbage. @param collect undefined: it is left as it is */
+/**
+ * As it is, then as it is without its garbage. @param collect undefined: it is left as it is; calls its argument after each time
+ */
 export async function sampleOf(
   { pid, atMs, isWarm }: Pick<ProcessSample, 'pid' | 'atMs' | 'isWarm'>,
-  collect?: () => Promise<{ heapUsedMb: number } | undefined>,
+  collect?: (look: () => Promise<void>) => Promise<{ heapUsedMb: number } | undefined>,
 ): Promise<ProcessSample> {
   const { rssMb: rssFoundMb } = await processUse(pid);
-  const collected = await collect?.();
-  const [{ rssMb, threads }, descriptors] = await Promise.all([processUse(pid), descriptorsOf(pid)]);
+  const seenMb: number[] = [];
+  const collected = await collect?.(async () => {
+    seenMb.push((await processUse(pid)).rssMb);
+  });
+  const [{ threads }, descriptors] = await Promise.all([processUse(pid), descriptorsOf(pid)]);
+  const rssMb = seenMb.length > 0 ? Math.min(...seenMb) : rssFoundMb;
   return { atMs, pid, isWarm, rssMb, rssFoundMb, descriptors, threads, heapUsedMb: collected?.heapUsedMb };
 }
 

@@ -10,8 +10,8 @@ import { GlasscastError } from '../../shared/errors.ts';
 export interface Collector {
   /** To be given the standard error of the part: there its inspector says where it listens. */
   heard(part: string, line: string): void;
-  /** Gives the heap that is used afterwards; undefined when it could not be asked. */
-  collect(part: string, pid: number): Promise<{ heapUsedMb: number } | undefined>;
+  /** Gives the heap that is used afterwards; undefined when it could not be asked. @param look after each of several times */
+  collect(part: string, pid: number, look: () => Promise<void>): Promise<{ heapUsedMb: number } | undefined>;
 }
 
 const LISTENING = /^Debugger listening on (ws:\S+)/;
@@ -19,7 +19,7 @@ const ANSWER_WITHIN_MS = 10_000;
 const LOOK_MS = 50;
 /** V8 gives pages back by threads of its own, after it has answered. */
 const GIVEN_BACK_MS = 500;
-/** Finalizers let go of more after the first; the nursery shrinks to what has survived the one before. */
+/** Finalizers let go of more after the first; the nursery is given back after some and kept after others, 1 MB of it. */
 const COLLECTIONS = 4;
 
 export function createCollector({ clock }: { clock: Clock }): Collector {
@@ -46,9 +46,9 @@ export function createCollector({ clock }: { clock: Clock }): Collector {
       const url = LISTENING.exec(line)?.[1];
       if (url) inspectors.set(part, { pid: undefined, url });
     },
-    async collect(part, pid) {
+    async collect(part, pid, look) {
       try {
-        return await collectBy(clock, await inspectorOf(part, pid));
+        return await collectBy(clock, await inspectorOf(part, pid), look);
       } catch {
         // It has just ended, or takes no such signal: the sample is what it is.
         return undefined;
@@ -57,11 +57,13 @@ export function createCollector({ clock }: { clock: Clock }): Collector {
   };
 }
 
-async function collectBy(clock: Clock, url: string): Promise<{ heapUsedMb: number }> {
+type Look = () => Promise<void>;
+
+async function collectBy(clock: Clock, url: string, look: Look): Promise<{ heapUsedMb: number }> {
   const socket = new WebSocket(url, { perMessageDeflate: false });
   const late = () => new GlasscastError('INTERNAL', { reason: 'the inspector does not answer' });
   try {
-    return await withTimeout(clock, 'soak-collect', ANSWER_WITHIN_MS, conversation(clock, socket), late);
+    return await withTimeout(clock, 'soak-collect', ANSWER_WITHIN_MS, conversation(clock, socket, look), late);
   } finally {
     socket.terminate();
   }
@@ -73,7 +75,7 @@ async function collectBy(clock: Clock, url: string): Promise<{ heapUsedMb: numbe
  */
 const KEEP_CODE = "require('v8').setFlagsFromString('--no-flush-bytecode')";
 
-async function conversation(clock: Clock, socket: WebSocket): Promise<{ heapUsedMb: number }> {
+async function conversation(clock: Clock, socket: WebSocket, look: Look): Promise<{ heapUsedMb: number }> {
   const lost = new Promise<never>((_resolve, reject) => {
     socket.on('error', reject);
     socket.on('close', () => reject(new GlasscastError('INTERNAL', { reason: 'the inspector has closed' })));
@@ -94,6 +96,7 @@ async function conversation(clock: Clock, socket: WebSocket): Promise<{ heapUsed
   for (let time = 0; time < COLLECTIONS; time += 1) {
     await ask('HeapProfiler.collectGarbage');
     await clock.sleep(GIVEN_BACK_MS);
+    await look();
   }
   const { usedSize } = await ask('Runtime.getHeapUsage');
   if (usedSize === undefined) throw new GlasscastError('INTERNAL', { reason: 'the inspector does not tell the heap' });

@@ -40,7 +40,7 @@ export interface SoakLengths {
   isMeasured: boolean;
 }
 
-export const longCycle: SoakLengths = { churnMs: 8_000, stormMs: 24_000, idleMs: 12_000, faults: 6, isMeasured: true };
+export const longCycle: SoakLengths = { churnMs: 6_000, stormMs: 20_000, idleMs: 8_000, faults: 5, isMeasured: true };
 /** Each fault once, then over. */
 export const shortCycle: SoakLengths = {
   ...{ churnMs: 4_000, stormMs: 36_000, idleMs: 2_000, faults: faultNames.length, isMeasured: false },
@@ -109,11 +109,8 @@ const FILL_PEOPLE = 60;
 /** A machine that is too slow for all of them measures what it has. */
 const FILL_WITHIN_MS = 180_000;
 const noCrowd: CrowdCounts = { streams: 0, refused: 0 };
-/**
- * The local Stream remembers an input for two minutes after its publisher has gone (ingest/inputs.ts), and with so many malloc
- * reaches its highest mark and V8 has compiled what each kind of fault runs.
- */
-const SETTLING_MS = 360_000;
+/** The local Stream remembers an input for two minutes after its publisher has gone (ingest/inputs.ts). */
+const SETTLING_MS = 180_000;
 /** One and the same that stays wrong is said once a cycle, and no more than so many in all. */
 const MAX_BROKEN = 100;
 
@@ -296,17 +293,17 @@ export function createSoakRun(options: SoakRunOptions): SoakRun {
     await everybodyLeaves();
     await hold('apps hear the truth', TRUE_WITHIN_MS, () => truth(world));
     await clock.sleep(lengths.idleMs, { signal });
-    for (const [index, node] of world.nodes.entries()) {
+    const relays = world.nodes.map(({ pid }, index) => {
       findings.relays[index] ??= [];
-      await sample(findings.relays[index], `relay-${index + 1}`, node.pid);
-    }
-    await sample(findings.localStream, 'local-stream', world.stream.pid);
+      return sample(findings.relays[index], `relay-${index + 1}`, pid);
+    });
+    await Promise.all([...relays, sample(findings.localStream, 'local-stream', world.stream.pid)]);
   }
 
   async function sample(into: ProcessSample[], part: string, pid: number | undefined): Promise<void> {
     if (pid === undefined) return;
     const isWarm = sinceMs() - (filledMs.get(pid) ?? Number.POSITIVE_INFINITY) >= SETTLING_MS;
-    const collect = lengths.isMeasured ? () => collector.collect(part, pid) : undefined;
+    const collect = lengths.isMeasured ? (look: () => Promise<void>) => collector.collect(part, pid, look) : undefined;
     into.push(await sampleOf({ pid, atMs: sinceMs(), isWarm }, collect));
   }
 
