@@ -37,7 +37,7 @@ const method = {
   warm: `after the last restart, ${FILL_STREAMS} streams without media fill what is kept up to a bound (500 stories of ended streams, 50 of them whole, caches, compiled code); counted from 3 minutes after that, which is longer than the local Stream remembers an input whose publisher has gone`,
   malloc: 'MALLOC_ARENA_MAX=2 and MALLOC_TRIM_THRESHOLD_=131072, as the units of deploy/systemd start them',
   slope:
-    'least squares over these: of RSS per hour, of descriptors over the whole time; broken when the goal is passed by more than two standard errors, so that noise is no finding',
+    'least squares over these: of RSS per hour, of descriptors over the whole time; broken when the goal is passed by more than two standard errors and by more than two pages of V8 (256 kB each) within the time measured, so that noise is no finding',
   live: 'from the request to `active` at the app, in calm; the relay’s own deadline is 25 s',
 };
 

@@ -52,6 +52,8 @@ export interface Trend {
   rssMbPerHour: number | undefined;
   /** Standard error of it: a slope below twice this cannot be told from none. */
   errorMbPerHour: number | undefined;
+  /** A slope below this may be two pages that V8 happened to need: they come one by one, which the standard error does not know. */
+  resolutionMbPerHour: number | undefined;
   /** By the same line, from the first sample to the last. */
   descriptorGrowth: number | undefined;
   descriptorError: number | undefined;
@@ -73,20 +75,24 @@ export interface Trend {
 /** Connections that are kept for the next request come and go. */
 export const SPARE_DESCRIPTORS = 2;
 export const MB_PER_HOUR = 1;
+/** V8 takes its heap from the system by pages of this size. */
+const PAGE_MB = 0.25;
 /** Fewer say nothing of noise. */
 const LEAST_SAMPLES = 8;
 
 /**
- * What can be told from noise, in words: a line that passes its limit by more than two standard errors; or descriptors of
- * which the last third of the samples had more, each, than any of the first.
+ * What can be told from noise, in words: a line that passes its limit by more than two standard errors and by more than
+ * the resolution; or descriptors of which the last third of the samples had more, each, than any of the first.
  */
 export function growthOf(trend: Trend): string[] {
-  const { samples, rssMbPerHour = 0, errorMbPerHour = 0 } = trend;
+  const { samples, rssMbPerHour = 0, errorMbPerHour = 0, resolutionMbPerHour = 0 } = trend;
   const { descriptorGrowth = 0, descriptorError = 0, descriptorRise = 0 } = trend;
   if (samples < LEAST_SAMPLES) return [];
   const isMore = Math.max(descriptorGrowth - 2 * descriptorError, descriptorRise) > SPARE_DESCRIPTORS;
   return [
-    ...(rssMbPerHour - 2 * errorMbPerHour > MB_PER_HOUR ? [`RSS by ${rssMbPerHour} ± ${errorMbPerHour} MB/h`] : []),
+    ...(rssMbPerHour - Math.max(2 * errorMbPerHour, resolutionMbPerHour) > MB_PER_HOUR
+      ? [`RSS by ${rssMbPerHour} ± ${errorMbPerHour} MB/h`]
+      : []),
     ...(isMore ? [`descriptors by ${descriptorGrowth} ± ${descriptorError}`] : []),
   ];
 }
@@ -113,6 +119,7 @@ export function trendOf(samples: readonly ProcessSample[]): Trend {
     minutes: rounded(lengthOf(counted) / 60_000),
     rssMbPerHour: of && hundredths(of.perHour),
     errorMbPerHour: of && hundredths(of.errorPerHour),
+    resolutionMbPerHour: hours > 0 ? hundredths((2 * PAGE_MB) / hours) : undefined,
     heapMbPerHour: heap && hundredths(heap.perHour),
     foundMbPerHour: found && hundredths(found.perHour),
     descriptorGrowth: descriptors && hundredths(descriptors.perHour * hours),

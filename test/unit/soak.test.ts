@@ -162,6 +162,14 @@ describe('memory and descriptors of a soak', () => {
     expect([growthOf(few), trendWords(few)]).toEqual([[], 'not judged by 7 samples']);
   });
 
+  it('takes two pages in ten minutes for no growth, and as much again and again for one', () => {
+    const pages = trend((minute) => ({ rssMb: minute < 2 ? 95 : minute < 7 ? 95.25 : 95.5 }), 11);
+    expect([pages.resolutionMbPerHour, growthOf(pages)]).toEqual([3, []]);
+    expect(pages.rssMbPerHour).toBeGreaterThan(2.5);
+    const leak = trend((minute) => ({ rssMb: 95 + Math.floor(minute / 3) / 4 }), 11);
+    expect(growthOf(leak)).toEqual([expect.stringMatching(/^RSS by 4\.\d+ ± /)]);
+  });
+
   it('leaves out what could not be collected among what was', () => {
     const samples = Array.from({ length: 12 }, (_, minute) => at(minute, minute === 11 ? { rssMb: 130 } : {}));
     const last = { ...at(11, { rssMb: 130 }), heapUsedMb: undefined };
