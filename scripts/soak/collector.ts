@@ -58,6 +58,7 @@ export function createCollector({ clock }: { clock: Clock }): Collector {
 }
 
 type Look = () => Promise<void>;
+type Answer = { usedSize?: number; exceptionDetails?: unknown };
 
 async function collectBy(clock: Clock, url: string, look: Look): Promise<{ heapUsedMb: number }> {
   const socket = new WebSocket(url, { perMessageDeflate: false });
@@ -80,19 +81,20 @@ async function conversation(clock: Clock, socket: WebSocket, look: Look): Promis
     socket.on('error', reject);
     socket.on('close', () => reject(new GlasscastError('INTERNAL', { reason: 'the inspector has closed' })));
   });
-  const answers = new Map<number, (result: { usedSize?: number }) => void>();
+  const answers = new Map<number, (result: Answer) => void>();
   socket.on('message', (data) => {
-    const { id = 0, result = {} } = JSON.parse(String(data)) as { id?: number; result?: { usedSize?: number } };
+    const { id = 0, result = {} } = JSON.parse(String(data)) as { id?: number; result?: Answer };
     answers.get(id)?.(result);
   });
   const ask = (method: string, params: object = {}) => {
     const id = answers.size + 1;
-    const answered = new Promise<{ usedSize?: number }>((resolve) => answers.set(id, resolve));
+    const answered = new Promise<Answer>((resolve) => answers.set(id, resolve));
     socket.send(JSON.stringify({ id, method, params }));
     return Promise.race([answered, lost]);
   };
   await Promise.race([new Promise((resolve) => socket.on('open', resolve)), lost]);
-  await ask('Runtime.evaluate', { expression: KEEP_CODE, includeCommandLineAPI: true });
+  const { exceptionDetails } = await ask('Runtime.evaluate', { expression: KEEP_CODE, includeCommandLineAPI: true });
+  if (exceptionDetails) throw new GlasscastError('INTERNAL', { reason: 'the process cannot be told to keep its code' });
   for (let time = 0; time < COLLECTIONS; time += 1) {
     await ask('HeapProfiler.collectGarbage');
     await clock.sleep(GIVEN_BACK_MS);

@@ -1,4 +1,4 @@
-/** The soak's collector against real Node processes: it takes garbage, keeps code, and survives one that has ended. */
+/** The soak's collector against real Node processes: it takes their garbage, and survives one that has ended. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
