@@ -9,7 +9,7 @@ import { GlasscastError } from '../shared/errors.ts';
 import { goal, summary } from './bench/measuring.ts';
 import { type Bench, type BenchReport, runBench } from './bench/program.ts';
 import { growthOf, MB_PER_HOUR, SPARE_DESCRIPTORS, type Trend, trendOf, trendWords } from './soak/account.ts';
-import { createCollector } from './soak/collector.ts';
+import { COMPILE_ONCE, createCollector, KEEP_CODE } from './soak/collector.ts';
 import { watchFamily } from './soak/family.ts';
 import { createSoakLogs, type SoakLogs } from './soak/soak-logs.ts';
 import {
@@ -85,6 +85,7 @@ async function measure(bench: Bench): Promise<BenchReport> {
       users,
       nodes,
       redisUrl: options.redis || undefined,
+      v8Flags: v8FlagsOf(options),
     },
     onDeath: (words) => held.report?.('no process dies by itself', words),
   });
@@ -103,6 +104,12 @@ async function measure(bench: Bench): Promise<BenchReport> {
   await run.over();
   family.close();
   return reportOf(bench, findings, { seed, minutes, kept: await keptLogs(bench, logs, findings, seed) });
+}
+
+/** What is not measured runs as in production. */
+function v8FlagsOf({ short, optimized }: Bench['options']): string[] {
+  if (short) return [];
+  return optimized ? KEEP_CODE : [...KEEP_CODE, ...COMPILE_ONCE];
 }
 
 async function keptLogs(
@@ -186,6 +193,12 @@ await runBench({
       name: 'logs',
       default: '',
       help: 'keep all logs in this folder; those of a soak that broke something are always kept',
+    },
+    {
+      name: 'optimized',
+      default: '',
+      isFlag: true,
+      help: "with V8's optimizing compiler, as production runs: its code grows for an hour and more, so use --hours",
     },
     { name: 'short', default: '', isFlag: true, help: 'one cycle with each fault once, and no figures: for tests' },
   ],

@@ -27,6 +27,8 @@ export interface RelayMainOptions {
   dataDir: string;
   /** Settings of the relay besides those of its provider. */
   env?: Record<string, string>;
+  /** Of V8, e.g. `--no-opt`. */
+  v8Flags?: readonly string[];
   /** Default: one of its own. */
   adminToken?: string;
   /** The process has gone without `end`. */
@@ -37,7 +39,7 @@ const START_TIMEOUT_MS = 20_000;
 
 export function createRelayMain(bench: Bench, stream: StreamProcess, options: RelayMainOptions): RelayMain {
   const { clock, redactor, spawn } = bench;
-  const { port, dataDir, onDeath } = options;
+  const { port, dataDir, onDeath, v8Flags = [] } = options;
   const url = `http://127.0.0.1:${port}`;
   const { adminToken = crypto.randomUUID() } = options;
   redactor.add(adminToken);
@@ -68,7 +70,7 @@ export function createRelayMain(bench: Bench, stream: StreamProcess, options: Re
         ...{
           name: 'relay',
           file: process.execPath,
-          args: plainNodeArgs('cloud/main.ts', ...flags),
+          args: [...v8Flags, ...plainNodeArgs('cloud/main.ts', ...flags)],
           env,
           stdout: 'lines',
         },

@@ -31,6 +31,8 @@ export interface StreamProcessOptions {
   ports?: { httpPort: number; rtmpPort: number };
   /** Further ones of the program, e.g. `--admin-port`. */
   flags?: readonly string[];
+  /** Of V8, e.g. `--no-opt`. */
+  v8Flags?: readonly string[];
 }
 
 interface Ready {
@@ -70,17 +72,15 @@ export async function startStreamProcess(bench: Bench, options: StreamProcessOpt
   const ready = new Promise<Ready>((resolve) => {
     onReady = resolve;
   });
-  const flags = ['--data-dir', options.dataDir, '--http-port', String(httpPort), '--rtmp-port', String(rtmpPort)];
+  const ports = ['--http-port', String(httpPort), '--rtmp-port', String(rtmpPort)];
+  const flags = ['--data-dir', options.dataDir, ...ports, '--log-level', bench.logLevel];
   const child = bench.spawn({
     name: 'local-stream',
     file: process.execPath,
-    args: plainNodeArgs(
-      'cloud/local-stream/main.ts',
-      ...flags,
-      '--log-level',
-      bench.logLevel,
-      ...(options.flags ?? []),
-    ),
+    args: [
+      ...(options.v8Flags ?? []),
+      ...plainNodeArgs('cloud/local-stream/main.ts', ...flags, ...(options.flags ?? [])),
+    ],
     env: plainEnv({ FFMPEG_PATH: bench.ffmpeg.file }),
     ipc: true,
     onMessage: (message) => onReady(message as Ready),

@@ -82,15 +82,17 @@ export interface SoakWorldOptions {
   nodes: number;
   /** `redis://…` that the nodes share; undefined: several get one of their own. */
   redisUrl: string | undefined;
+  /** Of V8, for relay and local Stream. */
+  v8Flags: readonly string[];
   collector: Collector;
   /** A process ended that nobody had ended. */
   onDeath: (words: string) => void;
 }
 
 export async function startSoakWorld(options: SoakWorldOptions): Promise<SoakWorld> {
-  const { bench, logs, onDeath } = options;
+  const { bench, logs, onDeath, v8Flags } = options;
   const partBench = (part: string): Bench => ({ ...bench, logLevel: 'info', note: heardBy(options, part) });
-  const { stream, first } = await startSoakStream(partBench('local-stream'), onDeath);
+  const { stream, first } = await startSoakStream(partBench('local-stream'), v8Flags, onDeath);
   bench.defer(() => stream.stop());
   const disk = await mountSmallDisk(bench, join(bench.folder, 'relay-1'));
   /** Each goes away in turn. */
@@ -193,7 +195,7 @@ function heardBy({ collector, logs }: SoakWorldOptions, part: string): (line: st
 type Nodes = [RelayMain, ...RelayMain[]];
 
 async function startNodes(
-  { bench, nodes: count, redisUrl, onDeath }: SoakWorldOptions,
+  { bench, nodes: count, redisUrl, v8Flags, onDeath }: SoakWorldOptions,
   stream: StreamProcess,
   partBench: (part: string) => Bench,
 ): Promise<Nodes> {
@@ -202,7 +204,7 @@ async function startNodes(
   const shared = redisUrl ? { GLASSCAST_REDIS_URL: redisUrl, GLASSCAST_REDIS_PREFIX: prefix } : {};
   async function startNode(number: number): Promise<RelayMain> {
     const node = createRelayMain(partBench(`relay-${number}`), stream, {
-      ...{ adminToken, port: await freePort(), dataDir: join(bench.folder, `relay-${number}`) },
+      ...{ v8Flags, adminToken, port: await freePort(), dataDir: join(bench.folder, `relay-${number}`) },
       // Everybody comes from one address.
       env: { ...shared, ...{ GLASSCAST_KEEP_RECORDINGS: 'no', GLASSCAST_HOLD_SECONDS: '30', ...manyHandshakes } },
       onDeath: (line) => onDeath(`relay ${number} has ended by itself: ${line}`),
@@ -218,11 +220,13 @@ async function startNodes(
 
 async function startSoakStream(
   bench: Bench,
+  v8Flags: readonly string[],
   onDeath: SoakWorldOptions['onDeath'],
 ): Promise<{ stream: SoakStream & { stop(): Promise<void> }; first: StreamProcess }> {
   const dataDir = join(bench.folder, 'local-stream');
   const adminPort = await freePort();
   const flags = ['--admin-port', String(adminPort), '--public-host', PUBLIC_HOST];
+  const start = { dataDir, flags, v8Flags };
   const asked = new WeakSet<StreamProcess>();
   const watched = (started: StreamProcess): StreamProcess => {
     void started.exited.then(({ end, lastLines }) => {
@@ -231,7 +235,7 @@ async function startSoakStream(
     });
     return started;
   };
-  const first = watched(await startStreamProcess(bench, { dataDir, flags }));
+  const first = watched(await startStreamProcess(bench, start));
   const { httpPort, rtmpPort, accountId, apiToken } = first;
   const held = { process: first };
   // The API is asked where it listens, and not through a line that is cut: its faults are its own.
@@ -249,7 +253,7 @@ async function startSoakStream(
     asked.add(held.process);
     await held.process.kill();
     await bench.clock.sleep(awayMs, { signal: bench.signal });
-    held.process = watched(await startStreamProcess(bench, { dataDir, flags, ports: { httpPort, rtmpPort } }));
+    held.process = watched(await startStreamProcess(bench, { ...start, ports: { httpPort, rtmpPort } }));
   }
   const headers = { authorization: `Bearer ${apiToken.reveal()}` };
   async function admin(method: string, path: string, body?: object): Promise<void> {
