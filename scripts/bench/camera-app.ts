@@ -2,11 +2,10 @@
  * The app of the benchmarks: a webhook, one socket on /app-ws, and the requests of `@mentra/sdk` as they go over the wire.
  * Tells each status with its time of arrival; decides nothing.
  */
-import { createServer, type Server } from 'node:http';
-import { WebSocket } from 'ws';
 import type { Clock } from '../../shared/clock.ts';
 import { withTimeout } from '../../shared/clock.ts';
 import { GlasscastError } from '../../shared/errors.ts';
+import { createAppSocket, createWebhook } from './app-socket.ts';
 
 export interface ManagedStatus {
   status: string;
@@ -56,40 +55,13 @@ export function createCameraApp(options: CameraAppOptions): CameraApp {
   const apiKey = crypto.randomUUID();
   const acknowledgedMs: number[] = [];
   const asked: number[] = [];
-  let invitation: { websocketUrl: string; sessionId: string | undefined } | undefined;
-  let isOver = false;
   const seen: ManagedStatus[] = [];
   const waiting = new Set<() => void>();
-  let server: Server | undefined;
-  let socket: WebSocket | undefined;
   let onConnected: () => void = () => {};
   const connected = new Promise<void>((resolve) => {
     onConnected = resolve;
   });
 
-  function invited(webhook: { type?: string; sessionId?: string; websocketUrl?: string }): void {
-    if (webhook.type !== 'session_request' || !webhook.websocketUrl) return;
-    invitation = { websocketUrl: webhook.websocketUrl, sessionId: webhook.sessionId };
-    open(0);
-  }
-  function open(attempt: number): void {
-    if (!invitation || isOver) return;
-    const { websocketUrl, sessionId } = invitation;
-    const opening = new WebSocket(websocketUrl, { perMessageDeflate: false });
-    let wasOpen = false;
-    socket = opening;
-    opening.on('error', () => {});
-    opening.on('open', () => {
-      wasOpen = true;
-      send({ type: 'tpa_connection_init', sessionId, packageName, apiKey });
-    });
-    opening.on('message', (data) => take(JSON.parse(String(data))));
-    opening.on('close', () => {
-      const next = wasOpen ? 1 : attempt + 1;
-      const waitMs = retryMs(next);
-      if (socket === opening && waitMs !== undefined) clock.after('app-retry', waitMs, () => open(next));
-    });
-  }
   function take(message: { type?: string; status?: string }): void {
     if (message.type === 'tpa_connection_ack') {
       acknowledgedMs.push(clock.monotonicMs());
@@ -99,35 +71,18 @@ export function createCameraApp(options: CameraAppOptions): CameraApp {
     seen.push({ ...message, status: message.status, atMs: clock.monotonicMs() });
     for (const look of [...waiting]) look();
   }
-  function send(message: object): void {
-    socket?.send(JSON.stringify({ ...message, timestamp: new Date(clock.now()).toISOString() }));
-  }
+  const socket = createAppSocket({ clock, packageName, apiKey, retryMs, onMessage: take });
+  const webhook = createWebhook(socket.invite);
 
   return {
     packageName,
     apiKey,
     connected,
-    async listen() {
-      const listening = createServer((request, response) => {
-        let body = '';
-        request.on('data', (text) => {
-          body += text;
-        });
-        request.on('end', () => {
-          response.setHeader('content-type', 'application/json');
-          response.end('{"status":"success"}');
-          invited(JSON.parse(body || '{}'));
-        });
-      });
-      server = listening;
-      await new Promise<void>((resolve) => listening.listen(0, '127.0.0.1', resolve));
-      const address = listening.address();
-      return `http://127.0.0.1:${typeof address === 'object' && address ? address.port : 0}`;
-    },
+    listen: webhook.listen,
     request(settings) {
       const askedMs = clock.monotonicMs();
       asked.push(askedMs);
-      send({ type: 'managed_stream_request', packageName, ...settings });
+      socket.send({ type: 'managed_stream_request', packageName, ...settings });
       return askedMs;
     },
     async clearOfTimers(needMs) {
@@ -140,7 +95,7 @@ export function createCameraApp(options: CameraAppOptions): CameraApp {
       }
     },
     acknowledgedSince: (sinceMs) => acknowledgedMs.find((atMs) => atMs >= sinceMs),
-    stop: () => send({ type: 'managed_stream_stop', packageName }),
+    stop: () => socket.send({ type: 'managed_stream_stop', packageName }),
     status(words, sinceMs, timeoutMs = STATUS_TIMEOUT_MS) {
       let look = () => {};
       const found = new Promise<ManagedStatus>((resolve, reject) => {
@@ -157,11 +112,8 @@ export function createCameraApp(options: CameraAppOptions): CameraApp {
       return withTimeout(clock, 'app-status', timeoutMs, found, late).finally(() => waiting.delete(look));
     },
     async close() {
-      isOver = true;
-      socket?.terminate();
-      const closing = server;
-      closing?.closeAllConnections();
-      if (closing) await new Promise<void>((resolve) => closing.close(() => resolve()));
+      socket.close();
+      await webhook.close();
     },
   };
 }

@@ -2,11 +2,10 @@
  * One app as many users run it: one webhook, and for each user a socket on /app-ws with the requests of `@mentra/sdk` as they go
  * over the wire. Notes what each hears and when; decides nothing. The socket comes back as the app's manner says.
  */
-import { createServer, type Server } from 'node:http';
-import { WebSocket } from 'ws';
 import type { Clock } from '../../shared/clock.ts';
 import { withTimeout } from '../../shared/clock.ts';
 import { GlasscastError } from '../../shared/errors.ts';
+import { createAppSocket, createWebhook } from './app-socket.ts';
 import type { ViewerEvent } from './served.ts';
 
 /** One user's app. */
@@ -47,41 +46,12 @@ const LIVE_TIMEOUT_MS = 30_000;
 const STOP_TIMEOUT_MS = 20_000;
 const ACCEPT_TIMEOUT_MS = 30_000;
 
-interface Invitation {
-  websocketUrl: string;
-  sessionId: string;
-  userId: string;
-}
-
 export function createCrowdApp({ clock, packageName, retryMs }: CrowdAppOptions): CrowdApp {
   const apiKey = crypto.randomUUID();
   const viewers = new Map<string, ReturnType<typeof createViewer>>();
-  let server: Server | undefined;
-
-  function invited(webhook: Partial<Invitation> & { type?: string }): void {
-    const { type, websocketUrl, sessionId, userId } = webhook;
-    if (type !== 'session_request' || !websocketUrl || !sessionId || !userId) return;
-    viewers.get(userId)?.invite({ websocketUrl, sessionId, userId });
-  }
+  const webhook = createWebhook((invitation) => viewers.get(invitation.userId)?.invite(invitation));
   return {
-    ...{ packageName, apiKey },
-    async listen() {
-      const listening = createServer((request, response) => {
-        let body = '';
-        request.on('data', (text) => {
-          body += text;
-        });
-        request.on('end', () => {
-          response.setHeader('content-type', 'application/json');
-          response.end('{"status":"success"}');
-          invited(JSON.parse(body || '{}'));
-        });
-      });
-      server = listening;
-      await new Promise<void>((resolve) => listening.listen(0, '127.0.0.1', resolve));
-      const address = listening.address();
-      return `http://127.0.0.1:${typeof address === 'object' && address ? address.port : 0}`;
-    },
+    ...{ packageName, apiKey, listen: webhook.listen },
     viewer(userId) {
       const made = createViewer({ clock, packageName, retryMs }, { userId, apiKey });
       viewers.set(userId, made);
@@ -89,9 +59,7 @@ export function createCrowdApp({ clock, packageName, retryMs }: CrowdAppOptions)
     },
     async close() {
       for (const viewer of viewers.values()) viewer.close();
-      const closing = server;
-      closing?.closeAllConnections();
-      if (closing) await new Promise<void>((resolve) => closing.close(() => resolve()));
+      await webhook.close();
     },
   };
 }
@@ -101,51 +69,18 @@ function createViewer(
   { userId, apiKey }: { userId: string; apiKey: string },
 ) {
   const notes = createViewerNotes(clock);
-  let invitation: Invitation | undefined;
-  let socket: WebSocket | undefined;
-  let isOver = false;
-
-  function open(attempt: number): void {
-    if (!invitation || isOver) return;
-    const { websocketUrl, sessionId } = invitation;
-    const opening = new WebSocket(websocketUrl, { perMessageDeflate: false });
-    let wasOpen = false;
-    socket = opening;
-    opening.on('error', () => {});
-    opening.on('open', () => {
-      wasOpen = true;
-      send({ type: 'tpa_connection_init', sessionId, packageName, apiKey });
-    });
-    opening.on('message', (data) => notes.take(JSON.parse(String(data))));
-    opening.on('close', () => {
-      if (socket !== opening) return;
-      if (wasOpen) notes.add({ kind: 'lost' });
-      const next = wasOpen ? 1 : attempt + 1;
-      const waitMs = retryMs(next);
-      if (waitMs !== undefined) clock.after('app-retry', waitMs, () => open(next));
-    });
-  }
-  function send(message: object): void {
-    if (socket?.readyState !== WebSocket.OPEN) return;
-    socket.send(JSON.stringify({ ...message, timestamp: new Date(clock.now()).toISOString() }));
-  }
+  const onLost = () => notes.add({ kind: 'lost' });
+  const socket = createAppSocket({ clock, packageName, apiKey, retryMs, onMessage: notes.take, onLost });
   return {
-    ...{ userId, packageName, events: notes.events },
-    invite(next: Invitation) {
-      invitation = next;
-      const old = socket;
-      socket = undefined;
-      old?.terminate();
-      open(0);
-    },
+    ...{ userId, packageName, events: notes.events, invite: socket.invite, close: socket.close },
     async live(settings: object, timeoutMs = LIVE_TIMEOUT_MS) {
       const sinceMs = clock.monotonicMs();
-      send({ type: 'managed_stream_request', packageName, ...settings });
+      socket.send({ type: 'managed_stream_request', packageName, ...settings });
       return notes.live(sinceMs, timeoutMs);
     },
     async stop() {
       const sinceMs = clock.monotonicMs();
-      send({ type: 'managed_stream_stop', packageName });
+      socket.send({ type: 'managed_stream_stop', packageName });
       await notes.next(
         ({ word, atMs }) => word === 'stopped' && atMs >= sinceMs,
         STOP_TIMEOUT_MS,
@@ -158,10 +93,6 @@ function createViewer(
         ACCEPT_TIMEOUT_MS,
         `${packageName} of ${userId} was not let in`,
       );
-    },
-    close() {
-      isOver = true;
-      socket?.terminate();
     },
   };
 }

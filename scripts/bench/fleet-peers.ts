@@ -36,9 +36,7 @@ export async function startRelayPeer(bench: Bench): Promise<FleetPeer> {
     relay: {
       glassesUrl: `${url}/glasses-ws`,
       tokenOf: createFleetTokens({ clock: bench.clock, secret }),
-      registerApp: async ({ packageName, apiKey, publicUrl }) => {
-        await relay.ask('PUT', `/api/apps/${packageName}`, { publicUrl, apiKey });
-      },
+      registerApp: relay.registerApp,
     },
     async acksMissed() {
       const metrics = await relay.metrics();

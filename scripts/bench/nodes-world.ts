@@ -4,18 +4,18 @@
  */
 import { join } from 'node:path';
 import { recordingNames } from '../../cloud/provider/recording-names.ts';
-import { GlasscastError } from '../../shared/errors.ts';
 import { type AgentsProcess, startAgentsProcess } from './agents-process.ts';
 import { createCrowdApp, eagerness, sdkPatience, type Viewer } from './crowd-app.ts';
 import type { FrameShape } from './frame-source.ts';
 import { freePort } from './free-port.ts';
 import { startHaproxy } from './haproxy-process.ts';
+import { createOperator, type Operator } from './operator.ts';
 import type { Bench } from './program.ts';
 import { framesOf, listVideos } from './recorded-pictures.ts';
 import { type RedisProcess, startRedis } from './redis-process.ts';
 import { createRelayNode, type RelayNode } from './relay-node.ts';
 import { startSdkViewers } from './sdk-viewers.ts';
-import { type StreamProcess, startStreamProcess } from './stream-process.ts';
+import { providerEnv, startStreamProcess } from './stream-process.ts';
 import { until } from './world.ts';
 
 export interface Recording {
@@ -71,7 +71,7 @@ export async function startNodesWorld(bench: Bench, options: NodesWorldOptions):
   if (redis) bench.defer(() => redis.stop());
   const nodePorts = [await freePort(), await freePort()] as const;
   const port = await freePort();
-  const operator = operatorOf(bench, `http://127.0.0.1:${port}`);
+  const operator = createOperator(bench, `http://127.0.0.1:${port}`);
   const nodes = nodePorts.slice(0, options.nodes).map((nodePort, index) => {
     const name = `node-${index + 1}`;
     const address = `http://127.0.0.1:${nodePort}`;
@@ -79,17 +79,24 @@ export async function startNodesWorld(bench: Bench, options: NodesWorldOptions):
     const flags = ['--data-dir', join(folder, name), '--public-url', `ws://127.0.0.1:${port}`, ...clusterFlags];
     const env = {
       ...providerEnv(stream),
+      GLASSCAST_TRUSTED_PROXIES: '127.0.0.1',
       GLASSCAST_ADMIN_TOKEN: operator.adminToken,
       ...(redis && { GLASSCAST_REDIS_URL: redis.url }),
     };
-    const node = createRelayNode(bench, { name, port: nodePort, flags, env });
+    const note = (line: string) => bench.note(`${name}: ${line}`);
+    const node = createRelayNode({ ...bench, note }, { name, port: nodePort, flags, env });
     bench.defer(() => node.end('SIGINT'));
     return node;
   });
   for (const node of nodes) await node.start();
   const haproxy = await startHaproxy({ spawn, clock, port, nodePorts, onLine: bench.note });
   bench.defer(() => haproxy.stop());
-  await until(bench, 'no node became healthy', operator.answers);
+  await until(bench, 'no node became healthy', () =>
+    operator.connectedUsers().then(
+      () => true,
+      () => false,
+    ),
+  );
 
   const userIds = Array.from({ length: options.streams }, (_, index) => `bench-${index + 1}@glasscast.example`);
   const lateUserId = 'latecomer@glasscast.example';
@@ -110,28 +117,15 @@ export async function startNodesWorld(bench: Bench, options: NodesWorldOptions):
   };
 }
 
-function providerEnv(stream: StreamProcess): Record<string, string> {
-  return {
-    GLASSCAST_PROVIDER: 'local',
-    GLASSCAST_KEEP_RECORDINGS: 'yes',
-    GLASSCAST_TRUSTED_PROXIES: '127.0.0.1',
-    GLASSCAST_CLOUDFLARE_ACCOUNT_ID: stream.accountId,
-    GLASSCAST_CLOUDFLARE_API_TOKEN: stream.apiToken.reveal(),
-    GLASSCAST_CLOUDFLARE_API_BASE_URL: stream.apiBaseUrl,
-  };
-}
-
 async function startGlasses(
   bench: Bench,
-  operator: ReturnType<typeof operatorOf>,
+  operator: Operator,
   userIds: readonly string[],
   relayUrl: string,
 ): Promise<AgentsProcess> {
   const users = [];
   for (const userId of userIds) {
-    const { coreToken } = await operator.ask<{ coreToken: string }>('POST', '/api/tokens', { email: userId });
-    bench.redactor.add(coreToken);
-    users.push({ userId, coreToken });
+    users.push({ userId, coreToken: (await operator.coreToken(userId)).reveal() });
   }
   const agents = await startAgentsProcess(bench, { relayUrl, shape, statsEveryMs: STATS_EVERY_MS, users });
   bench.defer(() => agents.stop());
@@ -145,14 +139,14 @@ async function startGlasses(
 
 async function startApps(
   bench: Bench,
-  operator: ReturnType<typeof operatorOf>,
+  operator: Operator,
   { userIds, lateUserId, sdkApps }: { userIds: readonly string[]; lateUserId: string; sdkApps: number },
 ): Promise<Pick<NodesWorld, 'owners' | 'guests' | 'latecomer'>> {
   const { clock } = bench;
   async function crowd(packageName: string, retryMs: (attempt: number) => number | undefined) {
     const app = createCrowdApp({ clock, packageName, retryMs });
     bench.defer(app.close);
-    await operator.ask('PUT', `/api/apps/${packageName}`, { publicUrl: await app.listen(), apiKey: app.apiKey });
+    await operator.registerApp({ packageName, apiKey: app.apiKey, publicUrl: await app.listen() });
     return app;
   }
   const eager = await crowd('com.glasscast.eager', eagerness);
@@ -163,51 +157,12 @@ async function startApps(
   if (sdkApps > 0) {
     const sdk = await startSdkViewers(bench, 'com.glasscast.sdk');
     bench.defer(sdk.close);
-    await operator.ask('PUT', `/api/apps/${sdk.packageName}`, { publicUrl: sdk.publicUrl, apiKey: sdk.apiKey });
+    await operator.registerApp(sdk);
     guests.push(...userIds.slice(0, sdkApps).map(sdk.viewer));
   }
   for (const viewer of [...owners, latecomer, ...guests]) {
-    await operator.ask('POST', `/api/apps/${viewer.packageName}/start`, { userId: viewer.userId });
+    await operator.startApp(viewer.packageName, viewer.userId);
     await viewer.accepted();
   }
   return { owners, guests, latecomer };
-}
-
-function operatorOf(bench: Bench, url: string) {
-  const adminToken = crypto.randomUUID();
-  bench.redactor.add(adminToken);
-  async function ask<T>(method: string, path: string, body?: object): Promise<T> {
-    const response = await fetch(url + path, {
-      method,
-      headers: { authorization: `Bearer ${adminToken}`, ...(body ? { 'content-type': 'application/json' } : {}) },
-      ...(body ? { body: JSON.stringify(body) } : {}),
-      signal: AbortSignal.timeout(10_000),
-    });
-    const text = await response.text();
-    const answer = parsed(text) as T & { code?: string; message?: string };
-    if (response.ok) return answer;
-    const reason = `${method} ${path}: ${response.status} ${answer.code ?? ''} ${answer.message ?? ''}`;
-    throw new GlasscastError('INTERNAL', { reason });
-  }
-  return {
-    ...{ adminToken, ask },
-    async connectedUsers() {
-      const { sessions } = await ask<{ sessions: { userId: string; connected: boolean }[] }>('GET', '/api/sessions');
-      return sessions.filter(({ connected }) => connected).map(({ userId }) => userId);
-    },
-    answers: () =>
-      ask('GET', '/api/sessions').then(
-        () => true,
-        () => false,
-      ),
-  };
-}
-
-/** A load balancer's own answers are no JSON. */
-function parsed(text: string): unknown {
-  try {
-    return JSON.parse(text || '{}');
-  } catch {
-    return {};
-  }
 }

@@ -1,6 +1,6 @@
 /**
  * One relay node as the program that production runs, in its own place: started, told to end, killed and started again there.
- * What is asked of the relay goes through the load balancer and is not known here.
+ * What is asked of the relay, here or through a load balancer, is not known here.
  */
 import type { Child } from '../../shared/child-process.ts';
 import { withTimeout } from '../../shared/clock.ts';
@@ -25,16 +25,23 @@ export interface RelayNodeOptions {
   flags: readonly string[];
   /** Its settings, secrets among them. */
   env: Record<string, string>;
+  /** Of V8, e.g. `--no-opt`. */
+  v8Flags?: readonly string[];
+  /** The process has gone without `end`. */
+  onDeath?: (lastLine: string) => void;
 }
 
 const START_TIMEOUT_MS = 30_000;
 const END_TIMEOUT_MS = 40_000;
 
-export function createRelayNode(bench: Bench, { name, port, flags, env }: RelayNodeOptions): RelayNode {
+export function createRelayNode(bench: Bench, options: RelayNodeOptions): RelayNode {
   const { clock, spawn } = bench;
-  const args = plainNodeArgs('cloud/main.ts', '--port', String(port), ...flags, '--log-level', bench.logLevel);
+  const { name, port, flags, env, v8Flags = [], onDeath } = options;
+  const program = plainNodeArgs('cloud/main.ts', '--port', String(port), ...flags, '--log-level', bench.logLevel);
+  const args = [...v8Flags, ...program];
   let child: Child | undefined;
   let isRunning = false;
+  const asked = new WeakSet<Child>();
   return {
     ...{ name, port },
     get pid() {
@@ -52,7 +59,7 @@ export function createRelayNode(bench: Bench, { name, port, flags, env }: RelayN
       const starting = spawn({
         ...{ name, file: process.execPath, args, env: plainEnv(env), stdout: 'lines' },
         onStdoutLine: (line) => void (line.startsWith('Relay ready:') && onReady(clock.monotonicMs())),
-        onStderrLine: (line) => bench.note(`${name}: ${line}`),
+        onStderrLine: bench.note,
         stopTimeoutMs: END_TIMEOUT_MS,
       });
       child = starting;
@@ -64,11 +71,15 @@ export function createRelayNode(bench: Bench, { name, port, flags, env }: RelayN
       failed.catch(() => {});
       const late = () => new GlasscastError('CHILD_START_FAILED', { reason: `${name} did not become ready` });
       const readyMs = await withTimeout(clock, 'node-ready', START_TIMEOUT_MS, Promise.race([ready, failed]), late);
+      void starting.exited.then(({ end, lastLines }) => {
+        if (end === 'exited' && !asked.has(starting)) onDeath?.(lastLines.at(-1) ?? 'it said nothing');
+      });
       return { spawnedMs, readyMs };
     },
     async end(signal) {
       const sinceMs = clock.monotonicMs();
       if (!child || !isRunning) return { code: null, ms: 0 };
+      asked.add(child);
       if (signal === 'SIGINT') void child.stop();
       else if (child.pid !== undefined) process.kill(child.pid, signal);
       const late = () => new GlasscastError('INTERNAL', { reason: `${name} does not end after ${signal}` });

@@ -1,27 +1,16 @@
-/** The relay as a process of its own, and what an operator asks of it over REST. */
+/** The relay of benchmarks that need settings no flag has, as a process of its own, with its operator. */
 import { withTimeout } from '../../shared/clock.ts';
 import { GlasscastError } from '../../shared/errors.ts';
-import { Secret } from '../../shared/secrets.ts';
+import type { Secret } from '../../shared/secrets.ts';
+import { createOperator, type Operator } from './operator.ts';
 import type { Bench } from './program.ts';
 import type { RelayProgramAnswer, RelayProgramSettings } from './relay-program.ts';
 import { plainEnv, plainNodeArgs } from './stream-process.ts';
 
-export interface RelayProcess {
+export interface RelayProcess extends Operator {
   pid: number;
   /** `http://127.0.0.1:PORT` */
   url: string;
-  /** Of the glasses of this user. */
-  coreToken(userId: string): Promise<Secret>;
-  /** Registers the app and starts it for the user: the relay then calls its webhook. */
-  startApp(app: { packageName: string; apiKey: string; publicUrl: string }, userId: string): Promise<void>;
-  /** Whether the user's glasses are connected. */
-  hasGlasses(userId: string): Promise<boolean>;
-  /** Streams that are not yet over. */
-  streams(): Promise<{ userId: string; state: string }[]>;
-  /** Anything else of the operator's REST; bytes go as they are. @throws GlasscastError INTERNAL: refused, with the relay's reason */
-  ask<T>(method: string, path: string, body?: object): Promise<T>;
-  /** Text of `/metrics`; undefined: it has none. */
-  metrics(): Promise<string | undefined>;
   stop(): Promise<void>;
 }
 
@@ -89,54 +78,9 @@ export async function startRelayProcess(
   return {
     pid: child.pid ?? 0,
     url: answer.url,
-    ...operator(answer.url, adminToken, bench),
+    ...createOperator(bench, answer.url, adminToken),
     async stop() {
       await child.stop();
     },
   };
 }
-
-function operator(
-  url: string,
-  adminToken: string,
-  { redactor }: Bench,
-): Pick<RelayProcess, 'coreToken' | 'startApp' | 'hasGlasses' | 'streams' | 'ask' | 'metrics'> {
-  async function ask<T>(method: string, path: string, body?: object): Promise<T> {
-    const response = await fetch(`${url}${path}`, {
-      method,
-      headers: {
-        authorization: `Bearer ${adminToken}`,
-        ...(body ? { 'content-type': isBytes(body) ? 'application/octet-stream' : 'application/json' } : {}),
-      },
-      ...(body ? { body: isBytes(body) ? Buffer.from(body) : JSON.stringify(body) } : {}),
-    });
-    const text = await response.text();
-    const answer = (text === '' ? {} : JSON.parse(text)) as T & { message?: string };
-    if (!response.ok) throw new GlasscastError('INTERNAL', { reason: `${method} ${path}: ${answer.message}` });
-    return answer;
-  }
-  return {
-    ask,
-    async metrics() {
-      const response = await fetch(`${url}/metrics`, { headers: { authorization: `Bearer ${adminToken}` } });
-      const text = await response.text();
-      return response.ok ? text : undefined;
-    },
-    async coreToken(email) {
-      const { coreToken } = await ask<{ coreToken: string }>('POST', '/api/tokens', { email });
-      redactor.add(coreToken);
-      return new Secret(coreToken);
-    },
-    async startApp({ packageName, apiKey, publicUrl }, userId) {
-      await ask('PUT', `/api/apps/${packageName}`, { publicUrl, apiKey });
-      await ask('POST', `/api/apps/${packageName}/start`, { userId });
-    },
-    async hasGlasses(userId) {
-      const { sessions } = await ask<{ sessions: { userId: string; connected: boolean }[] }>('GET', '/api/sessions');
-      return sessions.some((session) => session.userId === userId && session.connected);
-    },
-    streams: async () => (await ask<{ streams: { userId: string; state: string }[] }>('GET', '/api/streams')).streams,
-  };
-}
-
-const isBytes = (body: object): body is Uint8Array => body instanceof Uint8Array;

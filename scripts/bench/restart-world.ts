@@ -3,13 +3,12 @@
  * glasses with the barcode camera, and two apps, one that tries to come back ten times a second and one with the SDK's patience.
  */
 import { join } from 'node:path';
-import { Secret } from '../../shared/secrets.ts';
 import { type AgentProcess, startAgentProcess } from './agent-process.ts';
 import { type CameraApp, createCameraApp } from './camera-app.ts';
 import { freePort } from './free-port.ts';
 import type { Bench } from './program.ts';
 import { framesOf, listVideos } from './recorded-pictures.ts';
-import { createRelayMain } from './relay-main.ts';
+import { createRelayMain, type RelayMain } from './relay-main.ts';
 import { startStreamProcess } from './stream-process.ts';
 import { until } from './world.ts';
 
@@ -22,7 +21,7 @@ export interface RestartWorld {
   /** From the spawn to the ready line of the first relay, which has nothing to resume. */
   coldReadyMs: number;
   /** Ends the relay by this signal; resolves when it is gone. */
-  endRelay(signal: NodeJS.Signals): Promise<void>;
+  endRelay: RelayMain['end'];
   /** In its own place. */
   startRelay(): Promise<{ spawnedMs: number; readyMs: number }>;
   areGlassesThere(): Promise<boolean>;
@@ -42,24 +41,21 @@ export async function startRestartWorld(bench: Bench): Promise<RestartWorld> {
   bench.defer(() => relay.end('SIGINT'));
   const { spawnedMs, readyMs } = await relay.start();
 
-  const { coreToken } = await relay.ask<{ coreToken: string }>('POST', '/api/tokens', { email: USER_ID });
-  bench.redactor.add(coreToken);
-  const link = { relayUrl: `${relay.url.replace('http', 'ws')}/glasses-ws`, coreToken: new Secret(coreToken) };
+  const relayUrl = `${relay.url.replace('http', 'ws')}/glasses-ws`;
+  const link = { relayUrl, coreToken: await relay.coreToken(USER_ID) };
   const agent = await startAgentProcess(bench, 'barcode', link);
   bench.defer(() => agent.stop());
   async function areGlassesThere(): Promise<boolean> {
     agent.mustRun();
-    const { sessions } = await relay.ask<{ sessions: { connected: boolean }[] }>('GET', '/api/sessions');
-    return sessions.some(({ connected }) => connected);
+    return (await relay.connectedUsers()).length > 0;
   }
   await until(bench, 'the agent did not connect', areGlassesThere);
 
   async function addApp(packageName: string, retryMs: (attempt: number) => number | undefined): Promise<CameraApp> {
     const app = createCameraApp({ clock: bench.clock, packageName, retryMs });
     bench.defer(app.close);
-    const publicUrl = await app.listen();
-    await relay.ask('PUT', `/api/apps/${packageName}`, { publicUrl, apiKey: app.apiKey });
-    await relay.ask('POST', `/api/apps/${packageName}/start`, { userId: USER_ID });
+    await relay.registerApp({ packageName, apiKey: app.apiKey, publicUrl: await app.listen() });
+    await relay.startApp(packageName, USER_ID);
     await app.connected;
     return app;
   }

@@ -66,6 +66,19 @@ export function plainEnv(extra: Record<string, string> = {}): NodeJS.ProcessEnv 
   return { ...Object.fromEntries(kept), ...extra };
 }
 
+/** Settings of a relay that has it as its provider, and keeps recordings. */
+export function providerEnv(
+  stream: Pick<StreamProcess, 'accountId' | 'apiToken' | 'apiBaseUrl'>,
+): Record<string, string> {
+  return {
+    GLASSCAST_PROVIDER: 'local',
+    GLASSCAST_KEEP_RECORDINGS: 'yes',
+    GLASSCAST_CLOUDFLARE_ACCOUNT_ID: stream.accountId,
+    GLASSCAST_CLOUDFLARE_API_TOKEN: stream.apiToken.reveal(),
+    GLASSCAST_CLOUDFLARE_API_BASE_URL: stream.apiBaseUrl,
+  };
+}
+
 export async function startStreamProcess(bench: Bench, options: StreamProcessOptions): Promise<StreamProcess> {
   const { httpPort = 0, rtmpPort = 0 } = options.ports ?? {};
   let onReady: (ready: Ready) => void = () => {};

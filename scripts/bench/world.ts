@@ -112,16 +112,17 @@ export async function startWorld(bench: Bench, agentKind: AgentKind): Promise<Wo
   const link = { relayUrl: `ws://127.0.0.1:${glassesPort}/glasses-ws`, coreToken: await relay.coreToken(USER_ID) };
   const held = { agent: await startAgentProcess(bench, agentKind, link) };
   bench.defer(() => held.agent.stop());
-  const connected = () => {
+  const connected = async () => {
     held.agent.mustRun();
-    return relay.hasGlasses(USER_ID);
+    return (await relay.connectedUsers()).includes(USER_ID);
   };
   await until(bench, 'the agent did not connect', connected);
 
   const app = createCameraApp({ clock: bench.clock });
   bench.defer(app.close);
   const publicUrl = await app.listen();
-  await relay.startApp({ packageName: app.packageName, apiKey: app.apiKey, publicUrl }, USER_ID);
+  await relay.registerApp({ packageName: app.packageName, apiKey: app.apiKey, publicUrl });
+  await relay.startApp(app.packageName, USER_ID);
   await app.connected;
   return {
     ...{ relay, app, rtmpTapPort, listeners },
@@ -133,7 +134,7 @@ export async function startWorld(bench: Bench, agentKind: AgentKind): Promise<Wo
     },
     async changeAgent(kind) {
       await held.agent.stop();
-      await until(bench, 'the agent did not leave', async () => !(await relay.hasGlasses(USER_ID)));
+      await until(bench, 'the agent did not leave', async () => !(await relay.connectedUsers()).includes(USER_ID));
       held.agent = await startAgentProcess(bench, kind, link);
       await until(bench, 'the agent did not connect', connected);
     },

@@ -223,7 +223,7 @@ function looks(bench: Bench, relay: RelayProcess): Looks {
   return {
     ...{ stream, timeline },
     awaitAgent: async (isThere = true, timeoutMs = AGENT_TIMEOUT_MS) => {
-      const look = async () => ((await relay.hasGlasses(BOARD_USER)) === isThere ? true : undefined);
+      const look = async () => ((await relay.connectedUsers()).includes(BOARD_USER) === isThere ? true : undefined);
       await poll(timeoutMs, look, async () => `the agent did not ${isThere ? 'come' : 'go'}`);
     },
     awaitNoStream: async () => {

@@ -53,7 +53,7 @@ async function step(world: SoakWorld, userId: string, random: () => number, coun
   if (!app) return;
   if (!app.session(userId)) {
     counts.started += 1;
-    await relay.ask('POST', `/api/apps/${app.packageName}/start`, { userId });
+    await relay.startApp(app.packageName, userId);
     return;
   }
   if (whichDeed < 0.55) {

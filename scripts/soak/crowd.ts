@@ -19,7 +19,7 @@ export interface Crowd {
 }
 
 export interface Visit {
-  relay: () => Pick<RelayMain, 'ask' | 'url'>;
+  relay: () => Pick<RelayMain, 'ask' | 'coreToken' | 'url'>;
   /** How many are there at a time. */
   people: number;
   /** All together; then everybody leaves. */
@@ -44,10 +44,10 @@ export function createCrowd({
   bench,
   apps,
 }: {
-  bench: Pick<Bench, 'clock' | 'redactor' | 'signal'>;
+  bench: Pick<Bench, 'clock' | 'signal'>;
   apps: readonly SoakApp[];
 }): Crowd {
-  const { clock, redactor, signal } = bench;
+  const { clock, signal } = bench;
   const name = crypto.randomUUID().slice(0, 8);
   const tokens = new Map<string, string>();
   const turns = { taken: 0 };
@@ -55,8 +55,7 @@ export function createCrowd({
   async function tokenOf(userId: string, { relay }: Visit): Promise<string> {
     const known = tokens.get(userId);
     if (known !== undefined) return known;
-    const { coreToken } = await relay().ask<{ coreToken: string }>('POST', '/api/tokens', { email: userId });
-    redactor.add(coreToken);
+    const coreToken = (await relay().coreToken(userId)).reveal();
     tokens.set(userId, coreToken);
     return coreToken;
   }

@@ -118,7 +118,7 @@ export async function nothingRuns(family: Family): Promise<Complaints> {
 export async function appThere({ relay }: SoakWorld, app: SoakApp, userId: string): Promise<Complaints> {
   const session = app.session(userId);
   if (session?.isIn) return [];
-  if (!session) await relay.ask('POST', `/api/apps/${app.packageName}/start`, { userId });
+  if (!session) await relay.startApp(app.packageName, userId);
   return app.session(userId)?.isIn ? [] : [`${app.packageName} of ${userId} is not in session`];
 }
 

@@ -2,9 +2,9 @@
  * One app of the soak for all of its users: a webhook server and a socket per user, which comes back as the SDK's does and
  * remembers what it heard last. Asks and leaves when it is told to; judges nothing.
  */
-import { createServer, type Server } from 'node:http';
 import { WebSocket } from 'ws';
 import type { Clock } from '../../shared/clock.ts';
+import { createWebhook, type Invitation } from '../bench/app-socket.ts';
 
 export interface HeardStatus {
   status: string;
@@ -65,13 +65,10 @@ export async function startSoakApp(options: {
   const { clock, packageName, note } = options;
   const apiKey = crypto.randomUUID();
   const sessions = new Map<string, Session>();
-  let server: Server | undefined;
-  let port = 0;
+  const webhook = createWebhook(invited);
   let isOver = false;
 
-  function invited(body: Record<string, unknown>): void {
-    const { type, sessionId, userId, websocketUrl } = body as Record<string, string>;
-    if (type !== 'session_request' || !sessionId || !userId || !websocketUrl) return;
+  function invited({ sessionId, userId, websocketUrl }: Invitation): void {
     const before = sessions.get(userId);
     // The same session goes on: what was heard in it still counts. One that was over begins anew under its old id.
     const last = before && !before.isOver && before.sessionId === sessionId ? before.last : undefined;
@@ -130,32 +127,12 @@ export async function startSoakApp(options: {
     const { socket } = sessions.get(userId) ?? {};
     if (socket?.readyState === WebSocket.OPEN) socket.send(JSON.stringify(message));
   }
-  async function listen(): Promise<void> {
-    const listening = createServer((request, response) => {
-      const chunks: Buffer[] = [];
-      request.on('data', (chunk: Buffer) => chunks.push(chunk));
-      request.on('end', () => {
-        response.writeHead(200, { 'content-type': 'application/json' }).end('{"status":"success"}');
-        invited(JSON.parse(Buffer.concat(chunks).toString() || '{}'));
-      });
-    });
-    server = listening;
-    await new Promise<void>((resolve) => listening.listen(port, '127.0.0.1', resolve));
-    const address = listening.address();
-    port = typeof address === 'object' && address ? address.port : port;
-  }
-  async function hush(): Promise<void> {
-    const closing = server;
-    server = undefined;
-    closing?.closeAllConnections();
-    if (closing) await new Promise<void>((resolve) => closing.close(() => resolve()));
-  }
   const viewOf = ({ userId, isIn, last }: Session): AppSessionView => ({ userId, packageName, isIn, last });
 
-  await listen();
+  let isListening = true;
+  const publicUrl = await webhook.listen();
   return {
-    ...{ packageName, apiKey },
-    publicUrl: `http://127.0.0.1:${port}`,
+    ...{ packageName, apiKey, publicUrl },
     sessions: () => [...sessions.values()].filter((session) => !session.isOver).map(viewOf),
     session(userId) {
       const found = sessions.get(userId);
@@ -180,13 +157,14 @@ export async function startSoakApp(options: {
       session.socket?.close(1000);
     },
     async setWebhook(isUp) {
-      if (isUp === (server !== undefined)) return;
-      await (isUp ? listen() : hush());
+      if (isUp === isListening) return;
+      isListening = isUp;
+      await (isUp ? webhook.listen() : webhook.close());
     },
     async close() {
       isOver = true;
       for (const session of sessions.values()) end(session);
-      await hush();
+      await webhook.close();
     },
   };
 }

@@ -4,7 +4,6 @@
  */
 import { join } from 'node:path';
 import { GlasscastError } from '../../shared/errors.ts';
-import { Secret } from '../../shared/secrets.ts';
 import { freePort } from '../bench/free-port.ts';
 import type { Bench } from '../bench/program.ts';
 import { startRedis } from '../bench/redis-process.ts';
@@ -125,15 +124,14 @@ export async function startSoakWorld(options: SoakWorldOptions): Promise<SoakWor
   for (const packageName of PACKAGES) {
     const app = await startSoakApp({ clock: bench.clock, packageName, note: logs.note });
     bench.defer(app.close);
-    await relayUp().ask('PUT', `/api/apps/${packageName}`, { publicUrl: app.publicUrl, apiKey: app.apiKey });
+    await relayUp().registerApp(app);
     apps.push(app);
   }
   const glasses: SoakGlasses[] = [];
   for (let number = 1; number <= options.users; number += 1) {
     const userId = `user${number}@soak.example`;
-    const { coreToken } = await relayUp().ask<{ coreToken: string }>('POST', '/api/tokens', { email: userId });
-    bench.redactor.add(coreToken);
-    const parts = { bench: partBench(`glasses-${number}`), userId, coreToken: new Secret(coreToken), onDeath };
+    const coreToken = await relayUp().coreToken(userId);
+    const parts = { bench: partBench(`glasses-${number}`), userId, coreToken, onDeath };
     const one = await startSoakGlasses({ ...parts, relayPort: () => relayUp().port });
     bench.defer(one.stop);
     glasses.push(one);
@@ -164,16 +162,8 @@ export async function startSoakWorld(options: SoakWorldOptions): Promise<SoakWor
     fillDisk: (ms) => inTurn(async () => disk && withoutStore(disk.fill, ms, disk.free)),
     killRedis: redis && ((ms) => inTurn(() => withoutStore(redis.kill, ms, redis.start))),
     streams: async () =>
-      (await relayUp().ask<{ streams: StreamJson[] }>('GET', '/api/streams')).streams.filter(
-        ({ state }) => state !== 'stopped' && state !== 'failed',
-      ),
-    async connected() {
-      const { sessions } = await relayUp().ask<{ sessions: { userId: string; connected: boolean }[] }>(
-        'GET',
-        '/api/sessions',
-      );
-      return sessions.filter((session) => session.connected).map(({ userId }) => userId);
-    },
+      (await relayUp().streams<StreamJson>()).filter(({ state }) => state !== 'stopped' && state !== 'failed'),
+    connected: () => relayUp().connectedUsers(),
     async close() {
       for (const app of apps) await app.close();
       await Promise.all(glasses.map((one) => one.stop()));
