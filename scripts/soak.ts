@@ -33,12 +33,14 @@ const method = {
   faults:
     'each kind once before one comes again; those that end relay or local Stream in the first sixth of each hour, or of the whole',
   memory:
-    'RSS from /proc/PID/stat and descriptors in /proc/PID/fd at the end of each quiet, the least seen half a second after each of four times that its inspector was asked to collect garbage (found: before that); of the process that was warm for longest; course[] has all that could be compared',
+    'RSS from /proc/PID/stat at the end of each quiet, the least seen half a second after each of four times that its inspector was asked to collect garbage (found: before that); of the process that was warm for longest; course[] has all that could be compared',
+  descriptors:
+    'in /proc/PID/fd, with all glasses and apps connected and 80 s after the last request, when HTTP keeps no connection any more: in the first quiet that counts, each 10 minutes, and at the end',
   warm: `after the last restart, ${FILL_STREAMS} streams without media fill what is kept up to a bound (500 stories of ended streams, 50 of them whole, caches, compiled code); counted from 3 minutes after that, which is longer than the local Stream remembers an input whose publisher has gone`,
   code: 'relay and local Stream keep compiled code and, unless --optimized, compile each function once, at its first call (V8: --no-flush-bytecode --no-opt --always-sparkplug): what grows then is data',
   malloc: 'MALLOC_ARENA_MAX=2 and MALLOC_TRIM_THRESHOLD_=131072, as the units of deploy/systemd start them',
   slope:
-    'least squares over these: of RSS per hour, of descriptors over the whole time; broken when the goal is passed by more than two standard errors and by more than two pages of V8 (256 kB each) within the time measured, so that noise is no finding',
+    'least squares over these, per hour; broken when the goal is passed by more than two standard errors and by more than two pages of V8 (256 kB each) within the time measured, so that noise is no finding',
   live: 'from the request to `active` at the app, in calm; the relay’s own deadline is 25 s',
 };
 

@@ -12,6 +12,8 @@ export interface ProcessSample {
   /** The least that was seen as its garbage was collected several times. */
   rssMb: number;
   descriptors: number;
+  /** Of those the ones it holds for long; undefined: it was not waited for the end of the others. */
+  heldDescriptors?: number;
   threads: number;
   /** As it was found, before its garbage was collected. */
   rssFoundMb: number;
@@ -40,9 +42,10 @@ export async function sampleOf(
 
 /** For a line of progress. */
 export function trendWords(trend: Trend): string {
-  const { samples, rssMbPerHour, errorMbPerHour, descriptorGrowth, descriptorError } = trend;
+  const { samples, rssMbPerHour, errorMbPerHour, descriptorGrowth } = trend;
   if (samples < LEAST_SAMPLES) return `not judged by ${samples} samples`;
-  return `${rssMbPerHour} ± ${errorMbPerHour} MB/h and ${descriptorGrowth} ± ${descriptorError} descriptors`;
+  const descriptorWords = descriptorGrowth === undefined ? '' : ` and ${descriptorGrowth} descriptors`;
+  return `${rssMbPerHour} ± ${errorMbPerHour} MB/h${descriptorWords}`;
 }
 
 export interface Trend {
@@ -54,11 +57,8 @@ export interface Trend {
   errorMbPerHour: number | undefined;
   /** A slope below this may be two pages that V8 happened to need: they come one by one, which the standard error does not know. */
   resolutionMbPerHour: number | undefined;
-  /** By the same line, from the first sample to the last. */
+  /** Those held at last less those held at first; undefined: they were not counted twice. */
   descriptorGrowth: number | undefined;
-  descriptorError: number | undefined;
-  /** The fewest of the last third less the most of the first. */
-  descriptorRise: number | undefined;
   heapMbPerHour: number | undefined;
   /** Of RSS as it was found, garbage and all. */
   foundMbPerHour: number | undefined;
@@ -68,11 +68,12 @@ export interface Trend {
     rssMb: number;
     rssFoundMb: number;
     descriptors: number;
+    heldDescriptors?: number;
     heapUsedMb?: number;
   }[];
 }
 
-/** Connections that are kept for the next request come and go. */
+/** The soak asks the relay once a second. */
 export const SPARE_DESCRIPTORS = 2;
 export const MB_PER_HOUR = 1;
 /** V8 takes its heap from the system by pages of this size. */
@@ -82,18 +83,16 @@ const LEAST_SAMPLES = 8;
 
 /**
  * What can be told from noise, in words: a line that passes its limit by more than two standard errors and by more than
- * the resolution; or descriptors of which the last third of the samples had more, each, than any of the first.
+ * the resolution; or descriptors that are held.
  */
 export function growthOf(trend: Trend): string[] {
-  const { samples, rssMbPerHour = 0, errorMbPerHour = 0, resolutionMbPerHour = 0 } = trend;
-  const { descriptorGrowth = 0, descriptorError = 0, descriptorRise = 0 } = trend;
+  const { samples, rssMbPerHour = 0, errorMbPerHour = 0, resolutionMbPerHour = 0, descriptorGrowth = 0 } = trend;
   if (samples < LEAST_SAMPLES) return [];
-  const isMore = Math.max(descriptorGrowth - 2 * descriptorError, descriptorRise) > SPARE_DESCRIPTORS;
   return [
     ...(rssMbPerHour - Math.max(2 * errorMbPerHour, resolutionMbPerHour) > MB_PER_HOUR
       ? [`RSS by ${rssMbPerHour} ± ${errorMbPerHour} MB/h`]
       : []),
-    ...(isMore ? [`descriptors by ${descriptorGrowth} ± ${descriptorError}`] : []),
+    ...(descriptorGrowth > SPARE_DESCRIPTORS ? [`descriptors by ${descriptorGrowth}`] : []),
   ];
 }
 
@@ -110,9 +109,7 @@ export function trendOf(samples: readonly ProcessSample[]): Trend {
     counted.flatMap(({ atMs, heapUsedMb }) => (heapUsedMb === undefined ? [] : [{ atMs, value: heapUsedMb }])),
   );
   const found = slope(counted.map(({ atMs, rssFoundMb }) => ({ atMs, value: rssFoundMb })));
-  const third = Math.floor(counted.length / 3);
-  const open = counted.map((sample) => sample.descriptors);
-  const descriptors = slope(counted.map(({ atMs, descriptors: value }) => ({ atMs, value })));
+  const held = counted.flatMap(({ heldDescriptors = [] }) => heldDescriptors);
   const hours = lengthOf(counted) / 3_600_000;
   return {
     samples: counted.length,
@@ -122,17 +119,16 @@ export function trendOf(samples: readonly ProcessSample[]): Trend {
     resolutionMbPerHour: hours > 0 ? hundredths((2 * PAGE_MB) / hours) : undefined,
     heapMbPerHour: heap && hundredths(heap.perHour),
     foundMbPerHour: found && hundredths(found.perHour),
-    descriptorGrowth: descriptors && hundredths(descriptors.perHour * hours),
-    descriptorRise: third > 0 ? Math.min(...open.slice(-third)) - Math.max(...open.slice(0, third)) : undefined,
-    descriptorError: descriptors && hundredths(descriptors.errorPerHour * hours),
-    course: comparable.map(({ atMs, isWarm, rssMb, rssFoundMb, descriptors: open, heapUsedMb }) => ({
+    descriptorGrowth: held.length > 1 ? (held.at(-1) ?? 0) - (held[0] ?? 0) : undefined,
+    course: comparable.map(({ atMs, isWarm, rssMb, rssFoundMb, descriptors, heldDescriptors, heapUsedMb }) => ({
       ...{
         minute: rounded(atMs / 60_000),
         isWarm,
         rssMb: rounded(rssMb),
         rssFoundMb: rounded(rssFoundMb),
-        descriptors: open,
+        descriptors,
       },
+      ...(heldDescriptors === undefined ? {} : { heldDescriptors }),
       ...(heapUsedMb === undefined ? {} : { heapUsedMb: rounded(heapUsedMb) }),
     })),
   };

@@ -4,6 +4,7 @@
  */
 import { createRandom } from '../../device/simulator/timeline.ts';
 import { errorText } from '../../shared/errors.ts';
+import { descriptorsOf } from '../bench/process-use.ts';
 import type { Bench } from '../bench/program.ts';
 import { type ProcessSample, sampleOf } from './account.ts';
 import { type ChurnCounts, churn, noChurn, smallStream } from './churn.ts';
@@ -111,6 +112,12 @@ const FILL_WITHIN_MS = 180_000;
 const noCrowd: CrowdCounts = { streams: 0, refused: 0 };
 /** The local Stream remembers an input for two minutes after its publisher has gone (ingest/inputs.ts). */
 const SETTLING_MS = 180_000;
+/**
+ * HTTP servers keep a connection for the next request for 72 s (Fastify's default), and say so to the other end: how many there
+ * are tells how much happened last.
+ */
+const IDLE_CONNECTIONS_MS = 80_000;
+const COUNT_EVERY_MS = 600_000;
 /** One and the same that stays wrong is said once a cycle, and no more than so many in all. */
 const MAX_BROKEN = 100;
 
@@ -145,6 +152,7 @@ export function createSoakRun(options: SoakRunOptions): SoakRun {
   const crowds: Crowd[] = world.nodes.map(() => createCrowd({ bench, apps: world.apps }));
   /** By pid, when what the process keeps up to a bound was full. */
   const filledMs = new Map<number | undefined, number>();
+  let countedMs = Number.NEGATIVE_INFINITY;
 
   function report(invariant: string, words: string): void {
     const { cycle, phase } = now;
@@ -298,6 +306,22 @@ export function createSoakRun(options: SoakRunOptions): SoakRun {
       return sample(findings.relays[index], `relay-${index + 1}`, pid);
     });
     await Promise.all([...relays, sample(findings.localStream, 'local-stream', world.stream.pid)]);
+    await countHeld();
+  }
+
+  /** In the first quiet in which all are warm, each ten minutes, and in the last: all glasses and apps are there, and nothing else. */
+  async function countHeld(): Promise<void> {
+    const newest = [...findings.relays, findings.localStream].flatMap((samples) => samples.at(-1) ?? []);
+    const isLast = sinceMs() + IDLE_CONNECTIONS_MS >= totalMs;
+    const isDue = isLast || sinceMs() - countedMs >= COUNT_EVERY_MS;
+    if (!isDue || !newest.every(({ isWarm }) => isWarm)) return;
+    enter('counting');
+    countedMs = sinceMs();
+    const everyApp = world.apps.flatMap((app) => world.glasses.map(({ userId }) => ({ app, userId })));
+    for (const { app, userId } of everyApp)
+      await hold('an app that is started is in session', BACK_WITHIN_MS, () => appThere(world, app, userId));
+    await clock.sleep(IDLE_CONNECTIONS_MS, { signal });
+    for (const one of newest) one.heldDescriptors = await descriptorsOf(one.pid);
   }
 
   async function sample(into: ProcessSample[], part: string, pid: number | undefined): Promise<void> {

@@ -1,6 +1,6 @@
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { growthOf, trendOf, trendWords } from '../../scripts/soak/account.ts';
+import { growthOf, type ProcessSample, trendOf, trendWords } from '../../scripts/soak/account.ts';
 import { watchFamily } from '../../scripts/soak/family.ts';
 import { eventually, oneStreamEach, truthOf } from '../../scripts/soak/invariants.ts';
 import { faultNames, mayRestartAt, pick, planStorm, shuffled } from '../../scripts/soak/plan.ts';
@@ -120,7 +120,7 @@ describe('the processes of a soak', () => {
 });
 
 describe('memory and descriptors of a soak', () => {
-  const at = (minute: number, fields: { pid?: number; rssMb?: number; descriptors?: number; isWarm?: boolean }) => ({
+  const at = (minute: number, fields: Partial<ProcessSample>) => ({
     ...{ atMs: minute * 60_000, pid: 1, rssMb: 100, descriptors: 50, rssFoundMb: 120, threads: 11, heapUsedMb: 30 },
     isWarm: true,
     ...fields,
@@ -132,34 +132,31 @@ describe('memory and descriptors of a soak', () => {
       const isWarm = minute >= 6;
       return at(3 + minute, { pid: 2, rssMb: isWarm ? 100 : 50, isWarm });
     });
-    const { minutes, rssMbPerHour, samples, descriptorGrowth } = trendOf([...short, ...long]);
-    expect({ minutes, rssMbPerHour, samples, descriptorGrowth }).toEqual({
-      ...{ minutes: 14, rssMbPerHour: 0, samples: 15, descriptorGrowth: 0 },
-    });
+    expect(trendOf([...short, ...long])).toMatchObject({ minutes: 14, rssMbPerHour: 0, samples: 15 });
   });
 
-  const trend = (of: (minute: number) => { rssMb?: number; descriptors?: number }, minutes = 12) =>
+  const trend = (of: (minute: number) => Partial<ProcessSample>, minutes = 12) =>
     trendOf(Array.from({ length: minutes }, (_, minute) => at(minute, of(minute))));
   /** Of no direction. */
   const noise = [0, -2, 1, 3, 2, 3, -1, 4, -4, 2, 0, -1];
 
-  it('sees a leak, also under what comes and goes', () => {
-    const leak = trend((minute) => ({ rssMb: 100 + minute / 6, descriptors: 50 + minute }), 30);
-    expect(growthOf(leak)).toEqual(['RSS by 10 ± 0 MB/h', 'descriptors by 29 ± 0']);
-    const noisy = trend((minute) => ({ descriptors: 50 + 2 * minute + (noise[minute] ?? 0) }));
-    expect(growthOf(noisy)).toHaveLength(1);
-    const step = trend((minute) => ({ descriptors: minute < 8 ? 50 : 53 }));
-    expect(growthOf(step)).toHaveLength(1);
+  it('sees a leak', () => {
+    const leak = trend((minute) => ({ rssMb: 100 + minute / 6, heldDescriptors: 50 + minute }), 30);
+    expect(growthOf(leak)).toEqual(['RSS by 10 ± 0 MB/h', 'descriptors by 29']);
   });
 
   it('takes what comes and goes for no growth, and says nothing of a few samples', () => {
     const still = trend((minute) => ({
       rssMb: 100 + (noise[minute] ?? 0) / 4,
-      descriptors: 50 + (noise[minute] ?? 0),
+      descriptors: 50 + 2 * minute,
+      ...(minute % 5 === 1 ? { heldDescriptors: 40 + Math.floor(minute / 5) } : {}),
     }));
-    expect(growthOf(still)).toEqual([]);
-    const few = trend((minute) => ({ rssMb: 100 + minute, descriptors: 50 + 3 * minute }), 7);
+    expect([growthOf(still), still.descriptorGrowth]).toEqual([[], 2]);
+    expect(trendWords(still)).toMatch(/ MB\/h and 2 descriptors$/);
+    const few = trend((minute) => ({ rssMb: 100 + minute, heldDescriptors: 50 + 3 * minute }), 7);
     expect([growthOf(few), trendWords(few)]).toEqual([[], 'not judged by 7 samples']);
+    const once = trend((minute) => (minute === 3 ? { heldDescriptors: 50 } : {}));
+    expect([once.descriptorGrowth, trendWords(once)]).toEqual([undefined, '0 ± 0 MB/h']);
   });
 
   it('takes two pages in ten minutes for no growth, and as much again and again for one', () => {
