@@ -10,6 +10,7 @@ import { type ChildSpawner, createChildSpawner } from '../shared/child-process.t
 import { createSystemClock } from '../shared/clock.ts';
 import { errorText } from '../shared/errors.ts';
 import { silentLog } from '../shared/log.ts';
+import { onFirstSignal } from '../shared/program.ts';
 import { createRedactor } from '../shared/secrets.ts';
 import { type BenchResult, benchResults, benchTable, withResults } from './bench/bench-results.ts';
 import { keepJson, minutesOf, type Outcome, runSeries } from './bench/bench-series.ts';
@@ -117,13 +118,11 @@ async function run(options: Options): Promise<number> {
   const interruption = new AbortController();
   const { signal } = interruption;
   const stop = () => {
-    if (signal.aborted) return;
     interruption.abort();
     say('bench: interrupted; the benchmark that runs cleans up');
     void children.close();
   };
-  process.on('SIGINT', stop);
-  process.on('SIGTERM', stop);
+  onFirstSignal(clock, stop, 130);
   if (out) await mkdir(out, { recursive: true });
   const commit = await commitOf(children);
   const outcomes = await runSeries({ ...options, clock, spawn: children.spawn, commit, say, signal });

@@ -10,6 +10,7 @@ import { createChildSpawner } from '../shared/child-process.ts';
 import { createSystemClock } from '../shared/clock.ts';
 import { asGlasscastError } from '../shared/errors.ts';
 import { silentLog } from '../shared/log.ts';
+import { onFirstSignal } from '../shared/program.ts';
 import { releaseVersion } from '../shared/release.ts';
 import { createRedactor } from '../shared/secrets.ts';
 import { buildDevicePackage } from './package/device-package.ts';
@@ -61,8 +62,7 @@ function interrupt(): void {
   if (children.running().length === 0) process.exit(130);
   void children.close();
 }
-process.once('SIGINT', interrupt);
-process.once('SIGTERM', interrupt);
+onFirstSignal(clock, interrupt, 130);
 try {
   for (const architecture of arch === 'all' ? deviceArchitectures : [arch]) {
     const made = await buildDevicePackage({

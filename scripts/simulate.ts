@@ -10,6 +10,7 @@ import { type Clock, createSystemClock } from '../shared/clock.ts';
 import { asGlasscastError } from '../shared/errors.ts';
 import { findFfmpeg } from '../shared/ffmpeg-binary.ts';
 import { silentLog } from '../shared/log.ts';
+import { onFirstSignal } from '../shared/program.ts';
 import { createRedactor, Secret } from '../shared/secrets.ts';
 import { createFleet, type Fleet } from './fleet/fleet.ts';
 import { type FleetReport, reportText, troubles } from './fleet/fleet-report.ts';
@@ -49,9 +50,7 @@ async function main(): Promise<number> {
   const children = createChildSpawner({ clock, log: silentLog(), redactor });
   const folder = await mkdtemp(join(tmpdir(), 'glasscast-fleet-'));
   const abort = new AbortController();
-  const interrupted = () => abort.abort();
-  process.on('SIGINT', interrupted);
-  process.on('SIGTERM', interrupted);
+  onFirstSignal(clock, () => abort.abort(), 130);
   const progress = createProgress({ clock, output: process.stderr });
   try {
     const world = { clock, spawn: children.spawn, folder, progress, signal: abort.signal };

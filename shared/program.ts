@@ -10,9 +10,31 @@ const SAME_KEY_PRESS_MS = 1000;
 export type Ending = 'end' | 'restart';
 
 /**
+ * Calls `begin` at the first SIGINT or SIGTERM. A second signal that is not the first one's echo means impatience: the process
+ * exits at once with this code (its children die with it). Gives what does the same as a signal from outside.
+ */
+export function onFirstSignal(
+  clock: Pick<Clock, 'monotonicMs'>,
+  begin: (signal: 'SIGINT' | 'SIGTERM') => void,
+  impatientCode: number,
+): (signal: 'SIGINT' | 'SIGTERM') => void {
+  let firstMs: number | undefined;
+  const take = (signal: 'SIGINT' | 'SIGTERM') => {
+    if (firstMs === undefined) {
+      firstMs = clock.monotonicMs();
+      begin(signal);
+    } else if (clock.monotonicMs() - firstMs > SAME_KEY_PRESS_MS) {
+      process.exit(impatientCode);
+    }
+  };
+  process.on('SIGINT', () => take('SIGINT'));
+  process.on('SIGTERM', () => take('SIGTERM'));
+  return take;
+}
+
+/**
  * `ended` settles as `close` does, which a signal or `end()` begins: SIGINT and `end()` end, SIGTERM restarts, as service
- * managers send it. A second signal that is not the first one's echo means impatience: the process exits at once with code 1
- * (its children die with it).
+ * managers send it. Impatience ends with code 1.
  */
 export function untilSignal(
   clock: Clock,
@@ -24,19 +46,14 @@ export function untilSignal(
   });
   // It may fail before anybody waits for it.
   ended.catch(() => {});
-  let firstMs: number | undefined;
-  const begin = (ending: Ending) => {
-    if (firstMs === undefined) {
-      firstMs = clock.monotonicMs();
-      finish(close(ending).then(() => ending));
-    } else if (clock.monotonicMs() - firstMs > SAME_KEY_PRESS_MS) {
-      process.exit(1);
-    }
-  };
-  const end = () => begin('end');
-  process.on('SIGINT', end);
-  process.on('SIGTERM', () => begin('restart'));
-  return { ended, end, isEnding: () => firstMs !== undefined };
+  let isEnding = false;
+  function begin(signal: 'SIGINT' | 'SIGTERM'): void {
+    isEnding = true;
+    const ending = signal === 'SIGINT' ? 'end' : 'restart';
+    finish(close(ending).then(() => ending));
+  }
+  const take = onFirstSignal(clock, begin, 1);
+  return { ended, end: () => take('SIGINT'), isEnding: () => isEnding };
 }
 
 /**

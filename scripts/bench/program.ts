@@ -11,6 +11,7 @@ import { asGlasscastError, errorText } from '../../shared/errors.ts';
 import { type FfmpegBinary, findFfmpeg } from '../../shared/ffmpeg-binary.ts';
 import { createLog, type Log, type LogLevel } from '../../shared/log.ts';
 import { makeOwnFolder } from '../../shared/own-folder.ts';
+import { onFirstSignal } from '../../shared/program.ts';
 import { createRedactor, type Redactor } from '../../shared/secrets.ts';
 import { describeMachine, type Goal, type Headline } from './measuring.ts';
 
@@ -117,9 +118,7 @@ export async function runBench(description: BenchDescription): Promise<void> {
   const log = createLog({ program: 'bench', level: isVerbose ? 'debug' : 'silent', redactor });
   const spawner = createChildSpawner({ clock, log, redactor });
   const abort = new AbortController();
-  const stop = () => abort.abort(new Error('interrupted'));
-  process.once('SIGINT', stop);
-  process.once('SIGTERM', stop);
+  onFirstSignal(clock, () => abort.abort(new Error('interrupted')), 130);
   const closers: (() => unknown)[] = [];
   const folder = await makeOwnFolder(description.foldersIn ?? tmpdir(), 'glasscast-bench');
   try {
