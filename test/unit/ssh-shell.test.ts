@@ -1,11 +1,16 @@
 /** What ssh is called with, what its failures are told as, and that it is ended. */
 import { PassThrough } from 'node:stream';
-import { describe, expect, it, vi } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { createSshShell, sshFailure } from '../../scripts/flash/ssh-board.ts';
 import type { ChildExit, ChildSpec } from '../../shared/child-process.ts';
 import { createTestClock } from '../support/test-clock.ts';
 
 const signal = new AbortController().signal;
+const shells: { close(): Promise<void> }[] = [];
+/** Each has a folder of its own. */
+afterEach(async () => {
+  for (const shell of shells.splice(0)) await shell.close();
+});
 
 /** ssh as scripted: the master connects or ends, a session answers. */
 function fakeSsh({ master = 'connected', code = 0, lines = [] as string[], output = '', noise = '', begins = true }) {
@@ -57,6 +62,7 @@ function fakeSsh({ master = 'connected', code = 0, lines = [] as string[], outpu
       sshFile: '/usr/bin/ssh',
     },
   });
+  shells.push(shell);
   return { shell, specs, given, stopped, clock };
 }
 
