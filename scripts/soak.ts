@@ -5,7 +5,7 @@
 import { setMaxListeners } from 'node:events';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { GlasscastError } from '../shared/errors.ts';
+import { errorText, GlasscastError } from '../shared/errors.ts';
 import { goal, summary } from './bench/measuring.ts';
 import { type Bench, type BenchReport, runBench } from './bench/program.ts';
 import { growthOf, MB_PER_HOUR, SPARE_DESCRIPTORS, type Trend, trendOf, trendWords } from './soak/account.ts';
@@ -100,7 +100,8 @@ async function measure(bench: Bench): Promise<BenchReport> {
   try {
     await run.run();
   } catch (error) {
-    if (!bench.signal.aborted) throw error;
+    // What was found until then is reported all the same.
+    if (!bench.signal.aborted) run.report('the soak comes to its end', errorText(error));
   } finally {
     await world.close();
   }

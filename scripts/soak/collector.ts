@@ -77,7 +77,7 @@ async function collectBy(clock: Clock, url: string, look: Look): Promise<{ heapU
 export const KEEP_CODE = ['--no-flush-bytecode'];
 /**
  * The optimizing compiler off, and each function compiled by the baseline one at its first call: otherwise code comes for an
- * hour and more, some 3 MB of it in the first, in which ten minutes cannot tell a leak.
+ * hour and more, as fast as the leak that is looked for.
  */
 export const COMPILE_ONCE = ['--no-opt', '--always-sparkplug'];
 
